@@ -1,0 +1,85 @@
+"""The front door: `explain` asks one probe for any number of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, overload
+
+import seewhy.methods  # registers the methods
+from seewhy.methods.cam import upsample
+from seewhy.naming import Method, parse
+from seewhy.probe import LayerLike, Probe
+from seewhy.targets import TargetLike
+from torch import Tensor, nn
+
+
+@overload
+def explain(
+    model: nn.Module,
+    inputs: Tensor,
+    method: str | Method = ...,
+    target: TargetLike = ...,
+    *,
+    layer: LayerLike = ...,
+    size: Literal["input", "layer"] = ...,
+) -> Tensor: ...
+
+
+@overload
+def explain(
+    model: nn.Module,
+    inputs: Tensor,
+    method: Sequence[str | Method],
+    target: TargetLike = ...,
+    *,
+    layer: LayerLike = ...,
+    size: Literal["input", "layer"] = ...,
+) -> dict[str, Tensor]: ...
+
+
+def explain(
+    model: nn.Module,
+    inputs: Tensor,
+    method: str | Method | Sequence[str | Method] = "tsgb",
+    target: TargetLike = None,
+    *,
+    layer: LayerLike = None,
+    size: Literal["input", "layer"] = "input",
+) -> Tensor | dict[str, Tensor]:
+    """Saliency maps: what in these images speaks for the target.
+
+    model: any `nn.Module`, on any device and in any mode; it is left exactly as it was.
+    inputs: (B, C, H, W) floating point, already preprocessed.
+    method: a name such as "grad_cam" or "grad_cam+gradual", a `Method`, or a list of them, which
+        then share one forward pass.
+    target: None for the predicted class, a class index for all images, a list or tensor with one
+        index per image, or a target (`seewhy.targets`).
+    layer: of the CAM family: None chooses it; a name, a module or a list, whose maps are averaged
+        after upsampling.
+    size: "input" upsamples to (B, H, W), bilinear with align_corners=False; "layer" leaves the
+        method's own resolution.
+
+    Returns maps (B, H, W) on the inputs' device, un-normalised (`seewhy.normalize` scales them),
+    each independent of the other images; for a list of methods a dict from name to maps.
+
+    Raises ValueError or TypeError for unknown names, targets out of range, and inputs, layers or
+    outputs of the wrong kind.
+    """
+    if size not in ("input", "layer"):
+        raise ValueError(f"size must be 'input' or 'layer', not {size!r}")
+    several = not isinstance(method, str | Method)
+    chosen = [parse(one) for one in (method if several else [method])]  # type: ignore[union-attr]
+    if not chosen:
+        raise ValueError("method is an empty list; name at least one method")
+    probe = Probe(model, inputs, target, layer)
+    if any(one.input_gradient for one in chosen):
+        probe.expect_input_gradient()
+    if size == "layer" and len(probe.layers) > 1:
+        raise ValueError(
+            f"size='layer' needs one layer, but {len(probe.layers)} were named; "
+            "their maps are averaged at the input's size"
+        )
+    maps = {str(one): one(probe) for one in chosen}
+    if size == "input":
+        maps = {name: upsample(found, inputs.shape[-2:]) for name, found in maps.items()}
+    return maps if several else next(iter(maps.values()))

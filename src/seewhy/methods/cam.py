@@ -1,0 +1,138 @@
+"""The gradient CAM family: pure functions of activations and gradients that read as published.
+
+Each takes the activations A and the gradients G = ∂score/∂A of one layer, both (B, K, h, w), and
+returns one map per image, (B, h, w), not negative and not normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seewhy.naming import method
+from seewhy.probe import Probe
+
+Cam = Callable[..., Tensor]
+
+
+def cam(source: str) -> Callable[[Cam], Cam]:
+    """Register a function `(activations, gradients, **options) -> (B, h, w)` as a method.
+
+    Of several layers the maps are averaged at the resolution of the input.
+    """
+
+    def register(function: Cam) -> Cam:
+        @wraps(function)
+        def of_probe(probe: Probe, **options: Any) -> Tensor:
+            maps = [
+                function(probe.activations(layer), probe.gradients(layer), **options)
+                for layer in probe.layers
+            ]
+            if len(maps) == 1:
+                return maps[0]
+            size = probe.inputs.shape[-2:]
+            return torch.stack([upsample(m, size) for m in maps]).mean(0)
+
+        method(source, passes="F + h")(of_probe)
+        return function
+
+    return register
+
+
+def upsample(maps: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Maps (B, h, w) at another size, (B, H, W): bilinear, align_corners=False."""
+    if maps.shape[-2:] == size:
+        return maps
+    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def weighted(weights: Tensor, activations: Tensor) -> Tensor:
+    """relu(Σ_k w_k A_k): weights (B, K), activations (B, K, h, w) -> (B, h, w)."""
+    return torch.einsum("bk,bkhw->bhw", weights, activations).relu()
+
+
+@cam("Selvaraju et al. 2017, Grad-CAM, eq. 1-2")
+def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """relu(Σ_k w_k A_k), each channel weighted by its mean gradient."""
+    return weighted(gradients.mean((2, 3)), activations)
+
+
+def grad_cam_plus_plus_weights(
+    activations: Tensor, gradients: Tensor, *, eps: float = 1e-6
+) -> Tensor:
+    """Σ_ij α relu(G) with α = G² / (2G² + ΣA·G³ + eps), zero where G = 0: (B, K)."""
+    squared = gradients**2
+    denominator = 2 * squared + activations.sum((2, 3), keepdim=True) * gradients**3 + eps
+    # Where G = 0 the weight is zero whatever the denominator; without eps that would be 0/0.
+    alpha = torch.where(gradients == 0, 0, squared / denominator.where(gradients != 0, 1))
+    return (alpha * gradients.relu()).sum((2, 3))
+
+
+@cam("Chattopadhyay et al. 2018, Grad-CAM++, eq. 6 and 19")
+def grad_cam_plus_plus(activations: Tensor, gradients: Tensor, *, eps: float = 1e-6) -> Tensor:
+    """relu(Σ_k w_k A_k), the positive gradients weighted so that each place counts alike.
+
+    The paper has no `eps`; 1e-6 is customary. It matters where gradients are small (of a
+    probability, say): 0 follows the paper there.
+    """
+    weights = grad_cam_plus_plus_weights(activations, gradients, eps=eps)
+    return weighted(weights, activations)
+
+
+@cam("Fu et al. 2020, Axiom-based Grad-CAM (XGrad-CAM), eq. 7")
+def xgrad_cam(activations: Tensor, gradients: Tensor, *, eps: float = 1e-7) -> Tensor:
+    """relu(Σ_k w_k A_k), gradients averaged with the activations as weights: ΣG·A / (ΣA + eps)."""
+    weights = (gradients * activations).sum((2, 3)) / (activations.sum((2, 3)) + eps)
+    return weighted(weights, activations)
+
+
+@cam("Draelos & Carin 2020, HiResCAM, eq. 3")
+def hires_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """relu(Σ_k G_k ⊙ A_k): no averaging, so it is the score's own linear share at each place."""
+    return (gradients * activations).sum(1).relu()
+
+
+@cam("Jiang et al. 2021, LayerCAM, eq. 6-7")
+def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """relu(Σ_k relu(G_k) ⊙ A_k): each place weighted by its own positive gradient."""
+    return (gradients.relu() * activations).sum(1).relu()
+
+
+@cam("Muhammad & Yeasin 2020, Eigen-CAM")
+def eigen_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """First principal component of the activations; it does not depend on the target.
+
+    A component's sign is arbitrary: it is made to agree with the mean activation.
+    """
+    return principal_component(activations).relu()
+
+
+@cam("Eigen-CAM of the activations weighted by their gradients (pytorch-grad-cam)")
+def eigen_grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """First principal component of G ⊙ A: Eigen-CAM with a target."""
+    return principal_component(gradients * activations).relu()
+
+
+def principal_component(maps: Tensor) -> Tensor:
+    """Projection of each place's channels on their first principal axis: (B, K, h, w) -> (B, h, w).
+
+    The sign agrees with the mean over the channels.
+    """
+    b, k, h, w = maps.shape
+    # Eigenvectors need float32 at least; of the two Gram matrices the smaller one is cheaper.
+    places = maps.flatten(2).mT.to(torch.promote_types(maps.dtype, torch.float32))
+    centred = places - places.mean(1, keepdim=True)
+    if h * w <= k:
+        values, vectors = torch.linalg.eigh(centred @ centred.mT)
+        projection = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
+    else:
+        _, vectors = torch.linalg.eigh(centred.mT @ centred)
+        projection = (centred @ vectors[..., -1:])[..., 0]
+    agreement = (projection * centred.mean(2)).sum(1, keepdim=True)
+    signed = torch.where(agreement < 0, -projection, projection)
+    return signed.reshape(b, h, w).to(maps.dtype)

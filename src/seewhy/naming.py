@@ -1,0 +1,237 @@
+"""Names of methods and refinements, and the objects behind them.
+
+`"grad_cam+gradual"` and `"gig_cam(steps=20)+multiscale(scales=[1, 1.5, 2])"` name methods with
+options and refinements. The grammar is Python's: names, keyword arguments with literal values,
+and `+`. `str()` of a method is its name, and the name parses back to an equal method.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seewhy.probe import Probe
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is registered under a name.
+
+    function: for a method `(probe, **options) -> (B, h, w)`; for a refinement
+        `(probe, method, **options) -> (B, h, w)`. Options are its keyword-only parameters.
+    source: the paper that defines it.
+    passes: its cost, with F a forward pass, B a full backward pass and h a backward pass from the
+        score to the layer.
+    input_gradient: whether it reads the gradient with respect to the input.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    source: str
+    passes: str
+    input_gradient: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the function's documentation."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Option names and their defaults."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+METHODS: dict[str, Entry] = {}
+REFINEMENTS: dict[str, Entry] = {}
+
+
+def methods() -> list[str]:
+    """Names of all methods."""
+    return sorted(METHODS)
+
+
+def refinements() -> list[str]:
+    """Names of all refinements."""
+    return sorted(REFINEMENTS)
+
+
+def method(
+    source: str, passes: str, *, input_gradient: bool = False
+) -> Callable[[Function], Function]:
+    """Register a function `(probe, **options) -> (B, h, w)` as a method under its own name."""
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        METHODS[name] = Entry(name, function, source, passes, input_gradient)
+        return function
+
+    return register
+
+
+def refinement(source: str, passes: str) -> Callable[[Function], Function]:
+    """Register a function `(probe, method, **options) -> (B, h, w)` as a refinement."""
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        REFINEMENTS[name] = Entry(name, function, source, passes)
+        return function
+
+    return register
+
+
+@dataclass(frozen=True, init=False)
+class Refinement:
+    """A registered refinement with its options: `Refinement("multiscale", scales=[1, 2])`."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+
+    def __init__(self, name: str, **options: Any) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "options", _checked("refinement", REFINEMENTS, name, options))
+
+    def __str__(self) -> str:
+        return _spelled(self.name, self.options)
+
+
+@dataclass(frozen=True, init=False)
+class Method:
+    """A registered method with its options and refinements.
+
+    `Method("grad_cam") + Refinement("gradual")` is `parse("grad_cam+gradual")`. Called with a
+    probe it returns the maps, (B, h, w), un-normalised, at the method's own resolution.
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+    refinements: tuple[Refinement, ...]
+
+    def __init__(self, name: str, **options: Any) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "options", _checked("method", METHODS, name, options))
+        object.__setattr__(self, "refinements", ())
+
+    def __add__(self, refinement: Refinement) -> Method:
+        return self._refined((*self.refinements, refinement))
+
+    def __str__(self) -> str:
+        return "+".join([_spelled(self.name, self.options), *map(str, self.refinements)])
+
+    def __call__(self, probe: Probe) -> Tensor:
+        """The maps (B, h, w) of the probe's question."""
+        if self.refinements:
+            last = self.refinements[-1]
+            inner = self._refined(self.refinements[:-1])
+            refined: Tensor = REFINEMENTS[last.name].function(probe, inner, **dict(last.options))
+            return refined
+        maps: Tensor = METHODS[self.name].function(probe, **dict(self.options))
+        return maps
+
+    @property
+    def input_gradient(self) -> bool:
+        """Whether the method reads the gradient with respect to the input."""
+        return METHODS[self.name].input_gradient
+
+    def _refined(self, refinements: tuple[Refinement, ...]) -> Method:
+        other = Method(self.name, **dict(self.options))
+        object.__setattr__(other, "refinements", refinements)
+        return other
+
+
+def parse(text: str | Method) -> Method:
+    """The method that a name spells; a method is itself.
+
+    Raises ValueError that points at the offending word and suggests the nearest name.
+    """
+    if isinstance(text, Method):
+        return text
+    if not isinstance(text, str):
+        raise TypeError(f"method is a {type(text).__name__}; it should be a name such as 'grad_cam'")
+    try:
+        expression = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(
+            f"cannot read the method {text!r}: {error.msg} at column {error.offset}; "
+            "write it as 'grad_cam' or 'gig_cam(steps=20)+multiscale'"
+        ) from None
+    first, *rest = [_call(text, term) for term in _terms(expression)]
+    name, options = first
+    found = Method(name, **options)
+    for name, options in rest:
+        found = found + Refinement(name, **options)
+    return found
+
+
+def _terms(expression: ast.expr) -> list[ast.expr]:
+    if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
+        return [*_terms(expression.left), expression.right]
+    return [expression]
+
+
+def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
+    if isinstance(term, ast.Name):
+        return term.id, {}
+    word = ast.get_source_segment(text.strip(), term)
+    if not isinstance(term, ast.Call) or not isinstance(term.func, ast.Name):
+        raise ValueError(f"cannot read {word!r} in {text!r}: it should be a name or name(option=…)")
+    if term.args or any(keyword.arg is None for keyword in term.keywords):
+        raise ValueError(f"cannot read {word!r} in {text!r}: name each option, as in steps=20")
+    options = {}
+    for keyword in term.keywords:
+        value = ast.get_source_segment(text.strip(), keyword.value)
+        try:
+            options[str(keyword.arg)] = ast.literal_eval(keyword.value)
+        except ValueError:
+            raise ValueError(
+                f"cannot read {keyword.arg}={value} in {text!r}: the value should be a number, "
+                "a quoted string, True, False, None or a list of these"
+            ) from None
+    return term.func.id, options
+
+
+def _checked(
+    kind: str, entries: dict[str, Entry], name: str, options: dict[str, Any]
+) -> tuple[tuple[str, Any], ...]:
+    """The options in the order in which the function declares them, lists as tuples."""
+    if name not in entries:
+        elsewhere = METHODS if entries is REFINEMENTS else REFINEMENTS
+        if name in elsewhere:
+            first = "a refinement: put it behind a method, as in 'grad_cam+…'"
+            behind = "a method: it can only stand first"
+            raise ValueError(f"{name!r} is {first if kind == 'method' else behind}")
+        raise ValueError(f"unknown {kind} {name!r}{_suggestion(name, entries)}")
+    known = entries[name].options
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"{kind} {name!r} has no option {option!r}"
+                f"{_suggestion(option, known) if known else '; it takes none'}"
+            )
+    return tuple((option, _frozen(options[option])) for option in known if option in options)
+
+
+def _suggestion(word: str, names: Iterable[str]) -> str:
+    names = sorted(names)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _spelled(name: str, options: tuple[tuple[str, Any], ...]) -> str:
+    if not options:
+        return name
+    return f"{name}({', '.join(f'{option}={value!r}' for option, value in options)})"

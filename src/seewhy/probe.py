@@ -1,0 +1,337 @@
+"""The probe: one question put to one network, *these images, this target*.
+
+All methods asked of a probe share its one recorded forward pass and one backward pass to the
+layer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seewhy.layers import Layer, public_name, stages
+from seewhy.recording import Recorded, Recording, record
+from seewhy.targets import Target, TargetLike, as_target, logits
+
+LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
+
+# The layer that was chosen for each network: later passes ask for it from the start.
+_chosen: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
+
+
+class Probe:
+    """One recorded forward pass, and the gradients of one target, each computed at most once.
+
+    model: any `nn.Module`. It is run in eval mode and left exactly as it was, after errors too.
+    inputs: (B, C, H, W) floating point, already preprocessed; never changed.
+    target: what is explained (see `seewhy.targets.as_target`); None is the predicted class.
+    layer: name, module or several of them, whose outputs the CAM family reads; None chooses the
+        last layer with maps on which the score depends.
+
+    The pass is run when something is first asked for. Results are per image: nothing depends on
+    which other images share the batch, as long as the network itself keeps them apart in eval
+    mode.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        target: TargetLike = None,
+        layer: LayerLike = None,
+        *,
+        around: Callable[[], AbstractContextManager[Any]] | None = None,
+    ) -> None:
+        _check_inputs(model, inputs)
+        self.model = model
+        self.inputs = inputs.detach()
+        self._target = as_target(target)
+        self._asked = _layer_names(model, layer)
+        self._around = around
+        self._from_input = False
+        self._recording: Recording | None = None
+        self._layers: tuple[str, ...] | None = None
+        self._score: Tensor | None = None
+        self._gradients: dict[str, Tensor] = {}
+
+    # ------------------------------------------------------------------ what the pass gave
+
+    @property
+    def outputs(self) -> Any:
+        """What the model returned, within the graph."""
+        return self._record().outputs
+
+    @property
+    def logits(self) -> Tensor:
+        """Scores per class, (B, C), without a graph."""
+        return logits(self.outputs).detach()
+
+    @property
+    def target(self) -> Target:
+        """The target with all that depends on the outputs settled, such as the predicted class."""
+        self._record()
+        return self._target
+
+    @property
+    def score(self) -> Tensor:
+        """The explained score of each image, (B,), without a graph."""
+        return self._scored().detach()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the explained layers: those asked for, or the one chosen."""
+        if self._layers is None:
+            self._layers = self._asked or (self._choose(),)
+        return self._layers
+
+    def activations(self, layer: str | None = None) -> Tensor:
+        """A, the maps at a layer, (B, K, h, w); token grids and NHWC outputs are brought there."""
+        recorded = self._recorded(layer)
+        return self._layout_of(recorded, layer).to_maps(recorded.tensor.detach())
+
+    def gradients(self, layer: str | None = None) -> Tensor:
+        """G = ∂score/∂A at a layer, (B, K, h, w)."""
+        recorded = self._recorded(layer)
+        layout = self._layout_of(recorded, layer)
+        return layout.to_maps(self._gradient_of(self._name(layer)))
+
+    @property
+    def input_gradient(self) -> Tensor:
+        """∂score/∂input, (B, C, H, W)."""
+        if self._record().input is None:
+            self.expect_input_gradient()
+        return self._gradient_of("")
+
+    # ------------------------------------------------------------------ what to record
+
+    def expect_input_gradient(self) -> Probe:
+        """Let the pass record the graph from the input on; before it has run, at no extra cost."""
+        if self._recording is not None and self._recording.input is None:
+            self._forget()
+        self._from_input = True
+        return self
+
+    # ------------------------------------------------------------------ derived probes
+
+    def with_inputs(self, inputs: Tensor) -> Probe:
+        """The same question (the same classes, at the same layers) about other images, (B, …)."""
+        return Probe(self.model, inputs, self.target, self.layers, around=self._around)
+
+    def at_scale(self, scale: float) -> Probe:
+        """The same question about the images resized by a factor."""
+        resized = F.interpolate(
+            self.inputs, scale_factor=scale, mode="bilinear", align_corners=False
+        )
+        return self.with_inputs(resized)
+
+    def with_target(self, target: TargetLike) -> Probe:
+        """Another question about the same images: it shares this probe's forward pass."""
+        other = Probe(self.model, self.inputs, target, self.layers, around=self._around)
+        other._from_input = self._from_input
+        other._recording = self._record()
+        other._target = other._target.resolve(other._recording.outputs)
+        return other
+
+    # ------------------------------------------------------------------ the pass
+
+    def _record(self) -> Recording:
+        if self._recording is None:
+            known = _chosen.get(self.model)
+            layers = self._asked or ((known,) if known else None)
+            recording = self._run(layers)
+            if not self._asked and layers and layers[0] not in recording.layers:
+                # The network was changed since its layer was chosen.
+                recording = self._run(None)
+            self._recording = recording
+            self._target = self._target.resolve(recording.outputs)
+        return self._recording
+
+    def _run(self, layers: Sequence[str] | None) -> Recording:
+        return record(
+            self.model, self.inputs, layers, from_input=self._from_input, around=self._around
+        )
+
+    def _forget(self) -> None:
+        self._recording = self._score = None
+        self._gradients = {}
+
+    def _scored(self) -> Tensor:
+        if self._score is None:
+            outputs = self._record().outputs
+            with torch.inference_mode(False), torch.enable_grad():
+                score = self._target(outputs)
+            if not isinstance(score, Tensor) or score.shape != (len(self.inputs),):
+                got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+                raise ValueError(
+                    f"the target returned {got}; it should be one score per image, "
+                    f"a tensor of shape ({len(self.inputs)},)"
+                )
+            self._score = score
+        return self._score
+
+    def _choose(self) -> str:
+        recording = self._record()
+        if not recording.candidates:
+            if recording.layers:
+                return next(iter(recording.layers))
+            raise ValueError(
+                "found no layer with maps: no module returned a tensor (B, K, h, w), (B, h, w, K) "
+                "or a grid of tokens. Is the network compiled or scripted? Explain the original "
+                "module, or use a method that works on the input's gradient"
+            )
+        layer = choose(recording, self._scored())
+        name = public_name(layer or recording.candidates[-1][0], recording.seen)
+        if layer is not None:
+            _chosen[self.model] = name
+        recording.layers[name] = next(
+            recorded
+            for candidate, recorded in reversed(recording.candidates)
+            if name in candidate.names
+        )
+        recording.candidates = []
+        return name
+
+    def _name(self, layer: str | None) -> str:
+        if layer is None:
+            if len(self.layers) > 1:
+                raise ValueError(f"name one of the recorded layers {list(self.layers)}")
+            return self.layers[0]
+        if layer not in self.layers:
+            (name,) = _layer_names(self.model, layer)
+            self._layers = (*self.layers, name)
+            self._asked = self._layers
+            self._forget()
+        return layer
+
+    def _recorded(self, layer: str | None) -> Recorded:
+        name = self._name(layer)
+        recorded = self._record().layers.get(name)
+        if recorded is None:
+            raise ValueError(
+                f"layer {name!r} handed out no tensor with one entry per image in this pass; "
+                "was it run at all? Compiled or scripted networks hide their layers: explain the "
+                "original module"
+            )
+        return recorded
+
+    def _layout_of(self, recorded: Recorded, layer: str | None) -> Any:
+        if recorded.layout is None:
+            raise ValueError(
+                f"layer {self._name(layer)!r} returned {tuple(recorded.tensor.shape)}, which holds "
+                "no maps; choose a layer that returns (B, K, h, w), (B, h, w, K) or a grid of "
+                "tokens"
+            )
+        return recorded.layout
+
+    def _gradient_of(self, name: str) -> Tensor:
+        """One backward pass for all that was recorded; the input goes by the empty name."""
+        if name not in self._gradients:
+            names = [*self.layers]
+            tensors = [self._recorded(layer).tensor for layer in names]
+            recording = self._record()
+            if recording.input is not None:
+                names.append("")
+                tensors.append(recording.input)
+            gradients = gradients_of(self._scored(), tensors)
+            for found, gradient in zip(names, gradients, strict=True):
+                if gradient is None:
+                    where = f"layer {found!r}" if found else "the input"
+                    raise ValueError(
+                        f"the score does not depend on {where} in a way that can be "
+                        "differentiated: another branch, a detach() or a no_grad() lies between"
+                    )
+                self._gradients[found] = gradient
+        return self._gradients[name]
+
+
+def gradients_of(score: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Gradients of each image's score; None for a tensor on which no score depends."""
+    if not score.requires_grad or not tensors:
+        return [None] * len(tensors)
+    with torch.inference_mode(False):
+        return torch.autograd.grad(score.sum(), tensors, retain_graph=True, allow_unused=True)
+
+
+def choose(recording: Recording, score: Tensor) -> Layer | None:
+    """The layer to explain: the last one with maps on which the score depends.
+
+    Passed over are the projections inside a transformer's block, a map per class (the output of
+    a classifier that is a convolution), and layers whose maps the score no longer reads, such as
+    the patches of a last block of which only the class token is used. None where the score
+    depends on no layer at all.
+    """
+    scores = logits(recording.outputs)
+    candidates = [
+        (layer, recorded.tensor)
+        for layer, recorded in recording.candidates
+        if layer.layout.kind == "NCHW" or layer.kind != "Linear"
+    ]
+    # The choice nearly always falls on one of the last few; a backward pass to them is short.
+    for part in (candidates[-16:], candidates[:-16]):
+        gradients = gradients_of(score, [tensor for _, tensor in part])
+        for (layer, tensor), gradient in zip(reversed(part), reversed(gradients), strict=True):
+            if gradient is None or not layer.layout.to_maps(gradient).any():
+                continue
+            if layer.layout.channels == scores.shape[1] > 1:
+                (first,) = gradients_of(scores[:, 0], [tensor])
+                if first is not None and not layer.layout.to_maps(first)[:, 1:].any():
+                    continue
+            return layer
+    return None
+
+
+def layers_of(model: nn.Module, inputs: Tensor) -> tuple[list[Layer], str, list[str]]:
+    """All layers with maps in the order of one pass, the name of the chosen one, and the stages.
+
+    inputs: (B, C, H, W).
+    """
+    probe = Probe(model, inputs)
+    probe._recording = recording = record(model, inputs, None)
+    probe._target = probe._target.resolve(recording.outputs)
+    name = probe._choose()
+    return recording.seen, name, [public_name(s, recording.seen) for s in stages(recording.seen)]
+
+
+def _check_inputs(model: nn.Module, inputs: Tensor) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}; it should be a torch.nn.Module")
+    if not isinstance(inputs, Tensor):
+        raise TypeError(
+            f"inputs is a {type(inputs).__name__}; it should be a tensor (B, C, H, W), "
+            "as preprocessed for the model"
+        )
+    if inputs.ndim != 4 or not inputs.is_floating_point() or 0 in inputs.shape:
+        raise ValueError(
+            f"inputs has shape {tuple(inputs.shape)} and type {inputs.dtype}; it should be a "
+            "floating-point tensor (B, C, H, W) with at least one image"
+        )
+
+
+def _layer_names(model: nn.Module, layer: LayerLike) -> tuple[str, ...]:
+    """The names of the layers that a user named or handed over; () where there were none."""
+    if layer is None:
+        return ()
+    wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
+    by_module = {module: name for name, module in model.named_modules() if name}
+    names = []
+    for item in wanted:
+        if isinstance(item, nn.Module):
+            if item not in by_module:
+                raise ValueError(
+                    f"layer {type(item).__name__} is not one of the model's submodules"
+                )
+            names.append(by_module[item])
+        elif item in dict(model.named_modules()) and item:
+            names.append(by_module[model.get_submodule(item)])
+        else:
+            close = difflib.get_close_matches(str(item), list(by_module.values()), n=3)
+            hint = f"; did you mean {', '.join(close)}?" if close else ""
+            raise ValueError(f"the model has no layer {item!r}{hint}")
+    return tuple(names)

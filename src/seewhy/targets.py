@@ -1,0 +1,331 @@
+"""Targets: what is explained. A target turns a network's outputs into one score per image."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Literal, SupportsInt, TypeGuard
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Classes = int | tuple[int, ...]
+
+
+def logits(outputs: Any) -> Tensor:
+    """The scores per class, (B, C) or (B, C, H, W), in whatever a network returned.
+
+    A tensor is itself; of a mapping or of an object with attributes (a transformers
+    `ModelOutput`, a named tuple) it is `logits`, else torchvision's `out`; otherwise the first
+    tensor. Outputs of shape (B,) count as one class.
+    """
+    found = _first(outputs, ("logits", "out"))
+    return found[:, None] if found.ndim == 1 else found
+
+
+def embedding(outputs: Any) -> Tensor:
+    """One vector per image, (B, D): `image_embeds` or `pooler_output`, else the flat `logits`."""
+    return _first(outputs, ("image_embeds", "pooler_output", "logits", "out")).flatten(1)
+
+
+def _first(outputs: Any, keys: Sequence[str]) -> Tensor:
+    if isinstance(outputs, Tensor):
+        return outputs
+    for key in keys:
+        value = outputs.get(key) if isinstance(outputs, Mapping) else getattr(outputs, key, None)
+        if isinstance(value, Tensor):
+            return value
+    values = outputs.values() if isinstance(outputs, Mapping) else outputs
+    for value in values if isinstance(values, Sequence) or isinstance(outputs, Mapping) else ():
+        if isinstance(value, Tensor):
+            return value
+    raise TypeError(
+        f"the model returned a {type(outputs).__name__} without a tensor of scores; "
+        "pass a target function that turns it into one score per image"
+    )
+
+
+class Target(ABC):
+    """What is explained: a function from a network's outputs to one score per image, (B,)."""
+
+    @abstractmethod
+    def __call__(self, outputs: Any) -> Tensor:
+        """Scores (B,), differentiable with respect to `outputs`."""
+
+    def resolve(self, outputs: Any) -> Target:
+        """The target with all that depends on the outputs settled, such as the predicted class."""
+        return self
+
+
+@dataclass(frozen=True)
+class Class(Target):
+    """The logit of one class for all images (int), or of one class per image (tuple)."""
+
+    classes: Classes
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Logits (B,) of the classes."""
+        return _pick(_class_scores(outputs), self.classes)
+
+
+@dataclass(frozen=True)
+class Predicted(Target):
+    """The logit of the most likely class of each image, or of the `rank`-th most likely one."""
+
+    rank: int = 1
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Logits (B,) of the predicted classes."""
+        return self.resolve(outputs)(outputs)
+
+    def resolve(self, outputs: Any) -> Class:
+        """The classes that these outputs rank there."""
+        scores = _class_scores(outputs).detach()
+        _check_count("rank", self.rank, scores)
+        return Class(tuple(scores.topk(self.rank, dim=1).indices[:, -1].tolist()))
+
+
+@dataclass(frozen=True)
+class AnyOf(Target):
+    """Any of several classes: the log-sum-exp of their logits, or the largest of them."""
+
+    classes: tuple[int, ...]
+    reduce: Literal["logsumexp", "max"] = "logsumexp"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if not self.classes:
+            raise ValueError("AnyOf needs at least one class")
+        if self.reduce not in ("logsumexp", "max"):
+            raise ValueError(f"reduce must be 'logsumexp' or 'max', not {self.reduce!r}")
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Scores (B,)."""
+        scores = _class_scores(outputs)
+        chosen = torch.stack([_pick(scores, index) for index in self.classes], dim=1)
+        return chosen.logsumexp(1) if self.reduce == "logsumexp" else chosen.amax(1)
+
+
+@dataclass(frozen=True)
+class TopK(Target):
+    """Any of each image's `k` most likely classes: the log-sum-exp of their logits."""
+
+    k: int
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Scores (B,)."""
+        return self.resolve(outputs)(outputs)
+
+    def resolve(self, outputs: Any) -> Target:
+        """The classes that these outputs rank highest."""
+        scores = _class_scores(outputs).detach()
+        _check_count("k", self.k, scores)
+        return _AnyOfEach(tuple(map(tuple, scores.topk(self.k, dim=1).indices.tolist())))
+
+
+@dataclass(frozen=True)
+class _AnyOfEach(Target):
+    """Any of some classes, other ones for each image: the log-sum-exp of their logits."""
+
+    classes: tuple[tuple[int, ...], ...]
+
+    def __call__(self, outputs: Any) -> Tensor:
+        scores = _class_scores(outputs)
+        columns = [_pick(scores, column) for column in zip(*self.classes, strict=True)]
+        return torch.stack(columns, dim=1).logsumexp(1)
+
+
+@dataclass(frozen=True)
+class Contrast(Target):
+    """What speaks for class `a` rather than class `b`: the difference of their logits."""
+
+    a: Classes
+    b: Classes
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Differences (B,)."""
+        scores = _class_scores(outputs)
+        return _pick(scores, self.a) - _pick(scores, self.b)
+
+
+@dataclass(frozen=True)
+class Probability(Target):
+    """The probability of a class, in [0, 1]; of the predicted class where none is named.
+
+    `activation` is "softmax" for one label per image, "sigmoid" for networks with many.
+    """
+
+    classes: Classes | None = None
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if self.activation not in ("softmax", "sigmoid"):
+            raise ValueError(f"activation must be 'softmax' or 'sigmoid', not {self.activation!r}")
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Probabilities (B,)."""
+        if self.classes is None:
+            return self.resolve(outputs)(outputs)
+        scores = _class_scores(outputs)
+        probabilities = scores.softmax(1) if self.activation == "softmax" else scores.sigmoid()
+        return _pick(probabilities, self.classes)
+
+    def resolve(self, outputs: Any) -> Probability:
+        """With the predicted class, where none was named."""
+        if self.classes is not None:
+            return self
+        return Probability(Predicted().resolve(outputs).classes, self.activation)
+
+
+@dataclass(frozen=True, eq=False)
+class Segment(Target):
+    """A region of a segmentation network's output: the mean logit of a class inside it.
+
+    `region` is a boolean mask (H, W) or (B, H, W), resized to the output where they differ;
+    without one it is the region to which the network gives the class.
+    """
+
+    class_index: int
+    region: Tensor | None = None
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Mean logits (B,)."""
+        scores = logits(outputs)
+        if scores.ndim != 4:
+            raise ValueError(
+                "Segment needs one score per class and pixel, (B, C, H, W); "
+                f"the model returned {tuple(scores.shape)}"
+            )
+        _check_class(self.class_index, scores)
+        inside = self._inside(scores)
+        sizes = inside.sum((1, 2))
+        if (sizes == 0).any():
+            empty = (sizes == 0).nonzero().flatten().tolist()
+            raise ValueError(f"class {self.class_index} has an empty region in images {empty}")
+        return (scores[:, self.class_index] * inside).sum((1, 2)) / sizes
+
+    def resolve(self, outputs: Any) -> Segment:
+        """With the region that these outputs give to the class, where none was named."""
+        inside = self._inside(logits(outputs))
+        return Segment(self.class_index, inside)
+
+    def _inside(self, scores: Tensor) -> Tensor:
+        if self.region is None:
+            return scores.argmax(1) == self.class_index
+        region = self.region.to(scores.device)
+        region = region[None] if region.ndim == 2 else region
+        if region.ndim != 3 or len(region) not in (1, len(scores)):
+            raise ValueError(
+                f"region has shape {tuple(self.region.shape)}; it should be (H, W) or "
+                f"(B, H, W) for {len(scores)} images"
+            )
+        resized = F.interpolate(region[:, None].float(), scores.shape[-2:])[:, 0] > 0.5
+        return resized.expand(len(scores), -1, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity(Target):
+    """The cosine between the network's embedding of each image and `reference`, (D,) or (B, D)."""
+
+    reference: Tensor
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Cosines (B,), in [-1, 1]."""
+        vectors = embedding(outputs)
+        reference = self.reference.to(vectors)
+        if reference.shape[-1] != vectors.shape[1] or (
+            reference.ndim != 1 and reference.shape != vectors.shape
+        ):
+            raise ValueError(
+                f"reference has shape {tuple(reference.shape)}; the embeddings have "
+                f"{tuple(vectors.shape)}"
+            )
+        return F.cosine_similarity(vectors, reference.expand_as(vectors), dim=1)
+
+
+@dataclass(frozen=True)
+class Score(Target):
+    """Any function from what the model returned to one score per image, (B,)."""
+
+    function: Callable[[Any], Tensor]
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Scores (B,)."""
+        return self.function(outputs)
+
+
+TargetLike = Target | int | Sequence[int] | Tensor | Callable[[Any], Tensor] | None
+
+
+def as_target(target: TargetLike) -> Target:
+    """The target that a user means: None is the predicted class, an int that class, several ints
+    one class per image, any function a score.
+
+    Raises TypeError for anything else.
+    """
+    if target is None:
+        return Predicted()
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, Tensor) and target.ndim <= 1 and not target.is_floating_point():
+        target = target.tolist()
+    if _is_index(target):
+        return Class(int(target))
+    if isinstance(target, Sequence) and all(map(_is_index, target)):
+        return Class(tuple(map(int, target)))
+    if callable(target):
+        return Score(target)
+    raise TypeError(
+        f"target is {target!r}; it should be None, a class index, one index per image, "
+        "a seewhy target or a function of the model's outputs"
+    )
+
+
+def _is_index(value: object) -> TypeGuard[SupportsInt]:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _class_scores(outputs: Any) -> Tensor:
+    scores = logits(outputs)
+    if scores.ndim != 2:
+        raise ValueError(
+            f"the model returned scores of shape {tuple(scores.shape)} where a class target needs "
+            "(B, C); use Segment(class) for a segmentation network, or a function of the outputs"
+        )
+    return scores
+
+
+def _pick(scores: Tensor, classes: Classes) -> Tensor:
+    """Each image's score of its class: (B, C) -> (B,)."""
+    if isinstance(classes, int):
+        _check_class(classes, scores)
+        return scores[:, classes]
+    if len(classes) != len(scores):
+        raise ValueError(
+            f"target names {len(classes)} classes for {len(scores)} images; "
+            "give one class for all images, or one for each"
+        )
+    for index in classes:
+        _check_class(index, scores)
+    index = torch.tensor(classes, device=scores.device)
+    return scores.gather(1, index[:, None])[:, 0]
+
+
+def _check_class(index: int, scores: Tensor) -> None:
+    if not 0 <= index < scores.shape[1]:
+        raise ValueError(
+            f"target class {index} is out of range: the model has {scores.shape[1]} classes, "
+            f"0 to {scores.shape[1] - 1}"
+        )
+
+
+def _check_count(option: str, count: int, scores: Tensor) -> None:
+    if not 1 <= count <= scores.shape[1]:
+        raise ValueError(
+            f"{option}={count} is out of range: the model has {scores.shape[1]} classes"
+        )
