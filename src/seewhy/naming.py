@@ -157,7 +157,9 @@ def parse(text: str | Method) -> Method:
     if isinstance(text, Method):
         return text
     if not isinstance(text, str):
-        raise TypeError(f"method is a {type(text).__name__}; it should be a name such as 'grad_cam'")
+        raise TypeError(
+            f"method is a {type(text).__name__}; it should be a name such as 'grad_cam'"
+        )
     try:
         expression = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from seewhy.layers import Layer, public_name, stages
 from seewhy.recording import Recorded, Recording, record
+from seewhy.rules import Rules, applying, check_open
 from seewhy.targets import Target, TargetLike, as_target, logits
 
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
@@ -122,7 +123,9 @@ class Probe:
 
     def with_inputs(self, inputs: Tensor) -> Probe:
         """The same question (the same classes, at the same layers) about other images, (B, …)."""
-        return Probe(self.model, inputs, self.target, self.layers, around=self._around)
+        other = Probe(self.model, inputs, self.target, self._asked, around=self._around)
+        other._layers = self._layers
+        return other
 
     def at_scale(self, scale: float) -> Probe:
         """The same question about the images resized by a factor."""
@@ -139,12 +142,30 @@ class Probe:
         other._target = other._target.resolve(other._recording.outputs)
         return other
 
+    def with_rules(self, rules: Rules) -> Probe:
+        """The same question under another backward pass (see `seewhy.rules`).
+
+        Scores and activations are the same, gradients are those of the rules. Where no layer was
+        named, none is recorded: `layers` is empty, and there is only the input's gradient.
+
+        Raises TypeError for compiled and scripted networks.
+        """
+        check_open(self.model)
+        other = Probe(
+            self.model, self.inputs, self._target, self._asked, around=lambda: applying(rules)
+        )
+        other._layers = self._asked
+        other._from_input = not self._asked
+        return other
+
     # ------------------------------------------------------------------ the pass
 
     def _record(self) -> Recording:
         if self._recording is None:
             known = _chosen.get(self.model)
             layers = self._asked or ((known,) if known else None)
+            if self._layers is not None:
+                layers = self._layers
             recording = self._run(layers)
             if not self._asked and layers and layers[0] not in recording.layers:
                 # The network was changed since its layer was chosen.
@@ -290,13 +311,16 @@ def choose(recording: Recording, score: Tensor) -> Layer | None:
 def layers_of(model: nn.Module, inputs: Tensor) -> tuple[list[Layer], str, list[str]]:
     """All layers with maps in the order of one pass, the name of the chosen one, and the stages.
 
-    inputs: (B, C, H, W).
+    inputs: (B, C, H, W). The stages are the outputs at each resolution down to the chosen layer.
     """
     probe = Probe(model, inputs)
     probe._recording = recording = record(model, inputs, None)
     probe._target = probe._target.resolve(recording.outputs)
     name = probe._choose()
-    return recording.seen, name, [public_name(s, recording.seen) for s in stages(recording.seen)]
+    chosen = next(layer for layer in reversed(recording.seen) if name in layer.names)
+    cells = chosen.grid[0] * chosen.grid[1]
+    finer = [stage for stage in stages(recording.seen) if stage.grid[0] * stage.grid[1] > cells]
+    return recording.seen, name, [*(public_name(s, recording.seen) for s in finer), name]
 
 
 def _check_inputs(model: nn.Module, inputs: Tensor) -> None:

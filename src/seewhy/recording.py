@@ -190,7 +190,6 @@ class _Recorder:
         return kept, handed
 
 
-
 def _same_values(tensor: Tensor, other: Tensor) -> bool:
     """Whether two tensors are views of the same numbers (dropout in eval mode, a permutation)."""
     return tensor.data_ptr() == other.data_ptr() and tensor.numel() == other.numel()

@@ -48,7 +48,9 @@ def upsample(maps: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
     """Maps (B, h, w) at another size, (B, H, W): bilinear, align_corners=False."""
     if maps.shape[-2:] == size:
         return maps
-    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[
+        :, 0
+    ]
 
 
 def weighted(weights: Tensor, activations: Tensor) -> Tensor:

@@ -1,0 +1,138 @@
+"""An explanation: one map of one photo for one target, with all that is needed to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seewhy.draw.gallery import PIXELS, Cell, Row, gallery
+from seewhy.draw.overlay import contour, overlay, save_saliency
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What one method says about one photo and one target. It shows itself in a notebook.
+
+    Attributes:
+        image: the photo, at its own size.
+        saliency: (H, W) at the photo's size, un-normalised; zero where not seen.
+        seen: (H, W), bool; False where the network never saw the photo.
+        method: the name that made the map, which parses back to the method.
+        target: label of what is explained, such as "tabby cat".
+        probability: the network's, 0 to 1, where the target has one.
+        model: name of the network.
+        source: file name of the photo, if it has one.
+    """
+
+    image: Image.Image
+    saliency: Tensor
+    seen: Tensor
+    method: str
+    target: str
+    probability: float | None
+    model: str
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that photo, map and mask belong together."""
+        size = (self.image.height, self.image.width)
+        if self.saliency.shape != size:
+            raise ValueError(f"saliency is {tuple(self.saliency.shape)}; the photo is {size}")
+        if self.seen.shape != size or self.seen.dtype != torch.bool:
+            raise ValueError(
+                f"seen is {tuple(self.seen.shape)}, {self.seen.dtype}; give {size}, torch.bool"
+            )
+
+    @property
+    def caption(self) -> str:
+        """The probability, if any, and the target: "87.1 % tabby cat"."""
+        if self.probability is None:
+            return self.target
+        percent = f"{100 * self.probability:.1f}" if self.probability >= 0.0005 else "<0.1"
+        return f"{percent} % {self.target}"
+
+    def overlay(self, **options: Any) -> Image.Image:
+        """The map over the photo, see `seewhy.draw.overlay`; signed if it has negative values."""
+        signed = bool((self.saliency < 0).any())
+        return overlay(
+            self.image, self.saliency, **{"seen": self.seen, "signed": signed, **options}
+        )
+
+    def contour(self, **options: Any) -> Image.Image:
+        """The salient regions outlined on the photo, see `seewhy.draw.contour`."""
+        return contour(self.image, self.saliency, **{"seen": self.seen, **options})
+
+    def save(self, path: str | Path, **options: Any) -> None:
+        """Write the overlay (with its options) as the kind of picture that the suffix names.
+
+        Raises:
+            ValueError: a suffix that names no kind of picture.
+        """
+        path = Path(path)
+        format = Image.registered_extensions().get(path.suffix.lower())
+        if format not in Image.SAVE:
+            raise ValueError(f"{path}: suffix {path.suffix!r} is no picture's; give .png or .jpg")
+        self.overlay(**options).save(path, format=format)
+
+    def save_saliency(self, path: str | Path) -> None:
+        """Write the map itself as .npy, .npz or 16-bit .png, see `seewhy.draw.save_saliency`."""
+        save_saliency(path, self.saliency)
+
+    def record(self) -> dict[str, Any]:
+        """What the picture shows, ready for JSON; `size` is (width, height) of the photo."""
+        return {
+            "source": self.source,
+            "size": list(self.image.size),
+            "model": self.model,
+            "target": self.target,
+            "probability": self.probability,
+            "method": self.method,
+            "version": version("seewhy"),
+        }
+
+    def _repr_png_(self) -> bytes:
+        stream = BytesIO()
+        self.overlay().save(stream, format="PNG")
+        return stream.getvalue()
+
+
+def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Image.Image:
+    """A gallery with a row for each photo, model and target, and a column for each method.
+
+    Rows and columns keep the order in which the explanations come; of two with the same photo,
+    model, target and method the later one is shown. See `seewhy.draw.gallery` for `columns`.
+
+    Raises:
+        ValueError: no explanations.
+    """
+    rows: dict[tuple[object, ...], dict[str, Explanation]] = {}
+    methods: dict[str, None] = {}
+    for explanation in explanations:
+        photo = explanation.source or id(explanation.image)
+        key = (photo, explanation.model, explanation.target)
+        rows.setdefault(key, {})[explanation.method] = explanation
+        methods[explanation.method] = None
+    if not rows:
+        raise ValueError("explanations is empty; give at least one")
+    return gallery([_row(by_method, list(methods)) for by_method in rows.values()], columns=columns)
+
+
+def _row(by_method: dict[str, Explanation], methods: list[str]) -> Row:
+    first = next(iter(by_method.values()))
+    title = Path(first.source).name if first.source else ""
+    cells = [_cell(by_method[name]) if name in by_method else None for name in methods]
+    return Row(first.image, title, cells, first.model)
+
+
+def _cell(explanation: Explanation) -> Cell:
+    picture = explanation.overlay()
+    picture.thumbnail((PIXELS, PIXELS))  # many large photos would fill the memory
+    return Cell(explanation.method, explanation.caption, picture)

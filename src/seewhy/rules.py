@@ -1,0 +1,216 @@
+"""Rules: another backward pass, without touching the network.
+
+A rule stands in for a torch function during one forward pass. It is called as
+`rule(function, *args, **kwargs)` with the arguments that the network gave, returns what
+`function` would have returned, and gives it whatever gradient it likes. A table of rules maps
+torch functions to rules:
+
+    def deconvnet(relu, input):
+        return substitute(relu(input), rectified(input))
+
+    with applying({F.relu: deconvnet}):
+        scores = model(images)
+
+It does not matter whether a module, a functional call or a method of the tensor made the call, nor
+whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x.relu()` are all
+`F.relu`. Only the thread that applies a table sees it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.overrides import TorchFunctionMode
+
+Rule = Callable[..., Any]
+Rules = Mapping[Callable[..., Any], Rule]
+
+
+class applying(TorchFunctionMode):  # noqa: N801 - used as a statement: `with applying(rules):`
+    """Apply a table of rules to all that this thread runs inside the `with`.
+
+    Rules are asked where a gradient is being recorded; there parameters take no part, so that no
+    gradient is computed for them, and calls in place run out of place, since rules may need the
+    values that they would overwrite. (What such a call returns is right; a network that ignores
+    it and reads the overwritten argument is not supported.)
+
+    Raises ValueError at the end if none of the table's functions was called.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__()
+        self._rules = {_name(function): rule for function, rule in rules.items()}
+        self._called = False
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one call by its rule, or as it is."""
+        rule = self._rules.get(_name(function))
+        self._called |= rule is not None
+        args, kwargs = _without_parameters(args), _without_parameters(kwargs or {})
+        if not (torch.is_grad_enabled() and any(t.requires_grad for t in _tensors((args, kwargs)))):
+            return function(*args, **kwargs)
+        function, args, kwargs = _out_of_place(function), *_not_in_place(function, args, kwargs)
+        return function(*args, **kwargs) if rule is None else rule(function, *args, **kwargs)
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Stop applying the rules."""
+        super().__exit__(kind, error, traceback)
+        if kind is None and not self._called:
+            raise ValueError(
+                f"the network calls none of the functions with a rule ({', '.join(self._rules)}), "
+                "so this method would only be the ordinary gradient. Exported networks hide their "
+                "functions: explain the original module; for other networks use a method without "
+                "rules, such as 'gradient', 'integrated_gradients' or 'grad_cam'"
+            )
+
+
+def check_open(model: nn.Module) -> None:
+    """Raise TypeError for compiled, scripted and traced networks, which hide their functions."""
+    for name, module in model.named_modules():
+        where = f"the model's {name!r}" if name else "the model"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TypeError(
+                f"{where} is scripted or traced, which hides its functions from rules; "
+                "explain the module that it was made from"
+            )
+        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
+            raise TypeError(
+                f"{where} is compiled, which hides its functions from rules; explain the module "
+                "that was compiled (torch.compile keeps it as `_orig_mod`)"
+            )
+
+
+# ---------------------------------------------------------------------- to write rules with
+
+
+def substitute(value: Tensor, surrogate: Tensor) -> Tensor:
+    """`value`, with the gradient of `surrogate`; both have the same shape."""
+    if value.shape != surrogate.shape:
+        raise ValueError(
+            f"value is {tuple(value.shape)} and surrogate {tuple(surrogate.shape)}; "
+            "their shapes should be equal"
+        )
+    substituted: Tensor = _Substitute.apply(value.detach(), surrogate)  # type: ignore[no-untyped-call]
+    return substituted
+
+
+def rectified(value: Tensor) -> Tensor:
+    """`value`, of whose gradient only the positive part is passed on."""
+    passed: Tensor = _Rectified.apply(value)  # type: ignore[no-untyped-call]
+    return passed
+
+
+def nodes(output: Tensor) -> Iterator[Any]:
+    """The nodes of the autograd graph behind a tensor, nearest first."""
+    found = [output.grad_fn]
+    known = {output.grad_fn, None}
+    for node in found:
+        if node is None:
+            continue
+        yield node
+        for following, _ in node.next_functions:
+            if following not in known:
+                known.add(following)
+                found.append(following)
+
+
+class _Substitute(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, value: Tensor, surrogate: Tensor) -> Tensor:
+        return value
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+        return None, gradient
+
+
+class _Rectified(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, value: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        return gradient.clamp(min=0)
+
+
+# ------------------------------------------------------------------------ reading a call
+
+
+@lru_cache(maxsize=1024)
+def _name(function: Callable[..., Any]) -> str:
+    """One name for all spellings of a function: relu for F.relu, torch.relu_ and Tensor.relu."""
+    name = getattr(function, "__name__", "")
+    plain = name.strip("_")
+    if name.startswith(("__i", "__r")) and not hasattr(torch, plain) and hasattr(torch, plain[1:]):
+        return str(plain[1:])
+    return str(plain)
+
+
+@lru_cache(maxsize=1024)
+def _out_of_place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that returns what this one would write into its argument."""
+    name = getattr(function, "__name__", "")
+    if name == "detach_":  # changes the graph and not the values
+        return function
+    plain = f"__{name[3:]}" if name.startswith("__i") else name[:-1] if name[-1:] == "_" else ""
+    for owner in (torch.Tensor, torch, F):
+        other = getattr(owner, plain, None)
+        if plain and callable(other):
+            return other  # type: ignore[no-any-return]
+    return function
+
+
+@lru_cache(maxsize=1024)
+def _place_of_inplace(function: Callable[..., Any]) -> int | None:
+    """The position of the parameter `inplace`, if the function has one."""
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # most functions written in C tell no signature
+        return None
+    return names.index("inplace") if "inplace" in names else None
+
+
+def _not_in_place(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    place = _place_of_inplace(function)
+    if place is None:
+        return args, kwargs
+    kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
+    return (args if place >= len(args) else (*args[:place], False, *args[place + 1 :])), kwargs
+
+
+def _without_parameters(value: Any) -> Any:
+    """Arguments in which parameters are cut from the graph."""
+    if isinstance(value, nn.Parameter):
+        return value.detach()
+    if type(value) in (tuple, list):
+        return type(value)(map(_without_parameters, value))
+    if type(value) is dict:
+        return {key: _without_parameters(item) for key, item in value.items()}
+    return value
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        yield from _tensors(tuple(value.values()))

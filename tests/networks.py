@@ -1,0 +1,100 @@
+"""Small networks that misbehave in the ways that real ones do."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Cnn(nn.Module):
+    """Two convolutional stages, global pooling and a Linear; ReLUs as the test wants them."""
+
+    def __init__(self, relu: str = "module", channels: int = 3, classes: int = 5) -> None:
+        super().__init__()
+        self.relu_kind = relu
+        self.conv1 = nn.Conv2d(channels, 6, 3, stride=2, padding=1)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.conv2 = nn.Conv2d(6, 8, 3, stride=2, padding=1)
+        self.bn2 = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU(inplace=relu == "inplace")  # shared by both stages
+        self.dropout = nn.Dropout(0.5)
+        self.head = nn.Linear(8, classes)
+
+    def activate(self, x: Tensor) -> Tensor:
+        return F.relu(x) if self.relu_kind == "functional" else self.relu(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.activate(self.bn1(self.conv1(x)))
+        return self.activate(self.bn2(self.conv2(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.dropout(self.features(x)).mean((2, 3)))
+
+
+class Pair(NamedTuple):
+    logits: Tensor
+    aux: Tensor
+
+
+class Wrapped(nn.Module):
+    """A network whose output is not a plain tensor."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.net = Cnn()
+
+    def forward(self, x: Tensor) -> object:
+        y = self.net(x)
+        return {
+            "tuple": lambda: (y, x),
+            "list": lambda: [y, x],
+            "dict": lambda: {"aux": x, "logits": y},
+            "out": lambda: OrderedDict(out=y, aux=x),
+            "namedtuple": lambda: Pair(y, x),
+        }[self.kind]()
+
+
+class Failing(nn.Module):
+    """Runs half-way, then raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Cnn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.net(x)
+        raise RuntimeError("the network broke")
+
+
+class Segmenter(nn.Module):
+    """One score per class and pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU())
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"out": F.interpolate(self.head(self.body(x)), x.shape[-2:], mode="bilinear")}
+
+
+def images(count: int = 3, size: tuple[int, int] = (32, 32), channels: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(count, channels, *size, generator=generator)
+
+
+def seeded(factory: type[nn.Module], *args: object, **kwargs: object) -> nn.Module:
+    """A network with fixed random weights and batch-norm statistics, in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = factory(*args, **kwargs)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+    return model.eval()

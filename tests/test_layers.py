@@ -1,0 +1,211 @@
+"""The automatic choice of layer and stages, over many architectures with random weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import seewhy
+from seewhy import Probe
+from seewhy.layers import layout_of
+from seewhy.probe import layers_of
+
+# Architecture -> expected layer (several where versions differ), number of stages.
+TORCHVISION = {
+    "alexnet": ("features.11", 3),
+    "vgg11": ("features.19", 5),
+    "vgg11_bn": ("features.27", 5),
+    "resnet18": ("layer4", 5),
+    "resnet50": ("layer4", 5),
+    "resnext50_32x4d": ("layer4", 5),
+    "densenet121": ("features.norm5", 5),
+    "mobilenet_v2": ("features.18", 5),
+    "mobilenet_v3_small": ("features.12", 5),
+    "efficientnet_b0": ("features.8", 5),
+    "squeezenet1_0": ("features.12", 4),
+    "googlenet": ("inception5b", 5),
+    "inception_v3": ("Mixed_7c", 7),
+    "shufflenet_v2_x0_5": ("conv5", 4),
+    "regnet_y_400mf": ("trunk_output.block4", 5),
+    "mnasnet0_5": ("layers.16", 5),
+    "convnext_tiny": ("features.7", 4),
+    "swin_t": ("norm", 4),
+    "vit_b_16": ("encoder.layers.encoder_layer_11.ln_1", 1),
+    "maxvit_t": ("blocks.3", 5),
+}
+TIMM = {
+    "resnet18": ("layer4", 5),
+    "nf_resnet26": ("final_act", 5),
+    "convnext_atto": ("stages.3", 4),
+    "swin_tiny_patch4_window7_224": ("norm", 4),
+    "vit_tiny_patch16_224": ("blocks.11.norm1", 1),
+    "deit_tiny_distilled_patch16_224": ("blocks.11.norm1", 1),
+    "vit_small_patch14_reg4_dinov2": ("blocks.11.norm1", 1),
+    "eva02_tiny_patch14_224": ("blocks.11", 1),
+    "cait_xxs24_224": ("blocks_token_only.1.norm1", 1),
+    "efficientnet_b0": ("bn2", 5),
+    "mobilenetv3_small_050": ("blocks.5", 5),
+    "regnetx_002": ("s4", 5),
+    "repvgg_a0": ("stages.3", 5),
+    "coatnet_0_rw_224": ("norm", 5),
+    "levit_128s": ("stages.2", 6),
+    "mobilevit_xxs": ("final_conv", 5),
+    "darknet53": ("stages.4", 6),
+}
+SMALLER = {"inception_v3": 299, "vit_small_patch14_reg4_dinov2": 224}
+
+
+def with_live_head(model: nn.Module) -> nn.Module:
+    """Some heads begin at zero, and then the score depends on nothing."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            nn.init.normal_(module.weight, std=0.02)
+    return model.eval()
+
+
+def torchvision_model(name: str) -> nn.Module:
+    from seewhy.models.load import import_torchvision
+
+    zoo = import_torchvision().models
+    slow_init = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    return zoo.get_model(name, weights=None, **slow_init)
+
+
+def timm_model(name: str) -> nn.Module:
+    from seewhy.models.load import import_torchvision
+
+    import_torchvision()
+    timm = pytest.importorskip("timm")
+    size = {"img_size": 224} if "dinov2" in name else {}
+    return timm.create_model(name, pretrained=False, **size)
+
+
+@pytest.mark.parametrize(
+    ("zoo", "name", "expected"),
+    [(torchvision_model, name, expected) for name, expected in TORCHVISION.items()]
+    + [(timm_model, name, expected) for name, expected in TIMM.items()],
+)
+def test_choice(zoo, name, expected):
+    torch.manual_seed(0)
+    model = with_live_head(zoo(name))
+    side = SMALLER.get(name, 256 if name == "darknet53" else 224)
+    x = torch.randn(1, 3, side, side)
+    layer, stage_count = expected
+    _, chosen, stages = layers_of(model, x)
+    assert chosen == layer
+    assert len(stages) == stage_count, stages
+    assert stages[-1] == chosen
+
+    probe = Probe(model, x)
+    assert probe.layers == (chosen,)
+    assert probe.gradients().any()
+    h, w = probe.activations().shape[-2:]
+    assert 1 < h == w <= 37
+    maps = seewhy.explain(model, x, "hires_cam")
+    assert maps.shape == (1, side, side)
+    assert torch.isfinite(maps).all()
+
+
+def test_transformers():
+    from seewhy.models.load import import_torchvision
+
+    import_torchvision()
+    transformers = pytest.importorskip("transformers")
+    small = {"num_labels": 7, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3}
+    vit = transformers.ViTForImageClassification(
+        transformers.ViTConfig(intermediate_size=48, image_size=64, patch_size=8, **small)
+    )
+    dino = transformers.Dinov2WithRegistersForImageClassification(
+        transformers.Dinov2WithRegistersConfig(image_size=64, patch_size=8, **small)
+    )
+    resnet = transformers.ResNetForImageClassification(
+        transformers.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 12, 16, 20], depths=[1, 1, 1, 1], num_labels=7
+        )
+    )
+    swin = transformers.SwinForImageClassification(
+        transformers.SwinConfig(
+            image_size=64,
+            embed_dim=12,
+            depths=[1, 1],
+            num_heads=[2, 2],
+            window_size=4,
+            num_labels=7,
+        )
+    )
+    for model, grid in ((vit, 8), (dino, 8), (resnet, 2), (swin, 8)):
+        probe = Probe(with_live_head(model), torch.randn(2, 3, 64, 64))
+        assert probe.activations().shape[-2:] == (grid, grid), probe.layers
+        assert probe.gradients().any()
+        if model in (vit, dino):
+            assert "norm" in probe.layers[0]  # tokens on their way into the last attention
+
+
+def test_tokens_become_the_grid_that_they_came_from(oracles):
+    case = oracles["cam/pgc_tiny_vit_x64_b3_blocks-1-norm1"]
+    model, x = oracles.model(case), oracles.inputs(case)
+    tokens = {}
+    model.blocks[1].norm1.register_forward_hook(lambda *a: tokens.update(out=a[2]))
+    maps = Probe(model, x, 0, "blocks.1.norm1").activations()
+    assert torch.equal(maps, oracles.networks.vit_tokens_to_grid(tokens["out"]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "image", "patches", "expected"),
+    [
+        ((2, 64, 7, 7), (224, 224), None, ("NCHW", (7, 7), 64, 0)),
+        ((2, 7, 7, 64), (224, 224), None, ("NHWC", (7, 7), 64, 0)),
+        ((2, 20, 8, 7), (65, 57), None, ("NCHW", (8, 7), 20, 0)),
+        ((2, 8, 7, 20), (65, 57), None, ("NHWC", (8, 7), 20, 0)),
+        ((2, 12, 12, 12), (96, 96), None, ("NCHW", (12, 12), 12, 0)),
+        ((2, 197, 192), (224, 224), None, ("tokens", (14, 14), 192, 1)),
+        ((2, 201, 192), (224, 224), None, ("tokens", (14, 14), 192, 5)),
+        ((2, 49, 96), (224, 224), None, ("tokens", (7, 7), 96, 0)),
+        ((2, 85, 24), (96, 56), (12, 7), ("tokens", (12, 7), 24, 1)),
+        ((2, 512, 1, 1), (224, 224), None, None),
+        ((2, 512), (224, 224), None, None),
+        ((2, 3, 8), (224, 224), None, None),
+    ],
+)
+def test_layouts(shape, image, patches, expected):
+    layout = layout_of(shape, image, patches)
+    found = layout and (layout.kind, layout.grid, layout.channels, layout.prefix)
+    assert found == expected
+
+
+class ClassMaps(nn.Module):
+    """A convolution as classifier: its own output is a map per class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU())
+        self.dropout = nn.Dropout()
+        self.classifier = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x):
+        return self.classifier(self.dropout(self.features(x))).relu().mean((2, 3))
+
+
+def test_maps_per_class_are_passed_over():
+    torch.manual_seed(1)
+    assert Probe(ClassMaps().eval(), torch.randn(2, 3, 32, 32)).layers == ("features",)
+
+
+def test_a_network_changed_after_its_first_explanation():
+    torch.manual_seed(1)
+    model = ClassMaps().eval()
+    x = torch.randn(2, 3, 32, 32)
+    assert Probe(model, x).layers == ("features",)
+    model.features = nn.Sequential(*model.features, nn.Conv2d(8, 8, 3, stride=2), nn.ReLU())
+    assert Probe(model, x).activations().shape[-2:] == (3, 3)  # the same name, another module
+    del model.features
+    model.features = nn.Identity()
+    model.classifier = nn.Conv2d(3, 5, 3, stride=2)
+    assert Probe(model, x).layers == ("classifier",)
+
+
+def test_a_network_without_maps_says_so():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    with pytest.raises(ValueError, match="no layer with maps"):
+        seewhy.explain(model, torch.randn(1, 3, 4, 4), "grad_cam")

@@ -1,0 +1,98 @@
+"""The grammar of names: round trips, and errors that point at the word."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import seewhy
+from seewhy import Method, Refinement
+from seewhy.naming import METHODS, REFINEMENTS, Entry, parse
+
+
+@pytest.fixture(autouse=True)
+def _refinement(monkeypatch):
+    """A refinement whose effect is easy to see."""
+
+    def scaled(probe, method, *, by=2.0, steps=(1, 2)):
+        """Multiply."""
+        return method(probe) * by
+
+    monkeypatch.setitem(REFINEMENTS, "scaled", Entry("scaled", scaled, "none", "0"))
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(eps=values, by=values, steps=values, twice=st.booleans())
+def test_names_and_objects_are_the_same_thing(eps, by, steps, twice):
+    entry = Entry("scaled", lambda probe, method, *, by=1, steps=2: None, "", "")
+    REFINEMENTS.setdefault("scaled", entry)
+    method = Method("xgrad_cam", eps=eps) + Refinement("scaled", steps=steps, by=by)
+    if twice:
+        method = method + Refinement("scaled")
+    assert parse(str(method)) == method
+    assert str(parse(str(method))) == str(method)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "canonical"),
+    [
+        ("grad_cam", "grad_cam"),
+        (" grad_cam + scaled ", "grad_cam+scaled"),
+        ("xgrad_cam(eps=1e-3)+scaled(steps=[1,2], by=3)", None),
+        ("grad_cam+scaled(steps=(1,), by=-1.5)", "grad_cam+scaled(by=-1.5, steps=(1,))"),
+    ],
+)
+def test_spelling(spelled, canonical):
+    expected = canonical or "xgrad_cam(eps=0.001)+scaled(by=3, steps=(1, 2))"
+    assert str(parse(spelled)) == expected
+
+
+def test_refinements_apply_in_the_order_written():
+    class FakeProbe:
+        layers = ()
+
+    METHODS["one"] = Entry("one", lambda probe: 1.0, "", "")
+    try:
+        assert parse("one+scaled(by=3)+scaled")(FakeProbe()) == 6.0
+    finally:
+        del METHODS["one"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grad_camm", "unknown method 'grad_camm'; did you mean 'grad_cam'"),
+        ("grad_cam+scald", "unknown refinement 'scald'; did you mean 'scaled'"),
+        ("scaled", "'scaled' is a refinement"),
+        ("grad_cam+layer_cam", "'layer_cam' is a method"),
+        ("xgrad_cam(epz=1)", "no option 'epz'; did you mean 'eps'"),
+        ("grad_cam(eps=1)", "takes none"),
+        ("xgrad_cam(1)", "name each option"),
+        ("xgrad_cam(eps=foo)", "cannot read eps=foo"),
+        ("grad_cam*scaled", r"cannot read 'grad_cam\*scaled'"),
+        ("grad_cam+", "cannot read the method"),
+        ("", "cannot read the method"),
+    ],
+)
+def test_errors_point_at_the_word(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+def test_listing_has_what_a_user_wants_to_know():
+    for name in seewhy.methods():
+        entry = METHODS[name]
+        assert entry.summary.endswith((".", "target")) or entry.summary
+        assert entry.source
+        assert entry.passes

@@ -1,0 +1,109 @@
+"""Targets against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from seewhy.targets import (
+    AnyOf,
+    Class,
+    Contrast,
+    Predicted,
+    Probability,
+    Segment,
+    Similarity,
+    TopK,
+    as_target,
+)
+
+SCORES = torch.tensor([[1.0, 3.0, 2.0], [0.0, -1.0, 5.0]])
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (None, [3.0, 5.0]),
+        (0, [1.0, 0.0]),
+        (np.int64(2), [2.0, 5.0]),
+        ([2, 0], [2.0, 0.0]),
+        (torch.tensor([0, 1]), [1.0, -1.0]),
+        (torch.tensor(1), [3.0, -1.0]),
+        (Class((1, 2)), [3.0, 5.0]),
+        (Predicted(rank=2), [2.0, 0.0]),
+        (Contrast(1, 0), [2.0, -1.0]),
+        (Contrast((1, 2), 0), [2.0, 5.0]),
+        (AnyOf((0, 2), reduce="max"), [2.0, 5.0]),
+        (AnyOf([0, 1]), [math.log(math.e + math.e**3), math.log(1 + math.exp(-1))]),
+        (TopK(1), [3.0, 5.0]),
+        (TopK(2), [math.log(math.e**2 + math.e**3), math.log(1 + math.exp(5))]),
+        (Probability(0, "sigmoid"), [1 / (1 + math.exp(-1)), 0.5]),
+        (Probability((1, 1), "softmax"), [0.665241, 0.002456]),
+        (Probability(), [0.665241, 0.990867]),
+        (lambda y: y.sum(1), [6.0, 4.0]),
+    ],
+)
+def test_scores(target, expected):
+    chosen = as_target(target)
+    assert torch.allclose(chosen(SCORES), torch.tensor(expected), atol=1e-5)
+    settled = chosen.resolve(SCORES)
+    assert torch.allclose(settled(SCORES), torch.tensor(expected), atol=1e-5)
+
+
+def test_settled_targets_stay_with_their_classes():
+    """A predicted class is that of the original image, also where another one is now ahead."""
+    for target in (Predicted(), TopK(1), Probability(None, "sigmoid")):
+        settled = target.resolve(SCORES)
+        flipped = SCORES.flip(1)
+        picked = torch.tensor([flipped[0, 1], flipped[1, 2]])
+        expected = picked.sigmoid() if isinstance(target, Probability) else picked
+        assert torch.allclose(settled(flipped), expected)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (3, "3 classes, 0 to 2"),
+        ([0, 1, 2], "3 classes for 2 images"),
+        (Predicted(rank=4), "rank=4"),
+        (TopK(0), "k=0"),
+        (Contrast(0, 9), "class 9"),
+    ],
+)
+def test_errors_name_counts(target, message):
+    with pytest.raises(ValueError, match=message):
+        as_target(target)(SCORES)
+
+
+@pytest.mark.parametrize("wrong", [lambda: AnyOf(()), lambda: AnyOf((1,), "mean")])
+def test_wrong_options(wrong):
+    with pytest.raises(ValueError, match="AnyOf|reduce"):
+        wrong()
+
+
+def test_segment_is_the_mean_over_its_region():
+    scores = torch.zeros(2, 2, 4, 4)
+    scores[0, 1, :2] = 4
+    scores[1, 1, 3, 3] = 2
+    assert torch.allclose(Segment(1)(scores), torch.tensor([4.0, 2.0]))
+    region = torch.zeros(4, 4, dtype=torch.bool)
+    region[1:3] = True
+    assert torch.allclose(Segment(1, region)(scores), torch.tensor([2.0, 0.0]))
+    fine = region.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    assert torch.allclose(Segment(1, fine)(scores), torch.tensor([2.0, 0.0]))
+    with pytest.raises(ValueError, match=r"empty region in images \[1\]"):
+        Segment(1)(torch.stack([scores[0], scores[0] * -1]))
+    settled = Segment(1).resolve(scores)
+    assert torch.allclose(settled(scores * 2 - 1), torch.tensor([7.0, 3.0]))
+
+
+def test_similarity_is_the_cosine():
+    vectors = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+    assert torch.allclose(Similarity(torch.tensor([1.0, 0.0]))(vectors), torch.tensor([0.6, 0.0]))
+    own = Similarity(torch.tensor([[6.0, 8.0], [0.0, -1.0]]))
+    assert torch.allclose(own(vectors), torch.tensor([1.0, -1.0]))
+    with pytest.raises(ValueError, match="reference has shape"):
+        Similarity(torch.ones(3))(vectors)
