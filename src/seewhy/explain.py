@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, overload
 
-import seewhy.methods  # registers the methods
-from seewhy.methods.cam import upsample
+from torch import Tensor, nn
+
+import seewhy.methods  # noqa: F401 - registers the methods
+from seewhy.maps import upsample
 from seewhy.naming import Method, parse
 from seewhy.probe import LayerLike, Probe
 from seewhy.targets import TargetLike
-from torch import Tensor, nn
 
 
 @overload
@@ -29,7 +29,7 @@ def explain(
 def explain(
     model: nn.Module,
     inputs: Tensor,
-    method: Sequence[str | Method],
+    method: list[str | Method] | list[str] | tuple[str | Method, ...],
     target: TargetLike = ...,
     *,
     layer: LayerLike = ...,
@@ -40,7 +40,7 @@ def explain(
 def explain(
     model: nn.Module,
     inputs: Tensor,
-    method: str | Method | Sequence[str | Method] = "tsgb",
+    method: str | Method | list[str | Method] | list[str] | tuple[str | Method, ...] = "tsgb",
     target: TargetLike = None,
     *,
     layer: LayerLike = None,
@@ -67,8 +67,8 @@ def explain(
     """
     if size not in ("input", "layer"):
         raise ValueError(f"size must be 'input' or 'layer', not {size!r}")
-    several = not isinstance(method, str | Method)
-    chosen = [parse(one) for one in (method if several else [method])]  # type: ignore[union-attr]
+    several = isinstance(method, list | tuple)
+    chosen = [parse(one) for one in method] if isinstance(method, list | tuple) else [parse(method)]
     if not chosen:
         raise ValueError("method is an empty list; name at least one method")
     probe = Probe(model, inputs, target, layer)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.draw.gallery import PIXELS, Cell, Row, gallery
+from seewhy.draw.gallery import PICTURE, Cell, Row, gallery
 from seewhy.draw.overlay import contour, overlay, save_saliency
 
 
@@ -134,5 +134,5 @@ def _row(by_method: dict[str, Explanation], methods: list[str]) -> Row:
 
 def _cell(explanation: Explanation) -> Cell:
     picture = explanation.overlay()
-    picture.thumbnail((PIXELS, PIXELS))  # many large photos would fill the memory
+    picture.thumbnail((PICTURE, PICTURE))  # many large photos would fill the memory
     return Cell(explanation.method, explanation.caption, picture)

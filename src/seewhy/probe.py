@@ -86,6 +86,11 @@ class Probe:
         return self._scored().detach()
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """Names of the layers that were asked for; empty where the choice was left to the probe."""
+        return self._asked
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Names of the explained layers: those asked for, or the one chosen."""
         if self._layers is None:
@@ -142,20 +147,18 @@ class Probe:
         other._target = other._target.resolve(other._recording.outputs)
         return other
 
-    def with_rules(self, rules: Rules) -> Probe:
+    def with_rules(self, rules: Rules, layer: LayerLike = ()) -> Probe:
         """The same question under another backward pass (see `seewhy.rules`).
 
-        Scores and activations are the same, gradients are those of the rules. Where no layer was
-        named, none is recorded: `layers` is empty, and there is only the input's gradient.
+        Scores and activations are the same, gradients are those of the rules: at the layers named
+        here, or else at the input.
 
         Raises TypeError for compiled and scripted networks.
         """
         check_open(self.model)
-        other = Probe(
-            self.model, self.inputs, self._target, self._asked, around=lambda: applying(rules)
-        )
-        other._layers = self._asked
-        other._from_input = not self._asked
+        other = Probe(self.model, self.inputs, self._target, layer, around=lambda: applying(rules))
+        other._layers = other._asked
+        other._from_input = not other._asked
         return other
 
     # ------------------------------------------------------------------ the pass

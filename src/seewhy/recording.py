@@ -180,11 +180,11 @@ class _Recorder:
         if lower:
             self.lowest = cells
             # Outputs of the stage before that are still in use, by a skip connection, say, would
-            # keep its graph alive.
-            for _, _, handed in self.candidates:
+            # keep its graph alive. (Unless the graph is to begin at the input anyway.)
+            for _, _, handed in self.candidates if self.recording.input is None else ():
                 handed.detach_()
             self.candidates.clear()
-        kept, handed = self._keep(tensor, start=lower)
+        kept, handed = self._keep(tensor, start=lower and self.recording.input is None)
         self.candidates.append((len(self.seen) - 1, Recorded(kept, layout), handed))
         self.last = (handed, handed._version)
         return kept, handed

@@ -33,7 +33,7 @@ Rule = Callable[..., Any]
 Rules = Mapping[Callable[..., Any], Rule]
 
 
-class applying(TorchFunctionMode):  # noqa: N801 - used as a statement: `with applying(rules):`
+class applying(TorchFunctionMode):
     """Apply a table of rules to all that this thread runs inside the `with`.
 
     Rules are asked where a gradient is being recorded; there parameters take no part, so that no
@@ -45,6 +45,7 @@ class applying(TorchFunctionMode):  # noqa: N801 - used as a statement: `with ap
     """
 
     def __init__(self, rules: Rules) -> None:
+        """Take a table of rules."""
         super().__init__()
         self._rules = {_name(function): rule for function, rule in rules.items()}
         self._called = False
@@ -67,7 +68,7 @@ class applying(TorchFunctionMode):  # noqa: N801 - used as a statement: `with ap
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         """Stop applying the rules."""
-        super().__exit__(kind, error, traceback)
+        super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
         if kind is None and not self._called:
             raise ValueError(
                 f"the network calls none of the functions with a rule ({', '.join(self._rules)}), "
@@ -133,7 +134,7 @@ class _Substitute(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[None, Tensor]:
         return None, gradient
 
 

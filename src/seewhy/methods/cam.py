@@ -6,14 +6,14 @@ returns one map per image, (B, h, w), not negative and not normalised.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from seewhy.maps import upsample
 from seewhy.naming import method
 from seewhy.probe import Probe
 
@@ -33,10 +33,7 @@ def cam(source: str) -> Callable[[Cam], Cam]:
                 function(probe.activations(layer), probe.gradients(layer), **options)
                 for layer in probe.layers
             ]
-            if len(maps) == 1:
-                return maps[0]
-            size = probe.inputs.shape[-2:]
-            return torch.stack([upsample(m, size) for m in maps]).mean(0)
+            return averaged(maps, probe.inputs.shape[-2:])
 
         method(source, passes="F + h")(of_probe)
         return function
@@ -44,13 +41,11 @@ def cam(source: str) -> Callable[[Cam], Cam]:
     return register
 
 
-def upsample(maps: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Maps (B, h, w) at another size, (B, H, W): bilinear, align_corners=False."""
-    if maps.shape[-2:] == size:
-        return maps
-    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[
-        :, 0
-    ]
+def averaged(maps: Sequence[Tensor], size: torch.Size | tuple[int, int]) -> Tensor:
+    """The mean at another size, (B, H, W), of maps of several layers; of one layer its own map."""
+    if len(maps) == 1:
+        return maps[0]
+    return torch.stack([upsample(m, size) for m in maps]).mean(0)
 
 
 def weighted(weights: Tensor, activations: Tensor) -> Tensor:

@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO ?= demo
+
+.PHONY: demo test lint format benchmark clean
+
+demo: .venv/installed  ## explain a few scenes and write a gallery to demo/
+	$(BIN)/seewhy demo --out $(DEMO)
+
+test: .venv/installed-dev  ## all tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+lint: .venv/installed-dev  ## ruff and mypy --strict
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/installed-dev  ## put the sources into the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+benchmark: .venv/installed-benchmarks  ## cost beside pytorch-grad-cam, torch-cam and Captum
+	$(BIN)/python benchmarks/cam_cost.py
+
+clean:
+	rm -rf .venv demo
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(INSTALL) --editable '.[test,lint]'
+	touch $@
+
+.venv/installed-benchmarks: .venv/installed
+	$(INSTALL) --editable '.[benchmarks]'
+	touch $@

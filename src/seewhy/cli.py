@@ -1,0 +1,464 @@
+"""The command line. Exit codes: 0 done, 1 some inputs failed (the rest is done), 2 wrong usage."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from seewhy.models.load import LoadedModel
+    from seewhy.naming import Entry
+    from seewhy.photos import Answer, PhotoTarget
+
+app = typer.Typer(
+    name="seewhy",
+    help="See why a vision network said what it said.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+# ------------------------------------------------------------------ options that commands share
+
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="torchvision:NAME, timm:NAME, hf:NAME, scenes:resnet, scenes:vgg or package.module:"
+        "factory. Without it: scenes:resnet, which is bundled.",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights: .safetensors, or .pt/.pth/.bin with tensors only. Without it the zoo's "
+        "pretrained ones; 'random' for none."
+    ),
+]
+Classes = Annotated[
+    Path | None, typer.Option(help="Class names: one per line, or JSON (list, or index to name).")
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="Network input: 256 (shorter side, then the centre square) or 256x320 (height x "
+        "width, the whole photo squashed). Without it: as the model was trained."
+    ),
+]
+Mean = Annotated[
+    str | None, typer.Option(help="Normalisation: one value, or one per channel: 0.5,0.5,0.5.")
+]
+Std = Annotated[str | None, typer.Option(help="Normalisation, as --mean.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
+
+
+class MapFormat(str, Enum):
+    """How the saliency itself is saved."""
+
+    npy = "npy"
+    npz = "npz"
+    png = "png"
+
+
+class Style(str, Enum):
+    """How the saliency is drawn."""
+
+    overlay = "overlay"
+    contour = "contour"
+
+
+@app.command()
+def explain(
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(help="Photos, folders or globs. None: the bundled sample scenes."),
+    ] = None,
+    model: ModelName = None,
+    weights: Weights = None,
+    classes: Classes = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Repeatable, e.g. tsgb, grad_cam+gradual. See `seewhy methods`."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Class name or index, or top3 for the three likeliest; repeatable. Without it: "
+            "the predicted class."
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="Layer of the CAM family; several are averaged. See `seewhy layers`."),
+    ] = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    folder: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("seewhy"),
+    maps: Annotated[
+        MapFormat | None,
+        typer.Option(help="Save the maps too: raw numbers (npy, npz) or 16-bit grey (png)."),
+    ] = None,
+    style: Annotated[Style, typer.Option(help="How the map is drawn.")] = Style.overlay,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
+    ] = False,
+    device: Device = "cpu",
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos per forward pass.")] = 8,
+) -> None:
+    """Explain photos: what in them speaks for a class.
+
+    Writes, for each photo, one picture for each target and method, and a gallery of them all.
+    """
+    from seewhy.data.images import ImageError, find_images, load_image
+    from seewhy.naming import parse
+
+    with usage_errors():
+        if model is None:
+            err.print("No --model given: explaining with the bundled network [b]scenes:resnet[/b].")
+            photos = photos or sample_scenes(folder)
+        elif not photos:
+            raise ValueError("name at least one photo, folder or glob")
+        methods = [str(parse(name)) for name in method or ["tsgb"]]
+        paths = find_images(photos)
+        loaded = load(model or "scenes:resnet", weights, classes, size, mean, std, device)
+        targets = parse_targets(target or [], loaded)
+        names = unique_names(paths)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    failures: dict[Path, str] = {}
+    with progress("Explaining", len(paths), quiet=as_json) as advance:
+        for start in range(0, len(paths), batch_size):
+            batch = {}
+            for path in paths[start : start + batch_size]:
+                try:
+                    batch[path] = load_image(path)
+                    loaded.preprocess.geometry(batch[path])
+                except ImageError as error:
+                    batch.pop(path, None)
+                    failures[path] = str(error)
+                    advance(1)
+            for path, answer in answers(loaded, batch, methods, targets, layer, failures):
+                files = save(answer, folder, names[path], style, maps)
+                report(path, answer, files, as_json)
+                advance(1)
+    if not as_json:
+        done = len(paths) - len(failures)
+        out.print(f"\n{done} of {len(paths)} photos explained; the pictures are in {folder}")
+    if failures:
+        for path, reason in failures.items():
+            reason = reason.removeprefix(f"{path}: ")
+            err.print(f"[red]failed[/red] {escape(str(path))}: {escape(reason)}", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def methods(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """List the methods: what they do, source, options with defaults, and cost in passes."""
+    import seewhy.methods  # noqa: F401 - registers them
+    from seewhy.naming import METHODS
+
+    list_entries(METHODS, as_json)
+
+
+@app.command()
+def refinements(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """List the refinements that can follow a method, as in grad_cam+NAME."""
+    import seewhy.methods  # noqa: F401 - registers them
+    from seewhy.naming import REFINEMENTS
+
+    list_entries(REFINEMENTS, as_json)
+
+
+@app.command()
+def models(
+    zoo: Annotated[
+        str | None, typer.Argument(help="scenes, torchvision or timm: list all of its networks.")
+    ] = None,
+) -> None:
+    """List the networks that --model knows."""
+    from seewhy.models.load import available_models
+
+    with usage_errors():
+        found = available_models(zoo)
+    if zoo:
+        out.print("\n".join(found), highlight=False)
+        return
+    table = Table("zoo", "networks", "for example", box=None)
+    for prefix in dict.fromkeys(name.split(":")[0] for name in found):
+        own = [name for name in found if name.startswith(f"{prefix}:")]
+        table.add_row(prefix, str(len(own)), ", ".join(own[:: max(1, len(own) // 4)][:4]))
+    table.add_row("hf", "", "hf:microsoft/resnet-50, or hf:./folder")
+    table.add_row("your own", "", "package.module:factory --weights FILE")
+    out.print(table)
+
+
+@app.command()
+def layers(
+    model: ModelName = None,
+    weights: Weights = None,
+    size: Size = None,
+    all_layers: Annotated[
+        bool, typer.Option("--all", help="Every layer with maps, not only the stages.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """List the layers that the CAM family can explain, and mark the one chosen by default."""
+    import torch
+    from PIL import Image
+
+    from seewhy.layers import public_name
+    from seewhy.probe import layers_of
+
+    with usage_errors():
+        loaded = load(model or "scenes:resnet", weights, None, size, None, None, "cpu")
+        side = loaded.preprocess(Image.new("RGB", (256, 256))).shape
+        seen, chosen, stages = layers_of(loaded.module, torch.rand(1, *side))
+    rows = []
+    for layer in seen:
+        named = [name for name in (chosen, *stages) if name in layer.names]
+        if not layer.pooled and (named or all_layers):
+            name = named[0] if named else public_name(layer, seen)
+            shape = [layer.layout.channels, *layer.grid]
+            role = "default" if name == chosen else "stage" if named else ""
+            rows.append({"layer": name, "kind": layer.kind, "shape": shape, "role": role})
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table("layer", "kind", "channels", "resolution", "", box=None)
+    for row in rows:
+        k, h, w = row["shape"]
+        style = "bold green" if row["role"] == "default" else None
+        cells = (row["layer"], row["kind"], str(k), f"{h}x{w}", row["role"])
+        table.add_row(*map(str, cells), style=style)
+    out.print(table)
+
+
+# ------------------------------------------------------------------ what the commands are made of
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Wrong usage is one clear line and exit code 2, not a traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        err.print(f"[red]error[/red] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def load(
+    spec: str,
+    weights: str | None,
+    classes: Path | None,
+    size: str | None,
+    mean: str | None,
+    std: str | None,
+    device: str,
+) -> LoadedModel:
+    """The network with the preprocessing that the options ask for."""
+    import torch
+
+    from seewhy.models.load import load_model
+
+    sys.path.insert(0, "")  # package.module:factory is looked for in the working directory too
+    try:
+        loaded = load_model(spec, weights=weights, classes=classes, device=device)
+    except (RuntimeError, torch.AcceleratorError) as error:
+        if device == "cpu":
+            raise
+        raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
+    finally:
+        sys.path.remove("")
+    preprocess = loaded.preprocess
+    if size is not None:
+        preprocess = replace(preprocess, **parse_size(size))
+    if mean is not None:
+        preprocess = replace(preprocess, mean=parse_channels("mean", mean, preprocess.channels))
+    if std is not None:
+        preprocess = replace(preprocess, std=parse_channels("std", std, preprocess.channels))
+    return replace(loaded, preprocess=preprocess)
+
+
+def parse_size(text: str) -> dict[str, Any]:
+    """256 -> shorter side and centre square; 256x320 -> the whole photo squashed."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not match:
+        raise ValueError(
+            f"--size {text}: give the side of a square, 256, or height x width, 256x320"
+        )
+    height, width = match.groups()
+    if width is None:
+        return {"resize": int(height), "crop": int(height)}
+    return {"resize": (int(height), int(width)), "crop": None}
+
+
+def parse_channels(name: str, text: str, channels: int) -> tuple[float, ...]:
+    """0.5 or 0.5,0.5,0.5 -> one value per channel."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--{name} {text}: give numbers, as in 0.5 or 0.485,0.456,0.406") from None
+    return values * channels if len(values) == 1 else values
+
+
+def parse_targets(texts: list[str], model: LoadedModel) -> list[PhotoTarget]:
+    """Class names and indices; top3 is three targets; none is the predicted class."""
+    from seewhy.targets import Predicted
+
+    targets: list[PhotoTarget] = []
+    for text in texts:
+        if match := re.fullmatch(r"top(\d+)", text):
+            targets += [Predicted(rank) for rank in range(1, int(match[1]) + 1)]
+        else:
+            targets.append(model.class_index(text))
+    return targets or [None]
+
+
+def sample_scenes(folder: Path) -> list[str]:
+    """The bundled sample scenes, written as pictures."""
+    from seewhy.data.scenes import sample_scenes as samples
+
+    below = folder / "scenes"
+    below.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for scene in samples():
+        path = below / f"{scene.key}.png"
+        scene.image.save(path)
+        paths.append(str(path))
+    err.print(f"No photo given: explaining {len(paths)} bundled sample scenes, written to {below}.")
+    return paths
+
+
+def unique_names(paths: list[Path]) -> dict[Path, str]:
+    """A file name for the pictures of each photo: its own stem, numbered where two are alike."""
+    names: dict[Path, str] = {}
+    for path in paths:
+        name, number = path.stem, 2
+        while name in names.values():
+            name, number = f"{path.stem}-{number}", number + 1
+        names[path] = name
+    return names
+
+
+def answers(
+    model: LoadedModel,
+    batch: Mapping[Path, Any],
+    methods: list[str],
+    targets: list[PhotoTarget],
+    layer: list[str] | None,
+    failures: dict[Path, str],
+) -> Iterator[tuple[Path, Answer]]:
+    """Answers for a batch; where it fails as a whole, each photo is tried by itself."""
+    from seewhy.photos import explain_photos
+
+    paths = list(batch)
+    if not paths:
+        return
+    try:
+        sources = [str(path) for path in paths]
+        found = explain_photos(
+            model, list(batch.values()), methods, targets, layer=layer, sources=sources
+        )
+        yield from zip(paths, found, strict=True)
+    except (ValueError, TypeError, RuntimeError) as error:
+        if len(paths) == 1:
+            failures[paths[0]] = str(error)
+            return
+        for path in paths:
+            yield from answers(model, {path: batch[path]}, methods, targets, layer, failures)
+
+
+def save(
+    answer: Answer, folder: Path, name: str, style: Style, maps: MapFormat | None
+) -> list[Path]:
+    """Write the pictures of one photo; the gallery of them all comes first."""
+    from seewhy.explanation import gallery_of
+
+    gallery = folder / f"{name}.png"
+    gallery_of(answer.explanations).save(gallery)
+    files = [gallery]
+    for explanation in answer.explanations:
+        stem = folder / f"{name}.{slug(explanation.target)}.{slug(explanation.method)}"
+        picture = Path(f"{stem}.png")
+        drawn = explanation.contour() if style is Style.contour else explanation.overlay()
+        drawn.save(picture)
+        files.append(picture)
+        if maps is not None:
+            # A 16-bit map is a .png too, beside the picture.
+            suffix = "map.png" if maps is MapFormat.png else maps.value
+            files.append(Path(f"{stem}.{suffix}"))
+            explanation.save_saliency(files[-1])
+    return files
+
+
+def slug(text: str) -> str:
+    """Text as part of a file name."""
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-")[:60]
+
+
+def report(path: Path, answer: Answer, files: list[Path], as_json: bool) -> None:
+    """Tell what the network said of one photo and where the pictures are."""
+    if as_json:
+        top = [{"class": i, "name": name, "probability": p} for i, name, p in answer.top]
+        records = [explanation.record() for explanation in answer.explanations]
+        record = {"photo": str(path), "top": top, "explanations": records}
+        print(json.dumps({**record, "files": [str(file) for file in files]}), flush=True)
+        return
+    out.print(f"\n[b]{escape(str(path))}[/b]")
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    for _, name, probability in answer.top:
+        table.add_row(f"{100 * probability:5.1f} %", escape(name))
+    out.print(table)
+    out.print(f"  [dim]{escape(str(files[0]))} and {len(files) - 1} more[/dim]", soft_wrap=True)
+
+
+@contextmanager
+def progress(title: str, total: int, quiet: bool) -> Iterator[Any]:
+    """A progress bar on the terminal for more than one item; calls of `advance(n)` move it."""
+    shown = total > 1 and not quiet and err.is_terminal
+    with Progress(console=err, transient=True, disable=not shown) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def list_entries(entries: dict[str, Entry], as_json: bool) -> None:
+    """Print registered methods or refinements."""
+    rows = [
+        {
+            "name": name,
+            "summary": entry.summary,
+            "options": {key: repr(value) for key, value in entry.options.items()},
+            "passes": entry.passes,
+            "source": entry.source,
+        }
+        for name, entry in sorted(entries.items())
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table("name and options", "passes", "what it is", box=None, padding=(0, 1, 1, 0))
+    for row in rows:
+        options = "".join(f"\n  {key}={value}" for key, value in row["options"].items())  # type: ignore[attr-defined]
+        what = f"{escape(str(row['summary']))}\n[dim]{escape(str(row['source']))}[/dim]"
+        table.add_row(f"[b]{row['name']}[/b]{escape(options)}", str(row["passes"]), what)
+    out.print(table)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,233 @@
+"""Saliency as pictures: pure functions from maps and photos to PIL images, and to files.
+
+A picture is for the eye, so where `colorize` and `overlay` scale a map, its strongest half percent
+of pixels saturates: a single outlier would otherwise darken all the rest. `normalize`,
+`save_saliency` and the levels of `contour` are plain min-max.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw, ImageEnhance
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from seewhy.maps import finite, normalize
+
+# Perceptually uniform and safe for the colour-blind. Chosen by eye among those of matplotlib: on
+# photos, which are rarely violet, its glow stands out most.
+SEQUENTIAL = "inferno"
+DIVERGING = "coolwarm"  # red speaks for the target, blue against it
+
+
+def colorize(saliency: Tensor, cmap: str | None = None, *, signed: bool = False) -> Image.Image:
+    """Paint a map (H, W) with a colour map, as an RGB image of the same size.
+
+    Args:
+        saliency: one map, any range.
+        cmap: name of a matplotlib colour map; by default "inferno", and "coolwarm" if `signed`.
+        signed: the middle colour is zero and both signs share one scale; otherwise the colours run
+            from the map's minimum to its maximum.
+
+    Raises:
+        ValueError: another shape, values that are not finite, or an unknown colour map.
+    """
+    return _paint(_strength(_one_map(saliency), signed), cmap, signed)
+
+
+def overlay(
+    image: Image.Image,
+    saliency: Tensor,
+    *,
+    cmap: str | None = None,
+    alpha: float = 0.75,
+    seen: Tensor | None = None,
+    signed: bool = False,
+) -> Image.Image:
+    """Lay a map over a photo; the more salient, the more opaque.
+
+    The photo recedes (paler and darker) so that the colours stand out, yet stays readable where the
+    saliency is low. What the network never saw is bleached and hatched, and takes no part in the
+    scaling of the map.
+
+    Args:
+        image: the photo.
+        saliency: (h, w) of any size, stretched over the whole photo.
+        cmap, signed: as in `colorize`.
+        alpha: opacity of the strongest saliency, 0 to 1.
+        seen: (H, W) bool at the photo's size; False where the network saw nothing.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, or an unknown colour map.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha}; give a number from 0 to 1")
+    image = image.convert("RGB")
+    strength = _strength(
+        _stretch(saliency, image), signed, None if seen is None else _check_seen(seen, image)
+    )
+    # Faint saliency would drown in the photo; but faint colours of a signed map are a pale fog.
+    opacity = _grey(strength.abs().pow(1.0 if signed else 0.6) * alpha)
+    faded = ImageEnhance.Brightness(ImageEnhance.Color(image).enhance(0.4)).enhance(0.72)
+    picture = Image.composite(_paint(strength, cmap, signed), faded, opacity)
+    return picture if seen is None else _hatch_unseen(picture, image, seen)
+
+
+def contour(
+    image: Image.Image,
+    saliency: Tensor,
+    levels: Sequence[float] = (0.5, 0.75),
+    *,
+    cmap: str | None = None,
+    seen: Tensor | None = None,
+) -> Image.Image:
+    """Outline the salient regions on a photo that otherwise keeps its colours.
+
+    The map is smoothed first (by about 1 % of the shorter side), since the outlines of a pixel-fine
+    map would be confetti.
+
+    Args:
+        image: the photo.
+        saliency: (h, w) of any size, stretched over the whole photo.
+        levels: where to draw, as fractions of the smoothed map's range, each between 0 and 1.
+        cmap: each line has the colour of its level, by default in "inferno".
+        seen: (H, W) bool at the photo's size; False where the network saw nothing.
+
+    Raises:
+        ValueError: wrong shapes or levels, values not finite, or an unknown colour map.
+    """
+    if not levels or not all(0 < level < 1 for level in levels):
+        raise ValueError(f"levels={levels}; give fractions between 0 and 1, such as (0.5, 0.75)")
+    import contourpy
+
+    image = image.convert("RGB")
+    saliency = _stretch(saliency, image)
+    if seen is not None:
+        image = _hatch_unseen(image, image, _check_seen(seen, image))
+        saliency = saliency.where(seen.cpu(), saliency.min())
+    grid = normalize(_smoothed(saliency)).numpy()
+    contours = contourpy.contour_generator(z=grid, line_type=contourpy.LineType.Separate)
+    # Pillow draws without antialiasing, so small pictures are drawn large and shrunk.
+    zoom = 4 if max(image.size) < 1500 else 1
+    scale = np.array([image.width / grid.shape[1], image.height / grid.shape[0]]) * zoom
+    width = max(1.6, min(image.size) / 160) * zoom
+    for level in sorted(levels):
+        lines: list[npt.NDArray[np.float64]] = list(contours.lines(level))  # type: ignore[arg-type]
+        paths = [((line + 0.5) * scale).ravel().tolist() for line in lines]
+        colour = _colours(cmap or SEQUENTIAL)[round(255 * (0.45 + 0.5 * level))]
+        for stroke, ink in ((2.4 * width, (0, 0, 0)), (1.3 * width, tuple(colour.tolist()))):
+            mask = Image.new("L", (image.width * zoom, image.height * zoom))
+            draw = ImageDraw.Draw(mask)
+            for path in paths:
+                draw.line(path, fill=255, width=round(stroke), joint="curve")
+            image.paste(ink, (0, 0), mask.resize(image.size, Image.Resampling.BOX))
+    return image
+
+
+def save_saliency(path: str | Path, saliency: Tensor) -> None:
+    """Write a map itself, in the format that the suffix names.
+
+    .npy and .npz (under the name "saliency") hold the values as they are, float32; .png is 16-bit
+    grey (H, W), min-max normalised, so that its absolute values are lost.
+
+    Raises:
+        ValueError: another suffix, another shape than (H, W), or values that are not finite.
+    """
+    path = Path(path)
+    values = _one_map(saliency).cpu().float()
+    match path.suffix.lower():
+        case ".npy":
+            with path.open("wb") as file:  # given a name, NumPy would append to some suffixes
+                np.save(file, values.numpy())
+        case ".npz":
+            with path.open("wb") as file:
+                np.savez_compressed(file, saliency=values.numpy())
+        case ".png":
+            levels = (normalize(values).double() * 65535).round().numpy().astype(np.uint16)
+            Image.fromarray(levels).save(path, format="PNG")
+        case suffix:
+            raise ValueError(f"{path}: suffix {suffix!r}; saliency is saved as .npy, .npz or .png")
+
+
+def _one_map(saliency: Tensor) -> Tensor:
+    if saliency.ndim != 2 or not saliency.numel():
+        raise ValueError(f"saliency is {tuple(saliency.shape)}; give one map (H, W)")
+    return finite(saliency)
+
+
+def _stretch(saliency: Tensor, image: Image.Image) -> Tensor:
+    saliency = _one_map(saliency).cpu().float()
+    size = (image.height, image.width)
+    if saliency.shape == size:
+        return saliency
+    return interpolate(saliency[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def _check_seen(seen: Tensor, image: Image.Image) -> Tensor:
+    if seen.dtype != torch.bool or seen.shape != (image.height, image.width):
+        raise ValueError(
+            f"seen is {tuple(seen.shape)}, {seen.dtype}; give ({image.height}, {image.width}), "
+            "torch.bool, as the photo"
+        )
+    return seen.cpu()
+
+
+def _strength(saliency: Tensor, signed: bool, seen: Tensor | None = None) -> Tensor:
+    """The map in [0, 1], or [-1, 1] if signed, scaled by what was seen; its outliers saturate."""
+    values = (saliency if seen is None else saliency[seen]).cpu().float().numpy()
+    if not values.size:
+        return torch.zeros_like(saliency)
+    low = 0.0 if signed else float(values.min())
+    values = np.abs(values - low)
+    # Where less than half a percent is salient at all, that quantile is zero.
+    top = float(np.quantile(values, 0.995)) or float(values.max()) or 1.0
+    return ((saliency - low) / top).clamp(-1 if signed else 0, 1)
+
+
+def _smoothed(saliency: Tensor) -> Tensor:
+    """The map with a shorter side of at most 192, near-Gaussian blurred by about 2.5 of these."""
+    height, width = saliency.shape
+    shrink = min(1.0, 192 / min(height, width))
+    size = (max(2, round(height * shrink)), max(2, round(width * shrink)))
+    grid = interpolate(saliency[None, None], size, mode="bilinear", antialias=True)
+    for _ in range(3):
+        grid = avg_pool2d(grid, 5, stride=1, padding=2, count_include_pad=False)
+    return grid[0, 0]
+
+
+def _colours(cmap: str) -> npt.NDArray[np.uint8]:
+    import matplotlib
+
+    if cmap not in matplotlib.colormaps:
+        raise ValueError(f"cmap={cmap!r}; give a colour map of matplotlib, such as 'inferno'")
+    colours: npt.NDArray[np.uint8] = matplotlib.colormaps[cmap](np.arange(256) / 255, bytes=True)
+    return colours[:, :3]
+
+
+def _grey(values: Tensor) -> Image.Image:
+    return Image.fromarray((values * 255).round().byte().cpu().numpy())
+
+
+def _paint(strength: Tensor, cmap: str | None, signed: bool) -> Image.Image:
+    picture = _grey((strength + 1) / 2 if signed else strength)
+    picture.putpalette(_colours(cmap or (DIVERGING if signed else SEQUENTIAL)).tobytes())
+    return picture.convert("RGB")
+
+
+def _hatch_unseen(picture: Image.Image, image: Image.Image, seen: Tensor) -> Image.Image:
+    """Replace what was not seen by the bleached photo under diagonal lines."""
+    bleached = Image.blend(
+        image.convert("L").convert("RGB"), Image.new("RGB", image.size, "white"), 0.7
+    )
+    period = max(8.0, max(image.size) / 40)
+    diagonal = torch.arange(image.width) + torch.arange(image.height)[:, None]
+    # Distance to the nearest line in pixels, which also antialiases its edges.
+    distance = (diagonal % period - period / 2).abs() / 2**0.5
+    lines = (0.07 * period + 0.5 - distance).clamp(0, 1) * 0.28
+    hatched = Image.composite(Image.new("RGB", image.size, (92, 92, 92)), bleached, _grey(lines))
+    return Image.composite(picture, hatched, _grey(seen.float()))

@@ -1,0 +1,132 @@
+"""An explanation shows, saves and describes itself."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import FrozenInstanceError, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seewhy.draw import Cell, Row, contour, gallery, overlay
+from seewhy.explanation import Explanation, gallery_of
+
+
+def explanation(**changes: object) -> Explanation:
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.zeros(30, 40, dtype=torch.bool)
+    seen[:, 5:35] = True
+    given = Explanation(
+        image=Image.effect_noise((40, 30), 60).convert("RGB"),
+        saliency=torch.rand(30, 40, generator=generator) * seen,
+        seen=seen,
+        method="grad_cam",
+        target="tabby cat",
+        probability=0.8712,
+        model="torchvision:resnet50",
+        source="photos/cat.jpg",
+    )
+    return replace(given, **changes)  # type: ignore[arg-type]
+
+
+def same(first: Image.Image, second: Image.Image) -> bool:
+    return first.size == second.size and first.tobytes() == second.tobytes()
+
+
+def test_pictures_mark_what_was_not_seen() -> None:
+    e = explanation()
+    assert same(e.overlay(), overlay(e.image, e.saliency, seen=e.seen))
+    assert same(e.overlay(alpha=0.3), overlay(e.image, e.saliency, seen=e.seen, alpha=0.3))
+    assert same(e.contour(levels=(0.4,)), contour(e.image, e.saliency, (0.4,), seen=e.seen))
+    assert not same(e.overlay(), overlay(e.image, e.saliency))
+
+
+def test_a_map_with_both_signs_is_drawn_signed() -> None:
+    e = explanation(saliency=torch.linspace(-1, 1, 40).expand(30, -1))
+    assert same(e.overlay(), overlay(e.image, e.saliency, seen=e.seen, signed=True))
+    assert same(e.overlay(signed=False), overlay(e.image, e.saliency, seen=e.seen))
+
+
+def test_notebooks_show_the_overlay() -> None:
+    e = explanation()
+    with Image.open(io.BytesIO(e._repr_png_())) as shown:
+        assert shown.format == "PNG"
+        assert same(shown.convert("RGB"), e.overlay())
+
+
+def test_files(tmp_path: Path) -> None:
+    e = explanation()
+    e.save(tmp_path / "a.png", cmap="viridis")
+    e.save(str(tmp_path / "a.JPG"))
+    e.save_saliency(tmp_path / "a.npy")
+    with Image.open(tmp_path / "a.png") as saved:
+        assert same(saved, e.overlay(cmap="viridis"))
+    with Image.open(tmp_path / "a.JPG") as saved:
+        assert (saved.format, saved.size) == ("JPEG", (40, 30))
+    assert np.array_equal(np.load(tmp_path / "a.npy"), e.saliency.numpy())
+    with pytest.raises(ValueError, match=r"a\.xyz: suffix '\.xyz'"):
+        e.save(tmp_path / "a.xyz")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_record_survives_json() -> None:
+    assert json.loads(json.dumps(explanation().record())) == {
+        "source": "photos/cat.jpg",
+        "size": [40, 30],
+        "model": "torchvision:resnet50",
+        "target": "tabby cat",
+        "probability": 0.8712,
+        "method": "grad_cam",
+        "version": version("seewhy"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("probability", "caption"),
+    [
+        (0.8712, "87.1 % tabby cat"),
+        (1.0, "100.0 % tabby cat"),
+        (0.0001, "<0.1 % tabby cat"),
+        (None, "tabby cat"),
+    ],
+)
+def test_caption(probability: float | None, caption: str) -> None:
+    assert explanation(probability=probability).caption == caption
+
+
+def test_parts_must_belong_together() -> None:
+    with pytest.raises(ValueError, match=r"saliency is \(40, 30\); the photo is \(30, 40\)"):
+        explanation(saliency=torch.zeros(40, 30))
+    with pytest.raises(ValueError, match=r"seen is \(30, 40\), torch.float32"):
+        explanation(seen=torch.zeros(30, 40))
+    with pytest.raises(FrozenInstanceError):
+        explanation().target = "dog"  # type: ignore[misc]
+
+
+def test_gallery_has_a_row_per_photo_and_target_and_a_column_per_method() -> None:
+    cat, dog = explanation(), explanation(target="dog", probability=0.02)
+    other = explanation(source=None, image=Image.new("RGB", (40, 30), "navy"), target="sea")
+
+    def cell(e: Explanation) -> Cell:
+        return Cell(e.method, e.caption, e.overlay())
+
+    def layer(e: Explanation) -> Explanation:
+        return replace(e, method="layer_cam", saliency=e.saliency**3)
+
+    expected = gallery(
+        [
+            Row(cat.image, "cat.jpg", [cell(cat), cell(layer(cat))], cat.model),
+            Row(dog.image, "cat.jpg", [cell(dog), cell(layer(dog))], cat.model),
+            Row(other.image, "", [None, cell(layer(other))], cat.model),
+        ]
+    )
+    given = [cat, dog, layer(other), layer(dog), layer(cat)]
+    shown = gallery_of(iter([given[0], given[1], given[3], given[2], given[4]]))
+    assert same(shown, expected)
+    with pytest.raises(ValueError, match="explanations is empty"):
+        gallery_of([])
