@@ -151,6 +151,18 @@ def test_several_layers_and_the_input_in_one_pass():
     assert calls.count == 1
 
 
+def test_the_input_gradient_on_a_network_seen_for_the_first_time():
+    x = images().double()
+    model = seeded(Cnn).double()
+    calls = Calls(model)
+    probe = Probe(model, x, 3).expect_input_gradient()
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(seeded(Cnn).double()(leaf)[:, 3].sum(), leaf)
+    assert torch.allclose(probe.gradients(), Probe(seeded(Cnn).double(), x, 3).gradients())
+    assert torch.allclose(probe.input_gradient, expected)
+    assert calls.count == 1
+
+
 @pytest.mark.parametrize("method", CAMS)
 def test_a_map_does_not_depend_on_the_other_images(method):
     model, x = seeded(Cnn).double(), images(4).double()

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import Progress
 from rich.table import Table
 
@@ -67,7 +68,7 @@ Std = Annotated[str | None, typer.Option(help="Normalisation, as --mean.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
 
 
-class MapFormat(str, Enum):
+class MapFormat(StrEnum):
     """How the saliency itself is saved."""
 
     npy = "npy"
@@ -75,7 +76,7 @@ class MapFormat(str, Enum):
     png = "png"
 
 
-class Style(str, Enum):
+class Style(StrEnum):
     """How the saliency is drawn."""
 
     overlay = "overlay"
@@ -125,8 +126,9 @@ def explain(
 
     Writes, for each photo, one picture for each target and method, and a gallery of them all.
     """
-    from seewhy.data.images import ImageError, find_images, load_image
+    from seewhy.data.images import ImageError, load_image
     from seewhy.naming import parse
+    from seewhy.probe import layer_names
 
     with usage_errors():
         if model is None:
@@ -135,13 +137,14 @@ def explain(
         elif not photos:
             raise ValueError("name at least one photo, folder or glob")
         methods = [str(parse(name)) for name in method or ["tsgb"]]
-        paths = find_images(photos)
+        failures: dict[Path, str] = {}
+        paths = found_photos(photos, failures)
         loaded = load(model or "scenes:resnet", weights, classes, size, mean, std, device)
         targets = parse_targets(target or [], loaded)
+        layer_names(loaded.module, layer)
         names = unique_names(paths)
         folder.mkdir(parents=True, exist_ok=True)
 
-    failures: dict[Path, str] = {}
     with progress("Explaining", len(paths), quiet=as_json) as advance:
         for start in range(0, len(paths), batch_size):
             batch = {}
@@ -158,7 +161,7 @@ def explain(
                 report(path, answer, files, as_json)
                 advance(1)
     if not as_json:
-        done = len(paths) - len(failures)
+        done = len(paths) - len(failures.keys() & set(paths))
         out.print(f"\n{done} of {len(paths)} photos explained; the pictures are in {folder}")
     if failures:
         for path, reason in failures.items():
@@ -229,13 +232,14 @@ def layers(
         loaded = load(model or "scenes:resnet", weights, None, size, None, None, "cpu")
         side = loaded.preprocess(Image.new("RGB", (256, 256))).shape
         seen, chosen, stages = layers_of(loaded.module, torch.rand(1, *side))
+    by_name = {name: layer for layer in seen for name in layer.names}  # the last call counts
+    roles = {by_name[name]: (name, "stage") for name in stages}
+    roles[by_name[chosen]] = (chosen, "default")
     rows = []
-    for layer in seen:
-        named = [name for name in (chosen, *stages) if name in layer.names]
-        if not layer.pooled and (named or all_layers):
-            name = named[0] if named else public_name(layer, seen)
+    for layer in dict.fromkeys(by_name.values()):
+        if layer in roles or (all_layers and not layer.pooled):
+            name, role = roles.get(layer, (public_name(layer, seen), ""))
             shape = [layer.layout.channels, *layer.grid]
-            role = "default" if name == chosen else "stage" if named else ""
             rows.append({"layer": name, "kind": layer.kind, "shape": shape, "role": role})
     if as_json:
         print(json.dumps(rows))
@@ -247,6 +251,58 @@ def layers(
         cells = (row["layer"], row["kind"], str(k), f"{h}x{w}", row["role"])
         table.add_row(*map(str, cells), style=style)
     out.print(table)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("demo"),
+    count: Annotated[int, typer.Option(min=2, help="Scenes on which methods are graded.")] = 48,
+) -> None:
+    """Explain a few bundled scenes by every method, and grade the methods; no download."""
+    from seewhy import demo as demonstration
+    from seewhy.data.scenes import SAMPLES
+
+    with progress("Explaining scenes", len(SAMPLES) + count, quiet=False) as advance:
+        grades = demonstration.demo(folder, count, advance)
+    table = Table("method", "pointing game", "energy on the object", box=None)
+    for grade in grades:
+        table.add_row(
+            grade.method,
+            demonstration.shown(grade.pointing),
+            demonstration.shown(grade.energy),
+        )
+    out.print(f"scenes:resnet, {grades[0].count} objects in {count} scenes, 95 % intervals\n")
+    out.print(table)
+    page = (folder / "index.html").resolve()
+    out.print(f"\nOpen [b]{page}[/b] or {folder / 'gallery.png'}", soft_wrap=True)
+
+
+scenes_app = typer.Typer(no_args_is_help=True, help="The rendered scenes with known evidence.")
+app.add_typer(scenes_app, name="scenes")
+
+
+class Layout(StrEnum):
+    """How scenes are written."""
+
+    voc = "voc"
+    coco = "coco"
+    folder = "folder"
+
+
+@scenes_app.command("export")
+def scenes_export(
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 100,
+    layout: Annotated[Layout, typer.Option(help="Directory layout.")] = Layout.voc,
+    seed: Annotated[int, typer.Option(min=0, help="Which scenes.")] = 0,
+    size: Annotated[int, typer.Option(min=16, help="Side of each picture in pixels.")] = 128,
+) -> None:
+    """Write scenes with their labels, boxes and masks for standard dataset readers."""
+    from seewhy.data.scenes import export
+
+    with usage_errors():
+        root = export(folder, count, layout.value, seed=seed, size=size)
+    out.print(f"{count} scenes in {root}")
 
 
 # ------------------------------------------------------------------ what the commands are made of
@@ -272,14 +328,12 @@ def load(
     device: str,
 ) -> LoadedModel:
     """The network with the preprocessing that the options ask for."""
-    import torch
-
     from seewhy.models.load import load_model
 
     sys.path.insert(0, "")  # package.module:factory is looked for in the working directory too
     try:
         loaded = load_model(spec, weights=weights, classes=classes, device=device)
-    except (RuntimeError, torch.AcceleratorError) as error:
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a missing device
         if device == "cpu":
             raise
         raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
@@ -332,17 +386,37 @@ def parse_targets(texts: list[str], model: LoadedModel) -> list[PhotoTarget]:
 
 def sample_scenes(folder: Path) -> list[str]:
     """The bundled sample scenes, written as pictures."""
-    from seewhy.data.scenes import sample_scenes as samples
+    from seewhy import demo
 
     below = folder / "scenes"
     below.mkdir(parents=True, exist_ok=True)
     paths = []
-    for scene in samples():
+    for scene in demo.sample_scenes():
         path = below / f"{scene.key}.png"
         scene.image.save(path)
         paths.append(str(path))
     err.print(f"No photo given: explaining {len(paths)} bundled sample scenes, written to {below}.")
     return paths
+
+
+def found_photos(arguments: list[str], failures: dict[Path, str]) -> list[Path]:
+    """The photos that the arguments lead to; those that lead nowhere are failures.
+
+    Raises ImageError where none leads anywhere.
+    """
+    from seewhy.data.images import ImageError, find_images
+
+    paths: dict[Path, None] = {}
+    problem: ImageError | None = None
+    for argument in arguments:
+        try:
+            paths.update(dict.fromkeys(find_images(argument)))
+        except ImageError as error:
+            problem = error
+            failures[Path(argument)] = str(error)
+    if not paths and problem is not None:
+        raise problem
+    return list(paths)
 
 
 def unique_names(paths: list[Path]) -> dict[Path, str]:
@@ -439,7 +513,7 @@ def progress(title: str, total: int, quiet: bool) -> Iterator[Any]:
 
 def list_entries(entries: dict[str, Entry], as_json: bool) -> None:
     """Print registered methods or refinements."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "summary": entry.summary,
@@ -452,12 +526,12 @@ def list_entries(entries: dict[str, Entry], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table("name and options", "passes", "what it is", box=None, padding=(0, 1, 1, 0))
     for row in rows:
-        options = "".join(f"\n  {key}={value}" for key, value in row["options"].items())  # type: ignore[attr-defined]
-        what = f"{escape(str(row['summary']))}\n[dim]{escape(str(row['source']))}[/dim]"
-        table.add_row(f"[b]{row['name']}[/b]{escape(options)}", str(row["passes"]), what)
-    out.print(table)
+        options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
+        call = f"[b]{row['name']}[/b]" + (f"({escape(options)})" if options else "")
+        out.print(f"{call}  [cyan]{escape(row['passes'])}[/cyan]", highlight=False)
+        out.print(Padding(f"{escape(row['summary'])}\n[dim]{escape(row['source'])}[/dim]", (0, 4)))
+    out.print("\n[dim]F: forward pass, B: backward pass, h: backward to the layer only[/dim]")
 
 
 if __name__ == "__main__":

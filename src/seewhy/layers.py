@@ -114,6 +114,7 @@ def stages(layers: Sequence[Layer]) -> list[Layer]:
     left out, being the next stage's input. A rise in resolution (a decoder) starts no stage.
     """
     resolutions: dict[str, set[tuple[int, int]]] = {}
+    last_of = {name: layer for layer in layers for name in layer.names}
     for layer in layers:
         for block in layer.blocks:
             resolutions.setdefault(block, set()).add(layer.grid)
@@ -122,7 +123,9 @@ def stages(layers: Sequence[Layer]) -> list[Layer]:
         inside = [resolutions[block] for block in layer.blocks]
         leaving = any(len(grids) == 2 and layer.grid == max(grids, key=_cells) for grids in inside)
         finer = any(_cells(grid) < _cells(layer.grid) for grid in found)
-        if not (layer.pooled or leaving or (finer and layer.grid not in found)):
+        # A module that is called again later (a shared ReLU) goes by its last call.
+        named = any(last_of[name] is layer for name in layer.names)
+        if named and not (layer.pooled or leaving or (finer and layer.grid not in found)):
             found[layer.grid] = layer
     return list(found.values())
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seewhy.layers import Layer, public_name, stages
+from seewhy.layers import Layer, Layout, public_name, stages
 from seewhy.recording import Recorded, Recording, record
 from seewhy.rules import Rules, applying, check_open
 from seewhy.targets import Target, TargetLike, as_target, logits
@@ -54,7 +54,7 @@ class Probe:
         self.model = model
         self.inputs = inputs.detach()
         self._target = as_target(target)
-        self._asked = _layer_names(model, layer)
+        self._asked = layer_names(model, layer)
         self._around = around
         self._from_input = False
         self._recording: Recording | None = None
@@ -128,9 +128,7 @@ class Probe:
 
     def with_inputs(self, inputs: Tensor) -> Probe:
         """The same question (the same classes, at the same layers) about other images, (B, …)."""
-        other = Probe(self.model, inputs, self.target, self._asked, around=self._around)
-        other._layers = self._layers
-        return other
+        return self._derived(inputs, self.target)
 
     def at_scale(self, scale: float) -> Probe:
         """The same question about the images resized by a factor."""
@@ -141,7 +139,7 @@ class Probe:
 
     def with_target(self, target: TargetLike) -> Probe:
         """Another question about the same images: it shares this probe's forward pass."""
-        other = Probe(self.model, self.inputs, target, self.layers, around=self._around)
+        other = self._derived(self.inputs, target)
         other._from_input = self._from_input
         other._recording = self._record()
         other._target = other._target.resolve(other._recording.outputs)
@@ -159,6 +157,11 @@ class Probe:
         other = Probe(self.model, self.inputs, self._target, layer, around=lambda: applying(rules))
         other._layers = other._asked
         other._from_input = not other._asked
+        return other
+
+    def _derived(self, inputs: Tensor, target: TargetLike) -> Probe:
+        other = Probe(self.model, inputs, target, self._asked, around=self._around)
+        other._layers = self._layers
         return other
 
     # ------------------------------------------------------------------ the pass
@@ -228,7 +231,7 @@ class Probe:
                 raise ValueError(f"name one of the recorded layers {list(self.layers)}")
             return self.layers[0]
         if layer not in self.layers:
-            (name,) = _layer_names(self.model, layer)
+            (name,) = layer_names(self.model, layer)
             self._layers = (*self.layers, name)
             self._asked = self._layers
             self._forget()
@@ -245,7 +248,7 @@ class Probe:
             )
         return recorded
 
-    def _layout_of(self, recorded: Recorded, layer: str | None) -> Any:
+    def _layout_of(self, recorded: Recorded, layer: str | None) -> Layout:
         if recorded.layout is None:
             raise ValueError(
                 f"layer {self._name(layer)!r} returned {tuple(recorded.tensor.shape)}, which holds "
@@ -341,8 +344,11 @@ def _check_inputs(model: nn.Module, inputs: Tensor) -> None:
         )
 
 
-def _layer_names(model: nn.Module, layer: LayerLike) -> tuple[str, ...]:
-    """The names of the layers that a user named or handed over; () where there were none."""
+def layer_names(model: nn.Module, layer: LayerLike) -> tuple[str, ...]:
+    """The names of the layers that a user named or handed over; () where there were none.
+
+    Raises ValueError for what is not part of the model.
+    """
     if layer is None:
         return ()
     wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)

@@ -65,7 +65,7 @@ def record(
     from_input: let the graph begin at the input.
     around: a context manager in which to run the pass, such as a table of rules.
     """
-    recorder = _Recorder(model, inputs, layers)
+    recorder = _Recorder(model, inputs, layers, from_input)
     recording = recorder.recording
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -110,10 +110,13 @@ class _Seen:
 
 
 class _Recorder:
-    def __init__(self, model: nn.Module, inputs: Tensor, layers: Sequence[str] | None) -> None:
+    def __init__(
+        self, model: nn.Module, inputs: Tensor, layers: Sequence[str] | None, from_input: bool
+    ) -> None:
         self.recording = Recording()
         self.names = {module: name for name, module in model.named_modules() if name}
         self.layers = None if layers is None else frozenset(layers)
+        self.from_input = from_input
         self.batch = len(inputs)
         self.image = (inputs.shape[-2], inputs.shape[-1])
         self.patches: tuple[int, int] | None = None  # the last grid seen in NCHW or NHWC

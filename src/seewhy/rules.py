@@ -61,7 +61,7 @@ class applying(TorchFunctionMode):
         rule = self._rules.get(_name(function))
         self._called |= rule is not None
         args, kwargs = _without_parameters(args), _without_parameters(kwargs or {})
-        if not (torch.is_grad_enabled() and any(t.requires_grad for t in _tensors((args, kwargs)))):
+        if not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors((args, kwargs)))):
             return function(*args, **kwargs)
         function, args, kwargs = _out_of_place(function), *_not_in_place(function, args, kwargs)
         return function(*args, **kwargs) if rule is None else rule(function, *args, **kwargs)
@@ -128,6 +128,17 @@ def nodes(output: Tensor) -> Iterator[Any]:
                 found.append(following)
 
 
+def tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors among the arguments of a call, also inside of lists, tuples and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors(item)
+    elif isinstance(value, dict):
+        yield from tensors(tuple(value.values()))
+
+
 class _Substitute(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, value: Tensor, surrogate: Tensor) -> Tensor:
@@ -144,7 +155,7 @@ class _Rectified(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         return gradient.clamp(min=0)
 
@@ -205,13 +216,3 @@ def _without_parameters(value: Any) -> Any:
     if type(value) is dict:
         return {key: _without_parameters(item) for key, item in value.items()}
     return value
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))

@@ -312,8 +312,8 @@ def _pick(scores: Tensor, classes: Classes) -> Tensor:
         )
     for index in classes:
         _check_class(index, scores)
-    index = torch.tensor(classes, device=scores.device)
-    return scores.gather(1, index[:, None])[:, 0]
+    chosen = torch.tensor(classes, device=scores.device)
+    return scores.gather(1, chosen[:, None])[:, 0]
 
 
 def _check_class(index: int, scores: Tensor) -> None:

@@ -1,0 +1,199 @@
+"""Rule tables: what they see, what they leave alone, and that threads do not see each other's."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import Oracles, relative_error
+from networks import Cnn
+from torch import Tensor, nn
+
+from seewhy import Probe, explain
+from seewhy.rules import applying, nodes, rectified, substitute
+
+ROOT = Path(__file__).parents[1]
+
+
+def counted(calls: list[str]) -> Any:
+    def rule(function: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(function.__name__)
+        return function(*args, **kwargs)
+
+    return rule
+
+
+RELUS = {
+    "module": nn.ReLU(),
+    "in-place module": nn.ReLU(inplace=True),
+    "functional": F.relu,
+    "in-place functional": lambda x: F.relu(x, inplace=True),
+    "in-place functional by position": lambda x: F.relu(x, True),
+    "torch": torch.relu,
+    "in-place torch": torch.relu_,
+    "method": lambda x: x.relu(),
+    "in-place method": lambda x: x.relu_(),
+}
+
+
+@pytest.mark.parametrize("spelling", RELUS)
+def test_every_spelling_of_a_function_meets_its_rule(spelling: str) -> None:
+    calls: list[str] = []
+    x = torch.randn(4, 5, requires_grad=True)
+    hidden = 2 * x
+    before = hidden.detach().clone()
+    with applying({F.relu: counted(calls)}):
+        y = RELUS[spelling](hidden)
+    assert calls == ["relu"]
+    assert torch.equal(hidden, before)  # it ran out of place
+    assert torch.equal(y, before.clamp(min=0))
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert torch.equal(gradient, 2.0 * (before > 0))
+
+
+def add_in_place(a: Tensor, b: Tensor) -> Tensor:
+    a += b
+    return a
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        torch.add,
+        lambda a, b: a + b,
+        lambda a, b: a.add(b),
+        lambda a, b: a.add_(b),
+        add_in_place,
+        lambda a, b: 1.0 + a if b is None else a.__radd__(b),
+    ],
+)
+def test_every_spelling_of_a_sum_meets_its_rule(add: Any) -> None:
+    calls: list[str] = []
+    x = torch.randn(3, requires_grad=True)
+    a = x * 1
+    with applying({torch.add: counted(calls)}):
+        y = add(a, 2 * x)
+    assert len(calls) == 1
+    assert torch.allclose(y, 3 * x)
+    assert torch.equal(a, x)
+
+
+def test_what_is_not_differentiated_runs_as_it_is() -> None:
+    calls: list[str] = []
+    mask = torch.ones(3)
+    with applying({F.relu: counted(calls)}):
+        mask.sub_(2).relu_()  # a network may ignore what such a call returns
+    assert calls == []
+    assert torch.equal(mask, torch.zeros(3))
+
+
+def test_rules_do_not_change_scores_and_leave_no_trace() -> None:
+    model = Cnn(relu="inplace").train()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randn(2, 3, 16, 16)
+    plain = Probe(model, x, 1)
+    ruled = plain.with_rules({F.relu: lambda relu, input: rectified(relu(input))})
+    assert torch.allclose(ruled.logits, plain.logits, atol=1e-6)
+    assert not torch.equal(ruled.input_gradient, plain.input_gradient)
+    assert model.training
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    for parameter in model.parameters():
+        assert parameter.requires_grad
+        assert torch.equal(parameter.grad, torch.ones_like(parameter))
+
+
+def test_parameters_take_no_part() -> None:
+    x = torch.randn(2, 3, 16, 16, requires_grad=True)
+    with applying({F.relu: lambda relu, input: relu(input)}):
+        y = Cnn().eval()(x)
+    leaves = [node.variable for node in nodes(y) if hasattr(node, "variable")]
+    assert len(leaves) == 1
+    assert leaves[0] is x
+
+
+def test_graphs_of_the_user_are_unaffected() -> None:
+    model, x = Cnn().double().eval(), torch.randn(1, 3, 16, 16).double().requires_grad_()
+    y = model(x).square().sum()
+    (first,) = torch.autograd.grad(y, x, create_graph=True)
+    explain(model, x, "guided_backprop", 1)
+    (second,) = torch.autograd.grad(first.sum(), x, retain_graph=True)
+    direction = torch.ones_like(x)
+    (expected,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
+    (expected,) = torch.autograd.grad((expected * direction).sum(), x)
+    assert torch.equal(second, expected)
+
+
+def test_threads_do_not_see_each_others_rules() -> None:
+    torch.manual_seed(0)
+    model, x = Cnn(), torch.randn(2, 3, 24, 24)
+    methods = ["guided_backprop", "deconvnet", "gradient", "tsgb", "excitation_backprop"]
+    expected = {name: explain(model, x, name, 1) for name in methods}
+    barrier = threading.Barrier(len(methods))
+    wrong: list[str] = []
+
+    def work(name: str) -> None:
+        for _ in range(5):
+            barrier.wait(timeout=30)
+            if not torch.equal(explain(model, x, name, 1), expected[name]):
+                wrong.append(name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in methods]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert not torch.equal(expected["guided_backprop"], expected["deconvnet"])
+
+
+def test_a_table_that_meets_no_call_is_an_error() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    with pytest.raises(ValueError, match=r"calls none of .*relu.*'gradient'"):
+        explain(model, torch.randn(1, 3, 8, 8), "guided_backprop", 0)
+
+
+def test_networks_that_hide_their_functions_are_refused() -> None:
+    model, x = Cnn().eval(), torch.randn(1, 3, 16, 16)
+    for hidden, message in (
+        (torch.jit.trace(model, x), "scripted or traced"),
+        (torch.compile(model), "compiled"),
+        (nn.Sequential(torch.compile(model)), "'0' is compiled"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            explain(hidden, x, "tsgb", 0)
+
+
+def test_substitute() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = substitute(x.square(), 5 * x)
+    assert torch.equal(y, torch.tensor([1.0, 4.0]))
+    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.tensor([5.0, 5.0]))
+    with pytest.raises(ValueError, match="should be equal"):
+        substitute(x, x[:1])
+
+
+def test_rectified() -> None:
+    x = torch.tensor([-1.0, 2.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad(rectified(x), x, torch.tensor([3.0, -3.0]))
+    assert torch.equal(gradient, torch.tensor([3.0, 0.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_documented_lrp_equals_captums(oracles: Oracles, dtype: torch.dtype) -> None:
+    captum = pytest.importorskip("captum.attr")
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/rules.md").read_text(), re.DOTALL)
+    documented: dict[str, Any] = {}
+    exec(code, documented)
+    case = oracles["tsgb/tiny_vgg_x64_b3"]
+    model, x = oracles.model(case, dtype, inplace=False), oracles.inputs(case, dtype)
+    targets = [row[0] for row in case["targets"]]
+    found = documented["lrp"](model, x, targets)
+    expected = captum.LRP(model).attribute(x.clone().requires_grad_(), target=torch.tensor(targets))
+    assert relative_error(found, expected.detach()) < (1e-12 if dtype == torch.float64 else 1e-5)
