@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+SUBSET = Path(__file__).resolve().parent / "oracles"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Oracles:
     networks: ModuleType
 
     def __getitem__(self, case_id: str) -> dict[str, Any]:
+        if case_id not in self.cases:
+            pytest.skip(f"{case_id} is not among the reference numbers of a plain clone")
         return self.cases[case_id]
 
     def ids(self, prefix: str) -> list[str]:
@@ -74,6 +77,6 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def oracles(shared: Path) -> Oracles:
-    """All reference numbers."""
-    return read_oracles(shared / "oracles")
+def oracles() -> Oracles:
+    """All reference numbers where they are at hand, else the subset that comes with the tests."""
+    return read_oracles(SHARED / "oracles" if SHARED.is_dir() else SUBSET)

@@ -11,6 +11,7 @@ from typing import Any, Literal, SupportsInt, TypeGuard
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 Classes = int | tuple[int, ...]
 
@@ -257,6 +258,28 @@ class Score(Target):
     def __call__(self, outputs: Any) -> Tensor:
         """Scores (B,)."""
         return self.function(outputs)
+
+
+@dataclass(frozen=True)
+class Repeated(Target):
+    """A target asked of several images for each of its own: `times` runs of the whole batch."""
+
+    target: Target
+    times: int
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Scores (times · B,), run by run."""
+        images = len(logits(outputs))
+        size = images // self.times
+
+        def run(start: int) -> Any:
+            def part(value: Any) -> Any:
+                own = isinstance(value, Tensor) and value.ndim and len(value) == images
+                return value[start : start + size] if own else value
+
+            return tree_map(part, outputs)
+
+        return torch.cat([self.target(run(start)) for start in range(0, images, size)])
 
 
 TargetLike = Target | int | Sequence[int] | Tensor | Callable[[Any], Tensor] | None

@@ -339,8 +339,8 @@ def _scenes(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMo
     module, classes, preprocess = load_network(name)
     if not pretrained:
         for part in module.modules():
-            if hasattr(part, "reset_parameters"):
-                part.reset_parameters()
+            if callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
     return LoadedModel(module, preprocess, tuple(classes), multi_label=True)
 
 
