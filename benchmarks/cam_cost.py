@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import seewhy
-from seewhy.models.load import import_torchvision
+from seewhy.models import import_torchvision
 
 FAMILY = [
     "grad_cam",

@@ -67,7 +67,7 @@ def with_live_head(model: nn.Module) -> nn.Module:
 
 
 def torchvision_model(name: str) -> nn.Module:
-    from seewhy.models.load import import_torchvision
+    from seewhy.models import import_torchvision
 
     zoo = import_torchvision().models
     slow_init = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
@@ -75,7 +75,7 @@ def torchvision_model(name: str) -> nn.Module:
 
 
 def timm_model(name: str) -> nn.Module:
-    from seewhy.models.load import import_torchvision
+    from seewhy.models import import_torchvision
 
     import_torchvision()
     timm = pytest.importorskip("timm")
@@ -110,7 +110,7 @@ def test_choice(zoo, name, expected):
 
 
 def test_transformers():
-    from seewhy.models.load import import_torchvision
+    from seewhy.models import import_torchvision
 
     import_torchvision()
     transformers = pytest.importorskip("transformers")

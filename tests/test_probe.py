@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch.nn.modules.module as torch_module
-from networks import Cnn, Failing, Segmenter, Wrapped, images, seeded
 from torch import nn
 
 import seewhy
+from networks import Cnn, Failing, Segmenter, Wrapped, images, seeded
 from seewhy import Probe
 from seewhy.probe import _chosen
 from seewhy.targets import Probability

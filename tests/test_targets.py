@@ -80,7 +80,7 @@ def test_errors_name_counts(target, message):
 
 @pytest.mark.parametrize("wrong", [lambda: AnyOf(()), lambda: AnyOf((1,), "mean")])
 def test_wrong_options(wrong):
-    with pytest.raises(ValueError, match="AnyOf|reduce"):
+    with pytest.raises(ValueError, match=r"AnyOf|reduce"):
         wrong()
 
 

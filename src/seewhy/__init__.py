@@ -3,7 +3,7 @@
 from seewhy import targets
 from seewhy.explain import explain
 from seewhy.maps import normalize
-from seewhy.models.load import load_model
+from seewhy.models import load_model
 from seewhy.naming import Method, Refinement, methods, refinements
 from seewhy.photos import explain_photos
 from seewhy.probe import Probe

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from seewhy.models.load import LoadedModel
+    from seewhy.models import LoadedModel
     from seewhy.naming import Entry
     from seewhy.photos import Answer, PhotoTarget
 
@@ -328,7 +328,7 @@ def load(
     device: str,
 ) -> LoadedModel:
     """The network with the preprocessing that the options ask for."""
-    from seewhy.models.load import load_model
+    from seewhy.models import load_model
 
     sys.path.insert(0, "")  # package.module:factory is looked for in the working directory too
     try:

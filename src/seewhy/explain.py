@@ -6,9 +6,9 @@ from typing import Literal, overload
 
 from torch import Tensor, nn
 
-import seewhy.methods  # noqa: F401 - registers the methods
+import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.maps import upsample
-from seewhy.naming import Method, parse
+from seewhy.naming import Method, expect, parse
 from seewhy.probe import LayerLike, Probe
 from seewhy.targets import TargetLike
 
@@ -71,12 +71,10 @@ def explain(
     chosen = [parse(one) for one in method] if isinstance(method, list | tuple) else [parse(method)]
     if not chosen:
         raise ValueError("method is an empty list; name at least one method")
-    probe = Probe(model, inputs, target, layer)
-    if any(one.input_gradient for one in chosen):
-        probe.expect_input_gradient()
-    if size == "layer" and len(probe.layers) > 1:
+    probe = expect(Probe(model, inputs, target, layer), chosen)
+    if size == "layer" and len(probe.named) > 1:
         raise ValueError(
-            f"size='layer' needs one layer, but {len(probe.layers)} were named; "
+            f"size='layer' needs one layer, but {len(probe.named)} were named; "
             "their maps are averaged at the input's size"
         )
     maps = {str(one): one(probe) for one in chosen}

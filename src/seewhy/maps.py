@@ -30,6 +30,11 @@ def upsample(maps: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
 
 
 def finite(saliency: Tensor) -> Tensor:
+    """The map as floating point, without a graph.
+
+    Raises:
+        ValueError: some values are not finite; the message counts them.
+    """
     saliency = saliency.detach()
     saliency = saliency if saliency.is_floating_point() else saliency.float()
     if count := int((~saliency.isfinite()).sum()):

@@ -32,6 +32,7 @@ class Entry:
     passes: its cost, with F a forward pass, B a full backward pass and h a backward pass from the
         score to the layer.
     input_gradient: whether it reads the gradient with respect to the input.
+    stages: whether it reads the network's stages.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry:
     source: str
     passes: str
     input_gradient: bool = False
+    stages: bool = False
 
     @property
     def summary(self) -> str:
@@ -79,18 +81,18 @@ def method(
     return register
 
 
-def refinement(source: str, passes: str) -> Callable[[Function], Function]:
+def refinement(source: str, passes: str, *, stages: bool = False) -> Callable[[Function], Function]:
     """Register a function `(probe, method, **options) -> (B, h, w)` as a refinement."""
 
     def register(function: Function) -> Function:
         name = function.__name__
-        REFINEMENTS[name] = Entry(name, function, source, passes)
+        REFINEMENTS[name] = Entry(name, function, source, passes, stages=stages)
         return function
 
     return register
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, eq=False)
 class Refinement:
     """A registered refinement with its options: `Refinement("multiscale", scales=[1, 2])`."""
 
@@ -101,16 +103,23 @@ class Refinement:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", _checked("refinement", REFINEMENTS, name, options))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Refinement) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
     def __str__(self) -> str:
         return _spelled(self.name, self.options)
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, eq=False)
 class Method:
     """A registered method with its options and refinements.
 
     `Method("grad_cam") + Refinement("gradual")` is `parse("grad_cam+gradual")`. Called with a
-    probe it returns the maps, (B, h, w), un-normalised, at the method's own resolution.
+    probe it returns the maps, (B, h, w), un-normalised, at the method's own resolution. Methods
+    that are spelled alike are equal.
     """
 
     name: str
@@ -124,6 +133,12 @@ class Method:
 
     def __add__(self, refinement: Refinement) -> Method:
         return self._refined((*self.refinements, refinement))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Method) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
 
     def __str__(self) -> str:
         return "+".join([_spelled(self.name, self.options), *map(str, self.refinements)])
@@ -143,10 +158,26 @@ class Method:
         """Whether the method reads the gradient with respect to the input."""
         return METHODS[self.name].input_gradient
 
+    @property
+    def stages(self) -> bool:
+        """Whether the method or a refinement reads the network's stages."""
+        used = [METHODS[self.name], *(REFINEMENTS[one.name] for one in self.refinements)]
+        return any(entry.stages for entry in used)
+
     def _refined(self, refinements: tuple[Refinement, ...]) -> Method:
         other = Method(self.name, **dict(self.options))
         object.__setattr__(other, "refinements", refinements)
         return other
+
+
+def expect(probe: Probe, methods: Iterable[Method]) -> Probe:
+    """The probe, told to record in its one pass all that these methods will read."""
+    for method in methods:
+        if method.input_gradient:
+            probe.expect_input_gradient()
+        if method.stages:
+            probe.expect_stages()
+    return probe
 
 
 def parse(text: str | Method) -> Method:
@@ -236,4 +267,10 @@ def _frozen(value: Any) -> Any:
 def _spelled(name: str, options: tuple[tuple[str, Any], ...]) -> str:
     if not options:
         return name
-    return f"{name}({', '.join(f'{option}={value!r}' for option, value in options)})"
+    return f"{name}({', '.join(f'{option}={_literal(value)}' for option, value in options)})"
+
+
+def _literal(value: Any) -> str:
+    """How a value is written; a tensor, which has no name that could be read back, by its shape."""
+    shape = getattr(value, "shape", None)
+    return repr(value) if shape is None else f"<tensor {tuple(shape)} at {id(value):x}>"

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import seewhy.methods  # noqa: F401 - registers the methods
+import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.explanation import Explanation
-from seewhy.models.load import LoadedModel
-from seewhy.naming import Method, parse
+from seewhy.models import LoadedModel
+from seewhy.naming import Method, expect, parse
 from seewhy.probe import LayerLike, Probe
 from seewhy.targets import Class, Target, TargetLike
 
@@ -58,9 +58,7 @@ def explain_photos(
     for _, group in groupby(range(len(photos)), key=lambda index: inputs[index].shape):
         indices = list(group)
         batch = torch.stack([inputs[index] for index in indices])
-        probe = Probe(model.module, batch, wanted[0], layer)
-        if any(method.input_gradient for method in parsed):
-            probe.expect_input_gradient()
+        probe = expect(Probe(model.module, batch, wanted[0], layer), parsed)
         probes = [probe, *(probe.with_target(target) for target in wanted[1:])]
         maps = [[method(asked).float() for method in parsed] for asked in probes]
         for place, index in enumerate(indices):

@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from seewhy.layers import Layer, Layout, public_name, stages
 from seewhy.recording import Recorded, Recording, record
 from seewhy.rules import Rules, applying, check_open
-from seewhy.targets import Target, TargetLike, as_target, logits
+from seewhy.targets import Repeated, Target, TargetLike, as_target, logits
 
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
 
 # The layer that was chosen for each network: later passes ask for it from the start.
 _chosen: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
+# And its stages: the outputs at each resolution, finest first.
+_stages: weakref.WeakKeyDictionary[nn.Module, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
 
 class Probe:
@@ -57,6 +59,7 @@ class Probe:
         self._asked = layer_names(model, layer)
         self._around = around
         self._from_input = False
+        self._with_stages = False
         self._recording: Recording | None = None
         self._layers: tuple[str, ...] | None = None
         self._score: Tensor | None = None
@@ -115,6 +118,18 @@ class Probe:
             self.expect_input_gradient()
         return self._gradient_of("")
 
+    @property
+    def stages(self) -> dict[str, Tensor]:
+        """Maps (B, K, h, w) at each resolution above the layer's, by name, finest first; no graph.
+
+        Empty for a network with one resolution all the way, such as a plain vision transformer.
+        """
+        found = self._record().stages
+        if not found:
+            found = self._record_stages()
+        coarsest = max(_cells(self.activations(layer)) for layer in self.layers)
+        return {name: maps for name, maps in found.items() if _cells(maps) > coarsest}
+
     # ------------------------------------------------------------------ what to record
 
     def expect_input_gradient(self) -> Probe:
@@ -124,11 +139,25 @@ class Probe:
         self._from_input = True
         return self
 
+    def expect_stages(self) -> Probe:
+        """Let the pass record the stages too.
+
+        At no extra cost before it has run, once the network's stages are known: they are looked
+        up by one further pass when they are first asked for.
+        """
+        self._with_stages = True
+        return self
+
     # ------------------------------------------------------------------ derived probes
 
     def with_inputs(self, inputs: Tensor) -> Probe:
-        """The same question (the same classes, at the same layers) about other images, (B, …)."""
-        return self._derived(inputs, self.target)
+        """The same question (the same classes, at the same layers) about other images.
+
+        inputs: (B, C, H, W), or several runs of the batch one after the other, (k · B, C, H, W).
+        """
+        times, rest = divmod(len(inputs), len(self.inputs))
+        target = Repeated(self.target, times) if times > 1 and not rest else self.target
+        return self._derived(inputs, target)
 
     def at_scale(self, scale: float) -> Probe:
         """The same question about the images resized by a factor."""
@@ -143,6 +172,15 @@ class Probe:
         other._from_input = self._from_input
         other._recording = self._record()
         other._target = other._target.resolve(other._recording.outputs)
+        return other
+
+    def with_layer(self, layer: LayerLike) -> Probe:
+        """The same question read at other layers; it shares the pass if that recorded them."""
+        other = self._derived(self.inputs, self.target)
+        other._asked = other._layers = layer_names(self.model, layer)
+        if self._record().layers.keys() >= set(other._asked):
+            other._recording, other._score = self._recording, self._scored()
+            other._gradients = self._gradients
         return other
 
     def with_rules(self, rules: Rules, layer: LayerLike = ()) -> Probe:
@@ -176,14 +214,34 @@ class Probe:
             if not self._asked and layers and layers[0] not in recording.layers:
                 # The network was changed since its layer was chosen.
                 recording = self._run(None)
+            if recording.seen:
+                _stages[self.model] = _names_of_stages(recording)
             self._recording = recording
             self._target = self._target.resolve(recording.outputs)
         return self._recording
 
     def _run(self, layers: Sequence[str] | None) -> Recording:
         return record(
-            self.model, self.inputs, layers, from_input=self._from_input, around=self._around
+            self.model,
+            self.inputs,
+            layers,
+            stages=_stages.get(self.model, ()) if self._with_stages else (),
+            from_input=self._from_input,
+            around=self._around,
         )
+
+    def _record_stages(self) -> dict[str, Tensor]:
+        """The stages' maps by a pass of their own, and a first one where they are not known."""
+        recording = self._record()
+        names = _stages.get(self.model)
+        if names is not None:
+            recording.stages = record(self.model, self.inputs, (), stages=names).stages
+        if names is None or len(recording.stages) < len(names):
+            # Not yet known, or the network was changed since they were found.
+            names = _names_of_stages(record(self.model, self.inputs, None))
+            _stages[self.model] = names
+            recording.stages = record(self.model, self.inputs, (), stages=names).stages
+        return recording.stages
 
     def _forget(self) -> None:
         self._recording = self._score = None
@@ -260,9 +318,11 @@ class Probe:
     def _gradient_of(self, name: str) -> Tensor:
         """One backward pass for all that was recorded; the input goes by the empty name."""
         if name not in self._gradients:
-            names = [*self.layers]
-            tensors = [self._recorded(layer).tensor for layer in names]
             recording = self._record()
+            # A network without maps still has a gradient at its input.
+            with_maps = name or recording.layers or recording.candidates
+            names = [*self.layers] if with_maps else []
+            tensors = [self._recorded(layer).tensor for layer in names]
             if recording.input is not None:
                 names.append("")
                 tensors.append(recording.input)
@@ -327,6 +387,14 @@ def layers_of(model: nn.Module, inputs: Tensor) -> tuple[list[Layer], str, list[
     cells = chosen.grid[0] * chosen.grid[1]
     finer = [stage for stage in stages(recording.seen) if stage.grid[0] * stage.grid[1] > cells]
     return recording.seen, name, [*(public_name(s, recording.seen) for s in finer), name]
+
+
+def _names_of_stages(recording: Recording) -> tuple[str, ...]:
+    return tuple(public_name(stage, recording.seen) for stage in stages(recording.seen))
+
+
+def _cells(maps: Tensor) -> int:
+    return maps.shape[-2] * maps.shape[-1]
 
 
 def _check_inputs(model: nn.Module, inputs: Tensor) -> None:

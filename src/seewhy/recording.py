@@ -38,13 +38,15 @@ class Recorded:
 class Recording:
     """What one forward pass left behind.
 
-    `layers` holds the recorded outputs by name; `candidates` those of the last stage, in order,
-    and `seen` every output with maps, where the pass was asked to look for the layer itself.
+    `layers` holds the recorded outputs by name, `stages` the maps of the stages without a graph;
+    `candidates` holds the outputs of the last stage, in order, and `seen` every output with maps,
+    where the pass was asked to look for the layer itself.
     """
 
     outputs: Any = None
     input: Tensor | None = None
     layers: dict[str, Recorded] = field(default_factory=dict)
+    stages: dict[str, Tensor] = field(default_factory=dict)
     candidates: list[tuple[Layer, Recorded]] = field(default_factory=list)
     seen: list[Layer] = field(default_factory=list)
 
@@ -54,6 +56,7 @@ def record(
     inputs: Tensor,
     layers: Sequence[str] | None,
     *,
+    stages: Sequence[str] = (),
     from_input: bool = False,
     around: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> Recording:
@@ -62,10 +65,11 @@ def record(
     inputs: (B, C, H, W), left as they are.
     layers: module names; None records every output since the last change of resolution, from
         which the layer is chosen afterwards.
+    stages: names of modules whose maps are recorded without a graph.
     from_input: let the graph begin at the input.
     around: a context manager in which to run the pass, such as a table of rules.
     """
-    recorder = _Recorder(model, inputs, layers, from_input)
+    recorder = _Recorder(model, inputs, layers, stages, from_input)
     recording = recorder.recording
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -111,11 +115,17 @@ class _Seen:
 
 class _Recorder:
     def __init__(
-        self, model: nn.Module, inputs: Tensor, layers: Sequence[str] | None, from_input: bool
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        layers: Sequence[str] | None,
+        stages: Sequence[str],
+        from_input: bool,
     ) -> None:
         self.recording = Recording()
         self.names = {module: name for name, module in model.named_modules() if name}
         self.layers = None if layers is None else frozenset(layers)
+        self.stages = frozenset(stages)
         self.from_input = from_input
         self.batch = len(inputs)
         self.image = (inputs.shape[-2], inputs.shape[-1])
@@ -135,6 +145,8 @@ class _Recorder:
         if not tensor.ndim or len(tensor) != self.batch:
             return None
         layout = self._layout(tensor)
+        if layout and name in self.stages:
+            self.recording.stages[name] = layout.to_maps(tensor.detach()).clone()
         if self.layers is None:
             kept = self._consider(name, module, tensor, layout) if layout else None
         elif name in self.layers:

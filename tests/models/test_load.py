@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from seewhy.data.images import Preprocess, load_image
-from seewhy.models.load import (
+from seewhy.models import (
     LoadedModel,
     ModelError,
     available_models,
@@ -48,7 +48,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "from tests_tiny import Tiny\n"
         "from torch import nn\n"
         "from seewhy.data.images import Preprocess\n"
-        "from seewhy.models.load import LoadedModel\n"
+        "from seewhy.models import LoadedModel\n"
         "def tiny(): return Tiny().train()\n"
         "def with_preprocess():\n"
         "    net = Tiny()\n"
@@ -519,7 +519,7 @@ def test_hf_processor_beyond_preprocess_warns(hf_folder: Path, tmp_path: Path) -
 def test_import_torchvision_in_a_fresh_process() -> None:
     code = """
 import sys, threading
-import seewhy.models.load as load
+import seewhy.models as load
 heavy = {"torchvision", "timm", "transformers", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 try:
@@ -548,7 +548,7 @@ def test_other_faults_of_torchvision_are_not_hidden(monkeypatch: pytest.MonkeyPa
     def broken(name: str) -> None:
         raise RuntimeError("compiled with different CUDA major versions")
 
-    monkeypatch.setattr("seewhy.models.load.importlib.import_module", broken)
+    monkeypatch.setattr("seewhy.models.packages.importlib.import_module", broken)
     with pytest.raises(RuntimeError, match="CUDA major"):
         import_torchvision()
 

@@ -1,0 +1,247 @@
+"""Networks from the zoos and from your own factories.
+
+Each zoo is one function `(name, *, pretrained, num_classes) -> LoadedModel`, found in `ZOOS` by the
+prefix of the specification; its package is imported when the function is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Protocol
+
+from PIL import Image
+from torch import Tensor, nn
+
+from seewhy.data.images import Preprocess
+from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError, did_you_mean
+from seewhy.models.packages import import_torchvision, import_zoo
+
+
+class Zoo(Protocol):
+    """Builds a network by its name in the zoo, if asked for with another number of classes."""
+
+    def __call__(self, name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
+        """The network, with the zoo's preprocessing and class names."""
+        ...
+
+
+def _torchvision(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    torchvision = import_torchvision()
+    names = torchvision_names(torchvision)
+    if name not in names:
+        raise ModelError(f"torchvision has no network {name!r}{did_you_mean(name, names)}")
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    options: dict[str, Any] = {}
+    if not pretrained:
+        options = {} if num_classes is None else {"num_classes": num_classes}
+        if name in torchvision.models.list_models(module=torchvision.models.segmentation):
+            # torchvision would download the backbone's weights, and its files have the second head.
+            options |= {"weights_backbone": None}
+            options |= {} if name.startswith("lraspp") else {"aux_loss": True}
+        if name in ("googlenet", "inception_v3"):
+            # What torchvision itself sets for their pretrained weights, which want another
+            # normalisation than their transforms give.
+            options |= {"transform_input": True, "init_weights": False}
+    with _fetching(f"torchvision:{name}", pretrained):
+        module = torchvision.models.get_model(
+            name, weights=weights if pretrained else None, **options
+        )
+    transforms = weights.transforms()
+    return LoadedModel(
+        module,
+        Preprocess(
+            resize=_side(transforms.resize_size),
+            crop=_side(getattr(transforms, "crop_size", None)),
+            mean=tuple(transforms.mean),
+            std=tuple(transforms.std),
+            interpolation=transforms.interpolation.value,
+        ),
+        tuple(weights.meta["categories"]) if num_classes is None else (),
+    )
+
+
+def torchvision_names(torchvision: ModuleType) -> list[str]:
+    """Names of its classification and segmentation networks."""
+    models = torchvision.models
+    return [name for zoo in (models, models.segmentation) for name in models.list_models(zoo)]
+
+
+def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    timm = import_zoo("timm")
+    # A colon leads elsewhere, as in hf-hub:owner/name, and timm itself knows where.
+    if ":" not in name and not timm.is_model(name):
+        names = timm.list_models() + timm.list_pretrained()
+        raise ModelError(f"timm has no network {name!r}{did_you_mean(name, names)}")
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    with _fetching(f"timm:{name}", pretrained):
+        module = timm.create_model(name, pretrained=pretrained, **options)
+    config = timm.data.resolve_model_data_config(module)
+    channels, *size = config["input_size"]
+    height, width = (math.floor(side / config["crop_pct"]) for side in size)
+    squash = config["crop_mode"] == "squash" or height != width
+    subset = timm.data.infer_imagenet_subset(module)
+    return LoadedModel(
+        module,
+        Preprocess(
+            resize=(height, width) if squash else height,
+            crop=_side(size),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            interpolation=config["interpolation"],
+            channels=channels,
+        ),
+        tuple(timm.data.ImageNetInfo(subset).label_descriptions()) if subset else (),
+    )
+
+
+def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    transformers = import_zoo("transformers", "hf")
+    factory = transformers.AutoModelForImageClassification
+    with _fetching(f"hf:{name}", True):
+        config = transformers.AutoConfig.from_pretrained(name)
+        processor = transformers.AutoImageProcessor.from_pretrained(name)
+        if num_classes is not None:
+            config.num_labels = num_classes
+        if pretrained:
+            module, report = factory.from_pretrained(name, config=config, output_loading_info=True)
+        else:
+            module, report = factory.from_config(config), {"missing_keys": ()}
+    if report["missing_keys"]:
+        raise ModelError(
+            f"hf:{name} has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; "
+            "it is no finished image classifier, choose one that is"
+        )
+    return LoadedModel(
+        module.float(),
+        _hf_preprocess(name, processor, getattr(config, "num_channels", 3)),
+        tuple(str(config.id2label[index]) for index in range(config.num_labels)),
+        multi_label=config.problem_type == "multi_label_classification",
+    )
+
+
+def _hf_preprocess(name: str, processor: Any, channels: int) -> Preprocess:
+    def run(picture: Image.Image) -> Tensor:
+        values: Tensor = processor(picture, return_tensors="pt")["pixel_values"][0]
+        return values
+
+    # Processors differ in how they scale and normalise, but each maps a channel linearly, and so
+    # their answers to black and to white tell mean and standard deviation.
+    mode = "L" if channels == 1 else "RGB"
+    black, white = (run(Image.new(mode, (64, 64), colour)) for colour in ("black", "white"))
+    centre = (..., black.shape[-2] // 2, black.shape[-1] // 2)
+    std = 1 / (white - black)[centre].double()
+    mean = -black[centre] * std
+    fields = processor.to_dict()
+    resize = _hf_size(fields.get("size"))
+    crop = _hf_size(fields.get("crop_size")) if fields.get("do_center_crop") else None
+    if fields.get("crop_pct") and isinstance(resize, int):  # ConvNeXt and ResNet
+        if resize < 384:
+            resize, crop = int(resize / fields["crop_pct"]), resize
+        else:
+            resize = (resize, resize)
+    preprocess = Preprocess(
+        resize=resize if fields.get("do_resize") else None,
+        crop=crop,
+        mean=tuple(round(value, 6) for value in mean.tolist()),
+        std=tuple(round(value, 6) for value in std.tolist()),
+        interpolation=Image.Resampling(fields["resample"]).name.lower(),  # type: ignore[arg-type]
+        channels=channels,
+    )
+    picture = Image.linear_gradient("L").resize((480, 360)).rotate(30).convert(mode)
+    expected, actual = run(picture), preprocess(picture)
+    if expected.shape != actual.shape or (expected - actual).abs().mean() * std.mean() > 0.01:
+        warnings.warn(
+            f"hf:{name} prepares images in its own way ({type(processor).__name__}), which "
+            f"{preprocess} only approximates; give preprocess= if you know better",
+            stacklevel=2,
+        )
+    return preprocess
+
+
+def _hf_size(size: Mapping[str, int] | None) -> int | tuple[int, int] | None:
+    if not size or not (size.get("shortest_edge") or size.get("height")):
+        return None
+    return size.get("shortest_edge") or (size["height"], size["width"])
+
+
+def _scenes(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    from seewhy.data.scenes.networks import load_network
+
+    module, classes, preprocess = load_network(name)
+    if not pretrained:
+        for part in module.modules():
+            if callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
+    return LoadedModel(module, preprocess, tuple(classes), multi_label=True)
+
+
+ZOOS: dict[str, Zoo] = {
+    "scenes": _scenes,
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "hf": _hf,
+}
+
+
+def own_network(
+    module: str, factory: str, *, pretrained: bool, num_classes: int | None
+) -> LoadedModel:
+    """The network of the user's `module:factory`, which knows no pretrained and no other size."""
+    spec = f"{module}:{factory}"
+    unknown = ModelError(
+        f"model {spec!r}: {module!r} is neither one of {', '.join(ZOOS)} nor a Python module "
+        f"on the path{did_you_mean(module, ZOOS)}"
+    )
+    if module.startswith("."):
+        raise unknown
+    try:
+        imported = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module exists, and something that it imports does not
+        raise unknown from error
+    make = getattr(imported, factory, None)
+    if not callable(make) or isinstance(make, nn.Module):
+        raise ModelError(
+            f"model {spec!r}: {module} has no function {factory!r} that returns a network"
+            f"{did_you_mean(factory, [name for name in vars(imported) if name[0] != '_'])}"
+        )
+    made = make()
+    if isinstance(made, LoadedModel):
+        return made
+    if not isinstance(made, nn.Module):
+        raise ModelError(
+            f"model {spec!r}: {factory}() returned {type(made).__name__}; "
+            "it must return an nn.Module or a seewhy.LoadedModel"
+        )
+    preprocess = getattr(made, "preprocess", None)
+    return LoadedModel(
+        made, preprocess if isinstance(preprocess, Preprocess) else IMAGENET_PREPROCESS
+    )
+
+
+@contextmanager
+def _fetching(spec: str, downloads: bool) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # each zoo has its own errors for a missing network
+        if not downloads:
+            raise
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        local = ", or a local folder, hf:./folder" if spec.startswith("hf:") else ""
+        raise ModelError(
+            f"{spec} could not be fetched ({reason}). Where there is no connection, give the "
+            f"weights as a file, weights=FILE (--weights FILE){local}"
+        ) from error
+
+
+def _side(size: Sequence[int] | None) -> int | tuple[int, int] | None:
+    """A zoo's size, [side] or [height, width], as `Preprocess` writes it."""
+    if size is None:
+        return None
+    return size[0] if len(size) == 1 else (size[0], size[1])

@@ -1,0 +1,76 @@
+"""Long runs: how far they are, and how much of them fits into memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+Item = TypeVar("Item")
+Report = Callable[[str, int, int], None]
+
+_report: ContextVar[Report | None] = ContextVar("report", default=None)
+
+# 32 images of 224 x 224: a pass with gradients then takes a few GB in the usual networks.
+_PIXELS_AT_ONCE = 32 * 224 * 224
+
+
+@contextmanager
+def watching(report: Report) -> Iterator[None]:
+    """Call `report(what, done, total)` after each step of the long runs inside.
+
+    Without it nothing is reported.
+    """
+    token = _report.set(report)
+    try:
+        yield
+    finally:
+        _report.reset(token)
+
+
+def tracked(what: str, steps: Iterable[Item], total: int) -> Iterator[Item]:
+    """The same steps, each reported when it is done."""
+    for done, step in enumerate(steps, 1):
+        yield step
+        if (report := _report.get()) is not None:
+            report(what, done, total)
+
+
+def in_chunks(
+    what: str,
+    run: Callable[[slice], Item],
+    count: int,
+    inputs: Tensor,
+    batch_size: int | Literal["auto"],
+) -> Iterator[Item]:
+    """`run(slice)` for consecutive parts of `count` passes over `inputs`, (B, C, H, W).
+
+    batch_size: how many images a pass may hold; never fewer than B. "auto" allows as many pixels
+    as 32 images of 224 x 224 have, and halves that whenever the device runs out of memory.
+
+    Raises ValueError for a batch size below 1.
+    """
+    if batch_size != "auto" and not (isinstance(batch_size, int) and batch_size >= 1):
+        raise ValueError(f"batch_size={batch_size!r}; it should be 'auto' or 1 at least")
+    images, _, height, width = inputs.shape
+    most = _PIXELS_AT_ONCE // (height * width)
+    limit = most if batch_size == "auto" else batch_size
+    at_once = min(max(1, limit // images), count)
+    done = 0
+    while done < count:
+        part = slice(done, min(done + at_once, count))
+        try:
+            result = run(part)
+        except torch.cuda.OutOfMemoryError:
+            if batch_size != "auto" or at_once == 1:
+                raise
+            at_once //= 2
+            continue
+        yield result
+        done = part.stop
+        if (report := _report.get()) is not None:
+            report(what, done, count)
