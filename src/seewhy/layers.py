@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 _MAX_PREFIX_TOKENS = 16  # class, distillation and register tokens before the patches
@@ -33,6 +34,14 @@ class Layout:
             return output.permute(0, 3, 1, 2)
         patches = output[:, self.prefix :].transpose(1, 2)
         return patches.reshape(len(output), self.channels, *self.grid)
+
+    def with_maps(self, output: Tensor, maps: Tensor) -> Tensor:
+        """The output with other maps (B, K, h, w) in it; its class and register tokens stay."""
+        if self.kind == "NCHW":
+            return maps
+        if self.kind == "NHWC":
+            return maps.permute(0, 2, 3, 1)
+        return torch.cat([output[:, : self.prefix], maps.flatten(2).transpose(1, 2)], dim=1)
 
 
 def layout_of(

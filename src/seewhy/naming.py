@@ -33,6 +33,7 @@ class Entry:
         score to the layer.
     input_gradient: whether it reads the gradient with respect to the input.
     stages: whether it reads the network's stages.
+    tail: whether it may run the rest of the network behind the layer on other maps.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Entry:
     passes: str
     input_gradient: bool = False
     stages: bool = False
+    tail: bool = False
 
     @property
     def summary(self) -> str:
@@ -69,13 +71,13 @@ def refinements() -> list[str]:
 
 
 def method(
-    source: str, passes: str, *, input_gradient: bool = False
+    source: str, passes: str, *, input_gradient: bool = False, tail: bool = False
 ) -> Callable[[Function], Function]:
     """Register a function `(probe, **options) -> (B, h, w)` as a method under its own name."""
 
     def register(function: Function) -> Function:
         name = function.__name__
-        METHODS[name] = Entry(name, function, source, passes, input_gradient)
+        METHODS[name] = Entry(name, function, source, passes, input_gradient, tail=tail)
         return function
 
     return register
@@ -164,6 +166,11 @@ class Method:
         used = [METHODS[self.name], *(REFINEMENTS[one.name] for one in self.refinements)]
         return any(entry.stages for entry in used)
 
+    @property
+    def tail(self) -> bool:
+        """Whether the method may run the rest of the network behind the layer."""
+        return METHODS[self.name].tail
+
     def _refined(self, refinements: tuple[Refinement, ...]) -> Method:
         other = Method(self.name, **dict(self.options))
         object.__setattr__(other, "refinements", refinements)
@@ -177,6 +184,8 @@ def expect(probe: Probe, methods: Iterable[Method]) -> Probe:
             probe.expect_input_gradient()
         if method.stages:
             probe.expect_stages()
+        if method.tail:
+            probe.expect_tail()
     return probe
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from seewhy.layers import Layer, Layout, public_name, stages
 from seewhy.recording import Recorded, Recording, record
 from seewhy.rules import Rules, applying, check_open
+from seewhy.tail import Trace, is_affine
 from seewhy.targets import Repeated, Target, TargetLike, as_target, logits
 
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
@@ -60,6 +61,7 @@ class Probe:
         self._around = around
         self._from_input = False
         self._with_stages = False
+        self._with_tail = False
         self._recording: Recording | None = None
         self._layers: tuple[str, ...] | None = None
         self._score: Tensor | None = None
@@ -118,6 +120,76 @@ class Probe:
             self.expect_input_gradient()
         return self._gradient_of("")
 
+    def hessian_product(self, layer: str | None = None) -> Tensor:
+        """(∂²score/∂A²) A at a layer, (B, K, h, w); zero where the score is piecewise linear."""
+        recorded = self._recorded(layer)
+        layout = self._layout_of(recorded, layer)
+        tensor = recorded.tensor
+        product = None
+        with torch.inference_mode(False), torch.enable_grad():
+            (gradient,) = gradients_of(self._scored(), [tensor], differentiable=True)
+            if gradient is None:
+                self._gradient_of(self._name(layer))  # raises
+            elif gradient.requires_grad:
+                along = (gradient * tensor.detach()).sum((*range(1, gradient.ndim),))
+                (product,) = gradients_of(along, [tensor])
+        return layout.to_maps(torch.zeros_like(tensor) if product is None else product).detach()
+
+    def affine(self, layer: str | None = None) -> bool:
+        """Whether the score is an affine function of A, such as a logit behind pooling + Linear.
+
+        Then score(A') = score(A) + ΣG ⊙ (A' - A), whatever A'.
+        """
+        return is_affine(self._scored(), self._recorded(layer).tensor)
+
+    def tail(self, layer: str | None = None) -> Callable[[Tensor], Tensor]:
+        """The score as a function of A, without what lies before the layer.
+
+        Returns a function from n altered versions of the maps, (n, B, K, h, w), to their scores,
+        (n, B), without a graph. It replays the recorded calls. Unless they were expected, they are
+        recorded by one further pass.
+
+        Raises ValueError where some of what lies between is hidden from torch functions.
+        """
+        recorded = self._recorded(layer)
+        layout, name = self._layout_of(recorded, layer), self._name(layer)
+        if self._record().trace is None:
+            return self.with_inputs(self.inputs).expect_tail().tail(layer)
+        trace = Trace(self._record().trace)
+        with torch.inference_mode(False), torch.enable_grad(), trace:
+            score = self._target(self.outputs)
+        replay = trace.replay(recorded.tensor, score)
+        again = recorded.tensor.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            (found,) = gradients_of(replay(again) if replay else score.detach(), [again])
+        expected = self._gradient_of(name)
+        if replay is None or found is None or not _alike(found, expected):
+            raise ValueError(
+                f"what lies between layer {name!r} and the score cannot be replayed: part of it "
+                "is compiled, scripted, a custom autograd function, or written into other tensors"
+            )
+
+        def score_of(maps: Tensor) -> Tensor:
+            return replay(layout.with_maps(recorded.tensor.detach(), maps))
+
+        @torch.inference_mode(False)
+        @torch.no_grad()
+        def scores_of(maps: Tensor) -> Tensor:
+            return torch.vmap(score_of, randomness="different")(maps)
+
+        return scores_of
+
+    def outputs_of(self, inputs: Tensor) -> Any:
+        """What the model returns for other images, (N, C, H, W), by a bare forward pass."""
+        return record(self.model, inputs, (), around=self._around).outputs
+
+    def shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` returns; made once for all probes that share this pass, whatever they ask."""
+        kept = self._record().shared
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
+
     @property
     def stages(self) -> dict[str, Tensor]:
         """Maps (B, K, h, w) at each resolution above the layer's, by name, finest first; no graph.
@@ -146,6 +218,11 @@ class Probe:
         up by one further pass when they are first asked for.
         """
         self._with_stages = True
+        return self
+
+    def expect_tail(self) -> Probe:
+        """Let the pass write down the calls behind the layer, for `tail`, at no extra cost."""
+        self._with_tail = True
         return self
 
     # ------------------------------------------------------------------ derived probes
@@ -227,6 +304,7 @@ class Probe:
             layers,
             stages=_stages.get(self.model, ()) if self._with_stages else (),
             from_input=self._from_input,
+            trace=self._with_tail,
             around=self._around,
         )
 
@@ -338,12 +416,20 @@ class Probe:
         return self._gradients[name]
 
 
-def gradients_of(score: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+def gradients_of(
+    score: Tensor, tensors: Sequence[Tensor], differentiable: bool = False
+) -> Sequence[Tensor | None]:
     """Gradients of each image's score; None for a tensor on which no score depends."""
     if not score.requires_grad or not tensors:
         return [None] * len(tensors)
     with torch.inference_mode(False):
-        return torch.autograd.grad(score.sum(), tensors, retain_graph=True, allow_unused=True)
+        return torch.autograd.grad(
+            score.sum(),
+            tensors,
+            retain_graph=True,
+            create_graph=differentiable,
+            allow_unused=True,
+        )
 
 
 def choose(recording: Recording, score: Tensor) -> Layer | None:
@@ -391,6 +477,11 @@ def layers_of(model: nn.Module, inputs: Tensor) -> tuple[list[Layer], str, list[
 
 def _names_of_stages(recording: Recording) -> tuple[str, ...]:
     return tuple(public_name(stage, recording.seen) for stage in stages(recording.seen))
+
+
+def _alike(found: Tensor, expected: Tensor) -> bool:
+    """Whether two gradients are the same but for rounding, in the lowest precision too."""
+    return bool((found - expected).abs().max() <= 0.05 * expected.abs().max())
 
 
 def _cells(maps: Tensor) -> int:

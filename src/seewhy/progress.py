@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ Report = Callable[[str, int, int], None]
 _report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 # 32 images of 224 x 224: a pass with gradients then takes a few GB in the usual networks.
-_PIXELS_AT_ONCE = 32 * 224 * 224
+_NUMBERS_AT_ONCE = 32 * 3 * 224 * 224
 
 
 @contextmanager
@@ -49,18 +50,19 @@ def in_chunks(
 ) -> Iterator[Item]:
     """`run(slice)` for consecutive parts of `count` passes over `inputs`, (B, C, H, W).
 
-    batch_size: how many images a pass may hold; never fewer than B. "auto" allows as many pixels
-    as 32 images of 224 x 224 have, and halves that whenever the device runs out of memory.
+    batch_size: how many images a pass may hold; never fewer than B. "auto" allows as many numbers
+    as 32 colour images of 224 x 224 have, and halves that, with one warning, whenever the device
+    runs out of memory.
 
     Raises ValueError for a batch size below 1.
     """
     if batch_size != "auto" and not (isinstance(batch_size, int) and batch_size >= 1):
         raise ValueError(f"batch_size={batch_size!r}; it should be 'auto' or 1 at least")
-    images, _, height, width = inputs.shape
-    most = _PIXELS_AT_ONCE // (height * width)
-    limit = most if batch_size == "auto" else batch_size
+    images = len(inputs)
+    limit = _NUMBERS_AT_ONCE // inputs[0].numel() if batch_size == "auto" else batch_size
     at_once = min(max(1, limit // images), count)
     done = 0
+    warned = False
     while done < count:
         part = slice(done, min(done + at_once, count))
         try:
@@ -68,6 +70,14 @@ def in_chunks(
         except torch.cuda.OutOfMemoryError:
             if batch_size != "auto" or at_once == 1:
                 raise
+            if not warned:
+                warnings.warn(
+                    f"{what}: out of memory with {at_once * images} images at once; going on with "
+                    "half as many, or fewer",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                warned = True
             at_once //= 2
             continue
         yield result

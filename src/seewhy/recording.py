@@ -7,7 +7,7 @@ copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ from seewhy.layers import (
     with_first_tensor,
 )
 from seewhy.observe import evaluating, observing
+from seewhy.tail import Trace
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Recording:
 
     `layers` holds the recorded outputs by name, `stages` the maps of the stages without a graph;
     `candidates` holds the outputs of the last stage, in order, and `seen` every output with maps,
-    where the pass was asked to look for the layer itself.
+    where the pass was asked to look for the layer itself. `trace` holds the calls behind the first
+    recorded output, where they were asked for, and `shared` what was computed since and does not
+    depend on the target.
     """
 
     outputs: Any = None
@@ -49,6 +52,8 @@ class Recording:
     stages: dict[str, Tensor] = field(default_factory=dict)
     candidates: list[tuple[Layer, Recorded]] = field(default_factory=list)
     seen: list[Layer] = field(default_factory=list)
+    trace: Trace | None = None
+    shared: dict[Hashable, Any] = field(default_factory=dict)
 
 
 def record(
@@ -58,6 +63,7 @@ def record(
     *,
     stages: Sequence[str] = (),
     from_input: bool = False,
+    trace: bool = False,
     around: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> Recording:
     """Run the model once, in eval mode, and record the outputs of `layers`.
@@ -67,6 +73,7 @@ def record(
         which the layer is chosen afterwards.
     stages: names of modules whose maps are recorded without a graph.
     from_input: let the graph begin at the input.
+    trace: write down the calls behind the first recorded output.
     around: a context manager in which to run the pass, such as a table of rules.
     """
     recorder = _Recorder(model, inputs, layers, stages, from_input)
@@ -84,6 +91,8 @@ def record(
             image = image.clone()
         if around is not None:
             stack.enter_context(around())
+        if trace:
+            recording.trace = stack.enter_context(Trace())
         stack.enter_context(observing(recorder.observe))
         recording.outputs = model(image)
     containers = {

@@ -63,7 +63,7 @@ class applying(TorchFunctionMode):
         args, kwargs = _without_parameters(args), _without_parameters(kwargs or {})
         if not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors((args, kwargs)))):
             return function(*args, **kwargs)
-        function, args, kwargs = _out_of_place(function), *_not_in_place(function, args, kwargs)
+        function, args, kwargs = out_of_place(function, args, kwargs)
         return function(*args, **kwargs) if rule is None else rule(function, *args, **kwargs)
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
@@ -171,6 +171,13 @@ def _name(function: Callable[..., Any]) -> str:
     if name.startswith(("__i", "__r")) and not hasattr(torch, plain) and hasattr(torch, plain[1:]):
         return str(plain[1:])
     return str(plain)
+
+
+def out_of_place(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """The call that returns what this one would write into its argument, and writes nothing."""
+    return _out_of_place(function), *_not_in_place(function, args, kwargs)
 
 
 @lru_cache(maxsize=1024)

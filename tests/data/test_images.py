@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from seewhy.data.images import Geometry, ImageError, Preprocess, find_images, load_image
-from seewhy.models.load import import_torchvision
+from seewhy.models import import_torchvision
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 

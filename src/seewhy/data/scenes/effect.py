@@ -1,0 +1,46 @@
+"""What a network used: the change of a logit when an object is taken away."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.data.images import Preprocess
+from seewhy.data.scenes.dataset import Scene
+from seewhy.data.scenes.networks import PREPROCESS
+from seewhy.data.scenes.objects import CATEGORIES
+from seewhy.observe import evaluating
+
+
+def effect(
+    network: nn.Module, scene: Scene, target: str | int, *, preprocess: Preprocess = PREPROCESS
+) -> Tensor:
+    """logit(scene) - logit(scene without object i) for each object, (N,) in logits.
+
+    Positive where the object speaks for the target. One forward of N + 1 pictures in eval mode
+    and without gradients; the network is left as it was.
+
+    Args:
+        network: gives (B, classes) for preprocessed pictures.
+        scene: the objects are numbered as in `scene.labels`.
+        target: a category of the scenes, or an index of the network's outputs.
+        preprocess: how the network takes pictures; by default as the bundled ones do.
+
+    Raises:
+        ValueError: `target` is no category, or no index of the network's outputs.
+    """
+    if isinstance(target, str):
+        if target not in CATEGORIES:
+            raise ValueError(
+                f"target: {target!r} is not one of the scenes' categories: " + ", ".join(CATEGORIES)
+            )
+        target = CATEGORIES.index(target)
+    scenes = [scene, *(scene.without(i) for i in range(len(scene.labels)))]
+    first = next(network.parameters())
+    inputs = torch.stack([preprocess(each.image) for each in scenes]).to(first.device, first.dtype)
+    with evaluating(network), torch.no_grad():
+        logits = network(inputs)
+    if not 0 <= target < logits.shape[1]:
+        raise ValueError(f"target: {target} is not one of the outputs 0 to {logits.shape[1] - 1}")
+    chosen: Tensor = logits[:, target]
+    return chosen[0] - chosen[1:]

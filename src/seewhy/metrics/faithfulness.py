@@ -1,0 +1,287 @@
+"""Does the map show what the network uses? Metrics that change the image and ask again.
+
+They know no network, only a `Score`: `score(images, index)` gives one value per image, (N,), for
+`images` (N, C, H, W), where `index` (N,) says from which of the B explained images each of them
+is made. `class_probability` makes one of a network and its classes. Maps are (B, H, W); each image
+has its own value, whatever else is in the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seewhy.maps import normalize
+from seewhy.metrics._maps import check_maps, ranks
+from seewhy.metrics.imputation import linear_imputation
+from seewhy.metrics.quality import spearman
+from seewhy.observe import evaluating
+from seewhy.targets import logits
+
+Score = Callable[[Tensor, Tensor], Tensor]
+Fill = float | Literal["blur"] | Tensor
+
+
+def class_probability(
+    model: nn.Module,
+    classes: Tensor | Sequence[int],
+    activation: Literal["softmax", "sigmoid"] = "softmax",
+    batch_size: int = 64,
+) -> Score:
+    """The score that is the network's probability of each explained image's class, in [0, 1].
+
+    `classes` holds one class per explained image, (B,). "softmax" is for networks with one label
+    per image, "sigmoid" for many. The network runs in eval mode, without gradients, on at most
+    `batch_size` images at a time, and is left as it was.
+    """
+    if activation not in ("softmax", "sigmoid"):
+        raise ValueError(f"activation must be 'softmax' or 'sigmoid', not {activation!r}")
+    chosen = torch.as_tensor(classes)
+
+    def score(images: Tensor, index: Tensor) -> Tensor:
+        of_image = chosen.to(images.device)[index]
+        scores = []
+        with evaluating(model), torch.no_grad():
+            for part, of_part in zip(
+                torch.split(images, batch_size), torch.split(of_image, batch_size), strict=True
+            ):
+                raw = logits(model(part))
+                probabilities = raw.softmax(1) if activation == "softmax" else raw.sigmoid()
+                scores.append(probabilities.gather(1, of_part[:, None])[:, 0])
+        return torch.cat(scores)
+
+    return score
+
+
+class Confidences(NamedTuple):
+    """The class's probability on the images and on their explanation maps, (B,) each."""
+
+    original: Tensor
+    masked: Tensor
+
+
+def confidences(score: Score, inputs: Tensor, saliency: Tensor) -> Confidences:
+    """What average drop, increase, average gain and win are made of, for 2 forwards.
+
+    The explanation map is the image times its map scaled to [0, 1].
+    """
+    check_maps(saliency, inputs=inputs)
+    index = torch.arange(len(inputs), device=inputs.device)
+    masked = inputs * normalize(saliency)[:, None].to(inputs)
+    return Confidences(score(inputs, index), score(masked, index))
+
+
+def average_drop(original: Tensor, masked: Tensor) -> Tensor:
+    """The relative fall of confidence when only the explanation map is shown, (B,), in [0, 1].
+
+    The mean over images times 100 is the published Average Drop %. Source: Chattopadhyay et al.
+    2018, "Grad-CAM++". pytorch-grad-cam gives the absolute change instead.
+    """
+    return (original - masked).clamp_min(0) / original.clamp_min(torch.finfo(original.dtype).tiny)
+
+
+def increase(original: Tensor, masked: Tensor) -> Tensor:
+    """1 where the confidence rises when only the explanation map is shown, else 0, (B,).
+
+    The mean over images times 100 is the published Increase in Confidence %. Source: Chattopadhyay
+    et al. 2018.
+    """
+    return (masked > original).to(original)
+
+
+def average_gain(original: Tensor, masked: Tensor) -> Tensor:
+    """The rise of confidence as a share of the possible rise, (B,), in [0, 1].
+
+    Source: Zhang et al. 2024, "Opti-CAM".
+    """
+    gain = (masked - original).clamp_min(0)
+    return gain / (1 - original).clamp_min(torch.finfo(original.dtype).tiny)
+
+
+def win(masked: Tensor, other: Tensor) -> Tensor:
+    """1 where the confidence falls less with this method's explanation map than with another's.
+
+    `masked` and `other` (B,) are the confidences on the two methods' explanation maps of the same
+    images; equal ones are won by neither. Source: Chattopadhyay et al. 2018.
+    """
+    return (masked > other).to(masked)
+
+
+class Curves(NamedTuple):
+    """Scores along an insertion and a deletion: `pixels` (P,) is the share of pixels changed."""
+
+    pixels: Tensor
+    insertion: Tensor
+    deletion: Tensor
+
+
+def insertion_deletion(
+    score: Score,
+    inputs: Tensor,
+    saliency: Tensor,
+    *,
+    steps: int | Sequence[int] = 32,
+    insert_into: Fill = "blur",
+    delete_with: Fill = 0.0,
+    batch_size: int = 64,
+) -> Curves:
+    """Both curves from one sweep: scores (B, P) as the most salient pixels are changed first.
+
+    `steps` is the number of equal steps, P = steps + 1 points, or the rising numbers of pixels
+    changed at each point, from 0 to H·W. Insertion puts the image's pixels into `insert_into`,
+    deletion replaces them by `delete_with`: a constant in units of the inputs, "blur" (Gaussian,
+    11 x 11 pixels, deviation 5) or a tensor that broadcasts to `inputs`. Costs 2 forwards per step
+    and image; `batch_size` is how many changed images exist at a time. Source: Petsiuk et al.
+    2018, "RISE", whose code takes H steps; on photos of 224 pixels 32 steps gave the same
+    areas to within 0.004.
+    """
+    check_maps(saliency, inputs=inputs)
+    counts = _counts(steps, saliency[0].numel()).to(inputs.device)
+    order = ranks(saliency).to(inputs.device)[:, None]
+
+    def curve(changed: Tensor, unchanged: Tensor, counts: Tensor) -> Tensor:
+        scores = []
+        for index, step in _pairs(len(inputs), len(counts), batch_size, inputs.device):
+            change = order[index] < counts[step, None, None, None]
+            scores.append(score(torch.where(change, changed[index], unchanged[index]), index))
+        return torch.cat(scores).view(-1, len(counts))
+
+    deletion = curve(_filled(inputs, delete_with), inputs, counts)
+    begun = curve(inputs, _filled(inputs, insert_into), counts[:-1])
+    insertion = torch.cat([begun, deletion[:, :1]], 1)  # ends where deletion begins: the image
+    return Curves(counts.to(deletion) / saliency[0].numel(), insertion, deletion)
+
+
+def insertion(curves: Curves) -> Tensor:
+    """The area under the insertion curve, (B,), in [0, 1] for probabilities; higher is better."""
+    return torch.trapezoid(curves.insertion, curves.pixels)
+
+
+def deletion(curves: Curves) -> Tensor:
+    """The area under the deletion curve, (B,), in [0, 1] for probabilities; lower is better."""
+    return torch.trapezoid(curves.deletion, curves.pixels)
+
+
+class RoadCurves(NamedTuple):
+    """Scores (B, F) with the most and with the least relevant share of pixels imputed."""
+
+    removed: Tensor
+    most_first: Tensor
+    least_first: Tensor
+
+
+def road_curves(
+    score: Score,
+    inputs: Tensor,
+    saliency: Tensor,
+    *,
+    removed: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    noise: float = 0.01,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> RoadCurves:
+    """Remove-and-debias: scores as a growing share of pixels is imputed from the others.
+
+    `removed` are the shares, in (0, 1). The same normal noise of deviation `noise`, in units of
+    the inputs, lies on the imputed pixels of all images, so that none depends on its neighbours in
+    the batch. Costs 2 forwards per share and image, both orders together. Source: Rong et al.
+    2022, "A consistent and efficient evaluation strategy for attribution methods".
+    pytorch-grad-cam removes equal values together instead of in reading order.
+    """
+    check_maps(saliency, inputs=inputs)
+    if not all(0 < share < 1 for share in removed):
+        raise ValueError(f"removed is {tuple(removed)}; shares of pixels lie between 0 and 1")
+    pixels = saliency[0].numel()
+    # As many pixels as lie at or above that quantile of the map.
+    counts = [pixels - math.ceil(round((1 - share) * (pixels - 1), 6)) for share in removed]
+    spans = [(0, n) for n in counts] + [(pixels - n, pixels) for n in counts]
+    start, stop = torch.tensor(spans, device=inputs.device)[:, :, None, None].unbind(1)
+    order = ranks(saliency).to(inputs.device)
+    # Drawn on the CPU, where a seed means the same on every machine.
+    speckle = noise * torch.randn(inputs.shape[1:], generator=torch.Generator().manual_seed(seed))
+    speckle = speckle.to(inputs)
+    scores = []
+    for index, step in _pairs(len(inputs), len(spans), batch_size, inputs.device):
+        missing = (order[index] >= start[step]) & (order[index] < stop[step])
+        imputed = linear_imputation(inputs[index], missing) + speckle * missing[:, None]
+        scores.append(score(imputed, index))
+    both = torch.cat(scores).view(len(inputs), 2, len(counts))
+    return RoadCurves(both.new_tensor(counts) / pixels, both[:, 0], both[:, 1])
+
+
+def road_most_first(road_curves: RoadCurves) -> Tensor:
+    """The mean score without the most relevant pixels, (B,); lower is better."""
+    return road_curves.most_first.mean(1)
+
+
+def road_least_first(road_curves: RoadCurves) -> Tensor:
+    """The mean score without the least relevant pixels, (B,); higher is better."""
+    return road_curves.least_first.mean(1)
+
+
+def road(road_curves: RoadCurves) -> Tensor:
+    """Both orders in one number, (B,), in [-0.5, 0.5] for probabilities; higher is better.
+
+    Half the difference of their mean scores, as pytorch-grad-cam's `ROADCombined`.
+    """
+    return (road_least_first(road_curves) - road_most_first(road_curves)) / 2
+
+
+def effect_correlation(
+    saliency: Tensor, regions: Sequence[Tensor], effects: Sequence[Tensor]
+) -> Tensor:
+    """How well the map ranks an image's regions by what they truly do, (B,), in [-1, 1].
+
+    `regions` holds each image's masks (R, H, W) bool, `effects` their true effects (R,): how far
+    the score falls when the region is taken out of the scene. The value is Spearman's correlation
+    of these with the map's sums over the regions; nan for an image with fewer than two regions.
+    """
+    values = []
+    for map_, masks, effect in zip(saliency, regions, effects, strict=True):
+        mass = (map_ * masks).sum((1, 2))
+        rank = spearman(mass[None, None], effect.to(mass)[None, None])[0]
+        values.append(rank if len(effect) > 1 else torch.full_like(rank, torch.nan))
+    return torch.stack(values)
+
+
+def _counts(steps: int | Sequence[int], pixels: int) -> Tensor:
+    if isinstance(steps, int):
+        if not 1 <= steps <= pixels:
+            raise ValueError(f"steps={steps}; a map of {pixels} pixels takes 1 to {pixels} steps")
+        return torch.tensor([round(pixels * step / steps) for step in range(steps + 1)])
+    counts = torch.tensor(list(steps))
+    if counts[0] != 0 or counts[-1] != pixels or (counts.diff() <= 0).any():
+        raise ValueError(f"steps must rise from 0 to all {pixels} pixels")
+    return counts
+
+
+def _pairs(
+    images: int, steps: int, batch_size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Image and step of all changed images, image by image, `batch_size` at a time."""
+    for jobs in torch.split(torch.arange(images * steps, device=device), batch_size):
+        yield jobs // steps, jobs % steps
+
+
+def _filled(inputs: Tensor, fill: Fill) -> Tensor:
+    if isinstance(fill, str):
+        if fill != "blur":
+            raise ValueError(f"a fill is a number, 'blur' or a tensor, not {fill!r}")
+        return _blur(inputs)
+    return torch.as_tensor(fill, dtype=inputs.dtype, device=inputs.device).expand_as(inputs)
+
+
+def _blur(images: Tensor, size: int = 11, deviation: float = 5.0) -> Tensor:
+    """Gaussian blur with mirrored borders."""
+    offset = torch.arange(size, dtype=images.dtype, device=images.device) - size // 2
+    weights = (-(offset**2) / (2 * deviation**2)).exp()
+    weights = (weights / weights.sum()).expand(images.shape[1], 1, 1, size)
+    margin = [size // 2] * 4
+    padded = F.pad(images, margin, mode="reflect")
+    rows = F.conv2d(padded, weights, groups=images.shape[1])
+    return F.conv2d(rows, weights.mT, groups=images.shape[1])

@@ -1,0 +1,111 @@
+"""Fill in missing pixels from their neighbours: the noisy linear imputation of ROAD, batched.
+
+Every missing pixel is the weighted mean of its eight neighbours, missing ones included: a sparse
+linear system per image, symmetric and positive definite. It is solved for all images at once by
+conjugate gradients, with one multigrid cycle per round to carry the known values into large holes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_DAMPING = 0.9  # of the Jacobi steps; from 0.8 to 1.1 the number of rounds hardly changes
+_CACHED = 400_000  # so many values at a time stay in a CPU's cache, which doubles the speed
+
+
+def linear_imputation(images: Tensor, missing: Tensor, tolerance: float = 1e-6) -> Tensor:
+    """The images (N, C, H, W) with their missing pixels (N, H, W) bool imputed, without noise.
+
+    Direct neighbours weigh 1/6 and diagonal ones 1/12, more at the border where some are absent.
+    `tolerance` bounds the residual relative to the first one, as preconditioned. Raises
+    ValueError if an image has no pixel left. Source: Rong et al. 2022, "A consistent and efficient
+    evaluation strategy for attribution methods".
+    """
+    if missing.flatten(1).all(1).any():
+        raise ValueError("an image has no pixel left to impute the missing ones from")
+    on_cpu = images.device.type == "cpu"
+    count = max(1, _CACHED // images[0].numel()) if on_cpu else len(images)
+    parts = zip(torch.split(images, count), torch.split(missing, count), strict=True)
+    return torch.cat([_solve(part, hole[:, None].to(part), tolerance) for part, hole in parts])
+
+
+def _solve(images: Tensor, hole: Tensor, tolerance: float) -> Tensor:
+    grids = _grids(hole)
+    known = images * (1 - hole)
+    solution = torch.zeros_like(images)
+    residual = _laplacian(grids[0], known).mul_(hole)
+    direction = torch.zeros_like(images)
+    energy = torch.ones_like(images[:, :, :1, :1])
+    goal = None
+    while True:
+        step = _cycle(grids, residual)
+        previous, energy = energy, _dot(residual, step)
+        goal = energy * tolerance**2 if goal is None else goal
+        # What has converged stands still, so that no image depends on how long others take.
+        active = energy > goal
+        if not active.any():
+            return known + solution
+        direction = torch.addcmul(step, direction, energy / previous)
+        change = _laplacian(grids[0], direction).mul_(hole)
+        length = torch.where(active, -energy / _dot(direction, change), 0)
+        solution.addcmul_(direction, length)
+        residual.addcmul_(change, length)
+
+
+class _Grid(NamedTuple):
+    """The system at one resolution: where pixels are missing, and its diagonal."""
+
+    hole: Tensor
+    diagonal: Tensor
+    relaxation: Tensor
+
+
+def _grids(hole: Tensor) -> list[_Grid]:
+    """The system at halved resolutions; a coarse pixel is missing if all its pixels are."""
+    grids: list[_Grid] = []
+    while not grids or (min(hole.shape[2:]) >= 3 and hole.any()):
+        neighbours = _square(torch.ones_like(hole[:1])) - 4
+        grids.append(_Grid(hole, neighbours + 4, _DAMPING * hole / neighbours))
+        hole = 1 - F.max_pool2d(1 - hole, 2, ceil_mode=True)
+    return grids
+
+
+def _square(x: Tensor) -> Tensor:
+    """The sums over 3 x 3 pixels with weights 1 2 1, 2 4 2, 1 2 1, and zeros beyond the border."""
+    padded = F.pad(x, (1, 1, 1, 1))
+    rows = (padded[..., :-2] + padded[..., 2:]).add_(padded[..., 1:-1], alpha=2)
+    return (rows[..., :-2, :] + rows[..., 2:, :]).add_(rows[..., 1:-1, :], alpha=2)
+
+
+def _laplacian(grid: _Grid, x: Tensor) -> Tensor:
+    """12 times each pixel's weighted sum of its differences to the neighbours; 0 if imputed."""
+    return _square(x).addcmul_(grid.diagonal, x, value=-1)
+
+
+def _cycle(grids: list[_Grid], residual: Tensor) -> Tensor:
+    """One symmetric V-cycle: roughly the correction that takes the residual away."""
+    grid, *coarser = grids
+    step = grid.relaxation * residual
+    if coarser:
+        rest = _laplacian(grid, step).add_(residual).mul_(grid.hole)
+        correction = _cycle(coarser, _halve(rest).mul_(coarser[0].hole))
+        height, width = step.shape[2:]
+        fine = F.interpolate(correction, scale_factor=2)[..., :height, :width]
+        step.addcmul_(fine, grid.hole)
+    rest = _laplacian(grid, step).add_(residual)
+    return step.addcmul_(grid.relaxation, rest)
+
+
+def _halve(x: Tensor) -> Tensor:
+    """The sums of 2 x 2 pixels (avg_pool2d takes several times as long on a CPU)."""
+    x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+    rows = x[:, :, ::2] + x[:, :, 1::2]
+    return rows[..., ::2] + rows[..., 1::2]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((2, 3), keepdim=True)

@@ -1,0 +1,212 @@
+"""Does the map point at the object? Metrics against annotated boxes and masks.
+
+Maps are (B, H, W) float, masks (B, H, W) bool of the same size, and each image has its own value:
+every function returns (B,). Annotations given as boxes become masks by `box_masks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seewhy.maps import normalize
+from seewhy.metrics._maps import check_maps, ranks
+
+
+def pointing_game(saliency: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
+    """1 where the map's maximum hits the annotated region, else 0, (B,).
+
+    A hit lies less than `tolerance` pixels from the region. The published 15 pixels are meant at
+    the photo's original size, so maps and masks should have it; `tolerance=0` asks for a pixel of
+    the region itself. Of several maxima the first in reading order counts, and nothing hits an
+    empty region. Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop";
+    "less than" and the order of equal maxima as in TorchRay.
+    """
+    check_maps(saliency, masks=masks)
+    peak = saliency.flatten(1).argmax(1)
+    width = saliency.shape[2]
+    return hits(torch.stack([peak % width, peak // width], 1), masks, tolerance)
+
+
+def hits(points: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
+    """1 where a point (x, y), of shape (B, 2), lies in or near its mask (B, H, W), else 0, (B,).
+
+    Near is less than `tolerance` pixels from the centre of a pixel of the mask.
+    """
+    height, width = masks.shape[1:]
+    x, y = points.to(torch.float64)[:, :, None, None].unbind(1)
+    rows = torch.arange(height, device=masks.device)[:, None]
+    columns = torch.arange(width, device=masks.device)
+    squared = (rows - y) ** 2 + (columns - x) ** 2
+    near = (squared < tolerance**2) | (squared == 0)
+    return (near & masks.bool()).flatten(1).any(1).float()
+
+
+def energy_pointing_game(saliency: Tensor, masks: Tensor) -> Tensor:
+    """The share of the map's energy inside the annotated region, (B,), in [0, 1].
+
+    The energy is the sum of the positive values; a map without any scores 0. Source: Wang et al.
+    2020, "Score-CAM", where maps are non-negative and the region is made of boxes.
+    """
+    check_maps(saliency, masks=masks)
+    energy = saliency.clamp_min(0)
+    total = energy.sum((1, 2))
+    return (energy * masks).sum((1, 2)) / torch.where(total > 0, total, 1)
+
+
+def mass_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
+    """The share of the positive relevance inside the object's pixel mask, (B,), in [0, 1].
+
+    The energy pointing game with the object's own outline for a region. Source: Arras et al. 2022,
+    "CLEVR-XAI", for relevance pooled to non-negative maps. Quantus divides sums of
+    signed relevance instead, which cancel and leave [0, 1].
+    """
+    return energy_pointing_game(saliency, masks)
+
+
+def rank_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
+    """Of the k most salient pixels, the share inside a mask of k pixels, (B,), in [0, 1].
+
+    An empty mask scores 0. Source: Arras et al. 2022, "CLEVR-XAI".
+    """
+    check_maps(saliency, masks=masks)
+    size = masks.sum((1, 2))
+    found = (ranks(saliency) < size[:, None, None]) & masks.bool()
+    return found.sum((1, 2)) / size.clamp_min(1)
+
+
+def iou(saliency: Tensor, masks: Tensor, threshold: float = 0.5) -> Tensor:
+    """Intersection over union of the thresholded map and the mask, (B,), in [0, 1].
+
+    `threshold` is a fraction of the map's range: the map is scaled to [0, 1] first.
+    """
+    check_maps(saliency, masks=masks)
+    found, region = normalize(saliency) >= threshold, masks.bool()
+    union = (found | region).sum((1, 2))
+    return (found & region).sum((1, 2)) / union.clamp_min(1)
+
+
+def box_iou(saliency: Tensor, boxes: Sequence[Tensor], threshold: float = 0.2) -> Tensor:
+    """IoU of the box around the map's largest part and the best fitting annotated box, (B,).
+
+    The part is the largest 8-connected component of the map where it reaches `threshold`, a
+    fraction of its range. `boxes` holds one (n, 4) tensor per image, `x0, y0, x1, y1` in pixels.
+    In [0, 1]; 0 without boxes. Source: Zhou et al. 2016, "Learning deep features for
+    discriminative localization", with its threshold of 20 %.
+    """
+    check_maps(saliency)
+    _check_boxes(boxes, len(saliency))
+    part = largest_component(normalize(saliency) >= threshold)
+    found = _bounding_boxes(part)
+    best = [
+        _iou_of_boxes(box, annotated.to(box)).amax() if len(annotated) else box.new_zeros(())
+        for box, annotated in zip(found, boxes, strict=True)
+    ]
+    return torch.stack(best)
+
+
+def box_masks(boxes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """The masks (B, H, W), bool, that each image's boxes cover together.
+
+    `boxes` holds one (n, 4) tensor per image, `x0, y0, x1, y1` in pixels from the top left corner
+    of the image; a pixel is covered if its centre is. (VOC's inclusive, 1-based corners are thus
+    `xmin - 1, ymin - 1, xmax, ymax`.)
+    """
+    _check_boxes(boxes, len(boxes))
+    height, width = size
+    masks = []
+    for annotated in boxes:
+        x0, y0, x1, y1 = annotated.to(torch.float64)[:, :, None].unbind(1)
+        x = torch.arange(width, device=annotated.device) + 0.5
+        y = torch.arange(height, device=annotated.device) + 0.5
+        columns, rows = (x0 <= x) & (x < x1), (y0 <= y) & (y < y1)
+        masks.append((rows[:, :, None] & columns[:, None, :]).any(0))
+    return torch.stack(masks)
+
+
+def largest_component(masks: Tensor) -> Tensor:
+    """Each mask's largest 8-connected component, (B, H, W) bool; of equals the first.
+
+    Labels spread by hooking trees of pixels onto the smallest neighbouring label and flattening
+    the trees, so that the number of rounds grows with the logarithm of a component's length.
+    """
+    inside = masks.bool()
+    pixels = inside.numel()
+    label = torch.arange(pixels, device=masks.device)
+    while True:
+        spread = torch.where(inside, label.view_as(inside), pixels)
+        for axis in (1, 2):
+            spread = _smallest_of_three(spread, axis)
+        smallest = torch.where(inside, spread, pixels).flatten()
+        joined = label.scatter_reduce(0, label, smallest, "amin")
+        while not torch.equal(joined, flatter := joined[joined]):
+            joined = flatter
+        if torch.equal(joined, label):
+            break
+        label = joined
+    sizes = torch.zeros_like(label).scatter_add_(0, label, inside.flatten().long())
+    roots = sizes.view(len(inside), -1).argmax(1) + torch.arange(
+        0, pixels, max(inside[0].numel(), 1), device=masks.device
+    )
+    return inside & (label.view_as(inside) == roots[:, None, None])
+
+
+def difficult(masks: Tensor, distractors: Tensor) -> Tensor:
+    """Which pairs of image and class belong to the pointing game's difficult subset, (B,) bool.
+
+    Those whose boxes, `masks` (B, H, W), cover less than a quarter of the image while the image
+    also holds another class, `distractors` (B,) bool. Source: Zhang et al. 2018.
+    """
+    return (masks.float().mean((1, 2)) < 0.25) & distractors.bool()
+
+
+def class_means(values: Tensor, classes: Tensor, count: int) -> Tensor:
+    """The mean of `values` (N,) over the pairs of each class (N,) int, (count,).
+
+    A class without pairs has nan, so that `.nanmean()` averages over the classes seen and
+    `.nan_to_num().mean()` over all of them, as TorchRay does.
+    """
+    sums = torch.zeros(count, dtype=torch.float64, device=values.device)
+    pairs = sums.scatter_add(0, classes, torch.ones_like(values, dtype=torch.float64))
+    return sums.scatter_add(0, classes, values.double()) / pairs
+
+
+def _smallest_of_three(values: Tensor, axis: int) -> Tensor:
+    """Each value's minimum with its two neighbours along an axis."""
+    length = values.shape[axis] - 1
+    smallest = values.clone()
+    head, tail = smallest.narrow(axis, 0, length), smallest.narrow(axis, 1, length)
+    head.copy_(torch.minimum(head, values.narrow(axis, 1, length)))
+    tail.copy_(torch.minimum(tail, values.narrow(axis, 0, length)))
+    return smallest
+
+
+def _bounding_boxes(masks: Tensor) -> Tensor:
+    """The tight boxes `x0, y0, x1, y1` of masks (B, H, W), (B, 4) float; all 0 if empty."""
+    limits = []
+    for occupied in (masks.any(1).float(), masks.any(2).float()):
+        start = occupied.argmax(1)
+        stop = occupied.shape[1] - occupied.flip(1).argmax(1)
+        limits.append((start, torch.where(occupied.any(1), stop, 0)))
+    (x0, x1), (y0, y1) = limits
+    return torch.stack([x0, y0, x1, y1], 1).double()
+
+
+def _iou_of_boxes(box: Tensor, others: Tensor) -> Tensor:
+    """IoU of one box (4,) with each of the others (n, 4)."""
+    overlap = torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])
+    shared = overlap.clamp_min(0).prod(1)
+    areas = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1)
+    return shared / (areas - shared)
+
+
+def _check_boxes(boxes: Sequence[Tensor], count: int) -> None:
+    if len(boxes) != count:
+        raise ValueError(f"boxes holds {len(boxes)} tensors for {count} images")
+    for number, annotated in enumerate(boxes):
+        if annotated.ndim != 2 or annotated.shape[1] != 4:
+            raise ValueError(
+                f"boxes[{number}] has shape {tuple(annotated.shape)}; it should be (n, 4)"
+            )

@@ -1,0 +1,93 @@
+"""What a map is like by itself: how simple, how sparse, how stable under its own mask.
+
+Maps are (B, H, W) float and each image has its own value: every function returns (B,).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seewhy.maps import normalize
+from seewhy.metrics._maps import check_maps
+
+
+def complexity(saliency: Tensor) -> Tensor:
+    """The mean of the map scaled to [0, 1], (B,), in [0, 1]: 0 is the simplest.
+
+    Source: Poppi et al. 2021, "Revisiting the evaluation of class activation mapping".
+    """
+    check_maps(saliency)
+    return normalize(saliency).mean((1, 2))
+
+
+def coherency(saliency: Tensor, masked_saliency: Tensor) -> Tensor:
+    """How far the map explains itself, (B,), in [0, 1]: (Pearson correlation + 1) / 2.
+
+    `masked_saliency` (B, H, W) is the same method's map for the same target on the explanation
+    map, the image times `saliency` scaled to [0, 1]. Source: Poppi et al. 2021.
+    """
+    return (pearson(saliency, masked_saliency) + 1) / 2
+
+
+def adcc(coherency: Tensor, complexity: Tensor, average_drop: Tensor) -> Tensor:
+    """The harmonic mean of coherency, 1 - complexity and 1 - average drop, (B,), in [0, 1].
+
+    All three are fractions, (B,); where one of the terms is 0, so is the mean. Source: Poppi et
+    al. 2021.
+    """
+    terms = torch.stack([coherency, 1 - complexity, 1 - average_drop])
+    return 3 / (1 / terms.clamp_min(0)).sum(0)
+
+
+def gini(saliency: Tensor) -> Tensor:
+    """The Gini index of |map|, (B,), in [0, 1): 0 is spread evenly, near 1 is a single pixel.
+
+    A map of zeros scores 0. Source: Hurley and Rickard 2009, "Comparing measures of sparsity",
+    as used by Chalasani et al. 2020. Quantus adds 1e-7 to every value first.
+    """
+    check_maps(saliency)
+    sizes = saliency.abs().flatten(1).sort(1).values
+    count = sizes.shape[1]
+    places = torch.arange(1, count + 1, device=sizes.device, dtype=sizes.dtype)
+    total = sizes.sum(1)
+    weighted = (sizes * (2 * places - count - 1)).sum(1)
+    return weighted / (count * torch.where(total > 0, total, 1))
+
+
+def entropy(saliency: Tensor) -> Tensor:
+    """The entropy of |map| read as a distribution over the pixels, (B,), in [0, ln HW] nats.
+
+    A map of zeros scores 0. Source: Bhatt et al. 2020, "Evaluating and aggregating feature-based
+    model explanations" (there called complexity).
+    """
+    check_maps(saliency)
+    sizes = saliency.abs().flatten(1)
+    total = sizes.sum(1, keepdim=True)
+    share = sizes / torch.where(total > 0, total, 1)
+    return -torch.xlogy(share, share).sum(1)
+
+
+def pearson(a: Tensor, b: Tensor) -> Tensor:
+    """Each pair's correlation over the pixels of (B, H, W), (B,), in [-1, 1]; 0 if one is flat."""
+    check_maps(a, b=b)
+    a, b = (x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (a, b))
+    return torch.nn.functional.cosine_similarity(a, b, dim=1, eps=torch.finfo(a.dtype).tiny)
+
+
+def spearman(a: Tensor, b: Tensor) -> Tensor:
+    """Each pair's rank correlation over the pixels of (B, H, W), (B,), in [-1, 1].
+
+    Equals share their mean rank; 0 if one map is flat.
+    """
+    check_maps(a, b=b)
+    return pearson(mean_ranks(a), mean_ranks(b))
+
+
+def mean_ranks(values: Tensor) -> Tensor:
+    """Each pixel's rank in its map, 0 for the least, (B, H, W) float64; equals share their mean."""
+    flat = values.flatten(1)
+    ordered = flat.sort(1).values
+    below = torch.searchsorted(ordered, flat)
+    up_to = torch.searchsorted(ordered, flat, right=True)
+    return ((below + up_to - 1) / 2.0).double().view_as(values)

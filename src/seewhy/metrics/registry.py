@@ -1,0 +1,98 @@
+"""Every metric by name, with what a reader of its numbers must know."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from torch import Tensor
+
+from seewhy.metrics import faithfulness, localization, quality, sanity
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: its function gives one value per image, (B,).
+
+    `range` is (lowest, highest) for probabilities as scores. `passes` counts what it costs per
+    image: F is a forward, E an explanation, S the steps, shares, samples or layers asked for.
+    Metrics with the same `needs` share their passes.
+    """
+
+    function: Callable[..., Tensor]
+    higher_is_better: bool
+    range: tuple[float, float]
+    passes: str
+    source: str
+
+    @property
+    def name(self) -> str:
+        """The name, which is the function's."""
+        return self.function.__name__
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the function is given: its parameters without a default, by name.
+
+        `saliency`, `masks`, `boxes`, `inputs`, `score` and `explain` are what the metrics' modules
+        say; `original` and `masked` come from `confidences`, `curves` from `insertion_deletion`,
+        `road_curves` and `cascade` from the functions of that kind, `masked_saliency` from
+        explaining the explanation maps; `other...` is another method's or target's. A need with
+        the name of a metric is that metric's value.
+        """
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(p.name for p in parameters if p.default is p.empty)
+
+
+_CHATTOPADHYAY = "Chattopadhyay et al. 2018, Grad-CAM++"
+_PETSIUK = "Petsiuk et al. 2018, RISE"
+_POPPI = "Poppi et al. 2021, Revisiting the evaluation of class activation mapping"
+_RONG = "Rong et al. 2022, ROAD"
+_ARRAS = "Arras et al. 2022, CLEVR-XAI"
+_YEH = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations"
+_UNIT, _SIGNED_UNIT = (0.0, 1.0), (-1.0, 1.0)
+
+_ALL = [
+    Metric(localization.pointing_game, True, _UNIT, "0", "Zhang et al. 2018, excitation backprop"),
+    Metric(localization.energy_pointing_game, True, _UNIT, "0", "Wang et al. 2020, Score-CAM"),
+    Metric(localization.mass_accuracy, True, _UNIT, "0", _ARRAS),
+    Metric(localization.rank_accuracy, True, _UNIT, "0", _ARRAS),
+    Metric(localization.iou, True, _UNIT, "0", "Jaccard index of the thresholded map"),
+    Metric(localization.box_iou, True, _UNIT, "0", "Zhou et al. 2016, CAM"),
+    Metric(faithfulness.average_drop, False, _UNIT, "2F", _CHATTOPADHYAY),
+    Metric(faithfulness.increase, True, _UNIT, "2F", _CHATTOPADHYAY),
+    Metric(faithfulness.win, True, _UNIT, "2F", _CHATTOPADHYAY),
+    Metric(faithfulness.average_gain, True, _UNIT, "2F", "Zhang et al. 2024, Opti-CAM"),
+    Metric(faithfulness.insertion, True, _UNIT, "2SF", _PETSIUK),
+    Metric(faithfulness.deletion, False, _UNIT, "2SF", _PETSIUK),
+    Metric(faithfulness.road, True, (-0.5, 0.5), "2SF", _RONG),
+    Metric(faithfulness.road_most_first, False, _UNIT, "2SF", _RONG),
+    Metric(faithfulness.road_least_first, True, _UNIT, "2SF", _RONG),
+    Metric(faithfulness.effect_correlation, True, _SIGNED_UNIT, "0", "rendered scenes"),
+    Metric(quality.coherency, True, _UNIT, "1E", _POPPI),
+    Metric(quality.complexity, False, _UNIT, "0", _POPPI),
+    Metric(quality.adcc, True, _UNIT, "1E + 2F", _POPPI),
+    Metric(quality.gini, True, _UNIT, "0", "Hurley and Rickard 2009; Chalasani et al. 2020"),
+    Metric(quality.entropy, False, (0.0, inf), "0", "Bhatt et al. 2020"),
+    Metric(sanity.max_sensitivity, False, (0.0, inf), "SE", _YEH),
+    Metric(sanity.infidelity, False, (0.0, 1.0), "(S + 1)F", _YEH),
+    Metric(sanity.parameter_randomization, False, _SIGNED_UNIT, "(S + 1)E", "Adebayo et al. 2018"),
+    Metric(
+        sanity.target_selectivity, False, _SIGNED_UNIT, "1E", "correlation of two targets' maps"
+    ),
+]
+_BY_NAME = {metric.name: metric for metric in _ALL}
+
+
+def metrics() -> list[str]:
+    """The names of all metrics."""
+    return list(_BY_NAME)
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name; a ValueError lists those there are."""
+    if name not in _BY_NAME:
+        raise ValueError(f"there is no metric {name!r}; there are {', '.join(_BY_NAME)}")
+    return _BY_NAME[name]

@@ -1,0 +1,167 @@
+"""Does the map depend on what it should, and on nothing else?
+
+Some metrics ask for maps again: `explain(images, index)` gives maps (N, H, W) for `images`
+(N, C, H, W), where `index` (N,) says from which of the B explained images, and so for which
+target, each of them is made. Each image has its own value, whatever else is in the batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.metrics._maps import check_maps
+from seewhy.metrics.faithfulness import Score
+from seewhy.metrics.quality import pearson, spearman
+
+Explain = Callable[[Tensor, Tensor], Tensor]
+
+
+def uniform_noise(
+    inputs: Tensor, radius: float = 0.02, samples: int = 10, seed: int = 0
+) -> Iterator[Tensor]:
+    """Perturbations (C, H, W) drawn evenly from [-radius, radius], in units of the inputs.
+
+    All images share them, so that none depends on its place in the batch.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(samples):
+        yield (radius * (2 * torch.rand(inputs.shape[1:], generator=draw) - 1)).to(inputs)
+
+
+def square_removals(
+    inputs: Tensor, fraction: float = 0.25, samples: int = 50, seed: int = 0
+) -> Iterator[Tensor]:
+    """Perturbations (B, C, H, W) that, subtracted, set a random square of the images to zero.
+
+    Its side is `fraction` of the image's shorter one, its place the same in all images. Source:
+    Yeh et al. 2019, "On the (in)fidelity and sensitivity of explanations".
+    """
+    draw = torch.Generator().manual_seed(seed)
+    height, width = inputs.shape[2:]
+    side = max(1, round(fraction * min(height, width)))
+    for _ in range(samples):
+        y = int(torch.randint(height - side + 1, (), generator=draw))
+        x = int(torch.randint(width - side + 1, (), generator=draw))
+        removed = torch.zeros_like(inputs)
+        square = (..., slice(y, y + side), slice(x, x + side))
+        removed[square] = inputs[square]
+        yield removed
+
+
+def max_sensitivity(
+    explain: Explain,
+    inputs: Tensor,
+    saliency: Tensor,
+    perturbations: Iterable[Tensor] | None = None,
+) -> Tensor:
+    """The largest relative change of the map under small noise, (B,), from 0; lower is better.
+
+    max ‖S(x + d) - S(x)‖ / ‖S(x)‖ over the perturbations d, each (C, H, W) or (B, C, H, W); by
+    default 10 draws of `uniform_noise`. nan for a map of zeros. Costs one explanation per
+    perturbation. Source: Yeh et al. 2019.
+    """
+    check_maps(saliency, inputs=inputs)
+    index = torch.arange(len(inputs), device=inputs.device)
+    size = saliency.flatten(1).norm(dim=1)
+    changes = [
+        (explain(inputs + noise, index) - saliency).flatten(1).norm(dim=1)
+        for noise in (uniform_noise(inputs) if perturbations is None else perturbations)
+    ]
+    return torch.where(size > 0, torch.stack(changes).amax(0) / size, torch.nan)
+
+
+def infidelity(
+    score: Score,
+    inputs: Tensor,
+    saliency: Tensor,
+    perturbations: Iterable[Tensor] | None = None,
+) -> Tensor:
+    """How badly the map predicts the change of the score, (B,), from 0; lower is better.
+
+    The mean of (b·Σ I S - (f(x) - f(x - I)))² over the perturbations I, each (C, H, W) or
+    (B, C, H, W), by default 50 `square_removals`. A pixel's saliency counts for all its channels.
+    The factor b that fits the image best is taken out, since a saliency map has no unit: Captum's
+    `normalize=True`. Costs one forward per perturbation. Source: Yeh et al. 2019.
+    """
+    check_maps(saliency, inputs=inputs)
+    index = torch.arange(len(inputs), device=inputs.device)
+    original = score(inputs, index)
+    predicted, actual = [], []
+    for change in square_removals(inputs) if perturbations is None else perturbations:
+        predicted.append((change.sum(-3) * saliency).sum((1, 2)))
+        actual.append(original - score(inputs - change, index))
+    dot, fall = torch.stack(predicted), torch.stack(actual)
+    square = (dot**2).mean(0)
+    factor = (dot * fall).mean(0) / torch.where(square > 0, square, 1)
+    return ((factor * dot - fall) ** 2).mean(0)
+
+
+class Cascade(NamedTuple):
+    """Rank correlations (L, B) with the first map after each of L layers is randomised, too."""
+
+    layers: list[str]
+    correlation: Tensor
+
+
+def randomization_cascade(
+    model: nn.Module,
+    explain: Callable[[nn.Module], Tensor],
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Cascade:
+    """How the maps change as the network's weights are randomised from the output down.
+
+    `explain(model)` gives the maps (B, H, W) of a network. `layers` names the modules to randomise,
+    each with all inside it and all before it in the list; by default every module with parameters
+    of its own, last registered first. Parameters are drawn anew from a normal distribution with
+    their own mean and deviation, so that activations keep their scale; constant ones stay. All
+    this happens to a copy: `model` is not touched. Costs one explanation per layer and one more.
+    Raises ValueError for a name that the model does not have. Source: Adebayo et al. 2018, "Sanity
+    checks for saliency maps", with Spearman's rank correlation.
+    """
+    clone = copy.deepcopy(model)
+    modules = dict(clone.named_modules())
+    if layers is None:
+        owners = [
+            name for name, m in modules.items() if next(m.parameters(False), None) is not None
+        ]
+        layers = owners[::-1]
+    for name in layers:
+        if name not in modules:
+            raise ValueError(f"layers names {name!r}, which the model does not have")
+    draw = torch.Generator().manual_seed(seed)
+    before = explain(model)
+    steps = []
+    for name in layers:
+        for parameter in modules[name].parameters():
+            _redraw(parameter, draw)
+        steps.append(spearman(before, explain(clone)))
+    return Cascade(list(layers), torch.stack(steps))
+
+
+def parameter_randomization(cascade: Cascade) -> Tensor:
+    """The mean rank correlation along a `randomization_cascade`, (B,), in [-1, 1].
+
+    Lower is better: a map that survives random weights does not show what the network learned.
+    """
+    return cascade.correlation.mean(0)
+
+
+def target_selectivity(saliency: Tensor, other_saliency: Tensor) -> Tensor:
+    """Pearson's correlation of the maps of two targets on the same image, (B,), in [-1, 1].
+
+    Lower is better, on images that hold both: the map should follow the class asked for.
+    """
+    return pearson(saliency, other_saliency)
+
+
+@torch.no_grad()
+def _redraw(parameter: Tensor, draw: torch.Generator) -> None:
+    mean, deviation = parameter.mean(), parameter.std(unbiased=False)
+    noise = torch.randn(parameter.shape, generator=draw).to(parameter)
+    parameter.copy_(mean + deviation * noise)

@@ -1,0 +1,163 @@
+"""The tail: the part of a network behind a layer, run again without what lies before it.
+
+While a pass is recorded, a `Trace` writes down the torch functions that are called behind the
+layer, with their arguments. Replaying those that depend on the layer, with other values in place of
+its output, runs the tail alone: what comes from before the layer, by skip connections, say, is
+taken from the record. Whether a tail is affine is read from the autograd graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
+
+from seewhy.rules import nodes, out_of_place, tensors
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """A call that writes nothing, with the tensors' versions before it and its results' after it.
+
+    `before` holds the values of constants that the network's own call wrote into.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+    read: dict[int, int]
+    made: dict[int, int]
+    before: dict[int, Tensor]
+
+
+class Trace(TorchFunctionMode):
+    """Writes down the calls of torch functions inside the `with`, where gradients are recorded.
+
+    A recorded pass records gradients from its first recorded output on, so that is where the trace
+    begins. Calls in place are run as they are, and written down as what they compute.
+    """
+
+    def __init__(self, begun: Trace | None = None) -> None:
+        """Start anew, or go on behind what another trace has."""
+        super().__init__()
+        self._calls: list[_Call] = list(begun._calls) if begun else []
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one call, and write it down."""
+        kwargs = kwargs or {}
+        if not torch.is_grad_enabled():
+            return function(*args, **kwargs)
+        plain = out_of_place(function, args, kwargs)
+        before = {}
+        if plain != (function, args, kwargs) and not args[0].requires_grad:
+            before[id(args[0])] = args[0].clone()
+        read = _versions((args, kwargs))
+        result = function(*args, **kwargs)
+        if made := _versions(result):
+            self._calls.append(_Call(*plain, result, read, made, before))
+        return result
+
+    def replay(self, start: Tensor, end: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """`end` as a function of `start`, by the calls between.
+
+        None where none lead there, or where something else wrote into what they read.
+        """
+        versions, forward = {id(start): start._version}, []
+        for call in self._calls:
+            read = {id(tensor): tensor for tensor in tensors((call.args, call.kwargs))}
+            if versions.keys().isdisjoint(read):
+                continue
+            for key, tensor in read.items():
+                now = tensor._version if key not in call.before else call.read[key]
+                if versions.get(key, now) != call.read[key]:
+                    return None
+            versions |= call.made
+            forward.append(call)
+        needed, calls = {id(end)}, []
+        for call in reversed(forward):
+            if any(id(tensor) in needed for tensor in tensors(call.result)):
+                # No later call needs what this one is the last to read.
+                read = {id(tensor) for tensor in tensors((call.args, call.kwargs))}
+                calls.append((call, read - needed))
+                needed |= read
+        if id(end) not in versions:
+            return None
+
+        def run(value: Tensor) -> Tensor:
+            values = {id(start): value}
+
+            for call, done in reversed(calls):
+                known = call.before | values
+                args, kwargs = tree_map_only(
+                    Tensor, lambda t, known=known: known.get(id(t), t), (call.args, call.kwargs)
+                )
+                result = call.function(*args, **kwargs)
+                for key in done:
+                    values.pop(key, None)
+                for old, new in zip(tensors(call.result), tensors(result), strict=True):
+                    values[id(old)] = new
+            return values[id(end)]
+
+        return run
+
+
+def _versions(value: Any) -> dict[int, int]:
+    """How often each tensor among the arguments or results of a call was written into."""
+    return {id(tensor): tensor._version for tensor in tensors(value)}
+
+
+# Autograd's names of functions that are linear in all their tensors together, and of those that
+# are linear in each, which are affine as long as only one of them varies.
+_LINEAR = frozenset(
+    "AdaptiveAvgPool2D Add Alias AsStrided AvgPool2D Cat Clone Expand Gather Index IndexSelect Mean "
+    "Narrow Neg Permute Repeat ReshapeAlias Select Slice Split Squeeze Stack Sub Sum T ToCopy "
+    "Transpose Unbind UnsafeSplit UnsafeView Unsqueeze UpsampleBilinear2D UpsampleNearest2D "
+    "View".split(" ")  # noqa: SIM905 - forty quoted names would be hard to read
+)
+_MULTILINEAR = frozenset(("Addmm", "Addmv", "Baddbmm", "Bmm", "Convolution", "Mm", "Mul", "Mv"))
+
+
+def is_affine(end: Tensor, start: Tensor) -> bool:
+    """Whether the autograd graph shows `end` to be an affine function of `start`.
+
+    Functions that it does not know count as not affine; so does a graph that does not lead from
+    one to the other.
+    """
+    origin = torch.autograd.graph.get_gradient_edge(start).node
+    between = _between(end, origin)
+    if origin not in between:
+        return False
+    for node in between - {origin}:
+        kind = node.name().removesuffix("0").removesuffix("1").removesuffix("2")
+        kind = kind.removesuffix("Backward")
+        varying = [following for following, _ in node.next_functions if following in between]
+        if kind not in _LINEAR and not (kind in _MULTILINEAR and len(varying) == 1):
+            return False
+    return True
+
+
+def _between(end: Tensor, origin: Any) -> set[Any]:
+    """The nodes of the graph through which `end` depends on the origin, both included."""
+    below: dict[Any, list[Any]] = {}
+    for node in nodes(end):
+        for following, _ in node.next_functions:
+            below.setdefault(following, []).append(node)
+    found, left = set(), [origin] if origin in below else []
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left.extend(below.get(node, []))
+    return found

@@ -1,0 +1,282 @@
+"""Faithfulness metrics against the definitions' own numbers and four libraries' numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from conftest import relative_error
+from seewhy.metrics import faithfulness
+
+CASES = ["tiny_mobilenet_x64_b3", "tiny_resnet_basic_x65x57", "tiny_vgg_x64_b3"]
+
+
+class Setup:
+    """One network with its images, maps and the numbers expected of them."""
+
+    def __init__(self, oracles, name, dtype=torch.float64):
+        case = oracles[f"metrics/faithfulness_{name}"]
+        self.model = oracles.model(case, dtype)
+        self.inputs = oracles.inputs(case, dtype)
+        self.numbers = oracles.tensors(case)
+        self.maps = self.numbers["maps"].to(dtype)
+        self.classes = case["targets"]
+        self.score = faithfulness.class_probability(self.model, self.classes)
+
+    def logit(self, images, index):
+        with torch.no_grad():
+            return self.model(images).gather(1, torch.tensor(self.classes)[index][:, None])[:, 0]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def setup(request, oracles):
+    return Setup(oracles, request.param)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def single(request, oracles):
+    return Setup(oracles, request.param, torch.float32)
+
+
+def test_confidences_drop_and_increase(setup):
+    expected = setup.numbers
+    pair = faithfulness.confidences(setup.score, setup.inputs, setup.maps)
+    drop = faithfulness.average_drop(*pair)
+    assert relative_error(pair.original, expected["prob.f64"]) < 1e-10
+    assert relative_error(pair.masked, expected["prob_masked.f64"]) < 1e-10
+    assert relative_error(drop, expected["average_drop.f64"]) < 1e-10
+    assert torch.equal(faithfulness.increase(*pair).long(), expected["increase"])
+    # torch-cam averages over the batch and adds 1e-7 to the probability.
+    torchcam = ((pair.original - pair.masked).relu() / (pair.original + 1e-7)).mean()
+    assert relative_error(torchcam[None], expected["torchcam.avg_drop"].double()) < 1e-6
+    assert abs(drop.mean() - expected["torchcam.avg_drop"]) < 1e-5
+    # RefineCAM gives percent, and the sum over a batch.
+    assert relative_error(100 * drop, expected["refinecam.average_drop_percent"].double()) < 1e-5
+    assert relative_error(100 * drop.sum()[None], expected["refinecam.average_drop_batch"]) < 1e-5
+
+
+def test_average_drop_is_relative_where_pytorch_grad_cam_is_absolute(setup):
+    pair = faithfulness.confidences(setup.score, setup.inputs, setup.maps)
+    absolute = faithfulness.average_drop(*pair) * pair.original
+    expected = setup.numbers["pgc.drop_softmax"].double()
+    torch.testing.assert_close(absolute, expected, rtol=1e-5, atol=1e-6)
+    raised = faithfulness.increase(*pair).float()
+    assert torch.equal(raised, setup.numbers["pgc.increase_softmax"])
+
+
+def test_any_score_will_do(setup):
+    original, masked = faithfulness.confidences(setup.logit, setup.inputs, setup.maps)
+    change = setup.numbers["pgc.change_logit"].double()
+    torch.testing.assert_close(masked - original, change, rtol=1e-4, atol=1e-5)
+
+
+def test_average_gain_and_win_in_closed_form():
+    original = torch.tensor([0.5, 0.5, 1.0, 0.0])
+    masked = torch.tensor([0.75, 0.25, 1.0, 0.1])
+    torch.testing.assert_close(
+        faithfulness.average_gain(original, masked), torch.tensor([0.5, 0.0, 0.0, 0.1])
+    )
+    torch.testing.assert_close(
+        faithfulness.average_drop(original, masked), torch.tensor([0.0, 0.5, 0.0, 0.0])
+    )
+    assert faithfulness.win(masked, torch.tensor([0.7, 0.3, 1.0, 0.0])).tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("fill", ["zero", "blur"])
+def test_curves_of_equal_steps(setup, fill):
+    expected = setup.numbers
+    curves = faithfulness.insertion_deletion(
+        setup.score,
+        setup.inputs,
+        setup.maps,
+        steps=16,
+        insert_into="blur" if fill == "blur" else 0.0,
+        batch_size=7,
+    )
+    pixels = setup.maps[0].numel()
+    assert torch.equal((curves.pixels * pixels).round().long(), expected["own.counts"])
+    inserted = expected[f"own.insertion_{fill}.curve.f64"]
+    assert relative_error(curves.insertion, inserted) < 1e-10
+    assert relative_error(curves.deletion, expected["own.deletion_zero.curve.f64"]) < 1e-10
+    area = expected[f"own.insertion_{fill}.auc"]
+    assert relative_error(faithfulness.insertion(curves), area) < 1e-9
+    assert relative_error(faithfulness.deletion(curves), expected["own.deletion_zero.auc"]) < 1e-9
+
+
+@pytest.mark.parametrize("fill", ["zero", "blur"])
+def test_curves_with_torch_cams_steps(single, fill):
+    pixels = single.maps[0].numel()
+    counts = [*range(0, pixels, -(-pixels // 20)), pixels]
+    filled = "blur" if fill == "blur" else 0.0
+    curves = faithfulness.insertion_deletion(
+        single.score,
+        single.inputs,
+        single.maps,
+        steps=counts,
+        insert_into=filled,
+        delete_with=filled,
+    )
+    for name, area in (("insertion", faithfulness.insertion), ("deletion", faithfulness.deletion)):
+        assert relative_error(area(curves), single.numbers[f"torchcam.{name}_auc_{fill}"]) < 1e-5
+
+
+def test_curves_with_refine_cams_steps(single):
+    pixels = single.maps[0].numel()
+    counts = [int(pixels * share) for share in torch.linspace(0, 1, 30, dtype=torch.float64)]
+    curves = faithfulness.insertion_deletion(single.score, single.inputs, single.maps, steps=counts)
+    assert relative_error(curves.insertion, single.numbers["refinecam.insertion_curve"]) < 1e-5
+    assert relative_error(curves.deletion, single.numbers["refinecam.deletion_curve"]) < 1e-5
+
+
+def test_curves_take_any_fill(setup):
+    grey = setup.inputs.mean((2, 3), keepdim=True)
+    curves = faithfulness.insertion_deletion(
+        setup.score, setup.inputs, setup.maps, steps=4, insert_into=grey, delete_with=0.25
+    )
+    everyone = torch.arange(len(setup.inputs))
+    start = setup.score(grey.expand_as(setup.inputs), everyone)
+    end = setup.score(torch.full_like(setup.inputs, 0.25), everyone)
+    torch.testing.assert_close(curves.insertion[:, 0], start)
+    torch.testing.assert_close(curves.deletion[:, -1], end)
+    assert torch.equal(curves.insertion[:, -1], curves.deletion[:, 0])
+
+
+@pytest.mark.parametrize(("name", "share"), [("morf80", 0.2), ("lerf20", 0.8), ("morf30", 0.7)])
+def test_road_probabilities(single, name, share):
+    curves = faithfulness.road_curves(
+        single.score, single.inputs, single.maps, removed=[share], noise=0.0
+    )
+    scores = curves.most_first if name.startswith("morf") else curves.least_first
+    expected = single.numbers[f"road.{name}.prob"]
+    torch.testing.assert_close(scores[:, 0], expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "logit"])
+def test_road_combined(single, kind):
+    score = single.score if kind == "softmax" else single.logit
+    curves = faithfulness.road_curves(
+        score, single.inputs, single.maps, removed=[0.2, 0.4, 0.6, 0.8], noise=0.0, batch_size=5
+    )
+    original = score(single.inputs, torch.arange(len(single.inputs)))
+    got = {
+        "combined": faithfulness.road(curves),
+        "morf_avg": curves.most_first.mean(1) - original,
+        "lerf_avg": curves.least_first.mean(1) - original,
+    }
+    for name, value in got.items():
+        assert relative_error(value, single.numbers[f"road.{name}_{kind}"]) < 5e-5
+
+
+def test_road_noise_lies_on_imputed_pixels_only_and_repeats():
+    seen = []
+
+    def score(images, index):
+        seen.append(images)
+        return images.mean((1, 2, 3))
+
+    inputs = torch.rand(2, 3, 20, 20)
+    maps = torch.rand(2, 20, 20)
+    options = {"removed": [0.5], "noise": 0.1}
+    first = faithfulness.road_curves(score, inputs, maps, **options)
+    second = faithfulness.road_curves(score, inputs, maps, **options)
+    clean = faithfulness.road_curves(score, inputs, maps, removed=[0.5], noise=0.0)
+    assert torch.equal(first.most_first, second.most_first)
+    noise = seen[0] - seen[2]
+    assert not torch.equal(first.most_first, clean.most_first)
+    missing = (seen[2] != inputs.repeat_interleave(2, 0)).all(1, keepdim=True)
+    assert missing.float().mean() == pytest.approx(0.5, abs=0.01)
+    assert (noise[~missing.expand_as(noise)] == 0).all()
+    assert noise[missing.expand_as(noise)].std() == pytest.approx(0.1, rel=0.1)
+
+
+def test_images_do_not_know_each_other(oracles):
+    both = Setup(oracles, CASES[0])
+    one = slice(1, 2)
+    score = faithfulness.class_probability(both.model, both.classes[one])
+
+    def values(score, inputs, maps):
+        pair = faithfulness.confidences(score, inputs, maps)
+        curves = faithfulness.insertion_deletion(score, inputs, maps, steps=4, batch_size=3)
+        road = faithfulness.road_curves(score, inputs, maps, removed=[0.3, 0.7], batch_size=5)
+        areas = faithfulness.insertion(curves), faithfulness.deletion(curves)
+        return torch.stack([faithfulness.average_drop(*pair), *areas, faithfulness.road(road)])
+
+    together = values(both.score, both.inputs, both.maps)[:, one]
+    alone = values(score, both.inputs[one], both.maps[one])
+    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
+
+
+def test_the_network_is_left_as_it_was_and_its_batches_are_small():
+    sizes = []
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.BatchNorm1d(5))
+
+        def forward(self, x):
+            sizes.append(len(x))
+            assert not self.training
+            assert not torch.is_grad_enabled()
+            return {"logits": self.body(x)}
+
+    model = Net().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    score = faithfulness.class_probability(model, [3, 1], "sigmoid", batch_size=4)
+    images = torch.randn(10, 3, 2, 2)
+    index = torch.tensor([0, 1] * 5)
+    values = score(images, index)
+    assert sizes == [4, 4, 2]
+    assert model.training
+    assert model.body[2].training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with torch.no_grad():
+        logits = model.eval()(images)["logits"]
+    expected = logits.sigmoid()[torch.arange(10), torch.tensor([3, 1])[index]]
+    torch.testing.assert_close(values, expected)
+
+
+def test_the_sweep_costs_two_forwards_per_step():
+    count = 0
+
+    def score(images, index):
+        nonlocal count
+        count += len(images)
+        assert len(images) <= 8
+        return images.mean((1, 2, 3))
+
+    inputs, maps = torch.rand(3, 3, 16, 16), torch.rand(3, 16, 16)
+    faithfulness.insertion_deletion(score, inputs, maps, steps=10, batch_size=8)
+    assert count == 3 * (2 * 10 + 1)
+
+
+def test_effect_correlation_ranks_regions():
+    saliency = torch.zeros(3, 4, 9)
+    saliency[:, 1, [1, 4, 7]] = torch.tensor([1.0, 3.0, 2.0])
+    thirds = torch.zeros(3, 4, 9, dtype=torch.bool)
+    for i in range(3):
+        thirds[i, :, 3 * i : 3 * i + 3] = True
+    effects = [torch.tensor([0.1, 9.0, 0.2]), torch.tensor([5.0, -1.0, 2.0]), torch.tensor([1.0])]
+    values = faithfulness.effect_correlation(saliency, [thirds, thirds, thirds[:1]], effects)
+    torch.testing.assert_close(values[:2], torch.tensor([1.0, -1.0], dtype=torch.float64))
+    assert values[2].isnan()
+
+
+def test_errors_say_what_is_wrong():
+    def score(images, index):
+        return images.mean((1, 2, 3))
+
+    inputs, maps = torch.rand(2, 3, 16, 16), torch.rand(2, 16, 16)
+    with pytest.raises(ValueError, match="inputs has shape"):
+        faithfulness.confidences(score, inputs, torch.rand(2, 8, 8))
+    with pytest.raises(ValueError, match="steps=0"):
+        faithfulness.insertion_deletion(score, inputs, maps, steps=0)
+    with pytest.raises(ValueError, match="rise from 0 to all 256"):
+        faithfulness.insertion_deletion(score, inputs, maps, steps=[0, 10, 200])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        faithfulness.road_curves(score, inputs, maps, removed=[20, 40])
+    with pytest.raises(ValueError, match="not 'median'"):
+        faithfulness.insertion_deletion(score, inputs, maps, insert_into="median")
+    with pytest.raises(ValueError, match="'softmax' or 'sigmoid'"):
+        faithfulness.class_probability(nn.Identity(), [0], "tanh")

@@ -1,0 +1,70 @@
+"""Chunks of long runs: by size, and halved where memory does not suffice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import Cnn, images, seeded
+
+import seewhy
+from seewhy.progress import in_chunks, watching
+
+
+class Small(Cnn):
+    """A network on a device that holds few images at a time."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.sizes: list[int] = []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        if len(x) > self.limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("method", ["rise(masks=40)", "occlusion", "score_cam", "is_cam(steps=3)"])
+def test_out_of_memory_halves_the_chunk_with_one_warning(method):
+    model, x = seeded(Small, 10**6), images(2)
+    expected = seewhy.explain(model, x, method, 1)
+    model.limit, model.sizes = 5, []
+    with pytest.warns(RuntimeWarning, match="out of memory") as warnings:
+        found = seewhy.explain(model, x, method, 1)
+    assert len(warnings) == 1
+    assert torch.allclose(found, expected, atol=1e-5)
+    worked = [size for size in model.sizes[1:] if size <= 5]
+    assert set(worked[:-1]) == {4} or set(worked[:-1]) == {2}
+    assert model.sizes[1:] == sorted(model.sizes[1:], reverse=True)
+
+
+def test_not_even_one_version_at_a_time_is_an_error():
+    model = seeded(Small, 2)
+    with (
+        pytest.warns(RuntimeWarning, match="out of memory"),
+        pytest.raises(torch.OutOfMemoryError),
+    ):
+        seewhy.explain(model, images(2), "score_cam", 1)
+        model.limit = 1
+        seewhy.explain(model, images(2), "score_cam", 1)
+
+
+def test_a_batch_size_that_was_asked_for_is_kept():
+    model = seeded(Small, 10**6)
+    seewhy.explain(model, images(2), "rise(masks=20, batch_size=6)", 1)
+    assert model.sizes == [2] + [6] * 6 + [4]
+    model.limit = 5
+    with pytest.raises(torch.OutOfMemoryError):
+        seewhy.explain(model, images(2), "rise(masks=20, batch_size=6)", 1)
+
+
+def test_chunks_by_size_and_their_reports():
+    image = torch.zeros(2, 3, 224, 224)
+    with watching(lambda *report: reports.append(report)):
+        reports: list[tuple[str, int, int]] = []
+        parts = list(in_chunks("counting", lambda part: part, 40, image, "auto"))
+    assert parts == [slice(0, 16), slice(16, 32), slice(32, 40)]
+    assert reports == [("counting", 16, 40), ("counting", 32, 40), ("counting", 40, 40)]
+    with pytest.raises(ValueError, match="batch_size=0"):
+        list(in_chunks("counting", lambda part: part, 40, image, 0))
