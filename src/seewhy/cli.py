@@ -256,14 +256,13 @@ def layers(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("demo"),
-    count: Annotated[int, typer.Option(min=2, help="Scenes on which methods are graded.")] = 48,
 ) -> None:
     """Explain a few bundled scenes by every method, and grade the methods; no download."""
     from seewhy import demo as demonstration
     from seewhy.data.scenes import SAMPLES
 
-    with progress("Explaining scenes", len(SAMPLES) + count, quiet=False) as advance:
-        grades = demonstration.demo(folder, count, advance)
+    with progress("Explaining scenes", len(SAMPLES), quiet=False) as advance:
+        grades = demonstration.demo(folder, advance)
     table = Table("method", "pointing game", "energy on the object", box=None)
     for grade in grades:
         table.add_row(
@@ -271,7 +270,7 @@ def demo(
             demonstration.shown(grade.pointing),
             demonstration.shown(grade.energy),
         )
-    out.print(f"scenes:resnet, {grades[0].count} objects in {count} scenes, 95 % intervals\n")
+    out.print(f"scenes:resnet, graded on {grades[0].count} objects, 95 % intervals\n")
     out.print(table)
     page = (folder / "index.html").resolve()
     out.print(f"\nOpen [b]{page}[/b] or {folder / 'gallery.png'}", soft_wrap=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+WIDTH = 256  # pixels of a picture in a strip, at most
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #15181e; background: #fafafa;
        max-width: 1200px; margin: 0 auto; padding: 2rem 1.5rem; }
@@ -56,6 +58,8 @@ def write_page(path: Path, title: str, introduction: str, parts: Sequence[str]) 
 
 
 def _embedded(picture: Image.Image) -> str:
+    small = picture.convert("RGB")
+    small.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
     stream = BytesIO()
-    picture.convert("RGB").save(stream, format="JPEG", quality=88)
+    small.save(stream, format="JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
