@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import Cnn, images, seeded
-from test_probe import Calls
 from torch import nn
 
+from networks import Cnn, images, seeded
 from seewhy import Probe
 from seewhy.targets import Contrast, Probability
+from test_probe import Calls
 
 
 class Branching(Cnn):
@@ -72,9 +72,7 @@ def test_targets_of_one_pass_have_their_own_tail(target):
     assert torch.allclose(scores[0], probe.score)
 
 
-@pytest.mark.parametrize(
-    "name", ["tiny_vgg_x64_b3_features-9", "tiny_vit_x64_b3_blocks-1-norm1"]
-)
+@pytest.mark.parametrize("name", ["tiny_vgg_x64_b3_features-9", "tiny_vit_x64_b3_blocks-1-norm1"])
 def test_tails_of_reference_networks(oracles, name):
     case = oracles[f"cam/pgc_{name}"]
     probe = Probe(

@@ -107,6 +107,10 @@ class Probe:
         recorded = self._recorded(layer)
         return self._layout_of(recorded, layer).to_maps(recorded.tensor.detach())
 
+    def layout(self, layer: str | None = None) -> Layout:
+        """How a layer's output holds its maps."""
+        return self._layout_of(self._recorded(layer), layer)
+
     def gradients(self, layer: str | None = None) -> Tensor:
         """G = ∂score/∂A at a layer, (B, K, h, w)."""
         recorded = self._recorded(layer)

@@ -61,8 +61,9 @@ class Trace(TorchFunctionMode):
             return function(*args, **kwargs)
         plain = out_of_place(function, args, kwargs)
         before = {}
-        if plain != (function, args, kwargs) and not args[0].requires_grad:
-            before[id(args[0])] = args[0].clone()
+        written = next(tensors((args, kwargs)), None)
+        if plain != (function, args, kwargs) and written is not None and not written.requires_grad:
+            before[id(written)] = written.clone()
         read = _versions((args, kwargs))
         result = function(*args, **kwargs)
         if made := _versions(result):
@@ -75,7 +76,9 @@ class Trace(TorchFunctionMode):
         None where none lead there, or where something else wrote into what they read.
         """
         versions, forward = {id(start): start._version}, []
-        for call in self._calls:
+        # A ReLU in place hands out what it was given: what came before it reads no `start`.
+        before = [index for index, call in enumerate(self._calls) if id(start) in call.made]
+        for call in self._calls[before[-1] + 1 if before else 0 :]:
             read = {id(tensor): tensor for tensor in tensors((call.args, call.kwargs))}
             if versions.keys().isdisjoint(read):
                 continue
@@ -89,9 +92,8 @@ class Trace(TorchFunctionMode):
         for call in reversed(forward):
             if any(id(tensor) in needed for tensor in tensors(call.result)):
                 # No later call needs what this one is the last to read.
-                read = {id(tensor) for tensor in tensors((call.args, call.kwargs))}
-                calls.append((call, read - needed))
-                needed |= read
+                calls.append((call, call.read.keys() - needed))
+                needed |= call.read.keys()
         if id(end) not in versions:
             return None
 
@@ -99,10 +101,7 @@ class Trace(TorchFunctionMode):
             values = {id(start): value}
 
             for call, done in reversed(calls):
-                known = call.before | values
-                args, kwargs = tree_map_only(
-                    Tensor, lambda t, known=known: known.get(id(t), t), (call.args, call.kwargs)
-                )
+                args, kwargs = _with(call.before | values, (call.args, call.kwargs))
                 result = call.function(*args, **kwargs)
                 for key in done:
                     values.pop(key, None)
@@ -113,6 +112,11 @@ class Trace(TorchFunctionMode):
         return run
 
 
+def _with(values: dict[int, Tensor], arguments: Any) -> Any:
+    """The arguments of a call with other values for some tensors."""
+    return tree_map_only(Tensor, lambda tensor: values.get(id(tensor), tensor), arguments)
+
+
 def _versions(value: Any) -> dict[int, int]:
     """How often each tensor among the arguments or results of a call was written into."""
     return {id(tensor): tensor._version for tensor in tensors(value)}
@@ -120,12 +124,14 @@ def _versions(value: Any) -> dict[int, int]:
 
 # Autograd's names of functions that are linear in all their tensors together, and of those that
 # are linear in each, which are affine as long as only one of them varies.
-_LINEAR = frozenset(
-    "AdaptiveAvgPool2D Add Alias AsStrided AvgPool2D Cat Clone Expand Gather Index IndexSelect Mean "
-    "Narrow Neg Permute Repeat ReshapeAlias Select Slice Split Squeeze Stack Sub Sum T ToCopy "
-    "Transpose Unbind UnsafeSplit UnsafeView Unsqueeze UpsampleBilinear2D UpsampleNearest2D "
-    "View".split(" ")  # noqa: SIM905 - forty quoted names would be hard to read
-)
+# fmt: off
+_LINEAR = frozenset((
+    "AdaptiveAvgPool2D", "Add", "Alias", "AsStrided", "AvgPool2D", "Cat", "Clone", "Expand",
+    "Gather", "Index", "IndexSelect", "Mean", "Neg", "Permute", "ReshapeAlias", "Select", "Slice",
+    "Split", "Squeeze", "Stack", "Sub", "Sum", "T", "ToCopy", "Transpose", "Unbind", "UnsafeSplit",
+    "UnsafeView", "Unsqueeze", "UpsampleBilinear2D", "View",
+))
+# fmt: on
 _MULTILINEAR = frozenset(("Addmm", "Addmv", "Baddbmm", "Bmm", "Convolution", "Mm", "Mul", "Mv"))
 
 

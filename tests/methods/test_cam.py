@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import relative_error
 
 import seewhy
+from conftest import relative_error
 from seewhy import Method, Probe
 from seewhy.methods import cam
 from seewhy.methods.guidance import global_guidance

@@ -1,5 +1,33 @@
-"""Methods: functions of a probe. Importing this package registers them all."""
+"""Methods: functions of a probe. Importing this package registers them and the refinements."""
 
-from seewhy.methods import cam, guidance
+from seewhy import refine
+from seewhy.methods import (
+    ablation_cam,
+    cam,
+    cam_extended,
+    excitation,
+    full_grad,
+    gradients,
+    guidance,
+    paths,
+    perturbation,
+    reference,
+    score_cam,
+    tsgb,
+)
 
-__all__ = ["cam", "guidance"]
+__all__ = [
+    "ablation_cam",
+    "cam",
+    "cam_extended",
+    "excitation",
+    "full_grad",
+    "gradients",
+    "guidance",
+    "paths",
+    "perturbation",
+    "reference",
+    "refine",
+    "score_cam",
+    "tsgb",
+]

@@ -20,7 +20,7 @@ from seewhy.probe import Probe
 Cam = Callable[..., Tensor]
 
 
-def cam(source: str) -> Callable[[Cam], Cam]:
+def cam_method(source: str) -> Callable[[Cam], Cam]:
     """Register a function `(activations, gradients, **options) -> (B, h, w)` as a method.
 
     Of several layers the maps are averaged at the resolution of the input.
@@ -53,7 +53,7 @@ def weighted(weights: Tensor, activations: Tensor) -> Tensor:
     return torch.einsum("bk,bkhw->bhw", weights, activations).relu()
 
 
-@cam("Selvaraju et al. 2017, Grad-CAM, eq. 1-2")
+@cam_method("Selvaraju et al. 2017, Grad-CAM, eq. 1-2")
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """relu(Σ_k w_k A_k), each channel weighted by its mean gradient."""
     return weighted(gradients.mean((2, 3)), activations)
@@ -63,14 +63,24 @@ def grad_cam_plus_plus_weights(
     activations: Tensor, gradients: Tensor, *, eps: float = 1e-6
 ) -> Tensor:
     """Σ_ij α relu(G) with α = G² / (2G² + ΣA·G³ + eps), zero where G = 0: (B, K)."""
-    squared = gradients**2
-    denominator = 2 * squared + activations.sum((2, 3), keepdim=True) * gradients**3 + eps
-    # Where G = 0 the weight is zero whatever the denominator; without eps that would be 0/0.
-    alpha = torch.where(gradients == 0, 0, squared / denominator.where(gradients != 0, 1))
-    return (alpha * gradients.relu()).sum((2, 3))
+    return weights_of_derivatives(activations, gradients, gradients**2, gradients**3, eps)
 
 
-@cam("Chattopadhyay et al. 2018, Grad-CAM++, eq. 6 and 19")
+def weights_of_derivatives(
+    activations: Tensor, first: Tensor, second: Tensor, third: Tensor, eps: float
+) -> Tensor:
+    """Σ_ij α relu(D¹) with α = D² / (2D² + ΣA·D³ + eps), zero where D² = 0: (B, K).
+
+    D¹, D² and D³, each (B, K, h, w), are the score's derivatives at each place, of exp(score) up
+    to a common factor.
+    """
+    denominator = 2 * second + activations.sum((2, 3), keepdim=True) * third + eps
+    # Where D² = 0 the weight is zero whatever the denominator; without eps that would be 0/0.
+    alpha = torch.where(second == 0, 0, second / denominator.where(second != 0, 1))
+    return (alpha * first.relu()).sum((2, 3))
+
+
+@cam_method("Chattopadhyay et al. 2018, Grad-CAM++, eq. 6 and 19")
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor, *, eps: float = 1e-6) -> Tensor:
     """relu(Σ_k w_k A_k), the positive gradients weighted so that each place counts alike.
 
@@ -81,26 +91,26 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor, *, eps: float = 1
     return weighted(weights, activations)
 
 
-@cam("Fu et al. 2020, Axiom-based Grad-CAM (XGrad-CAM), eq. 7")
+@cam_method("Fu et al. 2020, Axiom-based Grad-CAM (XGrad-CAM), eq. 7")
 def xgrad_cam(activations: Tensor, gradients: Tensor, *, eps: float = 1e-7) -> Tensor:
     """relu(Σ_k w_k A_k), gradients averaged with the activations as weights: ΣG·A / (ΣA + eps)."""
     weights = (gradients * activations).sum((2, 3)) / (activations.sum((2, 3)) + eps)
     return weighted(weights, activations)
 
 
-@cam("Draelos & Carin 2020, HiResCAM, eq. 3")
+@cam_method("Draelos & Carin 2020, HiResCAM, eq. 3")
 def hires_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """relu(Σ_k G_k ⊙ A_k): no averaging, so it is the score's own linear share at each place."""
     return (gradients * activations).sum(1).relu()
 
 
-@cam("Jiang et al. 2021, LayerCAM, eq. 6-7")
+@cam_method("Jiang et al. 2021, LayerCAM, eq. 6-7")
 def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """relu(Σ_k relu(G_k) ⊙ A_k): each place weighted by its own positive gradient."""
     return (gradients.relu() * activations).sum(1).relu()
 
 
-@cam("Muhammad & Yeasin 2020, Eigen-CAM")
+@cam_method("Muhammad & Yeasin 2020, Eigen-CAM")
 def eigen_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """First principal component of the activations; it does not depend on the target.
 
@@ -109,7 +119,7 @@ def eigen_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     return principal_component(activations).relu()
 
 
-@cam("Eigen-CAM of the activations weighted by their gradients (pytorch-grad-cam)")
+@cam_method("Eigen-CAM of the activations weighted by their gradients (pytorch-grad-cam)")
 def eigen_grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """First principal component of G ⊙ A: Eigen-CAM with a target."""
     return principal_component(gradients * activations).relu()

@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seewhy.methods.cam import cam, grad_cam_plus_plus_weights
+from seewhy.methods.cam import cam_method, grad_cam_plus_plus_weights
 
 
-@cam("Fahim et al. 2022, Rethinking gradient weights' influence over saliency map estimation")
+@cam_method("Fahim et al. 2022, Rethinking gradient weights' influence over saliency map estimation")
 def global_guidance(
     activations: Tensor,
     gradients: Tensor,

@@ -1,0 +1,54 @@
+"""Ablation-CAM: channels weighted by what the score loses without them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seewhy.methods.cam import averaged, weighted
+from seewhy.methods.perturbation import BatchSize
+from seewhy.naming import method
+from seewhy.probe import Probe
+from seewhy.progress import in_chunks
+
+
+@method(
+    "Desai & Ramaswamy 2020, Ablation-CAM",
+    "F + h where the score is affine in A, else F + h + K tails",
+    tail=True,
+)
+def ablation_cam(probe: Probe, *, batch_size: BatchSize = "auto") -> Tensor:
+    """relu(Σ_k w_k A_k), w_k the score's relative fall when channel k is set to zero.
+
+    Where the score is an affine function of A, such as a logit behind pooling + Linear, the fall is
+    exactly Σ_ij G_k ⊙ A_k, and no channel needs a pass. Elsewhere the part of the network behind
+    the layer, and nothing before it, runs once per channel.
+
+    The fall is relative to |score|. Dividing by the score itself, as published, would turn the
+    map around wherever the score is negative; pytorch-grad-cam does that, and it sets channels to
+    -1e7 instead of zero where the layer has negative values.
+    """
+    scale = probe.score.abs()
+    scale = torch.where(scale > 0, scale, 1)[:, None]
+    maps = [
+        weighted(falls(probe, layer, batch_size) / scale, probe.activations(layer))
+        for layer in probe.layers
+    ]
+    return averaged(maps, probe.inputs.shape[-2:])
+
+
+def falls(probe: Probe, layer: str, batch_size: BatchSize = "auto") -> Tensor:
+    """How far the score falls without each channel: (B, K)."""
+    activations = probe.activations(layer)
+    if probe.affine(layer):
+        return (probe.gradients(layer) * activations).sum((2, 3))
+    scores_of = probe.tail(layer)
+
+    def without(part: slice) -> Tensor:
+        count = part.stop - part.start
+        maps = activations.repeat(count, 1, 1, 1, 1)
+        maps[torch.arange(count), :, torch.arange(part.start, part.stop)] = 0
+        return scores_of(maps)
+
+    parts = in_chunks("Ablation-CAM", without, activations.shape[1], activations, batch_size)
+    return probe.score[:, None] - torch.cat([*parts]).T

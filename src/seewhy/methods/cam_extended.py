@@ -1,0 +1,164 @@
+"""CAMs that ask the probe for more than the activations and gradients of its own question.
+
+They look at the head, at other classes, at noisy images, or at second derivatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from seewhy.methods.cam import averaged, weighted, weights_of_derivatives
+from seewhy.naming import Method, method
+from seewhy.probe import Probe
+from seewhy.progress import tracked
+from seewhy.targets import Class, Target, logits
+
+
+@method("Zhou et al. 2016, CAM, eq. 2", "F + h")
+def cam(probe: Probe) -> Tensor:
+    """Σ_k w_k A_k with the classifier's own weights, signed.
+
+    Where the score is affine in A and every place counts alike, as a logit does behind global
+    average pooling + Linear, w_k = Σ_ij G_k is the Linear's weight.
+
+    Raises ValueError for other heads.
+    """
+    maps = []
+    for layer in probe.layers:
+        gradients = probe.gradients(layer)
+        mean = gradients.mean((2, 3), keepdim=True)
+        # Places may differ by rounding.
+        alike = (gradients - mean).abs().max() <= 1e-2 * gradients.abs().max()
+        if not (probe.affine(layer) and alike):
+            raise ValueError(
+                f"CAM needs global average pooling and one linear layer behind {layer!r}, and a "
+                "logit as the target; 'grad_cam' is the same map there and works for every head"
+            )
+        maps.append(torch.einsum("bk,bkhw->bhw", gradients.sum((2, 3)), probe.activations(layer)))
+    return averaged(maps, probe.inputs.shape[-2:])
+
+
+@method("Zhang et al. 2025, Finer-CAM", "F + h")
+def finer_cam(
+    probe: Probe, *, references: int = 3, strength: float = 0.6, base: str = "grad_cam"
+) -> Tensor:
+    """A CAM of y_c - strength · the mean logit of the classes whose logits are nearest.
+
+    What the class shares with those that are alike is taken away. pytorch-grad-cam weights them by
+    their probabilities, and sends gradients through these weights.
+
+    references: how many classes.
+    strength: how far they count; 0 is the CAM of the class itself.
+    base: the name of the CAM.
+
+    Raises ValueError for targets other than a class, and for options out of range.
+    """
+    classes = explained_classes(probe, "finer_cam")
+    scores = probe.logits
+    if not 1 <= references < scores.shape[1]:
+        raise ValueError(
+            f"references={references}; of {scores.shape[1]} classes it should be from 1 to "
+            f"{scores.shape[1] - 1}"
+        )
+    own = torch.tensor(classes, device=scores.device)[:, None]
+    distances = (scores - scores.gather(1, own)).abs().scatter(1, own, torch.inf)
+    nearest = distances.topk(references, dim=1, largest=False).indices
+    return Method(base)(probe.with_target(Finer(own, nearest, strength)))
+
+
+@dataclass(frozen=True, eq=False)
+class Finer(Target):
+    """y_c - strength · the mean of other logits: classes (B, 1), references (B, R)."""
+
+    classes: Tensor
+    references: Tensor
+    strength: float
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Scores (B,)."""
+        scores = logits(outputs)
+        others = scores.gather(1, self.references).mean(1)
+        return scores.gather(1, self.classes)[:, 0] - self.strength * others
+
+
+@method("Cai 2025, CAMs as Shapley value-based explainers (ShapleyCAM)", "F + 2h")
+def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> Tensor:
+    """relu(Σ_k w_k A_k), w_k = mean_ij (G - ½ (∂²score/∂A²) A)_k: Shapley values to second order.
+
+    utility: "rest" explains y_c + log p_c of a class (the paper's residual softmax), "score" the
+        target itself, of which nothing but Grad-CAM remains where it is piecewise linear, as a
+        logit of many networks.
+
+    Raises ValueError for "rest" with targets other than a class.
+    """
+    if utility not in ("rest", "score"):
+        raise ValueError(f"utility={utility!r}; it should be 'rest' or 'score'")
+    if utility == "rest":
+        classes = explained_classes(probe, "shapley_cam(utility='rest')")
+        own = torch.tensor(classes, device=probe.logits.device)[:, None]
+        probe = probe.with_target(lambda outputs: _residual_softmax(logits(outputs), own))
+    maps = []
+    for layer in probe.layers:
+        weights = probe.gradients(layer) - probe.hessian_product(layer) / 2
+        maps.append(weighted(weights.mean((2, 3)), probe.activations(layer)))
+    return averaged(maps, probe.inputs.shape[-2:])
+
+
+def _residual_softmax(scores: Tensor, own: Tensor) -> Tensor:
+    return (scores + scores.log_softmax(1)).gather(1, own)[:, 0]
+
+
+@method("Omeiza et al. 2019, Smooth Grad-CAM++", "F + N (F + h)")
+def smooth_grad_cam_plus_plus(
+    probe: Probe, *, samples: int = 8, noise: float = 0.15, seed: int = 0, eps: float = 1e-6
+) -> Tensor:
+    """Grad-CAM++ with the derivatives averaged over noisy copies of the image.
+
+    Weights and map use the activations of the image itself. torch-cam applies the weights to the
+    activations of the last noisy copy, with that copy's gradient alone, and adds up A ⊙ D³ over
+    places where the paper has ΣA · D³.
+
+    samples: noisy copies.
+    noise: standard deviation as a share of each image's range of values.
+    seed: of the noise, which is the same for all images.
+    eps: as in `grad_cam_plus_plus`.
+
+    Raises ValueError for fewer than one sample or negative noise.
+    """
+    if samples < 1 or noise < 0:
+        raise ValueError(
+            f"samples={samples}, noise={noise}; there should be one sample at least, and noise "
+            "should not be negative"
+        )
+    inputs = probe.inputs
+    spread = noise * (inputs.amax((1, 2, 3)) - inputs.amin((1, 2, 3)))[:, None, None, None]
+    # Drawn on the CPU, where a seed means the same on every machine.
+    generator = torch.Generator().manual_seed(seed)
+    means = {layer: [torch.zeros_like(probe.activations(layer))] * 3 for layer in probe.layers}
+    for _ in tracked("Smooth Grad-CAM++", range(samples), samples):
+        speckle = torch.randn(inputs.shape[1:], generator=generator).to(inputs)
+        at = probe.with_inputs(inputs + spread * speckle)
+        for layer, mean in means.items():
+            gradients = at.gradients(layer)
+            means[layer] = [
+                m + gradients**p / samples for m, p in zip(mean, (1, 2, 3), strict=True)
+            ]
+    maps = []
+    for layer, (first, second, third) in means.items():
+        activations = probe.activations(layer)
+        weights = weights_of_derivatives(activations, first, second, third, eps)
+        maps.append(weighted(weights, activations))
+    return averaged(maps, inputs.shape[-2:])
+
+
+def explained_classes(probe: Probe, what: str) -> list[int]:
+    """The class of each image; a ValueError where the target is something else."""
+    target = probe.target
+    if not isinstance(target, Class):
+        raise ValueError(f"{what} explains one class per image, not {type(target).__name__}")
+    count = len(probe.inputs)
+    return [target.classes] * count if isinstance(target.classes, int) else [*target.classes]

@@ -1,0 +1,155 @@
+"""Excitation backprop: a probability walks from the class down the positive weights.
+
+What the backward pass carries is not a gradient but the probability that a walker, who begins at
+the explained class, comes by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from seewhy.methods.cam import averaged
+from seewhy.naming import method
+from seewhy.probe import Probe
+from seewhy.rules import Rules, nodes, substitute
+from seewhy.targets import logits
+
+Function = Callable[..., Tensor]
+Skip = Literal["share", "copy"]
+
+EPS = 1e-20  # as in TorchRay
+
+
+@method("Zhang et al. 2018, Top-down neural attention by excitation backprop", "2F + 2B")
+def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = False) -> Tensor:
+    """Σ_channels of the excitation, at the stage before the last; it sums to 1 over the layer.
+
+    At the layers of the probe where such were named. The sum is 1 as far as inputs of the layers
+    above are not negative; so it seldom is at the image.
+
+    skip: at the sum of a skip connection, "share" the probability in proportion to the summands,
+        or "copy" it to both, as plain autograd would.
+    at_input: go all the way down to the image.
+    """
+    return _excitation(_ruled(probe, skip, at_input))
+
+
+@method("Zhang et al. 2018, Top-down neural attention by excitation backprop", "2F + 2B")
+def contrastive_excitation_backprop(
+    probe: Probe, *, skip: Skip = "share", at_input: bool = False
+) -> Tensor:
+    """Positive part of the excitation less that of the opposite class; layers as without contrast.
+
+    The opposite class has the last layer's weights with the sign changed. The options are those of
+    `excitation_backprop`.
+    """
+    ruled = _ruled(probe, skip, at_input)
+    last = next((n for n in nodes(logits(ruled.outputs)) if hasattr(n, "contrastive")), None)
+    if last is None:
+        raise ValueError(
+            "the contrast is made in the last Linear or convolution before the scores, and there "
+            "is none; use 'excitation_backprop'"
+        )
+    last.contrastive = True
+    return _excitation(ruled).clamp(min=0)
+
+
+def _ruled(probe: Probe, skip: Skip, at_input: bool) -> Probe:
+    rules = _rules(skip)
+    if at_input:
+        return probe.with_rules(rules)
+    if probe.named:
+        return probe.with_rules(rules, probe.named)
+    # The last stage is coarse; towards the image, the errors at negative inputs pile up.
+    probe.expect_stages()
+    *_, layer = [*probe.layers, *probe.stages]
+    return probe.with_rules(rules, layer)
+
+
+def _excitation(ruled: Probe) -> Tensor:
+    if not ruled.layers:
+        return ruled.input_gradient.sum(1)
+    maps = [ruled.gradients(layer).sum(1) for layer in ruled.layers]
+    return averaged(maps, ruled.inputs.shape[-2:])
+
+
+def _rules(skip: Skip) -> Rules:
+    """Everything else (ReLU, max pooling, concatenation) keeps its ordinary gradient."""
+    if skip not in ("share", "copy"):
+        raise ValueError(f"skip must be 'share' or 'copy', not {skip!r}")
+    rules: Rules = {
+        F.conv2d: _weighted,
+        F.linear: _weighted,
+        F.avg_pool2d: _pooled,
+        F.adaptive_avg_pool2d: _pooled,
+        F.batch_norm: _passed,
+    }
+    return {**rules, torch.add: _shared} if skip == "share" else rules
+
+
+def _weighted(
+    layer: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any
+) -> Tensor:
+    """Shares of the inputs in an output: those of x ⊙ w⁺."""
+
+    def unbiased(x: Tensor, w: Tensor) -> Tensor:
+        return layer(x, w, None, *args)
+
+    value = layer(input.detach(), weight, bias, *args)
+    return _Excitation.apply(value, input, weight, unbiased)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Shares of the inputs in their mean."""
+    shares = pool(input * input.detach(), *args, **kwargs)
+    value = pool(input.detach(), *args, **kwargs)
+    return substitute(value, shares / (value + EPS))
+
+
+def _passed(batch_norm: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return substitute(batch_norm(input.detach(), *args, **kwargs), input)
+
+
+def _shared(add: Function, input: Tensor, other: Any, **kwargs: Any) -> Tensor:
+    """Shares of the summands in the sum."""
+    if not isinstance(other, Tensor) or kwargs or input.shape != other.shape:
+        return add(input, other, **kwargs)
+    value = add(input.detach(), other.detach())
+    return substitute(value, add(input * input.detach(), other * other.detach()) / (value + EPS))
+
+
+class _Excitation(torch.autograd.Function):
+    """p ↦ x ⊙ ∂/∂x(w⁺x)ᵀ(p / w⁺x), less the same of -w where the contrast is made."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        value: Tensor,
+        input: Tensor,
+        weight: Tensor,
+        layer: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        ctx.layer, ctx.contrastive = layer, False
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, probability: Tensor) -> tuple[None, Tensor, None, None]:
+        input, weight = ctx.saved_tensors
+
+        def passed(weight: Tensor) -> Tensor:
+            with torch.enable_grad():
+                x = input.detach().requires_grad_()
+                excitation = ctx.layer(x, weight.clamp(min=0))
+            (back,) = torch.autograd.grad(excitation, x, probability / (excitation.detach() + EPS))
+            return torch.mul(input, back)
+
+        contrast = passed(-weight) if ctx.contrastive else 0
+        return None, passed(weight) - contrast, None, None

@@ -1,0 +1,103 @@
+"""FullGrad: the input's gradient and those of all biases, added up into one map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from seewhy.maps import upsample
+from seewhy.naming import method
+from seewhy.probe import Probe
+from seewhy.rules import Rule
+
+# (index of the layer in the forward pass, bias ⊙ gradient (B, K, h, w))
+Collect = Callable[[int, Tensor], None]
+
+
+@method("Srinivas & Fleuret 2019, Full-gradient representation (FullGrad)", "F + B")
+def full_grad(probe: Probe) -> Tensor:
+    """ψ(x ⊙ ∂score/∂x) + Σ_l ψ(b_l ⊙ ∂score/∂b_l), each summed over channels; not negative.
+
+    ψ is the absolute value, scaled to [0, 1] per image and layer, at the size of the image. Biases
+    are those of convolutions, and of batch norms the constant that they add in the end. As in the
+    authors' code, biases of Linears, which have no place in the image, are left out.
+    pytorch-grad-cam scales each channel by itself, so that the faintest counts like the strongest.
+    """
+    size = probe.inputs.shape[-2:]
+    total = torch.zeros_like(probe.inputs[:, 0])
+
+    def add(_: int, product: Tensor) -> None:
+        # Bilinear upsampling is linear: it may come after the sum over channels.
+        total.add_(upsample(_scaled(product).sum(1), size))
+
+    gradient = collected(probe, add)
+    return total + _scaled(gradient * probe.inputs).sum(1)
+
+
+def collected(probe: Probe, collect: Collect) -> Tensor:
+    """Hand each layer's bias ⊙ gradient to `collect`, and return the gradient at the input.
+
+    Behind ReLU networks, input ⊙ gradient, all bias ⊙ gradient and the Linears' biases add up to
+    the score: nothing of it is left out.
+    """
+    count = 0
+
+    def tapped(function: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        nonlocal count
+        output = function(input, *args, **kwargs)
+        if output.ndim != 4:
+            return output
+        # An affine function's constant is what it makes of zero: one pixel of a batch norm does,
+        # and of a convolution the bias itself, which its padding does not reach.
+        bias = _constant(function, input, args, kwargs)
+        if bias is None:
+            return output
+        index, count = count, count + 1
+        return _tap(output, lambda gradient: collect(index, gradient * bias[:, None, None]))
+
+    rule: Rule = tapped
+    return probe.with_rules({F.conv2d: rule, F.batch_norm: rule}).input_gradient
+
+
+def _constant(
+    function: Callable[..., Tensor], input: Tensor, args: Any, kwargs: Any
+) -> Tensor | None:
+    """The constant (K,) that an affine function adds; None for a convolution without bias."""
+    if function.__name__ == "conv2d":
+        bias: Tensor | None = kwargs.get("bias", args[1] if len(args) > 1 else None)
+        return bias
+    with torch.no_grad():
+        return function(input.new_zeros(1, input.shape[1], 1, 1), *args, **kwargs).flatten()
+
+
+def _scaled(product: Tensor) -> Tensor:
+    """|product| scaled to [0, 1] per image."""
+    strength = product.abs()
+    low = strength.amin((1, 2, 3), keepdim=True)
+    span = strength.amax((1, 2, 3), keepdim=True) - low
+    return (strength - low) / torch.where(span > 0, span, 1)
+
+
+def _tap(value: Tensor, show: Callable[[Tensor], None]) -> Tensor:
+    tapped: Tensor = _Tap.apply(value, show)  # type: ignore[no-untyped-call]
+    return tapped
+
+
+class _Tap(torch.autograd.Function):
+    """The value itself; shows the gradient that passes."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, value: Tensor, show: Callable[[Tensor], None]) -> Tensor:
+        ctx.show = show  # type: ignore[attr-defined]
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.show(gradient)  # type: ignore[attr-defined]
+        return gradient, None

@@ -1,0 +1,184 @@
+"""Perturbation: how the score answers when parts of the image are hidden. No gradients.
+
+The masks are the same for all images of a batch and for all classes, so probes that differ in their
+target alone (`probe.with_target`) share the forward passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seewhy import baselines
+from seewhy.baselines import BaselineLike
+from seewhy.naming import method
+from seewhy.probe import Probe
+from seewhy.progress import in_chunks
+from seewhy.targets import Repeated
+
+BatchSize = int | Literal["auto"]
+Masks = Callable[[slice], Tensor]
+
+
+@method("Petsiuk et al. 2018, RISE, eq. 6", "N F for all targets together")
+def rise(
+    probe: Probe,
+    *,
+    masks: int = 4000,
+    cells: int = 7,
+    keep: float = 0.5,
+    seed: int = 0,
+    batch_size: BatchSize = "auto",
+) -> Tensor:
+    """Σ_i score(M_i ⊙ x) M_i / (N keep): the mean of random masks, weighted by the score; signed.
+
+    The paper's score is a probability: `Probability(class)`. With a logit a constant share of the
+    score adds a multiple of the masks' mean, which is nearly flat, the flatter the more masks.
+
+    masks: N, how many.
+    cells: each mask is a random grid of cells x cells, upsampled and shifted at random.
+    keep: probability that a cell shows the image; the others show 0, which is the mean colour of
+        normalised inputs.
+    batch_size: images per pass; "auto" as many as fit.
+
+    Raises ValueError for options out of range.
+    """
+    if masks < 1 or cells < 1:
+        raise ValueError(f"masks={masks}, cells={cells}; both should be 1 at least")
+    if not 0 < keep < 1:
+        raise ValueError(f"keep={keep}; it should lie between 0 and 1")
+    shown = _random_masks(probe.inputs, masks, cells, keep, seed)
+    key = (masks, cells, keep, seed)
+    return mean_of_masks(probe, "RISE", key, shown, masks, batch_size) / keep
+
+
+def mean_of_masks(
+    probe: Probe, what: str, key: Hashable, masks: Masks, count: int, batch_size: BatchSize = "auto"
+) -> Tensor:
+    """Σ_i score(M_i ⊙ x) M_i / N: (B, H, W); see `responses`."""
+    scores = responses(probe, what, key, masks, count, batch_size=batch_size)
+    total = torch.zeros_like(probe.inputs[:, 0])
+    for start in range(0, count, 64):
+        part = slice(start, min(start + 64, count))
+        shown = masks(part).expand(-1, 1, 1, *total.shape[-2:])[:, 0, 0]
+        total += torch.einsum("nb,nhw->bhw", scores[part].to(shown), shown)
+    return total / count
+
+
+def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int) -> Masks:
+    """RISE's masks: (n, 1, 1, H, W) in [0, 1] for a slice."""
+    height, width = inputs.shape[-2:]
+    cell_h, cell_w = -(-height // cells), -(-width // cells)
+    # Drawn on the CPU, where a seed means the same on every machine.
+    generator = torch.Generator().manual_seed(seed)
+    grids = (torch.rand(count, 1, cells, cells, generator=generator) < keep).to(inputs)
+    tops = torch.randint(cell_h, (count,), generator=generator).tolist()
+    lefts = torch.randint(cell_w, (count,), generator=generator).tolist()
+    size = ((cells + 1) * cell_h, (cells + 1) * cell_w)
+
+    def masks(part: slice) -> Tensor:
+        large = F.interpolate(grids[part], size, mode="bilinear", align_corners=False)
+        shifted = zip(large, tops[part], lefts[part], strict=True)
+        return torch.stack([m[None, :, y : y + height, x : x + width] for m, y, x in shifted])
+
+    return masks
+
+
+@method("Zeiler & Fergus 2014, Visualizing and understanding convolutional networks", "N F")
+def occlusion(
+    probe: Probe,
+    *,
+    patch: int | None = None,
+    stride: int | None = None,
+    baseline: BaselineLike = 0.0,
+    seed: int = 0,
+    batch_size: BatchSize = "auto",
+) -> Tensor:
+    """How far the score falls when a patch hides a place, the mean over patches there; signed.
+
+    patch: its side in pixels; by default a sixth of the image's shorter side.
+    stride: pixels from one patch to the next; by default half a patch. The last ones may stick out.
+    baseline: what the patch shows, see `seewhy.baselines.baseline`.
+    batch_size: images per pass; "auto" as many as fit.
+
+    Raises ValueError for options out of range.
+    """
+    height, width = probe.inputs.shape[-2:]
+    patch = max(1, round(min(height, width) / 6)) if patch is None else patch
+    stride = max(1, patch // 2) if stride is None else stride
+    if not 1 <= patch <= min(height, width) or not 1 <= stride <= patch:
+        raise ValueError(
+            f"patch={patch}, stride={stride}; a patch should fit into the image of {height} x "
+            f"{width}, and the stride should be 1 at least and not longer than the patch"
+        )
+    rows, columns = (_windows(side, patch, stride).to(probe.inputs) for side in (height, width))
+    count = len(rows) * len(columns)
+
+    def hidden(part: slice) -> Tensor:
+        index = torch.arange(count, device=rows.device)[part]
+        both = rows[index // len(columns), :, None] * columns[index % len(columns), None, :]
+        return both[:, None, None]
+
+    scores = responses(
+        probe,
+        "occlusion",
+        (patch, stride, baseline, seed),
+        lambda part: 1 - hidden(part),
+        count,
+        start=baselines.baseline(probe.inputs, baseline, seed),
+        batch_size=batch_size,
+    )
+    falls = (probe.score - scores).view(len(rows), len(columns), -1)
+    total = torch.einsum("rcb,rh,cw->bhw", falls.to(rows), rows, columns)
+    return total / torch.einsum("rh,cw->hw", rows, columns)
+
+
+def _windows(side: int, patch: int, stride: int) -> Tensor:
+    """One row per position of the patch along a side, (N, side): 1 where it hides."""
+    starts = torch.arange(0, side - patch + stride, stride)[:, None]
+    places = torch.arange(side)
+    return ((places >= starts) & (places < starts + patch)).float()
+
+
+def responses(
+    probe: Probe,
+    what: str,
+    key: Hashable,
+    masks: Masks,
+    count: int,
+    *,
+    start: Tensor | float = 0.0,
+    batch_size: BatchSize = "auto",
+) -> Tensor:
+    """The scores (N, B) of N masked versions of each image.
+
+    what, key: name the masks. Where the network returns class scores, these are kept with the
+        pass, and later targets are answered from them.
+    masks: gives those of a slice, (n, 1 or B, 1, H, W): 1 shows the image, 0 what it is masked by.
+    count: N.
+    start: what the images are masked by, broadcasting to (B, C, H, W).
+    batch_size: images per pass; "auto" as many as fit, halved while memory does not suffice.
+    """
+    images = probe.inputs
+    begin = torch.as_tensor(start).to(images)
+
+    def outputs(part: slice) -> Tensor:
+        masked = torch.lerp(begin, images, masks(part).to(images))
+        found: Tensor = probe.outputs_of(masked.flatten(0, 1))
+        return found
+
+    def scores(part: slice) -> Tensor:
+        times = part.stop - part.start
+        return Repeated(probe.target, times)(outputs(part)).view(times, -1)
+
+    if isinstance(probe.outputs, Tensor) and probe.outputs.ndim == 2:
+        kept = probe.shared(
+            (what, key),
+            lambda: torch.cat([*in_chunks(what, outputs, count, images, batch_size)]),
+        )
+        return Repeated(probe.target, count)(kept).view(count, -1)
+    return torch.cat([*in_chunks(what, scores, count, images, batch_size)])

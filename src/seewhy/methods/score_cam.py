@@ -1,0 +1,136 @@
+"""Score-CAM and its variants: channels weighted by the score of the image that they let through.
+
+Each channel is a mask: its map at the size of the image, scaled to [0, 1]. The forward passes serve
+all targets of a probe (`probe.with_target`), and no gradient is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor
+
+from seewhy.maps import normalize, upsample
+from seewhy.methods.cam import averaged, weighted
+from seewhy.methods.perturbation import BatchSize, responses
+from seewhy.naming import method
+from seewhy.probe import Probe
+
+# (masks (n, B, H, W) of some channels, their samples (n,), their channels (n,)) -> other masks
+Change = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@method("Wang et al. 2020, Score-CAM, algorithm 1", "F + K F for all targets together")
+def score_cam(probe: Probe, *, batch_size: BatchSize = "auto") -> Tensor:
+    """relu(Σ_k w_k A_k), w the softmax over channels of the score of the image under channel k.
+
+    As published, channels are first upsampled and then scaled to [0, 1]; the score of the baseline
+    image, the same for all channels, cancels in the softmax. pytorch-grad-cam upsamples with
+    align_corners=True, and torch-cam scales before it upsamples.
+    """
+
+    def unchanged(masks: Tensor, samples: Tensor, channels: Tensor) -> Tensor:
+        return masks
+
+    return _cam(probe, "Score-CAM", (), 1, unchanged, batch_size)
+
+
+@method("Wang et al. 2020, SS-CAM", "F + N K F for all targets together")
+def ss_cam(
+    probe: Probe,
+    *,
+    samples: int = 35,
+    noise: float = 2.0,
+    seed: int = 0,
+    batch_size: BatchSize = "auto",
+) -> Tensor:
+    """Score-CAM with the mean score of noisy masks.
+
+    samples: noisy copies of each channel's mask.
+    noise: standard deviation, in units of the mask, which lies in [0, 1].
+    seed: of the noise, which is the same for all images.
+
+    Raises ValueError for fewer than one sample.
+    """
+
+    def noisy(masks: Tensor, samples: Tensor, channels: Tensor) -> Tensor:
+        speckles = [
+            _noise(masks.shape[-2:], seed, sample, channel)
+            for sample, channel in zip(samples.tolist(), channels.tolist(), strict=True)
+        ]
+        return masks + noise * torch.stack(speckles)[:, None].to(masks)
+
+    return _cam(probe, "SS-CAM", (samples, noise, seed), samples, noisy, batch_size)
+
+
+def _noise(size: torch.Size, seed: int, sample: int, channel: int) -> Tensor:
+    # A seed for each mask: its noise does not depend on which masks share a pass. Drawn on the
+    # CPU, where a seed means the same on every machine.
+    own = ((seed << 40) + (sample << 20) + channel) % 2**63
+    return torch.randn(size, generator=torch.Generator().manual_seed(own))
+
+
+@method("Naidu et al. 2020, IS-CAM", "F + N K F for all targets together")
+def is_cam(probe: Probe, *, steps: int = 10, batch_size: BatchSize = "auto") -> Tensor:
+    """Score-CAM with the score integrated while the mask grows from black: mean_i score(i/N M ⊙ x).
+
+    torch-cam's masks grow beyond the image: its factors 1/N, 3/N, 6/N … add up those before.
+
+    Raises ValueError for fewer than one step.
+    """
+
+    def scaled(masks: Tensor, samples: Tensor, channels: Tensor) -> Tensor:
+        return masks * ((samples + 1) / steps).to(masks)[:, None, None, None]
+
+    return _cam(probe, "IS-CAM", (steps,), steps, scaled, batch_size)
+
+
+def channel_masks(activations: Tensor, size: torch.Size) -> Tensor:
+    """Channels at the size of the image, scaled to [0, 1]: (B, k, H, W); constant ones are 0."""
+    maps = normalize(upsample(activations.flatten(0, 1), size)).view(*activations.shape[:2], *size)
+    # Upsampling lets rounding errors into a constant channel, which must not become its mask.
+    constant = activations.amin((2, 3)) == activations.amax((2, 3))
+    return maps.masked_fill(constant[:, :, None, None], 0)
+
+
+def score_weights(
+    probe: Probe,
+    layer: str,
+    what: str,
+    key: Hashable,
+    samples: int,
+    change: Change,
+    batch_size: BatchSize = "auto",
+    masks_of: Callable[[Tensor, torch.Size], Tensor] = channel_masks,
+) -> Tensor:
+    """The softmax over channels of their masks' mean scores: (B, K).
+
+    what, key: name the masks (see `seewhy.methods.perturbation.responses`).
+    samples, change: how many masks each channel has, and how they differ from the channel's own.
+    """
+    if samples < 1:
+        raise ValueError(f"{what} needs 1 mask per channel at least, not {samples}")
+    activations = probe.activations(layer)
+    count, size = activations.shape[1], probe.inputs.shape[-2:]
+
+    def masks(part: slice) -> Tensor:
+        index = torch.arange(part.start, part.stop)
+        own = masks_of(activations[:, index % count], size).transpose(0, 1)
+        return change(own, index // count, index % count)[:, :, None]
+
+    scores = responses(probe, what, (layer, key), masks, samples * count, batch_size=batch_size)
+    return scores.view(samples, count, -1).mean(0).T.softmax(1)
+
+
+def _cam(
+    probe: Probe, what: str, key: Hashable, samples: int, change: Change, batch_size: BatchSize
+) -> Tensor:
+    maps = [
+        weighted(
+            score_weights(probe, layer, what, key, samples, change, batch_size),
+            probe.activations(layer),
+        )
+        for layer in probe.layers
+    ]
+    return averaged(maps, probe.inputs.shape[-2:])

@@ -1,0 +1,88 @@
+"""Gradual Extrapolation: a coarse map regains the resolution that the network took away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seewhy.maps import normalize, upsample
+from seewhy.naming import Method, refinement
+from seewhy.probe import Probe
+
+
+@refinement(
+    "Szandala 2021, Enhancing deep neural network saliency visualizations", "0", stages=True
+)
+def gradual(
+    probe: Probe,
+    method: Method,
+    *,
+    depth: int | None = None,
+    power: float = 1.0,
+    image: Literal["signed", "bright", "none"] = "signed",
+    standardize: bool = False,
+) -> Tensor:
+    """The map, upsampled stage by stage and multiplied by each stage's activations on the way.
+
+    depth: how many stages to climb, from the deepest; None is all of them.
+    power: of each factor; below 1 the activations sharpen less.
+    image: the last factor: the sum of the input's channels, "signed" as they are or "bright",
+        scaled to [0, 1] by the image's extremes, or "none".
+    standardize: give the map in [0, 1]: z-scores clipped to ±1 and scaled, as the author shows it.
+
+    Raises ValueError where the map already has the resolution of the input, or where the network
+    has one resolution all the way.
+    """
+    if image not in ("signed", "bright", "none"):
+        raise ValueError(f"image={image!r}; it should be 'signed', 'bright' or 'none'")
+    probe.expect_stages()
+    maps = method(probe)
+    if maps.shape[-2:] == probe.inputs.shape[-2:]:
+        raise ValueError(
+            f"'gradual' cannot refine {str(method)!r}: its maps already have the resolution of the "
+            "input; use it with a method that reads one layer's maps, such as 'grad_cam'"
+        )
+    finer = [stage for stage in probe.stages.values() if _cells(stage) > _cells(maps)]
+    if not finer:
+        raise ValueError(
+            f"'gradual' cannot refine {str(method)!r}: the network has no stages of a higher "
+            "resolution than the map's to extrapolate by, as in a plain vision transformer"
+        )
+    stages = finer[::-1][:depth]
+    factors = [brightness(stage) for stage in stages]
+    if power != 1:
+        factors = [factor.relu() ** power for factor in factors]
+    if image != "none" and depth is None:
+        inputs = probe.inputs
+        if image == "bright":
+            inputs = inputs - inputs.amin((1, 2, 3), keepdim=True)
+        factors.append(brightness(inputs))
+    extrapolated = extrapolate(maps, factors)
+    return standardized(extrapolated) if standardize else extrapolated
+
+
+def brightness(activations: Tensor) -> Tensor:
+    """Σ_channels E / max(E), the maximum that of each image: (B, K, h, w) -> (B, h, w)."""
+    peak = activations.amax((1, 2, 3))
+    return activations.sum(1) / torch.where(peak == 0, 1, peak)[:, None, None]
+
+
+def extrapolate(maps: Tensor, factors: Iterable[Tensor]) -> Tensor:
+    """The maps (B, h, w), resized to each factor (B, H, W) in turn and multiplied by it."""
+    for factor in factors:
+        maps = upsample(maps, factor.shape[-2:]) * factor
+    return maps
+
+
+def standardized(maps: Tensor) -> Tensor:
+    """Each map's z-scores, clipped to ±1 and scaled to [0, 1]; a constant map becomes zeros."""
+    deviation = maps.std((1, 2), keepdim=True)
+    scores = (maps - maps.mean((1, 2), keepdim=True)) / torch.where(deviation > 0, deviation, 1)
+    return normalize(scores.clamp(-1, 1))
+
+
+def _cells(maps: Tensor) -> int:
+    return maps.shape[-2] * maps.shape[-1]

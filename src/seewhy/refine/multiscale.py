@@ -1,0 +1,66 @@
+"""Multi-scale fusion: maps of the image at several sizes, put together."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seewhy.maps import normalize, upsample
+from seewhy.naming import Method, refinement
+from seewhy.probe import Probe
+
+
+@refinement("Gao et al. 2025, GIG-CAM: multi-scale fusion", "(Σ scale² - 1) x method")
+def multiscale(
+    probe: Probe,
+    method: Method,
+    *,
+    scales: tuple[float, ...] = (1, 1.5, 2),
+    combine: Literal["geometric", "product", "mean"] = "geometric",
+) -> Tensor:
+    """The maps of the image at several scales, fused at the finest map's resolution, in [0, 1].
+
+    Each map's positive part is scaled to [0, 1] by itself. A single scale gives its map as it is.
+
+    scales: factors of the image's size.
+    combine: "geometric" mean, "product", or "mean" of the maps.
+
+    Raises ValueError where the network takes no images of another size.
+    """
+    if not scales or any(scale <= 0 for scale in scales):
+        raise ValueError(f"scales={scales}; it should hold factors above 0")
+    if combine not in ("geometric", "product", "mean"):
+        raise ValueError(f"combine={combine!r}; it should be 'geometric', 'product' or 'mean'")
+    maps = [_at(probe, method, scale) for scale in scales]
+    if len(maps) == 1:
+        return maps[0]
+    finest = max((found.shape[-2:] for found in maps), key=lambda size: size[0] * size[1])
+    size = min(finest, probe.inputs.shape[-2:], key=lambda size: size[0] * size[1])
+    return fused([upsample(found, size) for found in maps], combine)
+
+
+def fused(maps: list[Tensor], combine: str) -> Tensor:
+    """Maps (B, H, W) of one size as one: the positive parts, scaled to [0, 1], put together."""
+    scaled = torch.stack([normalize(found.relu()) for found in maps])
+    if combine == "mean":
+        return scaled.mean(0)
+    product = scaled.prod(0)
+    return product if combine == "product" else product ** (1 / len(maps))
+
+
+def _at(probe: Probe, method: Method, scale: float) -> Tensor:
+    if scale == 1:
+        return method(probe)
+    resized = probe.at_scale(scale)
+    try:
+        return method(resized)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:
+        here, there = (" x ".join(map(str, p.inputs.shape[-2:])) for p in (probe, resized))
+        raise ValueError(
+            f"'multiscale' cannot refine {str(method)!r}: the network failed on the images at "
+            f"{there} instead of {here} pixels, as networks for one size do: {error}"
+        ) from error

@@ -1,0 +1,55 @@
+"""RefineCAM: the maps of several layers, the finer ones within the coarser ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from seewhy.maps import normalize, upsample
+from seewhy.naming import Method, refinement
+from seewhy.probe import Probe
+
+# Ways to put n maps (n, B, H, W) in [0, 1] together; the last two are soft minima, in which 0 wins.
+MIXERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "product": lambda maps: maps.prod(0),
+    "geometric": lambda maps: maps.prod(0) ** (1 / len(maps)),
+    "log_exp": lambda maps: 1 / (1 / maps).logsumexp(0),
+    "exp_mean": lambda maps: 1 / ((1 / maps).logsumexp(0) - torch.tensor(len(maps)).log()),
+}
+
+
+@refinement("RefineCAM (Contreras et al.): maps of several layers", "B instead of h", stages=True)
+def refine_cam(probe: Probe, method: Method, *, mix: str = "product") -> Tensor:
+    """The method's maps at several layers, multiplied at the size of the input, in [0, 1].
+
+    The layers are those that the probe was asked for, or else the network's stages and the layer
+    chosen. Each map's positive part is scaled to [0, 1], before and after it is upsampled.
+
+    mix: "product", "geometric" mean, or the soft minima "log_exp" and "exp_mean".
+
+    Raises ValueError where there is one layer only, or where the method reads no layer.
+    """
+    if mix not in MIXERS:
+        raise ValueError(f"mix={mix!r}; it should be one of {', '.join(map(repr, MIXERS))}")
+    layers = list(probe.named) if len(probe.named) > 1 else [*probe.stages, *probe.layers]
+    if len(layers) < 2:
+        raise ValueError(
+            f"'refine_cam' cannot refine {str(method)!r}: it needs layers of several resolutions, "
+            "and this network has one resolution all the way; name several layers"
+        )
+    # One pass and one backward pass for all of them.
+    together = probe.with_layer(layers)
+    together.gradients(layers[0])
+    maps = []
+    for layer in layers:
+        at = together.with_layer(layer)
+        found = method(at)
+        if found.shape[-2:] != at.activations().shape[-2:]:
+            raise ValueError(
+                f"'refine_cam' cannot refine {str(method)!r}: its maps are not those of a layer; "
+                "use it with a method that reads one layer's maps, such as 'layer_cam'"
+            )
+        maps.append(normalize(upsample(normalize(found.relu()), probe.inputs.shape[-2:])))
+    return normalize(MIXERS[mix](torch.stack(maps)))

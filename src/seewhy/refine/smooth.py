@@ -1,0 +1,50 @@
+"""Smoothing: the mean of the maps of noisy or mirrored copies of the image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seewhy.naming import Method, refinement
+from seewhy.probe import Probe
+from seewhy.progress import tracked
+
+
+@refinement("Smilkov et al. 2017, SmoothGrad, eq. 1", "(samples - 1) x method, doubled by flips")
+def smooth(
+    probe: Probe,
+    method: Method,
+    *,
+    samples: int = 16,
+    noise: float = 0.15,
+    flips: bool = False,
+    seed: int = 0,
+) -> Tensor:
+    """The mean of the maps of noisy copies of the image, mirrored ones too if asked for.
+
+    samples: noisy copies; without noise it is one copy, the image itself.
+    noise: standard deviation as a share of each image's range of values.
+    flips: average each copy's map with that of its mirror image, left to right.
+    seed: of the noise, which is the same for all images.
+
+    Raises ValueError for fewer than one sample or negative noise.
+    """
+    if samples < 1:
+        raise ValueError(f"samples={samples}; it should be 1 at least")
+    if noise < 0:
+        raise ValueError(f"noise={noise}; it should not be negative")
+    inputs = probe.inputs
+    spread = noise * (inputs.amax((1, 2, 3)) - inputs.amin((1, 2, 3)))[:, None, None, None]
+    generator = torch.Generator().manual_seed(seed)
+    copies = samples if noise else 1
+    maps = []
+    for _ in tracked("smoothing", range(copies), copies):
+        at = probe
+        if noise:
+            # Drawn on the CPU, where a seed means the same on every machine.
+            speckle = torch.randn(inputs.shape[1:], generator=generator).to(inputs)
+            at = probe.with_inputs(inputs + spread * speckle)
+        maps.append(method(at))
+        if flips:
+            maps.append(method(at.with_inputs(at.inputs.flip(-1))).flip(-1))
+    return torch.stack(maps).mean(0)

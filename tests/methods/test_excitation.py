@@ -1,0 +1,104 @@
+"""Excitation backprop against TorchRay's numbers, and that it is a probability."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from conftest import Oracles, relative_error
+from networks import Cnn
+from seewhy import explain
+
+CASES = {
+    "torchray/ebp_tiny_vgg_x64_b3": "copy",
+    "torchray/ebp_tiny_vgg_x65x57": "share",  # has no skip connections
+    "torchray/ebp_tiny_resnet_basic_x64_b3": "copy",
+    "torchray/ebp_tiny_resnet_basic_x64_b3_eltwise": "share",
+}
+METHODS = {"excitation_backprop": "ebp", "contrastive_excitation_backprop": "cebp"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("case_id", CASES)
+def test_torchray(oracles: Oracles, case_id: str, dtype: torch.dtype, method: str) -> None:
+    case = oracles[case_id]
+    expected = oracles.tensors(case)
+    model, x = oracles.model(case, dtype), oracles.inputs(case, dtype)
+    for layer in case["params"]["saliency_layers"]:
+        name = f"{method}(skip='{CASES[case_id]}')"
+        found = explain(model, x, name, case["targets"], layer=layer, size="layer")
+        tensor = f"{METHODS[method]}.{layer}.f64"
+        tolerance = case["tensors"][tensor]["tol_f64" if dtype == torch.float64 else "tol_f32"]
+        assert relative_error(found[:, None], expected[tensor]) <= tolerance
+
+
+def test_excitation_is_a_probability() -> None:
+    """With non-negative images and no paddings to lose anything in, down to the input itself."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 2),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 4),
+    ).double()
+    x = torch.rand(2, 3, 21, 21, dtype=torch.float64)
+    found = explain(model, x, "excitation_backprop(at_input=True)", [0, 3])
+    assert (found >= 0).all()
+    assert torch.allclose(found.sum((1, 2)), torch.ones(2, dtype=found.dtype))
+
+
+class Branches(nn.Module):
+    """Two regions of the image, one for each of two classes, beside an unrelated offset."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = F.relu(F.avg_pool2d(x, (1, 4))).flatten(1)
+        return F.linear(pooled, torch.tensor([[1.0, -1.0], [-1.0, 1.0]])) + 7
+
+
+def test_by_hand() -> None:
+    x = torch.tensor([1.0, 3.0, 0.0, 0.0, 2.0, 2.0, 4.0, 0.0]).view(1, 1, 1, 8)
+    plain = explain(Branches(), x, "excitation_backprop(at_input=True)", 0)
+    assert torch.allclose(plain.flatten(), torch.tensor([0.25, 0.75, 0, 0, 0, 0, 0, 0]))
+    contrast = explain(Branches(), x, "contrastive_excitation_backprop(at_input=True)", 1)
+    assert torch.allclose(contrast.flatten(), torch.tensor([0, 0, 0, 0, 0.25, 0.25, 0.5, 0]))
+
+
+def test_opposite_classes_exclude_each_other() -> None:
+    """Two classes with opposite weights: where one has contrast the other has none."""
+    model, x = Cnn(classes=2), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        model.head.weight[1] = -model.head.weight[0]
+    a, b = (
+        explain(model, x, "contrastive_excitation_backprop", c, layer="bn2", size="layer")
+        for c in (0, 1)
+    )
+    assert a.any()
+    assert b.any()
+    assert not (a * b).any()
+
+
+def test_a_network_with_nothing_to_contrast_is_refused() -> None:
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ValueError, match="there is none; use 'excitation_backprop'"):
+        explain(pool, torch.rand(1, 3, 4, 4), "contrastive_excitation_backprop(at_input=True)", 0)
+
+
+def test_the_stage_before_the_last_is_the_default(oracles: Oracles) -> None:
+    case = oracles["tsgb/tiny_resnet_bottleneck_x64_b3"]
+    model, x = oracles.model(case), oracles.inputs(case)
+    found = explain(model, x, "excitation_backprop", 1, size="layer")
+    named = explain(model, x, "excitation_backprop", 1, size="layer", layer="layer2")
+    assert torch.equal(found, named)  # layers 3 and 4 have the same resolution
+    assert torch.allclose(found.sum((1, 2)), torch.ones(3, dtype=found.dtype), atol=0.02)
+
+
+def test_unknown_skips_are_refused() -> None:
+    with pytest.raises(ValueError, match="skip must be"):
+        explain(Cnn(), torch.rand(1, 3, 16, 16), "excitation_backprop(skip='half')", 0)

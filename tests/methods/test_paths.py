@@ -1,0 +1,343 @@
+"""Path methods against the reference implementations' numbers, and the properties of paths."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import seewhy
+from conftest import relative_error
+from networks import Cnn, images, seeded
+from seewhy import Method, Probe
+from seewhy.baselines import baseline, blurred
+from seewhy.methods import paths
+from seewhy.progress import watching
+from seewhy.targets import Contrast, Probability
+
+IG = ["ig/ig_tiny_vgg_img0", "ig/ig_tiny_resnet_basic_img1"]
+GUIDED = ["ig/guided_ig_tiny_vgg_img0", "ig/guided_ig_tiny_resnet_basic_img1"]
+
+
+def question(oracles, case_id, dtype=torch.float64):
+    case = oracles[case_id]
+    image = oracles.inputs(case, dtype)
+    return Probe(oracles.model(case, dtype), image, case["targets"]), oracles.tensors(case), case
+
+
+# ---------------------------------------------------------------------- reference numbers
+
+
+@pytest.mark.parametrize("case_id", IG)
+@pytest.mark.parametrize("precision", ["f64", "f32"])
+def test_integrated_gradients_of_pair(oracles, case_id, precision):
+    """PAIR's rule takes N points with both ends, each with the weight 1/N."""
+    dtype = {"f64": torch.float64, "f32": torch.float32}[precision]
+    probe, expected, case = question(oracles, case_id, dtype)
+    for kind in ("black", "random"):
+        start = expected[f"baseline.{kind}"].to(dtype)[None]
+        for steps in (10, 50):
+            key = f"pair_{kind}_s{steps}.{precision}"
+            points = torch.linspace(0, 1, steps, dtype=torch.float64)
+            weights = torch.full((steps,), 1 / steps, dtype=torch.float64)
+            found = paths.integrate(probe, start, points, weights, batch_size=7)
+            assert (
+                relative_error(found[0], expected[key]) <= case["tensors"][key][f"tol_{precision}"]
+            )
+
+
+@pytest.mark.parametrize("case_id", IG)
+def test_integrated_gradients_of_captum(oracles, case_id):
+    probe, expected, case = question(oracles, case_id)
+    compared = 0
+    for rule in (
+        "gausslegendre",
+        "riemann_trapezoid",
+        "riemann_left",
+        "riemann_right",
+        "riemann_middle",
+    ):
+        for kind in ("black", "random"):
+            key = f"captum_{rule}_n16_{kind}"
+            if key not in expected:
+                continue
+            ours = rule.removeprefix("riemann_").replace("gausslegendre", "gauss_legendre")
+            start = expected[f"baseline.{kind}"].double()[None]
+            positions, weights = paths.quadrature(ours, 16)
+            if ours == "trapezoid":
+                weights = weights * 15 / 16  # captum's add up to 15/16, not to 1
+            # captum rounds the weights to float32, which changes those of Gauss-Legendre.
+            found = paths.integrate(probe, start, positions, weights.float().double())
+            assert relative_error(found[0], expected[key]) <= case["tensors"][key]["tol_f64"], key
+            compared += 1
+    assert compared == 7
+
+
+@pytest.mark.parametrize("case_id", GUIDED)
+def test_guided_integrated_gradients_with_traces(oracles, case_id):
+    probe, expected, case = question(oracles, case_id)
+    for name, run in case["params"]["runs"].items():
+        start = expected[f"baseline.{run['baseline']}"].double()[None]
+        steps, fraction, distance = run["x_steps"], run["fraction"], run["max_dist"]
+        found = paths.integrate_guided(probe, start, steps, fraction, distance)
+        assert relative_error(found[0], expected[f"{name}.f64"]) <= 1e-9, name
+
+        def steepness(at):
+            return at.expect_input_gradient().input_gradient.abs()
+
+        path = paths.guided_path(probe, start, steps, steepness, fraction, distance)
+        points = [(at.inputs, at.score) for at, _ in path]
+        l1 = torch.stack([(probe.inputs - x).abs().sum() for x, _ in points])
+        logits = torch.cat([score for _, score in points])
+        assert relative_error(l1, expected[f"{name}.trace.l1"]) <= 1e-9, name
+        assert relative_error(logits, expected[f"{name}.trace.logit"]) <= 1e-9, name
+
+
+@pytest.mark.parametrize("case_id", GUIDED)
+def test_guided_integrated_gradients_in_float32(oracles, case_id):
+    probe, expected, case = question(oracles, case_id, torch.float32)
+    for name, run in case["params"]["runs"].items():
+        key = f"{name}.f32"
+        if key not in expected:
+            continue
+        start = expected[f"baseline.{run['baseline']}"][None]
+        found = paths.integrate_guided(
+            probe, start, run["x_steps"], run["fraction"], run["max_dist"]
+        )
+        assert relative_error(found[0], expected[key]) <= case["tensors"][key]["tol_f32"], name
+
+
+# ---------------------------------------------------------------------- properties
+
+
+class TwoHeads(nn.Module):
+    """A network whose score is linear in its last maps, or not."""
+
+    def __init__(self, linear: bool) -> None:
+        super().__init__()
+        self.net = Cnn()
+        self.hidden = nn.Sequential() if linear else nn.Sequential(nn.Linear(8, 8), nn.Tanh())
+
+    def forward(self, x):
+        return self.net.head(self.hidden(self.net.features(x).mean((2, 3))))
+
+
+LINEAR, CURVED = (seeded(TwoHeads, linear).double() for linear in (True, False))
+PHOTOS = images(3).double()
+CAM_PATHS = ["integrated_grad_cam", "gig_cam"]
+ALL_PATHS = [*CAM_PATHS, "integrated_gradients", "guided_integrated_gradients"]
+
+
+@pytest.mark.parametrize("start", ["black", "blurred", "random", 0.0, (0.1, -0.2, 0.3)])
+def test_integrated_gradients_are_complete(start):
+    method = Method("integrated_gradients", steps=200, baseline=start)
+    found = method(Probe(CURVED, PHOTOS, 2)).sum((1, 2))
+    scores = [CURVED(x)[:, 2] for x in (PHOTOS, baseline(PHOTOS, start))]
+    assert torch.allclose(found, scores[0] - scores[1], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("rule", ["middle", "left", "right", "trapezoid", "gauss_legendre"])
+def test_quadrature_of_a_known_integral(rule):
+    positions, weights = paths.quadrature(rule, 40)
+    assert torch.isclose(weights.sum(), torch.tensor(1.0, dtype=torch.float64))
+    rough = rule in ("left", "right")
+    integral = (weights * positions**3).sum()
+    assert abs(integral - 0.25) < (0.013 if rough else 2e-4)
+    assert rule != "gauss_legendre" or abs(integral - 0.25) < 1e-12
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("fraction", [0.01, 0.25, 1.0])
+def test_guided_path_arrives_and_falls_linearly(steps, fraction):
+    """Also where much of the image is equally salient, and where some is its own baseline."""
+    photos = PHOTOS.clone()
+    photos[0, :, :9] = 0
+    probe = Probe(CURVED, photos, 1)
+    start = torch.zeros_like(photos)
+    noise = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    points, steps_taken = zip(
+        *[
+            (at.inputs, step)
+            for at, step in paths.guided_path(probe, start, steps, lambda at: noise, fraction)
+        ],
+        strict=True,
+    )
+    ends = torch.stack([*points, points[-1] + steps_taken[-1]])
+    distance = (photos - ends).abs().sum((2, 3, 4))
+    expected = distance[0] * (1 - torch.arange(steps + 1)[:, None] / steps)
+    assert torch.allclose(distance, expected, atol=1e-6 * float(distance[0].max()))
+    assert torch.equal(ends[-1], photos)
+    # Nobody turns back, and at a small fraction the least salient pixels go first.
+    share = (ends[:, :, 0] / torch.where(photos[:, 0] == 0, 1, photos[:, 0])).clamp(0, 1)
+    assert (share.diff(dim=0) >= -1e-12).all()
+    if steps == 2 and fraction == 0.01:
+        early, late = (noise[:, 0] < 0.2) & (photos[:, 0] != 0), noise[:, 0] > 0.9
+        assert torch.allclose(share[1][early], torch.ones(()).double())
+        assert (share[1][late] == 0).all()
+
+
+def test_guided_path_ends_in_the_image_of_any_type():
+    photos = images(2).float() * 7
+    probe = Probe(seeded(Cnn), photos, 0)
+    start = baseline(photos, "random")
+    at, step = list(paths.guided_path(probe, start, 9, lambda at: photos.abs()))[-1]
+    assert torch.equal(at.inputs + step, photos) or torch.allclose(at.inputs + step, photos)
+
+
+@pytest.mark.parametrize("method", CAM_PATHS)
+def test_increments_telescope_where_the_score_is_linear_in_the_maps(method):
+    """Every path then gives relu(Σ_k w_k (A_k(x) - A_k(x_0))); a curved score breaks that."""
+
+    def closed_form(model):
+        weights, maps = [], []
+        for x in (PHOTOS, torch.zeros_like(PHOTOS)):
+            probe = Probe(model, x, 1, "net.relu")
+            weights.append(probe.gradients().mean((2, 3)))
+            maps.append(probe.activations())
+        return torch.einsum("bk,bkhw->bhw", weights[0], maps[0] - maps[1]).relu()
+
+    for steps in (3, 8):
+        options = {"steps": steps, "aggregate": "increments"}
+        probe = Probe(LINEAR, PHOTOS, 1, "net.relu")
+        assert torch.allclose(Method(method, **options)(probe), closed_form(LINEAR))
+        curved = Method(method, **options)(Probe(CURVED, PHOTOS, 1, "net.relu"))
+        assert relative_error(curved, closed_form(CURVED)) > 1e-3
+
+
+def test_integrated_grad_cam_by_loops():
+    model, layer, steps = CURVED, "net.conv2", 5
+    maps = torch.zeros(3, 8, 8).double()
+    origin = Probe(model, torch.zeros_like(PHOTOS), 2, layer).activations()
+    for t in range(1, steps + 1):
+        probe = Probe(model, PHOTOS * t / steps, 2, layer)
+        weights = probe.gradients().mean((2, 3))
+        maps += torch.einsum("bk,bkhw->bhw", weights, probe.activations() - origin).relu() / steps
+    for batch_size in (1, 7, "auto"):
+        method = Method("integrated_grad_cam", steps=steps, batch_size=batch_size)
+        assert torch.allclose(method(Probe(model, PHOTOS, 2, layer)), maps)
+
+
+def test_gig_cam_takes_another_way_than_the_straight_line():
+    probe = Probe(CURVED, PHOTOS, 2)
+    straight, guided = (Method(name, steps=6)(probe) for name in CAM_PATHS)
+    assert relative_error(guided, straight) > 0.01
+
+
+@pytest.mark.parametrize("name", ALL_PATHS)
+@pytest.mark.parametrize(
+    "target",
+    [None, 3, (0, 1, 2), Contrast((0, 1, 2), 4), Probability(None), lambda out: out[:, 0] ** 2],
+)
+def test_maps_are_those_of_each_image_alone(name, target):
+    method = Method(name, steps=5, baseline="random")
+    together = seewhy.explain(CURVED, PHOTOS, method, target)
+    for index in range(3):
+        own = target
+        if isinstance(target, tuple):
+            own = target[index]
+        elif isinstance(target, Contrast):
+            own = Contrast(index, 4)
+        alone = seewhy.explain(CURVED, PHOTOS[index : index + 1], method, own)
+        assert torch.allclose(together[index], alone[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("integrated_gradients", 8),
+        ("guided_integrated_gradients", 8),
+        ("integrated_grad_cam", 8 + 1),
+        ("gig_cam", 8 + 1),
+    ],
+)
+def test_passes(name, expected):
+    """The CAM paths end in the probe's own pass, which other methods share."""
+    model = seeded(Cnn)
+    probe = Probe(model, images(2), [0, 1])
+    probe.activations()
+    seen = []
+    model.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
+    Method(name, steps=8)(probe)
+    assert sum(seen) == 2 * (expected - ("cam" in name))
+    assert len(seen) == (1 if "integrated" in name and "guided" not in name else 8)
+
+
+def test_progress_is_reported_to_those_who_watch():
+    reports = []
+    with watching(lambda *report: reports.append(report)):
+        Method("gig_cam", steps=4)(Probe(CURVED, PHOTOS, 1))
+        Method("integrated_gradients", steps=4, batch_size=6)(Probe(CURVED, PHOTOS, 1))
+    Method("gig_cam", steps=4)(Probe(CURVED, PHOTOS, 1))
+    assert [done for _, done, _ in reports] == [1, 2, 3, 4, 2, 4]
+    assert {total for *_, total in reports} == {4}
+
+
+def test_smaller_parts_after_running_out_of_memory():
+    """Simulated: passes over more than four images do not fit."""
+    model = seeded(Cnn).double()
+    seen = []
+
+    def hook(module, args, out):
+        if len(args[0]) > 4:
+            raise torch.cuda.OutOfMemoryError("full")
+        seen.append(len(args[0]))
+
+    model.register_forward_hook(hook)
+    found = seewhy.explain(model, PHOTOS[:2], Method("integrated_gradients", steps=9), 1)
+    assert max(seen) == 4
+    assert sum(seen) == 2 + 18  # the question itself, and nine points
+    whole = seewhy.explain(
+        seeded(Cnn).double(), PHOTOS[:2], Method("integrated_gradients", steps=9), 1
+    )
+    assert torch.allclose(found, whole)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        seewhy.explain(model, PHOTOS, Method("integrated_gradients", steps=9, batch_size=6), 1)
+
+
+# ---------------------------------------------------------------------- baselines and errors
+
+
+def test_baselines():
+    own = torch.full((3, 1, 1), 0.5).double()
+    assert torch.equal(baseline(PHOTOS, own), torch.full_like(PHOTOS, 0.5))
+    assert torch.equal(baseline(PHOTOS, "black")[1, 2], PHOTOS[1, 2].min().expand(32, 32))
+    noise = baseline(PHOTOS, "random", seed=3)
+    assert torch.equal(noise, baseline(PHOTOS, "random", seed=3))
+    assert not torch.equal(noise, baseline(PHOTOS, "random", seed=4))
+    assert (noise <= PHOTOS.amax((2, 3), keepdim=True)).all()
+    flat = torch.full_like(PHOTOS, 2.5)
+    assert torch.allclose(blurred(flat, 3.0), flat)
+    point = torch.zeros(1, 1, 21, 21).double()
+    point[..., 10, 10] = 1
+    spread = blurred(point, 2.0)[0, 0]
+    squares = (torch.arange(21) - 10).double() ** 2
+    assert abs((spread.sum(0) * squares).sum() - 4) < 0.15  # variance 2², but for the cut tails
+    assert torch.allclose(spread, spread.T)
+
+
+def test_an_own_baseline_is_an_option():
+    start = torch.zeros_like(PHOTOS)
+    method = Method("integrated_gradients", baseline=start)
+    assert "tensor" in str(method)
+    assert method == Method("integrated_gradients", baseline=start)
+    probe = Probe(CURVED, PHOTOS, 1)
+    assert torch.equal(method(probe), Method("integrated_gradients")(probe))
+
+
+@pytest.mark.parametrize(
+    ("spelled", "message"),
+    [
+        ("integrated_gradients(baseline='white')", "baseline='white'; it should be 'black'"),
+        ("integrated_gradients(baseline=(1, 2))", "baseline has shape"),
+        ("integrated_gradients(rule='simpson')", "rule='simpson'"),
+        ("integrated_gradients(steps=0)", "steps=0"),
+        ("integrated_gradients(batch_size=0)", "batch_size=0"),
+        ("gig_cam(steps=0)", "steps=0"),
+        ("gig_cam(fraction=0)", "fraction=0"),
+        ("gig_cam(aggregate='sum')", "aggregate='sum'"),
+        ("guided_integrated_gradients(max_distance=2)", "max_distance=2"),
+    ],
+)
+def test_options_out_of_range(spelled, message):
+    with pytest.raises(ValueError, match=message):
+        seewhy.explain(CURVED, PHOTOS, spelled, 1)

@@ -1,0 +1,454 @@
+"""TSGB against the numbers of the authors' code, and where we differ from it on purpose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from conftest import Oracles, relative_error
+from networks import Cnn
+from seewhy import Probe, explain
+from seewhy.methods.gradients import relevance
+from seewhy.methods.tsgb import rules, tsgb, with_tsgb
+from seewhy.rules import applying
+
+MAPS = [
+    f"tsgb/tiny_{name}"
+    for name in (
+        "vgg_x64_b3",
+        "vgg_x65x57",
+        "resnet_basic_x64_b3",
+        "resnet_basic_x65x57",
+        "resnet_bottleneck_x64_b3",
+        "densenet_x64_b3",
+        "densenet_x65x57",
+        "mobilenet_x64_b3",
+    )
+]
+DTYPES = {torch.float64: "f64", torch.float32: "f32"}
+
+
+class Passes(nn.Module):
+    """A network that counts its forward passes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.forwards = network, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forwards += 1
+        return self.network(x)
+
+
+# ------------------------------------------------------------- the authors' numbers
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case_id", MAPS)
+def test_maps(oracles: Oracles, case_id: str, dtype: torch.dtype, inplace: bool) -> None:
+    case = oracles[case_id]
+    tensor, kind = f"map.{DTYPES[dtype]}", DTYPES[dtype]
+    expected = oracles.tensors(case)[tensor]
+    model = Passes(oracles.model(case, dtype, inplace))
+    ruled = with_tsgb(Probe(model, oracles.inputs(case, dtype)))
+    maps = [
+        relevance(ruled.with_target(list(targets)))
+        for targets in zip(*case["targets"], strict=True)
+    ]
+    assert model.forwards == 1
+    tolerance = case["tensors"][tensor][f"tol_{kind}"]
+    assert relative_error(torch.stack(maps, 1), expected) <= tolerance
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_maps_with_separate_groups(oracles: Oracles, dtype: torch.dtype) -> None:
+    case = oracles["tsgb/tiny_mobilenet_x64_b3"]
+    expected = oracles.tensors(case)["map_grouped.f64"][:, 1]
+    model, targets = oracles.model(case, dtype), [row[1] for row in case["targets"]]
+    found = explain(model, oracles.inputs(case, dtype), "tsgb(groups='separate')", targets)
+    assert relative_error(found, expected) < (1e-10 if dtype == torch.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_relevance_at_convolution_outputs(oracles: Oracles, dtype: torch.dtype) -> None:
+    case = oracles["tsgb/layers_tiny_resnet_basic"]
+    expected = {
+        name.removeprefix("grad_out."): tensor
+        for name, tensor in oracles.tensors(case).items()
+        if name.startswith("grad_out.")
+    }
+    assert len(expected) == 14
+    exact = Probe(oracles.model(case), oracles.inputs(case), layer=list(expected))
+    model, x = oracles.model(case, dtype), oracles.inputs(case, dtype)
+    probe = with_tsgb(Probe(model, x, case["targets"][0], layer=list(expected)))
+    for layer, gradient in expected.items():
+        if dtype == torch.float64:
+            assert relative_error(probe.gradients(layer)[0], gradient) < 1e-7
+        # A gradient y / x where x is nearly zero has no digits in single precision; relevance does.
+        found = probe.gradients(layer) * probe.activations(layer)
+        assert relative_error(found[0], gradient * exact.activations(layer)[0]) < 3e-5
+
+
+def test_gradients_at_convolution_inputs(oracles: Oracles) -> None:
+    case = oracles["tsgb/layers_tiny_vgg"]
+    expected, x = oracles.tensors(case), oracles.inputs(case)
+    before = {"features.3": "features.2", "features.6": "features.5", "features.8": "features.7"}
+    model = oracles.model(case, inplace=False)
+    probe = with_tsgb(Probe(model, x, case["targets"][0], layer=list(before.values())))
+    for convolution, layer in before.items():
+        assert (
+            relative_error(probe.gradients(layer)[0], expected[f"grad_total.{convolution}"]) < 1e-5
+        )
+
+
+def test_map_at_a_layer(oracles: Oracles) -> None:
+    case = oracles["tsgb/layers_tiny_vgg"]
+    model, x = oracles.model(case), oracles.inputs(case)
+    found = explain(model, x, "tsgb", case["targets"][0], layer="features.5", size="layer")
+    activations = model.features[:6](x)
+    gradient = oracles.tensors(case)["grad_total.features.6"]
+    assert relative_error(found, (activations * gradient).sum(1).detach()) < 1e-5
+
+
+UNITS = ["conv3", "conv7s2", "conv1s2", "conv3d2", "conv_rect", "conv_groups2", "conv_depthwise_s2"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "unit", [*UNITS, "avgpool2", "avgpool3s2p1", "bn", "linear", "linear_signed"]
+)
+def test_single_layers(oracles: Oracles, unit: str, dtype: torch.dtype) -> None:
+    case = oracles["tsgb/unit_rules"]
+    tensors, params = oracles.tensors(case), case["params"]["layers"].get(unit, {})
+    data = {
+        name.removeprefix(f"{unit}."): tensor.to(dtype)
+        for name, tensor in tensors.items()
+        if name.startswith(f"{unit}.")
+    }
+    x = data["x"].requires_grad_()
+    with applying(rules("joint")):
+        if unit.startswith("conv"):
+            geometry = [params[key] for key in ("stride", "padding", "dilation", "groups")]
+            y = F.conv2d(x, data["w"], data.get("b"), *geometry)
+        elif unit.startswith("avgpool"):
+            y = F.avg_pool2d(x, params["kernel"], params["stride"], params["padding"])
+        elif unit == "bn":
+            y = F.batch_norm(x, data["mean"], data["var"], data["w"], data["b"])
+        else:
+            y = F.linear(x, data["w"], data["b"])
+            y.grad_fn.balanced = True
+    kind = DTYPES[dtype]
+    assert relative_error(y.detach(), tensors[f"{unit}.y.f64"]) < 1e-5
+    (found,) = torch.autograd.grad(y, x, data["grad_out"])
+    expected = tensors[f"{unit}.grad_in.{kind}"]
+    tolerance = case["tensors"][f"{unit}.grad_in.{kind}"][f"tol_{kind}"]
+    assert relative_error(found, expected) <= tolerance
+
+
+# ------------------------------------------------------------------- where we differ
+
+
+def test_classes_without_active_negative_weights_are_finite(oracles: Oracles) -> None:
+    tensors = oracles.tensors(oracles["tsgb/unit_rules"])
+    x = tensors["linear_degenerate.x"].double().requires_grad_()
+    w = tensors["linear_degenerate.w"].double()
+    positive, negative = w.clamp(min=0), w.clamp(max=0)
+    for row in range(2):
+        for unit in range(2):
+            with applying(rules("joint")):
+                y = F.linear(x, w)
+            y.grad_fn.balanced = True
+            (gradient,) = torch.autograd.grad(y[row, unit], x)
+            found, balance = gradient[row], x[row].detach() @ negative[unit]
+            beta = 0 if balance == 0 else x[row].detach() @ positive[unit] / balance.abs()
+            assert torch.allclose(found, positive[unit] + beta * negative[unit])
+            assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("tiny", [0.0, -1e-10, 1e-10, -1.0001e-10, 1e-30])
+@pytest.mark.parametrize("layer", ["batch_norm", "avg_pool2d"])
+def test_tiny_values_do_not_blow_up(layer: str, tiny: float) -> None:
+    x = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)
+    x[0, 0, 0, 0] = tiny
+    x.requires_grad_()
+    with applying(rules("joint")):
+        if layer == "batch_norm":
+            one = torch.ones(1, dtype=torch.float64)
+            y = F.batch_norm(x, 0.2 * one, one, one, one)
+        else:
+            y = F.avg_pool2d(x, 2)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert gradient[0, 0, 0, 0] == 0
+    assert gradient[0, 0, 1, 1] > 0
+
+
+def test_batch_norm_keeps_its_own_eps() -> None:
+    x = torch.rand(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    bn = nn.BatchNorm2d(2, eps=0.7).double().eval()
+    with applying(rules("joint")):
+        y = bn(x)
+    assert torch.equal(y, bn(x))
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert torch.allclose(gradient * x, y)
+
+
+def test_average_pools_keep_their_options() -> None:
+    x = torch.rand(1, 1, 5, 5, dtype=torch.float64, requires_grad=True)
+    pool = nn.AvgPool2d(2, padding=1, ceil_mode=True, count_include_pad=False)
+    with applying(rules("joint")):
+        y = pool(x)
+    assert torch.equal(y, pool(x))
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    (expected,) = torch.autograd.grad(pool(x), x, y.detach())
+    assert torch.allclose(gradient * x, expected)
+
+
+def test_string_padding_is_the_same_as_numbers() -> None:
+    x = torch.randn(2, 3, 9, 8, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(4, 3, 3, 3, dtype=torch.float64)
+    gradients = []
+    for padding in ("same", 1):
+        with applying(rules("joint")):
+            y = F.conv2d(x, w, padding=padding)
+        gradients.append(torch.autograd.grad(y.square().sum(), x)[0])
+    assert torch.allclose(*gradients, rtol=1e-12)
+
+
+class Head(nn.Module):
+    """Two convolutions and a classifier of one kind or another, with the same weights."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        linear = nn.Linear(6, 4)
+        nn.init.constant_(linear.bias, 9)  # so that a ReLU behind it is active everywhere
+        if kind == "registered first":
+            self.head: nn.Module = linear
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, 6, 3, padding=1), nn.ReLU()
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.kind = kind
+        if kind.startswith("convolution"):
+            self.head = nn.Conv2d(6, 4, 1)
+            self.head.load_state_dict(
+                {"weight": linear.weight[..., None, None], "bias": linear.bias}
+            )
+        elif kind != "registered first":
+            self.head = linear
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "convolution":
+            return self.pool(self.head(self.body(x))).flatten(1)
+        if self.kind == "convolution, ReLU":  # as SqueezeNet
+            return self.pool(F.relu(self.head(self.body(x)))).flatten(1)
+        if self.kind == "convolution, pooled":
+            return self.head(self.pool(self.body(x))).flatten(1)
+        return self.head(self.pool(self.body(x)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    "kind", ["registered first", "convolution, pooled", "convolution", "convolution, ReLU"]
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_classifier_is_found_wherever_it_stands(kind: str, dtype: torch.dtype) -> None:
+    model, x = Head(kind).to(dtype), torch.rand(2, 3, 12, 10, dtype=dtype)
+    reference = Head("linear").to(dtype)
+    reference.body.load_state_dict(model.body.state_dict())
+    reference.head.load_state_dict(
+        {
+            name: p.reshape(reference.head.get_parameter(name).shape)
+            for name, p in model.head.state_dict().items()
+        }
+    )
+    counted = Passes(model)
+    found, expected = explain(counted, x, "tsgb"), explain(reference, x, "tsgb")
+    assert counted.forwards == 1
+    assert expected.abs().amax() > 1e-4
+    assert relative_error(found, expected) < (1e-12 if dtype == torch.float64 else 1e-4)
+
+
+def test_the_relevance_of_the_classifier_is_balanced(oracles: Oracles) -> None:
+    case = oracles["tsgb/tiny_resnet_basic_x64_b3"]
+    model, x = oracles.model(case), oracles.inputs(case)
+    found = explain(model, x, "tsgb", 2, layer="layer4", size="layer")
+    assert found.abs().amax() > 1e-2
+    assert torch.allclose(found.sum((1, 2)), torch.zeros(3, dtype=found.dtype), atol=1e-12)
+
+
+def test_another_classifier_can_be_named(oracles: Oracles) -> None:
+    case = oracles["tsgb/tiny_vgg_x65x57"]
+    model, x = oracles.model(case), oracles.inputs(case)
+    default, last, inner = (
+        tsgb(Probe(model, x, 2), classifier=name) for name in (None, "classifier.6", "classifier.3")
+    )
+    assert torch.equal(default, last)
+    assert relative_error(inner, last) > 0.1
+    for name, message in (
+        ("classifier.7", "name of a Linear"),
+        ("features.1", "name of a Linear"),
+        ("features.0", "wider than 1×1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tsgb(Probe(model, x, 2), classifier=name)
+
+
+def test_no_classifier_is_an_error() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(ValueError, match="last Linear or 1×1 convolution"):
+        explain(model, torch.rand(1, 3, 8, 8), "tsgb", 0)
+
+
+def test_layer_norm_lets_relevance_through() -> None:
+    """Of which its ordinary gradient, being orthogonal to the input, lets through none."""
+    norm = nn.LayerNorm(5, elementwise_affine=False, eps=1e-12).double()
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(3, 5, dtype=torch.float64)
+    (ordinary,) = torch.autograd.grad((norm(x) * weights).sum(), x)
+    assert ((ordinary * x).sum(1).abs() < 1e-8).all()
+    with applying(rules("joint")):
+        y = norm(x)
+    assert torch.equal(y, norm(x))
+    (gradient,) = torch.autograd.grad((y * weights).sum(), x)
+    assert torch.allclose((gradient * x).sum(1), (y * weights).sum(1))
+
+
+# -------------------------------------------------------------------------- properties
+
+
+class Mixed(nn.Module):
+    """All kinds of neighbours that a convolution can have."""
+
+    def __init__(self, groups: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8))
+        self.deep = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.grouped = nn.Conv2d(8, 12, 3, padding=1, groups=groups)
+        self.squeeze = nn.Conv2d(12, 12, 1)
+        self.norm = nn.BatchNorm2d(12)
+        self.head = nn.Linear(20, 5)
+        for norm in (self.stem[1], self.norm):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.uniform_(norm.running_mean, -0.3, 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.stem(x), inplace=True), 3, 2, 1)
+        y = F.relu6(self.grouped(F.relu(self.deep(x))))
+        y = self.norm(y * torch.sigmoid(self.squeeze(y.mean((2, 3), keepdim=True))))
+        y = torch.cat([x, y], 1)
+        y += y.flip(1)
+        return self.head(F.hardswish(F.avg_pool2d(y, 2)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("groups", ["joint", "separate"])
+def test_one_channel_carries_what_gradients_would(groups: str) -> None:
+    """Double precision takes the long way at batch norms, single precision the short one."""
+    model, x = Mixed(groups=4), torch.randn(2, 3, 32, 28)
+    short = tsgb(Probe(model, x, 1), groups=groups)
+    long = tsgb(Probe(model.double(), x.double(), 1), groups=groups)
+    assert relative_error(short, long) < 1e-4
+
+
+def test_images_of_a_batch_are_independent() -> None:
+    model, x = Mixed().double(), torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    together = explain(model, x, "tsgb", [0, 1, 2])
+    for i in range(3):
+        alone = explain(model, x[i : i + 1], "tsgb", i)
+        assert relative_error(together[i : i + 1], alone) < 1e-10
+
+
+def test_weights_of_convolutions_matter_only_through_the_activations() -> None:
+    """Scaling a convolution under a batch norm that undoes it changes nothing."""
+    model, x = Cnn().double(), torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    before = explain(model, x, "tsgb", 1)
+    with torch.no_grad():
+        for value in (model.conv1.weight, model.conv1.bias, model.bn1.running_mean):
+            value.mul_(4)
+        model.bn1.running_var.mul_(16).add_(15 * model.bn1.eps)
+    assert relative_error(explain(model, x, "tsgb", 1), before) < 1e-8
+
+
+def test_clamp_keeps_the_positive_part() -> None:
+    model, x = Mixed(), torch.randn(2, 3, 32, 32)
+    signed = explain(model, x, "tsgb", 1)
+    assert signed.min() < 0
+    assert torch.equal(explain(model, x, "tsgb(clamp=True)", 1), signed.clamp(min=0))
+
+
+class Convolutions(TorchDispatchMode):
+    """Counts convolutions by real weights, which have more than one input channel per group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = {"convolution": 0, "convolution_backward": 0}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__.split(".")[0]
+        if name in self.counts:
+            weight = args[1] if name == "convolution" else args[2]
+            self.counts[name] += weight.shape[1] > 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_rule_pass_needs_no_convolution_by_the_weights(oracles: Oracles) -> None:
+    case = oracles["tsgb/tiny_resnet_bottleneck_x64_b3"]
+    model, x = oracles.model(case, torch.float32), oracles.inputs(case, torch.float32)
+    with Convolutions() as ours:
+        explain(model, x, "tsgb", 1)
+    layers = sum(isinstance(module, nn.Conv2d) for module in model.modules())
+    assert ours.counts == {"convolution": layers, "convolution_backward": 0}
+
+
+TORCHVISION = [
+    "vgg11_bn",
+    "resnet18",
+    "resnext50_32x4d",
+    "densenet121",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "squeezenet1_1",
+    "googlenet",
+    "shufflenet_v2_x0_5",
+    "regnet_y_400mf",
+    "convnext_tiny",
+]
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision(name: str) -> None:
+    from seewhy.models import load_model
+
+    torch.manual_seed(0)
+    model = load_model(f"torchvision:{name}", weights="random").module.train()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    modules = list(model.modules())
+    found = explain(model, torch.randn(1, 3, 64, 48), "tsgb", 1)
+    assert found.shape == (1, 64, 48)
+    assert found.isfinite().all()
+    # Untrained EfficientNets multiply the activations away, down to 1e-13.
+    assert found.any() or name == "efficientnet_b0"
+    assert list(model.modules()) == modules
+    assert all(module.training and not module._forward_hooks for module in modules)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_transformers_are_refused(oracles: Oracles) -> None:
+    case = oracles["forward/tiny_vit"]
+    model = oracles.model(case)
+    with pytest.raises(ValueError, match=r"convolutional networks.*attention.*'grad_cam'"):
+        explain(model, torch.rand(1, 3, 64, 64, dtype=torch.float64), "tsgb", 0)
+
+
+def test_unknown_groups_are_refused() -> None:
+    with pytest.raises(ValueError, match="groups must be"):
+        explain(Cnn(), torch.rand(1, 3, 16, 16), "tsgb(groups='each')", 0)

@@ -1,0 +1,102 @@
+"""Multi-scale fusion: identities, closed forms, and networks that take one size only."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import seewhy
+from networks import Cnn, images, seeded
+from seewhy import Method, Probe, Refinement
+from seewhy.maps import normalize, upsample
+from seewhy.refine.multiscale import multiscale
+
+MODEL, PHOTOS = seeded(Cnn).double(), images(3).double()
+
+
+@pytest.mark.parametrize("name", ["grad_cam", "gradient", "tsgb"])
+def test_one_scale_is_the_identity(name):
+    found = seewhy.explain(MODEL, PHOTOS, f"{name}+multiscale(scales=[1])", 1)
+    assert torch.equal(found, seewhy.explain(MODEL, PHOTOS, name, 1))
+
+
+@pytest.mark.parametrize("combine", ["geometric", "product", "mean"])
+def test_fusion_by_hand(combine):
+    maps = []
+    for scale in (1, 1.5, 2):
+        resized = F.interpolate(PHOTOS, scale_factor=scale, mode="bilinear", align_corners=False)
+        found = seewhy.explain(MODEL, resized, "grad_cam", 1, size="layer")
+        maps.append(normalize(upsample(found, (16, 16))))
+    by_hand = {
+        "geometric": (maps[0] * maps[1] * maps[2]) ** (1 / 3),
+        "product": maps[0] * maps[1] * maps[2],
+        "mean": (maps[0] + maps[1] + maps[2]) / 3,
+    }[combine]
+    method = Method("grad_cam") + Refinement("multiscale", combine=combine)
+    found = method(Probe(MODEL, PHOTOS, 1))
+    assert found.shape == (3, 16, 16)
+    assert torch.allclose(found, by_hand, atol=1e-6)
+
+
+def test_the_question_stays_the_same_at_each_scale():
+    """The predicted class may change with the size; the class asked about does not."""
+    probe = Probe(MODEL, PHOTOS)
+    classes = probe.target.classes
+    asked = []
+
+    def spy(at):
+        asked.append(at.target.classes)
+        return Method("grad_cam")(at)
+
+    multiscale(probe, spy, scales=(1, 3, 0.5))
+    assert asked == [classes] * 3
+
+
+def test_maps_of_signed_methods_keep_what_speaks_for_the_class():
+    found = seewhy.explain(MODEL, PHOTOS, "tsgb+multiscale", 1)
+    single = seewhy.explain(MODEL, PHOTOS, "tsgb", 1)
+    assert (found >= 0).all()
+    assert (found <= 1).all()
+    assert (found[single <= 0] == 0).all()
+
+
+class OneSize(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=4)
+        self.head = nn.Linear(4 * 8 * 8, 5)
+
+    def forward(self, x):
+        return self.head(self.conv(x).relu().flatten(1))
+
+
+def test_says_why_it_cannot_apply():
+    with pytest.raises(ValueError, match="failed on the images at 48 x 48 instead of 32 x 32"):
+        seewhy.explain(seeded(OneSize).double(), PHOTOS, "grad_cam+multiscale", 1, layer="conv")
+    with pytest.raises(ValueError, match="scales="):
+        seewhy.explain(MODEL, PHOTOS, "grad_cam+multiscale(scales=[1, 0])", 1)
+    with pytest.raises(ValueError, match="combine='max'"):
+        seewhy.explain(MODEL, PHOTOS, "grad_cam+multiscale(combine='max')", 1)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "tsgb+multiscale",
+        "gig_cam(steps=3)+multiscale(scales=[1,1.5])+gradual",
+        "grad_cam+gradual+multiscale",
+        "layer_cam+refine_cam+multiscale(scales=(1, 2))",
+        "global_guidance+multiscale+smooth(samples=2)",
+        "gradient+smooth(samples=2)+multiscale(combine='mean')",
+    ],
+)
+def test_compositions(spelled):
+    found = seewhy.explain(MODEL, PHOTOS, spelled, [0, 1, 2])
+    assert found.shape == PHOTOS[:, 0].shape
+    assert found.isfinite().all()
+    assert found.any()
+    for index in range(3):
+        alone = seewhy.explain(MODEL, PHOTOS[index : index + 1], spelled, index)
+        assert torch.allclose(found[index], alone[0])

@@ -1,0 +1,48 @@
+"""Smoothing against its definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import seewhy
+from networks import Cnn, images, seeded
+from seewhy import Method, Probe, Refinement
+
+MODEL, PHOTOS = seeded(Cnn), images(2)
+
+
+def smoothed(name, probe, **options):
+    return (Method(name) + Refinement("smooth", **options))(probe)
+
+
+def test_without_noise_it_is_the_method():
+    probe = Probe(MODEL, PHOTOS, 1)
+    assert torch.equal(smoothed("grad_cam", probe, noise=0), Method("grad_cam")(probe))
+
+
+def test_smooth_grad_by_hand():
+    generator = torch.Generator().manual_seed(5)
+    total = torch.zeros(2, 32, 32)
+    for _ in range(4):
+        noise = torch.randn(3, 32, 32, generator=generator)
+        for index, photo in enumerate(PHOTOS):
+            noisy = photo + 0.2 * (photo.max() - photo.min()) * noise
+            total[index] += seewhy.explain(MODEL, noisy[None], "gradient", 1)[0] / 4
+    found = smoothed("gradient", Probe(MODEL, PHOTOS, 1), samples=4, noise=0.2, seed=5)
+    assert torch.allclose(found, total, atol=1e-6)
+
+
+def test_flips_make_it_blind_to_left_and_right():
+    """A map of the mirror image is the mirrored map."""
+    options = {"noise": 0, "flips": True}
+    here = smoothed("layer_cam", Probe(MODEL, PHOTOS, 1), **options)
+    there = smoothed("layer_cam", Probe(MODEL, PHOTOS.flip(-1), 1), **options)
+    assert torch.allclose(here, there.flip(-1), atol=1e-6)
+    assert not torch.allclose(here, Method("layer_cam")(Probe(MODEL, PHOTOS, 1)), atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{"samples": 0}, {"noise": -1}])
+def test_options_out_of_range(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        smoothed("grad_cam", Probe(MODEL, PHOTOS, 1), **options)
