@@ -22,7 +22,7 @@ format: .venv/installed-dev  ## put the sources into the house style
 	$(BIN)/ruff format
 
 benchmark: .venv/installed-benchmarks  ## cost beside pytorch-grad-cam, torch-cam and Captum
-	$(BIN)/python benchmarks/cam_cost.py
+	for part in cam rules paths; do $(BIN)/python benchmarks/$${part}_cost.py; done
 
 clean:
 	rm -rf .venv demo

@@ -2,21 +2,15 @@
 
     python benchmarks/cam_cost.py [--network resnet50] [--batch 4] [--rounds 15]
 
-All candidates are timed in turn, round after round, so that a busy machine slows them alike; the
-table gives the median over rounds of (candidate / bare forward of the same round), with its
-quartiles.
+The table gives medians over rounds of (candidate / bare forward beside it), with quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from timing import Run, ratios, show
 
 import seewhy
 from seewhy.models import import_torchvision
@@ -33,9 +27,7 @@ FAMILY = [
 ]
 
 
-def candidates(
-    model: torch.nn.Module, x: torch.Tensor, layer: str
-) -> dict[str, Callable[[], object]]:
+def candidates(model: torch.nn.Module, x: torch.Tensor, layer: str) -> dict[str, Run]:
     """What is timed: name -> function that makes the maps of the whole batch."""
     import captum.attr
     import pytorch_grad_cam as pgc
@@ -45,10 +37,10 @@ def candidates(
     module = model.get_submodule(layer)
     targets = [ClassifierOutputTarget(1)] * len(x)
 
-    def ours(*names: str) -> Callable[[], object]:
+    def ours(*names: str) -> Run:
         return lambda: seewhy.explain(model, x, list(names), 1)
 
-    def pytorch_grad_cam(*classes: type) -> Callable[[], object]:
+    def pytorch_grad_cam(*classes: type) -> Run:
         def run() -> None:
             for method in classes:
                 with method(model=model, target_layers=[module]) as extract:
@@ -74,29 +66,6 @@ def candidates(
     }
 
 
-def ratios(
-    base: Callable[[], object], timed: dict[str, Callable[[], object]], rounds: int
-) -> tuple[float, dict[str, list[float]]]:
-    """Median seconds of `base`, and for each candidate its time in units of `base`, per round."""
-
-    def seconds(function: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start
-
-    for function in (base, *timed.values()):
-        function()  # warm-up: memory pools, and the choice of layer
-    bases, found = [], {name: [] for name in timed}
-    for _ in range(rounds):
-        # The base twice around the others, so that a drift within the round cancels.
-        before = seconds(base)
-        times = {name: seconds(function) for name, function in timed.items()}
-        bases.append((before + seconds(base)) / 2)
-        for name, value in times.items():
-            found[name].append(value / bases[-1])
-    return statistics.median(bases), found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="resnet50", help="a torchvision classifier")
@@ -113,15 +82,8 @@ def main() -> None:
             model(x)
 
     base, found = ratios(forward, candidates(model, x, layer), options.rounds)
-    table = Table(
-        "method", "forwards", "quartiles", title=f"{options.network}, {layer}, batch {len(x)}, CPU"
-    )
-    for name, values in found.items():
-        low, middle, high = statistics.quantiles(values, n=4)
-        table.add_row(name, f"{middle:.2f}", f"{low:.2f} to {high:.2f}")
-    console = Console()
-    console.print(table)
-    console.print(
+    show(f"{options.network}, {layer}, batch {len(x)}, CPU", found)
+    print(
         f"One no-grad forward = 1.00 = {1000 * base:.0f} ms; {options.rounds} rounds, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )

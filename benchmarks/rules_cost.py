@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from timing import ratios, show
 from torch import Tensor, nn
 
 import seewhy
 from seewhy.models import load_model
 
-Run = Callable[[nn.Module, Tensor], Any]
+Explain = Callable[[nn.Module, Tensor], Any]
 
 
 def forward(model: nn.Module, images: Tensor) -> None:
@@ -42,11 +43,11 @@ def captum_guided_backprop(model: nn.Module, images: Tensor) -> None:
     GuidedBackprop(model).attribute(images.clone().requires_grad_(), target=1)
 
 
-def explained(method: str) -> Run:
+def explained(method: str) -> Explain:
     return lambda model, images: seewhy.explain(model, images, method, 1)
 
 
-RUNS: dict[str, Run] = {
+RUNS: dict[str, Explain] = {
     "forward (no grad)": forward,
     "forward + backward": forward_backward,
     "gradient": explained("gradient"),
@@ -66,12 +67,6 @@ def network(name: str) -> nn.Module:
         if isinstance(module, nn.ReLU):
             module.inplace = False
     return model
-
-
-def seconds(clock: Callable[[], float], run: Run, model: nn.Module, images: Tensor) -> float:
-    start = clock()
-    run(model, images)
-    return clock() - start
 
 
 def peak_memory(run: str, name: str, batch: int) -> float:
@@ -103,18 +98,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for name in options.model or ["resnet50", "vgg16"]:
         model, images = network(name), torch.randn(options.batch, 3, 224, 224)
-        times: dict[str, list[float]] = {run: [] for run in RUNS}
-        for _ in range(options.repeats):
-            for run, function in RUNS.items():
-                times[run].append(seconds(clock, function, model, images))
-        unit = statistics.median(times["forward (no grad)"])
-        print(f"{name}, batch {options.batch}, 224 x 224, {options.threads} threads")
-        print(f"  {'':24} {'ms':>7} {'forwards':>9} {'best':>6} {'peak MB':>8}")
-        for run, found in times.items():
+        runs = {run: partial(function, model, images) for run, function in RUNS.items()}
+        base = partial(forward, model, images)
+        _, found = ratios(base, runs, options.repeats, clock)
+        show(f"{name}, batch {options.batch}, 224 x 224, {options.threads} threads", found)
+        for run in RUNS:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 memory = pool.apply(peak_memory, (run, name, options.batch))
-            median, best = statistics.median(found), min(found) / min(times["forward (no grad)"])
-            print(f"  {run:24} {1000 * median:7.0f} {median / unit:9.2f} {best:6.2f} {memory:8.0f}")
+            print(f"  peak memory of {run:24} {memory:5.0f} MB")
 
 
 if __name__ == "__main__":
