@@ -215,6 +215,23 @@ def test_outputs_of_any_kind(kind):
     assert torch.equal(seewhy.explain(model, x, "grad_cam", 4), expected)
 
 
+def test_a_compiled_network_is_explained_by_its_original():
+    model, x = seeded(Cnn), images()
+    compiled = torch.compile(model, backend="eager")
+    assert torch.equal(
+        seewhy.explain(compiled, x, "grad_cam", 4), seewhy.explain(model, x, "grad_cam", 4)
+    )
+    named = seewhy.explain(compiled, x, "grad_cam", 4, layer=model.conv2)
+    assert torch.equal(named, seewhy.explain(model, x, "grad_cam", 4, layer="conv2"))
+
+
+@pytest.mark.parametrize("kind", [torch.jit.script, lambda m: torch.jit.trace(m, images())])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_networks_hide_their_layers(kind):
+    with pytest.raises(ValueError, match="compiled or scripted"):
+        seewhy.explain(kind(seeded(Cnn)), images(), "grad_cam")
+
+
 def test_segmentation_network():
     x = images(2)
     maps = seewhy.explain(seeded(Segmenter), x, "grad_cam", seewhy.targets.Segment(1), layer="body")
@@ -312,7 +329,7 @@ def test_no_memory_growth():
 
     def living() -> int:
         gc.collect()
-        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
     seewhy.explain(model, x, CAMS)
     before = living()

@@ -94,7 +94,8 @@ def record(
         if trace:
             recording.trace = stack.enter_context(Trace())
         stack.enter_context(observing(recorder.observe))
-        recording.outputs = model(image)
+        # A compiled network would be compiled anew with what watches it; its original runs as is.
+        recording.outputs = getattr(model, "_orig_mod", model)(image)
     containers = {
         name
         for module, name in recorder.names.items()
