@@ -77,8 +77,8 @@ class Trace(TorchFunctionMode):
         """
         versions, forward = {id(start): start._version}, []
         # A ReLU in place hands out what it was given: what came before it reads no `start`.
-        before = [index for index, call in enumerate(self._calls) if id(start) in call.made]
-        for call in self._calls[before[-1] + 1 if before else 0 :]:
+        makers = [index for index, call in enumerate(self._calls) if id(start) in call.made]
+        for call in self._calls[makers[-1] + 1 if makers else 0 :]:
             read = {id(tensor): tensor for tensor in tensors((call.args, call.kwargs))}
             if versions.keys().isdisjoint(read):
                 continue
@@ -99,7 +99,6 @@ class Trace(TorchFunctionMode):
 
         def run(value: Tensor) -> Tensor:
             values = {id(start): value}
-
             for call, done in reversed(calls):
                 args, kwargs = _with(call.before | values, (call.args, call.kwargs))
                 result = call.function(*args, **kwargs)

@@ -283,7 +283,8 @@ def test_smaller_parts_after_running_out_of_memory():
         seen.append(len(args[0]))
 
     model.register_forward_hook(hook)
-    found = seewhy.explain(model, PHOTOS[:2], Method("integrated_gradients", steps=9), 1)
+    with pytest.warns(RuntimeWarning, match="out of memory"):
+        found = seewhy.explain(model, PHOTOS[:2], Method("integrated_gradients", steps=9), 1)
     assert max(seen) == 4
     assert sum(seen) == 2 + 18  # the question itself, and nine points
     whole = seewhy.explain(

@@ -10,7 +10,7 @@ import seewhy
 from conftest import relative_error
 from networks import Cnn, Segmenter, Wrapped, images, seeded
 from seewhy import Method, Probe
-from seewhy.methods.perturbation import _random_masks, mean_of_masks
+from seewhy.methods.perturbation import _random_masks, mean_of_masks, responses
 from seewhy.targets import Probability, Segment
 
 
@@ -24,12 +24,16 @@ def test_rise_with_the_reference_masks(oracles, name, precision):
     masks = expected["masks"].to(dtype)
     targets = Probability(tuple(case["targets"]), "sigmoid")
     probe = Probe(oracles.model(case, dtype), oracles.inputs(case, dtype), targets)
-    found = mean_of_masks(probe, "RISE", (), lambda part: masks[part, None], len(masks))
+
+    def shown(part):
+        return masks[part, None]
+
+    found = mean_of_masks(responses(probe, "RISE", (), shown, len(masks)), shown)
     tolerance = case["tensors"]["target.f64"][precision]
     assert relative_error(found[:, None], expected["target.f64"]) <= tolerance
     for c in range(3):
         other = probe.with_target(Probability(c, "sigmoid"))
-        maps = mean_of_masks(other, "RISE", (), lambda part: masks[part, None], len(masks))
+        maps = mean_of_masks(responses(other, "RISE", (), shown, len(masks)), shown)
         tolerance = case["tensors"]["all_classes"]["tol_f32"]
         assert relative_error(maps[0], expected["all_classes"][0, c]) <= tolerance
 
@@ -48,11 +52,16 @@ def test_rise_finds_the_evidence():
     """For a linear score the map is, up to noise, a constant plus the masked light nearby."""
     x = torch.ones(1, 3, 32, 48, dtype=torch.float64)
     probe = Probe(Corner(), x, 0, ())
-    found = Method("rise", masks=3000, cells=6)(probe)[0]
+    found = Method("rise", masks=3000, cells=6, centred=False)(probe)[0]
     inside, outside = found[4:12, 4:20].mean(), found[20:, 28:].mean()
     assert inside > 1.05 * outside
     total = 16 * 24
     assert abs(outside / (total * 0.5) - 1) < 0.05  # the mean score of the masked images
+    centred = Method("rise", masks=3000, cells=6)(probe)[0]
+    assert centred[4:12, 4:20].mean() > 20 * centred[20:, 28:].mean().abs()
+    flat = _random_masks(x, 3000, 6, 0.5, 0)(slice(0, 3000))[:, 0, 0].mean(0)
+    rest = (found - centred) / flat
+    assert torch.allclose(rest, rest.mean().expand_as(rest))  # a multiple of the masks' mean
 
 
 def test_random_masks_have_the_mean_asked_for():

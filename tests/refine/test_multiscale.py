@@ -22,17 +22,18 @@ def test_one_scale_is_the_identity(name):
     assert torch.equal(found, seewhy.explain(MODEL, PHOTOS, name, 1))
 
 
-@pytest.mark.parametrize("combine", ["geometric", "product", "mean"])
+@pytest.mark.parametrize("combine", ["mean", "geometric", "product"])
 def test_fusion_by_hand(combine):
-    maps = []
+    maps, masses = [], []
     for scale in (1, 1.5, 2):
         resized = F.interpolate(PHOTOS, scale_factor=scale, mode="bilinear", align_corners=False)
         found = seewhy.explain(MODEL, resized, "grad_cam", 1, size="layer")
         maps.append(normalize(upsample(found, (16, 16))))
+        masses.append(found.sum((1, 2))[:, None, None])
     by_hand = {
         "geometric": (maps[0] * maps[1] * maps[2]) ** (1 / 3),
         "product": maps[0] * maps[1] * maps[2],
-        "mean": (maps[0] + maps[1] + maps[2]) / 3,
+        "mean": (sum(m * s for m, s in zip(masses, maps, strict=True)) / sum(masses)).nan_to_num(),
     }[combine]
     method = Method("grad_cam") + Refinement("multiscale", combine=combine)
     found = method(Probe(MODEL, PHOTOS, 1))
@@ -54,8 +55,22 @@ def test_the_question_stays_the_same_at_each_scale():
     assert asked == [classes] * 3
 
 
+def test_an_empty_map_at_one_scale_counts_for_nothing():
+    """As where the network does not know the class at that size."""
+
+    def method(at):
+        found = Method("layer_cam")(at)
+        return found * (at.inputs.shape[-1] == 32)
+
+    probe = Probe(MODEL, PHOTOS, 1)
+    alone = upsample(Method("layer_cam")(probe), (16, 16))
+    assert torch.allclose(multiscale(probe, method), normalize(alone))
+    assert not multiscale(probe, method, combine="geometric").any()
+    assert not multiscale(probe, lambda at: method(at) * 0).any()
+
+
 def test_maps_of_signed_methods_keep_what_speaks_for_the_class():
-    found = seewhy.explain(MODEL, PHOTOS, "tsgb+multiscale", 1)
+    found = seewhy.explain(MODEL, PHOTOS, "tsgb+multiscale(combine='product')", 1)
     single = seewhy.explain(MODEL, PHOTOS, "tsgb", 1)
     assert (found >= 0).all()
     assert (found <= 1).all()

@@ -3,6 +3,7 @@
 from seewhy import refine
 from seewhy.methods import (
     ablation_cam,
+    auto,
     cam,
     cam_extended,
     excitation,
@@ -18,6 +19,7 @@ from seewhy.methods import (
 
 __all__ = [
     "ablation_cam",
+    "auto",
     "cam",
     "cam_extended",
     "excitation",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seewhy.methods.cam import averaged, weighted, weights_of_derivatives
 from seewhy.naming import Method, method
+from seewhy.noise import noisy_copies
 from seewhy.probe import Probe
 from seewhy.progress import tracked
 from seewhy.targets import Class, Target, logits
@@ -64,25 +65,24 @@ def finer_cam(
             f"references={references}; of {scores.shape[1]} classes it should be from 1 to "
             f"{scores.shape[1] - 1}"
         )
-    own = torch.tensor(classes, device=scores.device)[:, None]
+    own = _column(classes, scores)
     distances = (scores - scores.gather(1, own)).abs().scatter(1, own, torch.inf)
-    nearest = distances.topk(references, dim=1, largest=False).indices
-    return Method(base)(probe.with_target(Finer(own, nearest, strength)))
+    nearest = distances.topk(references, dim=1, largest=False).indices.tolist()
+    return Method(base)(probe.with_target(_Finer(classes, nearest, strength)))
 
 
 @dataclass(frozen=True, eq=False)
-class Finer(Target):
-    """y_c - strength · the mean of other logits: classes (B, 1), references (B, R)."""
+class _Finer(Target):
+    """y_c - strength · the mean of other logits, which each image has its own of."""
 
-    classes: Tensor
-    references: Tensor
+    classes: list[int]
+    references: list[list[int]]
     strength: float
 
     def __call__(self, outputs: Any) -> Tensor:
-        """Scores (B,)."""
         scores = logits(outputs)
-        others = scores.gather(1, self.references).mean(1)
-        return scores.gather(1, self.classes)[:, 0] - self.strength * others
+        others = scores.gather(1, torch.tensor(self.references, device=scores.device)).mean(1)
+        return scores.gather(1, _column(self.classes, scores))[:, 0] - self.strength * others
 
 
 @method("Cai 2025, CAMs as Shapley value-based explainers (ShapleyCAM)", "F + 2h")
@@ -99,8 +99,7 @@ def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> 
         raise ValueError(f"utility={utility!r}; it should be 'rest' or 'score'")
     if utility == "rest":
         classes = explained_classes(probe, "shapley_cam(utility='rest')")
-        own = torch.tensor(classes, device=probe.logits.device)[:, None]
-        probe = probe.with_target(lambda outputs: _residual_softmax(logits(outputs), own))
+        probe = probe.with_target(lambda outputs: _residual_softmax(logits(outputs), classes))
     maps = []
     for layer in probe.layers:
         weights = probe.gradients(layer) - probe.hessian_product(layer) / 2
@@ -108,8 +107,12 @@ def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> 
     return averaged(maps, probe.inputs.shape[-2:])
 
 
-def _residual_softmax(scores: Tensor, own: Tensor) -> Tensor:
-    return (scores + scores.log_softmax(1)).gather(1, own)[:, 0]
+def _residual_softmax(scores: Tensor, classes: list[int]) -> Tensor:
+    return (scores + scores.log_softmax(1)).gather(1, _column(classes, scores))[:, 0]
+
+
+def _column(classes: list[int], scores: Tensor) -> Tensor:
+    return torch.tensor(classes, device=scores.device)[:, None]
 
 
 @method("Omeiza et al. 2019, Smooth Grad-CAM++", "F + N (F + h)")
@@ -134,14 +137,10 @@ def smooth_grad_cam_plus_plus(
             f"samples={samples}, noise={noise}; there should be one sample at least, and noise "
             "should not be negative"
         )
-    inputs = probe.inputs
-    spread = noise * (inputs.amax((1, 2, 3)) - inputs.amin((1, 2, 3)))[:, None, None, None]
-    # Drawn on the CPU, where a seed means the same on every machine.
-    generator = torch.Generator().manual_seed(seed)
     means = {layer: [torch.zeros_like(probe.activations(layer))] * 3 for layer in probe.layers}
-    for _ in tracked("Smooth Grad-CAM++", range(samples), samples):
-        speckle = torch.randn(inputs.shape[1:], generator=generator).to(inputs)
-        at = probe.with_inputs(inputs + spread * speckle)
+    copies = noisy_copies(probe.inputs, samples, noise, seed)
+    for copy in tracked("Smooth Grad-CAM++", copies, samples):
+        at = probe.with_inputs(copy)
         for layer, mean in means.items():
             gradients = at.gradients(layer)
             means[layer] = [
@@ -152,7 +151,7 @@ def smooth_grad_cam_plus_plus(
         activations = probe.activations(layer)
         weights = weights_of_derivatives(activations, first, second, third, eps)
         maps.append(weighted(weights, activations))
-    return averaged(maps, inputs.shape[-2:])
+    return averaged(maps, probe.inputs.shape[-2:])
 
 
 def explained_classes(probe: Probe, what: str) -> list[int]:

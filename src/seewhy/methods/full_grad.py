@@ -29,14 +29,14 @@ def full_grad(probe: Probe) -> Tensor:
     pytorch-grad-cam scales each channel by itself, so that the faintest counts like the strongest.
     """
     size = probe.inputs.shape[-2:]
-    total = torch.zeros_like(probe.inputs[:, 0])
+    maps: list[Tensor] = []
 
     def add(_: int, product: Tensor) -> None:
         # Bilinear upsampling is linear: it may come after the sum over channels.
-        total.add_(upsample(_scaled(product).sum(1), size))
+        maps.append(upsample(_scaled(product).sum(1), size))
 
     gradient = collected(probe, add)
-    return total + _scaled(gradient * probe.inputs).sum(1)
+    return torch.stack([*maps, _scaled(gradient * probe.inputs).sum(1)]).sum(0)
 
 
 def collected(probe: Probe, collect: Collect) -> Tensor:

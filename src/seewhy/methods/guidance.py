@@ -10,7 +10,9 @@ from torch import Tensor
 from seewhy.methods.cam import cam_method, grad_cam_plus_plus_weights
 
 
-@cam_method("Fahim et al. 2022, Rethinking gradient weights' influence over saliency map estimation")
+@cam_method(
+    "Fahim et al. 2022, Rethinking gradient weights' influence over saliency map estimation"
+)
 def global_guidance(
     activations: Tensor,
     gradients: Tensor,

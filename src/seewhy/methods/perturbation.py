@@ -24,25 +24,28 @@ BatchSize = int | Literal["auto"]
 Masks = Callable[[slice], Tensor]
 
 
-@method("Petsiuk et al. 2018, RISE, eq. 6", "N F for all targets together")
+@method("Petsiuk et al. 2018, RISE, eq. 6", "F + N F for all targets together")
 def rise(
     probe: Probe,
     *,
     masks: int = 4000,
     cells: int = 7,
     keep: float = 0.5,
+    centred: bool = True,
     seed: int = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
-    """Σ_i score(M_i ⊙ x) M_i / (N keep): the mean of random masks, weighted by the score; signed.
+    """Σ_i (score(M_i ⊙ x) - mean score) M_i / (N keep): random masks weighted by the score; signed.
 
-    The paper's score is a probability: `Probability(class)`. With a logit a constant share of the
-    score adds a multiple of the masks' mean, which is nearly flat, the flatter the more masks.
+    The paper has no mean score (`centred=False`), and a probability as the score, as in
+    `Probability(class)`. Its maps are these plus the mean score times a nearly flat map, which says
+    nothing of the image, but hides its evidence where the score is far from zero, as a logit is.
 
     masks: N, how many.
     cells: each mask is a random grid of cells x cells, upsampled and shifted at random.
     keep: probability that a cell shows the image; the others show 0, which is the mean colour of
         normalised inputs.
+    centred: take the image's mean score over all masks off each score.
     batch_size: images per pass; "auto" as many as fit.
 
     Raises ValueError for options out of range.
@@ -53,20 +56,19 @@ def rise(
         raise ValueError(f"keep={keep}; it should lie between 0 and 1")
     shown = _random_masks(probe.inputs, masks, cells, keep, seed)
     key = (masks, cells, keep, seed)
-    return mean_of_masks(probe, "RISE", key, shown, masks, batch_size) / keep
+    scores = responses(probe, "RISE", key, shown, masks, batch_size=batch_size)
+    if centred:
+        scores = scores - scores.mean(0)
+    return mean_of_masks(scores, shown) / keep
 
 
-def mean_of_masks(
-    probe: Probe, what: str, key: Hashable, masks: Masks, count: int, batch_size: BatchSize = "auto"
-) -> Tensor:
-    """Σ_i score(M_i ⊙ x) M_i / N: (B, H, W); see `responses`."""
-    scores = responses(probe, what, key, masks, count, batch_size=batch_size)
-    total = torch.zeros_like(probe.inputs[:, 0])
-    for start in range(0, count, 64):
-        part = slice(start, min(start + 64, count))
-        shown = masks(part).expand(-1, 1, 1, *total.shape[-2:])[:, 0, 0]
-        total += torch.einsum("nb,nhw->bhw", scores[part].to(shown), shown)
-    return total / count
+def mean_of_masks(scores: Tensor, masks: Masks) -> Tensor:
+    """Σ_i score_i M_i / N of scores (N, B) and the masks that they belong to: (B, H, W)."""
+    total = scores.new_zeros(())
+    for start in range(0, len(scores), 64):
+        shown = masks(slice(start, min(start + 64, len(scores))))[:, 0, 0]
+        total = total + torch.einsum("nb,nhw->bhw", scores[start : start + 64].to(shown), shown)
+    return total / len(scores)
 
 
 def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int) -> Masks:
@@ -88,7 +90,10 @@ def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int
     return masks
 
 
-@method("Zeiler & Fergus 2014, Visualizing and understanding convolutional networks", "N F")
+@method(
+    "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks",
+    "F + N F for all targets together",
+)
 def occlusion(
     probe: Probe,
     *,

@@ -1,5 +1,5 @@
 """Refinements: functions of a probe and a method. Importing this package registers them all."""
 
-from seewhy.refine import gradual, multiscale, refine_cam, smooth
+from seewhy.refine import gradual, multiscale, refine_cam, sharpen, smooth
 
-__all__ = ["gradual", "multiscale", "refine_cam", "smooth"]
+__all__ = ["gradual", "multiscale", "refine_cam", "sharpen", "smooth"]

@@ -18,36 +18,36 @@ def multiscale(
     method: Method,
     *,
     scales: tuple[float, ...] = (1, 1.5, 2),
-    combine: Literal["geometric", "product", "mean"] = "geometric",
+    combine: Literal["mean", "geometric", "product"] = "mean",
 ) -> Tensor:
     """The maps of the image at several scales, fused at the finest map's resolution, in [0, 1].
 
     Each map's positive part is scaled to [0, 1] by itself. A single scale gives its map as it is.
 
     scales: factors of the image's size.
-    combine: "geometric" mean, "product", or "mean" of the maps.
+    combine: "mean" weights each scale by the mass of its map: where the network no longer sees
+        the class, the map is weak and counts little. "geometric" mean and "product" are sharper,
+        but of a scale at which the map is empty they make an empty map. The paper's recursion is
+        not public; the documentation tells how the default was chosen.
 
     Raises ValueError where the network takes no images of another size.
     """
     if not scales or any(scale <= 0 for scale in scales):
         raise ValueError(f"scales={scales}; it should hold factors above 0")
-    if combine not in ("geometric", "product", "mean"):
-        raise ValueError(f"combine={combine!r}; it should be 'geometric', 'product' or 'mean'")
+    if combine not in ("mean", "geometric", "product"):
+        raise ValueError(f"combine={combine!r}; it should be 'mean', 'geometric' or 'product'")
     maps = [_at(probe, method, scale) for scale in scales]
     if len(maps) == 1:
         return maps[0]
     finest = max((found.shape[-2:] for found in maps), key=lambda size: size[0] * size[1])
     size = min(finest, probe.inputs.shape[-2:], key=lambda size: size[0] * size[1])
-    return fused([upsample(found, size) for found in maps], combine)
-
-
-def fused(maps: list[Tensor], combine: str) -> Tensor:
-    """Maps (B, H, W) of one size as one: the positive parts, scaled to [0, 1], put together."""
-    scaled = torch.stack([normalize(found.relu()) for found in maps])
-    if combine == "mean":
-        return scaled.mean(0)
-    product = scaled.prod(0)
-    return product if combine == "product" else product ** (1 / len(maps))
+    scaled = torch.stack([normalize(upsample(found, size).relu()) for found in maps])
+    if combine == "product":
+        return scaled.prod(0)
+    if combine == "geometric":
+        return scaled.prod(0) ** (1 / len(maps))
+    masses = torch.stack([found.relu().sum((1, 2)) for found in maps])[:, :, None, None]
+    return (masses * scaled).sum(0) / masses.sum(0).clamp_min(torch.finfo(masses.dtype).tiny)
 
 
 def _at(probe: Probe, method: Method, scale: float) -> Tensor:

@@ -20,7 +20,7 @@ MIXERS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@refinement("RefineCAM (Contreras et al.): maps of several layers", "B instead of h", stages=True)
+@refinement("RefineCAM (Contreras et al.): maps of several layers", "F + B", stages=True)
 def refine_cam(probe: Probe, method: Method, *, mix: str = "product") -> Tensor:
     """The method's maps at several layers, multiplied at the size of the input, in [0, 1].
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from seewhy.naming import Method, refinement
+from seewhy.noise import noisy_copies
 from seewhy.probe import Probe
 from seewhy.progress import tracked
 
@@ -33,17 +34,10 @@ def smooth(
         raise ValueError(f"samples={samples}; it should be 1 at least")
     if noise < 0:
         raise ValueError(f"noise={noise}; it should not be negative")
-    inputs = probe.inputs
-    spread = noise * (inputs.amax((1, 2, 3)) - inputs.amin((1, 2, 3)))[:, None, None, None]
-    generator = torch.Generator().manual_seed(seed)
-    copies = samples if noise else 1
+    copies = noisy_copies(probe.inputs, samples, noise, seed) if noise else [probe.inputs]
     maps = []
-    for _ in tracked("smoothing", range(copies), copies):
-        at = probe
-        if noise:
-            # Drawn on the CPU, where a seed means the same on every machine.
-            speckle = torch.randn(inputs.shape[1:], generator=generator).to(inputs)
-            at = probe.with_inputs(inputs + spread * speckle)
+    for copy in tracked("smoothing", copies, samples if noise else 1):
+        at = probe.with_inputs(copy) if noise else probe
         maps.append(method(at))
         if flips:
             maps.append(method(at.with_inputs(at.inputs.flip(-1))).flip(-1))

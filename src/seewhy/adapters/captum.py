@@ -1,0 +1,82 @@
+"""Captum's attributions as Seewhy methods, and a Seewhy method as a Captum attribution."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor, nn
+
+from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed
+from seewhy.explain import explain
+from seewhy.methods.cam_extended import explained_classes
+from seewhy.models.packages import import_zoo
+from seewhy.naming import Method
+from seewhy.probe import LayerLike, Probe
+
+
+def as_method(algorithm: str | type, *, name: str | None = None, **options: Any) -> Method:
+    """A Captum attribution, such as "DeepLift" or "LayerGradCam", as a method.
+
+    algorithm: the name of a class in `captum.attr`, or the class. Those that take a layer are
+        given the probe's.
+    name: under which the method is registered; by default "captum_" and the class's name.
+    options: handed to `attribute`.
+
+    The method's maps are sums over channels, signed, (B, H, W), or (B, h, w) at the layer. It
+    explains one class per image.
+
+    Raises ModelError without Captum, ValueError for a name that it lacks.
+    """
+    import_zoo("captum", "adapters")
+    kind = algorithm_of(import_module("captum.attr"), algorithm)
+    takes_layer = "layer" in inspect.signature(kind).parameters
+
+    def maps(probe: Probe) -> Tensor:
+        network = borrowed(probe.model)
+        arguments: list[Any] = [Logits(network)]
+        if takes_layer:
+            (layer,) = probe.layers
+            arguments.append(network.get_submodule(layer))
+        target = explained_classes(probe, "Captum")
+        inputs = probe.inputs.clone().requires_grad_()
+        found = kind(*arguments).attribute(inputs, target=target, **options)
+        if not isinstance(found, Tensor) or found.ndim != 4:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"{kind.__name__} returned {shape}; maps are (B, K, h, w)")
+        return found.detach().sum(1)
+
+    return adopted(name or f"captum_{kind.__name__}", f"Captum's {kind.__name__}", maps)
+
+
+def as_attribution(
+    model: nn.Module, method: str | Method = "tsgb", *, layer: LayerLike = None
+) -> Any:
+    """A `captum.attr.Attribution` whose `attribute(inputs, target)` asks a Seewhy method.
+
+    Its attributions have the shape of the inputs, (B, C, H, W): each channel has an equal share of
+    the map, so that their sum is the map. It works with Captum's metrics and its NoiseTunnel.
+
+    Raises ModelError without Captum.
+    """
+    import_zoo("captum", "adapters")
+    base: Any = import_module("captum.attr").Attribution
+    logged = import_module("captum.log").log_usage()
+
+    class Seewhy(base):  # type: ignore[misc]
+        """A Seewhy method with Captum's interface."""
+
+        @logged  # type: ignore[untyped-decorator]  # NoiseTunnel relies on it
+        def attribute(self, inputs: Any, target: Any = None) -> Any:
+            """Attributions (B, C, H, W) for a class, one per image, or the predicted ones.
+
+            Inputs in a tuple, as Captum's own functions hand them over, are answered in one.
+            """
+            if isinstance(inputs, tuple):
+                (images,) = inputs
+                return (self.attribute(images, target),)
+            maps = explain(self.forward_func, inputs, method, target, layer=layer)
+            return maps[:, None].expand_as(inputs) / inputs.shape[1]
+
+    return Seewhy(model)

@@ -1,0 +1,61 @@
+"""What the adapters share: a network that other libraries may change, and registration."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from seewhy.naming import Method, method
+from seewhy.probe import Probe
+from seewhy.targets import logits
+
+
+def borrowed(model: nn.Module) -> nn.Module:
+    """A copy of the modules, in eval mode, whose weights share the model's memory.
+
+    Hooks, replaced modules, gradients and `requires_grad` of the copy do not reach the model.
+    """
+    memo: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.is_floating_point())
+    return copy.deepcopy(model, memo).eval()
+
+
+class Logits(nn.Module):
+    """A network whose output is the tensor of its class scores, whatever it returned."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Wrap a network."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores (B, C)."""
+        return logits(self.network(inputs))
+
+
+def algorithm_of(module: ModuleType, algorithm: str | type) -> type:
+    """The class of that name in a library; a ValueError suggests the nearest name."""
+    if isinstance(algorithm, type):
+        return algorithm
+    found = getattr(module, algorithm, None)
+    if not isinstance(found, type):
+        names = [name for name, value in vars(module).items() if isinstance(value, type)]
+        close = difflib.get_close_matches(algorithm, names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{module.__name__} has no {algorithm!r}{hint}")
+    return found
+
+
+def adopted(name: str, source: str, maps: Callable[[Probe], Tensor]) -> Method:
+    """Register a function of a probe under a name, in place of what had it; return the method."""
+    if not name.isidentifier():
+        raise ValueError(f"name={name!r}; it should be an identifier, such as 'captum_lrp'")
+    maps.__name__ = name
+    method(source, "as there")(maps)
+    return Method(name)

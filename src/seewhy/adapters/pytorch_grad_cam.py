@@ -1,0 +1,48 @@
+"""pytorch-grad-cam's extractors as Seewhy methods."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed
+from seewhy.methods.cam_extended import explained_classes
+from seewhy.models.packages import import_zoo
+from seewhy.naming import Method
+from seewhy.probe import Probe
+
+
+def as_method(algorithm: str | type, *, name: str | None = None, **options: Any) -> Method:
+    """An extractor of pytorch-grad-cam, such as "KPCA_CAM" or "FEM", as a method.
+
+    algorithm: the name of a class in `pytorch_grad_cam`, or the class. It is given the probe's
+        layers, and for token grids and NHWC outputs a `reshape_transform`.
+    name: under which the method is registered; by default "pgc_" and the class's name.
+    options: handed to the class.
+
+    The method's maps are as the library scales them, in [0, 1] at the input's size, (B, H, W). It
+    explains one class per image.
+
+    Raises ModelError without pytorch-grad-cam, ValueError for a name that it lacks.
+    """
+    library = import_zoo("pytorch_grad_cam", "adapters")
+    of_class = import_module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
+    kind = algorithm_of(library, algorithm)
+
+    def maps(probe: Probe) -> Tensor:
+        network = borrowed(probe.model)
+        layers = [network.get_submodule(layer) for layer in probe.layers]
+        layout = probe.layout(probe.layers[0])
+        transform = None if layout.kind == "NCHW" else layout.to_maps
+        targets = [of_class(c) for c in explained_classes(probe, "pytorch-grad-cam")]
+        with (
+            torch.enable_grad(),
+            kind(Logits(network), layers, reshape_transform=transform, **options) as extract,
+        ):
+            found = extract(probe.inputs.clone(), targets)
+        return torch.from_numpy(found).to(probe.inputs)
+
+    return adopted(name or f"pgc_{kind.__name__}", f"pytorch-grad-cam's {kind.__name__}", maps)

@@ -1,0 +1,45 @@
+"""torch-cam's extractors as Seewhy methods."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed
+from seewhy.methods.cam import averaged
+from seewhy.methods.cam_extended import explained_classes
+from seewhy.models.packages import import_zoo
+from seewhy.naming import Method
+from seewhy.probe import Probe
+
+
+def as_method(algorithm: str | type, *, name: str | None = None, **options: Any) -> Method:
+    """An extractor of torch-cam, such as "SmoothGradCAMpp", as a method.
+
+    algorithm: the name of a class in `torchcam.methods`, or the class. It is given the probe's
+        layers, and for token grids and NHWC outputs a `reshape_transform`.
+    name: under which the method is registered; by default "torchcam_" and the class's name.
+    options: handed to the class.
+
+    The method's maps are not normalised, (B, h, w) at the layer. It explains one class per image.
+
+    Raises ModelError without torch-cam, ValueError for a name that it lacks.
+    """
+    import_zoo("torchcam", "adapters")
+    kind = algorithm_of(import_module("torchcam.methods"), algorithm)
+
+    def maps(probe: Probe) -> Tensor:
+        network = Logits(borrowed(probe.model))
+        layout = probe.layout(probe.layers[0])
+        own = {} if layout.kind == "NCHW" else {"reshape_transform": layout.to_maps}
+        names = [f"network.{layer}" for layer in probe.layers]
+        classes = explained_classes(probe, "torch-cam")
+        with torch.enable_grad(), kind(network, names, **own, **options) as extract:
+            scores = network(probe.inputs.clone())
+            found = extract(classes, scores, normalized=False)
+        return averaged([each.detach() for each in found], probe.inputs.shape[-2:])
+
+    return adopted(name or f"torchcam_{kind.__name__}", f"torch-cam's {kind.__name__}", maps)

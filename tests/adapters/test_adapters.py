@@ -1,0 +1,181 @@
+"""Adapters: the other libraries' own results, the user's network untouched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import seewhy
+from networks import Cnn, Wrapped, images, seeded
+from seewhy import Probe
+from seewhy.adapters import captum, pytorch_grad_cam, torch_cam
+from seewhy.adapters.quantus import explain_func
+from seewhy.maps import normalize
+from seewhy.models import ModelError
+from seewhy.models.packages import import_zoo
+from seewhy.naming import METHODS
+from seewhy.targets import Probability
+from test_probe import assert_same, state
+
+
+@pytest.fixture(autouse=True)
+def registry():
+    """What a test registers is forgotten behind it."""
+    known = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(known)
+
+
+def need(package):
+    try:
+        return import_zoo(package)
+    except ModelError as error:
+        pytest.skip(str(error))
+
+
+# ---------------------------------------------------------------------- as Seewhy methods
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "own"), [("Saliency", "gradient"), ("InputXGradient", "input_x_gradient")]
+)
+def test_captum_gradients(algorithm, own):
+    need("captum")
+    model, x = seeded(Cnn, "inplace"), images()
+    options = {"abs": False} if algorithm == "Saliency" else {}
+    found = seewhy.explain(model, x, captum.as_method(algorithm, **options), [0, 2, 4])
+    probe = Probe(model, x, [0, 2, 4])
+    expected = probe.input_gradient * (x if own == "input_x_gradient" else 1)
+    assert torch.allclose(found, expected.sum(1), atol=1e-6)
+
+
+def test_captum_layers_are_the_probes():
+    need("captum")
+    model, x = seeded(Cnn), images()
+    method = captum.as_method("LayerGradCam", relu_attributions=True)
+    assert str(method) == "captum_LayerGradCam"
+    assert "captum_LayerGradCam" in seewhy.methods()
+    found = seewhy.explain(model, x, method, [0, 2, 4], layer="bn2", size="layer")
+    expected = seewhy.explain(model, x, "grad_cam", [0, 2, 4], layer="bn2", size="layer")
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_captum_methods_that_patch_the_network():
+    need("captum")
+    model, x = seeded(Cnn).train(), images()
+    model.requires_grad_(False)
+    before = state(model)
+    guided = captum.as_method("GuidedBackprop", name="captum_guided")
+    with pytest.warns(UserWarning, match="hooks"):
+        found = seewhy.explain(model, x, guided, 1)
+    assert found.shape == (3, 32, 32)
+    assert_same(before, state(model))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "own"),
+    [("GradCAM", "grad_cam"), ("XGradCAM", "xgrad_cam"), ("LayerCAM", "layer_cam")],
+)
+def test_both_cam_libraries_agree_with_our_maps(algorithm, own):
+    need("pytorch_grad_cam")
+    need("torchcam")
+    model, x = seeded(Cnn), images()
+    where = {"layer": "bn2", "size": "layer"}
+    expected = seewhy.explain(model, x, own, [0, 2, 4], **where)
+    found = seewhy.explain(model, x, torch_cam.as_method(algorithm), [0, 2, 4], **where)
+    assert torch.allclose(found, expected, atol=1e-6)
+    scaled = seewhy.explain(model, x, pytorch_grad_cam.as_method(algorithm), [0, 2, 4], **where)
+    assert scaled.shape == x[:, 0].shape
+    assert 0 <= scaled.min() <= scaled.max() <= 1
+    # It scales, resizes with OpenCV and scales again: the peak stays.
+    peaks = normalize(seewhy.explain(model, x, own, [0, 2, 4], layer="bn2"))
+    assert (scaled - peaks).abs().max() < 0.02
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*BaseCAM")
+def test_pytorch_grad_cam_replaces_modules_of_a_copy():
+    need("pytorch_grad_cam")
+    model, x = seeded(Cnn).train(), images(2)
+    model.requires_grad_(False)
+    before = state(model)
+    for algorithm in ("AblationCAM", "GradCAM", "FullGrad"):
+        maps = seewhy.explain(model, x, pytorch_grad_cam.as_method(algorithm), 1, layer="bn2")
+        assert maps.shape == (2, 32, 32)
+    with pytest.raises(TypeError):
+        seewhy.explain(model, x, pytorch_grad_cam.as_method("GradCAM", nonsense=1), 1)
+    assert_same(before, state(model))
+
+
+def test_token_grids_need_no_reshape_transform(oracles):
+    need("pytorch_grad_cam")
+    need("torchcam")
+    case = oracles["cam/pgc_tiny_vit_x64_b3_blocks-1-norm1"]
+    model, x = oracles.model(case, torch.float32), oracles.inputs(case, torch.float32)
+    where = {"layer": case["params"]["layer"]}
+    expected = seewhy.explain(model, x, "grad_cam", case["targets"], **where)
+    found = seewhy.explain(model, x, torch_cam.as_method("GradCAM"), case["targets"], **where)
+    assert torch.allclose(found, expected, atol=1e-5 * float(expected.max()))
+    scaled = seewhy.explain(
+        model, x, pytorch_grad_cam.as_method("GradCAM"), case["targets"], **where
+    )
+    assert (scaled - normalize(expected)).abs().max() < 0.02
+
+
+def test_outputs_that_are_no_tensor():
+    need("torchcam")
+    model, x = seeded(Wrapped, "dict"), images()
+    found = seewhy.explain(model, x, torch_cam.as_method("GradCAM"), 4, layer="net.bn2")
+    assert torch.allclose(
+        found, seewhy.explain(model, x, "grad_cam", 4, layer="net.bn2"), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("adapter", [captum, pytorch_grad_cam, torch_cam])
+def test_errors(adapter):
+    need(adapter.__name__.rpartition(".")[2].replace("torch_cam", "torchcam"))
+    wrong, right = ("Salience", "Saliency") if adapter is captum else ("GradCam", "GradCAM")
+    with pytest.raises(ValueError, match=f"did you mean '{right}'"):
+        adapter.as_method(wrong)
+    with pytest.raises(ValueError, match="not Probability"):
+        seewhy.explain(seeded(Cnn), images(), adapter.as_method(right), Probability(1))
+    with pytest.raises(ValueError, match="identifier"):
+        adapter.as_method(right, name="my method")
+
+
+# ---------------------------------------------------------------------- with their interfaces
+
+
+def test_a_seewhy_method_with_captums_interface():
+    need("captum")
+    from captum.attr import NoiseTunnel
+    from captum.metrics import sensitivity_max
+
+    model, x = seeded(Cnn), images()
+    attribution = captum.as_attribution(model, "grad_cam", layer="bn2")
+    found = attribution.attribute(x, target=torch.tensor([0, 2, 4]))
+    assert found.shape == x.shape
+    expected = seewhy.explain(model, x, "grad_cam", [0, 2, 4], layer="bn2")
+    assert torch.allclose(found.sum(1), expected, atol=1e-6)
+    steady = sensitivity_max(attribution.attribute, x, perturb_radius=1e-6, target=1)
+    assert (steady < 1e-2).all()
+    smooth = NoiseTunnel(attribution).attribute(x, nt_samples=2, stdevs=0.0, target=1)
+    assert torch.allclose(smooth, attribution.attribute(x, target=1), atol=1e-6)
+
+
+def test_quantus_explain_func():
+    model, x = seeded(Cnn), images()
+    found = explain_func(
+        model=model,
+        inputs=x.double().numpy(),
+        targets=np.array([0, 2, 4]),
+        method="grad_cam",
+        layer="bn2",
+        device="cpu",
+        normalise=True,
+    )
+    assert found.dtype == np.float32
+    assert found.shape == (3, 1, 32, 32)
+    expected = seewhy.explain(model, x, "grad_cam", [0, 2, 4], layer="bn2")
+    assert np.allclose(found[:, 0], expected.numpy(), atol=1e-6)
