@@ -104,6 +104,19 @@ def test_gradual_by_hand():
     assert torch.allclose(found, maps, rtol=1e-5)
 
 
+def test_a_power_by_hand():
+    """Negative activations, of a batch norm here, count as 0."""
+    model, x = seeded(Uneven), images(2)
+    probe = Probe(model, x, 1)
+    maps = Method("grad_cam")(probe)
+    for stage in reversed(probe.stages.values()):
+        positive = stage.clamp_min(0)
+        scale = positive.flatten(1).max(1).values[:, None, None]
+        maps = upsample(maps, stage.shape[-2:]) * (positive.sum(1) / scale) ** 0.3
+    found = gradual(Probe(model, x, 1), Method("grad_cam"), power=0.3, image="none")
+    assert torch.allclose(found, maps, rtol=1e-5)
+
+
 def test_no_further_pass_once_the_stages_are_known():
     model, x = seeded(Uneven), images(2)
     seewhy.explain(model, x, "grad_cam+gradual", 1)

@@ -33,6 +33,11 @@ class Metric:
         return self.function.__name__
 
     @property
+    def summary(self) -> str:
+        """The first sentence of the function's documentation."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """What the function is given: its parameters without a default, by name.
 

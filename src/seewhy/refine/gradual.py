@@ -28,7 +28,8 @@ def gradual(
     """The map, upsampled stage by stage and multiplied by each stage's activations on the way.
 
     depth: how many stages to climb, from the deepest; None is all of them.
-    power: of each factor; below 1 the activations sharpen less.
+    power: of each stage's factor; below 1 the activations sharpen less. Negative activations then
+        count as 0.
     image: the last factor: the sum of the input's channels, "signed" as they are or "bright",
         scaled to [0, 1] by the image's extremes, or "none".
     standardize: give the map in [0, 1]: z-scores clipped to ±1 and scaled, as the author shows it.
@@ -52,9 +53,10 @@ def gradual(
             "resolution than the map's to extrapolate by, as in a plain vision transformer"
         )
     stages = finer[::-1][:depth]
-    factors = [brightness(stage) for stage in stages]
-    if power != 1:
-        factors = [factor.relu() ** power for factor in factors]
+    if power == 1:
+        factors = [brightness(stage) for stage in stages]
+    else:
+        factors = [brightness(stage.relu()) ** power for stage in stages]
     if image != "none" and depth is None:
         inputs = probe.inputs
         if image == "bright":

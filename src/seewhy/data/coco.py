@@ -1,0 +1,77 @@
+"""COCO 2014 and 2017: instances with boxes and outlines."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.images import load_image
+
+
+def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
+    """The instances of one split; needs the package pycocotools.
+
+    Args:
+        root: the folder with `annotations/instances_SPLIT.json` and the photos in a folder called
+            as the split; or one with `instances.json`, there or below `annotations`, and the
+            photos in `images`.
+        split: such as "val2017" or "val2014"; without meaning in the second layout.
+
+    Regions of crowds count as their category's. The pointing game is played on masks. Photos
+    without instances are not among the samples.
+
+    Raises:
+        DatasetError: no such folder or file, or the file is none of COCO's.
+    """
+    base = folder_of(root, "a folder of COCO, with annotations/instances_val2017.json")
+    layouts = [
+        (base / "annotations" / f"instances_{split}.json", base / split),
+        (base / "annotations" / "instances.json", base / "images"),
+        (base / "instances.json", base / "images"),
+    ]
+    table, photos = next((one for one in layouts if one[0].is_file()), layouts[0])
+    if not table.is_file():
+        raise DatasetError(f"{table}: no such file; give the instances of split {split!r}")
+    coco = _opened(table)
+    by_key = {coco.imgs[number]["file_name"]: number for number in coco.imgs}
+    keys = tuple(sorted(key for key, number in by_key.items() if coco.imgToAnns[number]))
+    read = partial(_read, coco, by_key, table, photos)
+    return Dataset(f"coco:{root}", keys, read, region="masks")
+
+
+def _opened(table: Path) -> Any:
+    try:
+        from pycocotools.coco import COCO
+    except ImportError as error:
+        raise DatasetError("COCO's masks need the package pycocotools; install it") from error
+    try:
+        with redirect_stdout(StringIO()):
+            return COCO(table)
+    except (ValueError, KeyError, AssertionError, TypeError) as error:
+        raise DatasetError(f"{table}: no instances as COCO writes them ({error!r})") from error
+
+
+def _read(coco: Any, by_key: dict[str, int], table: Path, photos: Path, key: str) -> Sample:
+    number = by_key[key]
+    image = load_image(photos / key)
+    about = coco.imgs[number]
+    check_size(table, (about["width"], about["height"]), image)
+    instances: dict[str, list[Any]] = {}
+    for instance in coco.imgToAnns[number]:
+        name = coco.cats[instance["category_id"]]["name"]
+        instances.setdefault(name, []).append(instance)
+    annotations = []
+    for label, own in instances.items():
+        boxes = torch.tensor([one["bbox"] for one in own], dtype=torch.float64)
+        boxes[:, 2:] += boxes[:, :2]
+        mask = torch.zeros(image.height, image.width, dtype=torch.bool)
+        for one in own:
+            mask |= torch.from_numpy(coco.annToMask(one)).bool()
+        annotations.append(Annotation(label, boxes, mask, (False,) * len(own)))
+    return Sample(key, image, tuple(annotations))

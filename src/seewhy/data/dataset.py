@@ -1,0 +1,107 @@
+"""What every dataset is: keys, and a way to read the photo and its annotations behind each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
+
+from PIL import Image
+from torch import Tensor
+
+from seewhy.data.class_map import ClassMap
+
+if TYPE_CHECKING:
+    from seewhy.data.scenes import Scene
+
+
+class DatasetError(ValueError):
+    """A dataset or one of its annotations cannot be used; the message names the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """All objects of one category in one photo.
+
+    Attributes:
+        label: the dataset's name of the category; None where nobody named one.
+        boxes: (n, 4) float64, `x0, y0, x1, y1` in the photo's pixels, counted from its top-left
+            edge; no rows where there are none.
+        mask: (H, W) bool at the photo's size, the objects' pixels; None without outlines.
+        difficult: the annotators' flag of each box; such objects count like any other, as in
+            TorchRay's pointing game.
+    """
+
+    label: str | None
+    boxes: Tensor
+    mask: Tensor | None = None
+    difficult: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A photo with its annotations, one for each category in it.
+
+    `key` names it within its dataset, on every machine alike. `scene` is what a rendered picture
+    was made of, so that its objects can be taken away.
+    """
+
+    key: str
+    image: Image.Image
+    annotations: tuple[Annotation, ...]
+    scene: Scene | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples that are read when they are asked for: `dataset[3]`, `dataset[:100]`, a loop.
+
+    Attributes:
+        name: the specification that it was loaded by.
+        keys: of its samples, in a fixed order.
+        read: gives the sample of a key; raises DatasetError or ImageError naming a file that is
+            missing or broken.
+        region: what its pointing game is played on, by its authors' convention.
+        classes: the network's classes of each label, where the dataset itself says so.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    read: Callable[[str], Sample]
+    region: Literal["boxes", "masks"] = "boxes"
+    classes: ClassMap | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: int | slice) -> Sample | Dataset:
+        """The sample of a place, or the dataset of a slice of the keys."""
+        if isinstance(index, slice):
+            return replace(self, keys=self.keys[index])
+        return self.read(self.keys[index])
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(self.read, self.keys)
+
+
+def check_size(source: Path, annotated: tuple[int, int], image: Image.Image) -> None:
+    """Raise DatasetError unless the photo has the (width, height) that `source` annotates."""
+    if annotated != image.size:
+        raise DatasetError(
+            f"{source}: annotates a photo of {annotated[0]}x{annotated[1]} pixels, but the photo "
+            f"has {image.width}x{image.height}"
+        )
+
+
+def folder_of(root: str | Path, kind: str) -> Path:
+    """The path, which must be a folder; a DatasetError says what `kind` of folder to give."""
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        problem = "is a file" if path.exists() else "no such folder"
+        raise DatasetError(f"{path}: {problem}; give {kind}")
+    return path

@@ -1,0 +1,109 @@
+"""Any folder of photos, with labels and masks as far as there are any."""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.images import find_images, load_image
+
+
+def read_folder(root: str | Path) -> Dataset:
+    """The photos below `images`, or below `root` where there is no such folder.
+
+    Labels come from `labels.csv` in `root`, with a column `file` (as below the photos' folder) and
+    either a column `label` or a column of 0 and 1 for each category; without that file, from the
+    name of the folder in which a photo lies; photos that lie in none have no label, and what is
+    explained is their predicted class.
+
+    Masks are PNGs, nonzero on the object: `masks/LABEL/NAME.png` of one category, or
+    `masks/NAME.png` for photos with a single label or none.
+
+    Raises:
+        DatasetError: no such folder, no photos, or a `labels.csv` that cannot be read.
+    """
+    base = folder_of(root, "a folder of photos")
+    photos = base / "images" if (base / "images").is_dir() else base
+    masks = base / "masks"
+    paths = {
+        path.relative_to(photos).as_posix(): path
+        for path in find_images(photos)
+        if masks not in path.parents
+    }
+    table = base / "labels.csv"
+    if table.is_file():
+        labels = _labels(table)
+        if missing := sorted(paths.keys() - labels.keys()):
+            raise DatasetError(f"{table}: has no line for {missing[0]}, nor for {len(missing)} in "
+                               "all")  # fmt: skip
+        paths = {key: photos / key for key in labels}
+    else:
+        labels = {key: [path.parent.name] for key, path in paths.items() if "/" in key}
+    return Dataset(
+        f"folder:{root}", tuple(sorted(paths)), partial(_read, paths, labels, masks), "masks"
+    )
+
+
+def _labels(table: Path) -> dict[str, list[str]]:
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.DictReader(file)
+        columns = list(lines.fieldnames or [])
+        if "file" not in columns or len(columns) < 2:
+            raise DatasetError(
+                f"{table}: has the columns {columns}; give file and label, or file and one column "
+                "of 0 and 1 per category"
+            )
+        if "label" in columns:
+            return {line["file"]: [line["label"]] for line in lines}
+        columns.remove("file")
+        labels = {}
+        for line in lines:
+            if not {line[name] for name in columns} <= {"0", "1"}:
+                raise DatasetError(f"{table}, line {lines.line_num}: give 0 or 1 for each category")
+            labels[line["file"]] = [name for name in columns if line[name] == "1"]
+        return labels
+
+
+def _read(paths: dict[str, Path], labels: dict[str, list[str]], masks: Path, key: str) -> Sample:
+    image = load_image(paths[key])
+    own = labels.get(key)
+    name = Path(key).with_suffix(".png")
+    annotations = []
+    for label in [None] if own is None else own:
+        found = [masks / str(label) / name.name] if label is not None else []
+        if own is None or len(own) == 1:
+            found += [masks / name, masks / name.name]
+        path = next((path for path in found if path.is_file()), None)
+        mask = None
+        boxes = torch.zeros(0, 4, dtype=torch.float64)
+        if path is not None:
+            mask = _mask(path, image)
+            boxes = _box(mask)
+        annotations.append(Annotation(label, boxes, mask, (False,) * len(boxes)))
+    return Sample(key, image, tuple(annotations))
+
+
+def _mask(path: Path, image: Image.Image) -> torch.Tensor:
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            values = np.array(picture)
+    except (OSError, SyntaxError) as error:
+        raise DatasetError(f"{path}: cannot be decoded ({error}); give a PNG") from error
+    check_size(path, (values.shape[1], values.shape[0]), image)
+    solid = torch.from_numpy(values != 0)
+    return solid.any(-1) if solid.ndim == 3 else solid
+
+
+def _box(mask: torch.Tensor) -> torch.Tensor:
+    """The tight box of a mask, (1, 4); (0, 4) if it is empty."""
+    y, x = mask.nonzero(as_tuple=True)
+    if not len(x):
+        return torch.zeros(0, 4, dtype=torch.float64)
+    corners = [x.min(), y.min(), x.max() + 1, y.max() + 1]
+    return torch.tensor([[float(c) for c in corners]], dtype=torch.float64)

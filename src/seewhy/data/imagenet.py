@@ -1,0 +1,86 @@
+"""ImageNet (ILSVRC 2012): one class per photo, boxes where they were drawn."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from seewhy.data.class_map import ClassMap
+from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.images import find_images, load_image
+from seewhy.data.pascal import read_objects
+
+_WNID = re.compile(r"n\d{8}")
+
+
+def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
+    """The photos of one split, labelled by WordNet number ("n01440764").
+
+    Args:
+        root: in one of two layouts. The devkit's has `Data/CLS-LOC/SPLIT` and
+            `Annotations/CLS-LOC/SPLIT`. The other has the photos in a folder called as the split
+            (or in `root` itself) and, if there are any, annotations in `Annotations/SPLIT` or
+            `Annotations`. Photos may lie in folders called by WordNet number.
+        split: such as "val".
+
+    The class comes from the photo's folder, else from its annotation. Class indices count the
+    WordNet numbers in order: those of `LOC_synset_mapping.txt` or `synset_words.txt` in `root`,
+    else of the class folders if there are a thousand, else of the package timm.
+
+    Raises:
+        DatasetError: no photos, or no way to know the order of the classes.
+    """
+    base = folder_of(root, "a folder of ImageNet, with Data/CLS-LOC/val or val")
+    devkit = base / "Data" / "CLS-LOC" / split
+    photos = next((path for path in (devkit, base / split) if path.is_dir()), base)
+    notes = base / "Annotations"
+    for below in (notes / "CLS-LOC" / split, notes / split):
+        if below.is_dir():
+            notes = below
+            break
+    paths = {path.stem: path for path in find_images(photos)}
+    numbers = _wordnet_numbers(base, photos)
+    classes: ClassMap = {wnid: (index,) for index, wnid in enumerate(numbers)}
+    read = partial(_read, paths, notes)
+    return Dataset(f"imagenet:{root}", tuple(sorted(paths)), read, classes=classes)
+
+
+def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
+    for name in ("LOC_synset_mapping.txt", "synset_words.txt"):
+        if (base / name).is_file():
+            return sorted(_WNID.findall((base / name).read_text()))
+    folders = sorted(path.name for path in photos.iterdir() if _WNID.fullmatch(path.name))
+    if len(folders) == 1000:
+        return folders
+    if importlib.util.find_spec("timm"):
+        from seewhy.models.packages import import_zoo
+
+        return list(import_zoo("timm").data.ImageNetInfo().label_names())
+    raise DatasetError(
+        f"{base}: holds no LOC_synset_mapping.txt, which gives the order of the classes; put it "
+        "there, or install timm"
+    )
+
+
+def _read(paths: dict[str, Path], notes: Path, key: str) -> Sample:
+    path = paths[key]
+    image = load_image(path)
+    label = path.parent.name if _WNID.fullmatch(path.parent.name) else None
+    found = [note for note in (notes / f"{key}.xml", notes / f"{label}/{key}.xml") if note.exists()]
+    boxes = torch.zeros(0, 4, dtype=torch.float64)
+    difficult: tuple[bool, ...] = ()
+    if found:
+        objects = read_objects(found[0])
+        check_size(found[0], objects.size, image)
+        label = label or next(iter(objects.labels), None)
+        own = [i for i, name in enumerate(objects.labels) if name == label]
+        boxes, difficult = objects.boxes[own], tuple(objects.difficult[i] for i in own)
+    if label is None:
+        raise DatasetError(
+            f"{path}: neither its folder nor an annotation in {notes} says its class"
+        )
+    return Sample(key, image, (Annotation(label, boxes, None, difficult),))

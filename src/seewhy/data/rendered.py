@@ -1,0 +1,42 @@
+"""Scenes as a dataset: rendered when asked for, with everything known of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample
+
+
+def read_scenes(count: int | str = 100, seed: int = 0, size: int = 128) -> Dataset:
+    """The first `count` scenes of a seed, `size` pixels wide; nothing is read from a disk.
+
+    A category that is wholly covered is not annotated. The pointing game is played on masks.
+
+    Raises ValueError for a count, seed or size out of range or that is no number.
+    """
+    from seewhy.data.scenes import Scenes
+
+    scenes = Scenes(_whole(count), seed, size)
+    index = {scene.key: scene.index for scene in scenes}
+
+    def read(key: str) -> Sample:
+        scene = scenes[index[key]]
+        labels, boxes = np.array(scene.labels), torch.from_numpy(scene.boxes).double()
+        masks = torch.from_numpy(scene.masks)
+        annotations = []
+        for label in dict.fromkeys(scene.labels):
+            own = torch.from_numpy(labels == label) & masks.flatten(1).any(1)
+            if own.any():
+                flags = (False,) * int(own.sum())
+                annotations.append(Annotation(label, boxes[own], masks[own].any(0), flags))
+        return Sample(key, scene.image, tuple(annotations), scene)
+
+    return Dataset(f"scenes:{count}", tuple(index), read, region="masks")
+
+
+def _whole(count: int | str) -> int:
+    try:
+        return int(count)
+    except ValueError:
+        raise DatasetError(f"scenes:{count} says not how many; write scenes:100") from None

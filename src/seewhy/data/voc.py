@@ -1,0 +1,87 @@
+"""PASCAL VOC 2007 and 2012: boxes of every photo, outlines of some."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.images import load_image
+from seewhy.data.pascal import read_objects
+
+
+def read_voc(root: str | Path, split: str = "val") -> Dataset:
+    """The detection and segmentation data of one year.
+
+    Args:
+        root: the year's folder (with `JPEGImages` and `Annotations`), or one that holds it, as
+            itself or below `VOCdevkit`.
+        split: the list of photos below `ImageSets/Main`, such as "val", "trainval" or "test"; or
+            below another folder of lists, as in "Segmentation/val".
+
+    Masks come from `SegmentationObject`, where object i of the annotation is i + 1, for the photos
+    that are in it; the band around the outlines, of no class, belongs to no object. The pointing
+    game is played on boxes.
+
+    Raises:
+        DatasetError: no such folder, several years below it, or no such list.
+    """
+    year = _year(folder_of(root, "a folder of PASCAL VOC, such as VOCdevkit/VOC2012"))
+    lists = year / "ImageSets"
+    listed = (lists if "/" in split else lists / "Main") / f"{split}.txt"
+    if not listed.is_file():
+        known = sorted(
+            path.relative_to(lists).with_suffix("").as_posix() for path in lists.glob("*/*.txt")
+        )
+        known = [name.removeprefix("Main/") for name in known if "_" not in name]
+        raise DatasetError(f"{listed}: no such list; there are {', '.join(known) or 'none'}")
+    keys = tuple(line.split()[0] for line in listed.read_text().splitlines() if line.strip())
+    return Dataset(f"voc:{root}", keys, partial(_read, year))
+
+
+def _year(root: Path) -> Path:
+    for below in (root, root / "VOCdevkit"):
+        years = [below, *sorted(below.glob("VOC20*"))]
+        found = [path for path in years if (path / "JPEGImages").is_dir()]
+        if len(found) == 1 or below in found:
+            return found[0]
+        if found:
+            names = ", ".join(path.name for path in found)
+            raise DatasetError(f"{below}: holds {names}; give the folder of one year")
+    raise DatasetError(f"{root}: holds no JPEGImages; give the folder of one year, as in VOC2012")
+
+
+def _read(year: Path, key: str) -> Sample:
+    image = load_image(year / "JPEGImages" / f"{key}.jpg")
+    path = year / "Annotations" / f"{key}.xml"
+    objects = read_objects(path)
+    check_size(path, objects.size, image)
+    numbered = _numbered(year / "SegmentationObject" / f"{key}.png", image)
+    annotations = []
+    for label in dict.fromkeys(objects.labels):
+        own = [i for i, name in enumerate(objects.labels) if name == label]
+        mask = None
+        if numbered is not None:
+            mask = torch.isin(numbered, torch.tensor(own, dtype=torch.uint8) + 1)
+        difficult = tuple(objects.difficult[i] for i in own)
+        annotations.append(Annotation(label, objects.boxes[own], mask, difficult))
+    return Sample(key, image, tuple(annotations))
+
+
+def _numbered(path: Path, image: Image.Image) -> Tensor | None:
+    """Which object each pixel belongs to, (H, W) uint8, counted from 1; None without a file."""
+    if not path.is_file():
+        return None
+    try:
+        # The palette's indices are the numbers, so the picture must not become RGB.
+        with Image.open(path, formats=["PNG"]) as picture:
+            numbers = torch.from_numpy(np.array(picture))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DatasetError(f"{path}: cannot be decoded ({error}); give a PNG of numbers") from error
+    check_size(path, (numbers.shape[1], numbers.shape[0]), image)
+    return numbers

@@ -1,0 +1,156 @@
+"""The front door of evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seewhy.data.class_map import read_class_map
+from seewhy.data.dataset import Dataset
+from seewhy.data.load import load_dataset
+from seewhy.evaluate.evaluation import Evaluation
+from seewhy.evaluate.run import Question, answers
+from seewhy.evaluate.store import Store
+from seewhy.metrics import metric
+from seewhy.models import LoadedModel, load_model
+from seewhy.naming import Method, parse
+from seewhy.probe import layer_names
+
+DEFAULT_METRICS = (
+    "pointing_game",
+    "energy_pointing_game",
+    "average_drop",
+    "increase",
+    "insertion",
+    "deletion",
+)
+
+
+def evaluate(
+    model: LoadedModel | str,
+    dataset: Dataset | str,
+    methods: Sequence[str | Method] = ("tsgb", "grad_cam"),
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    *,
+    class_map: Mapping[str, Sequence[int]] | str | Path | None = None,
+    top: int | None = None,
+    layer: str | Sequence[str] | None = None,
+    tolerance: float = 15,
+    steps: int = 32,
+    batch_size: int = 8,
+    folder: str | Path | None = None,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Evaluation:
+    """Grade methods by metrics: one row per image, target, method and metric.
+
+    Targets are the categories annotated in each image. A method's maps are made once for all
+    metrics, all methods share one forward pass, and metrics share the passes that they have in
+    common. The pointing game is played on the photo at its own size, everything else on the
+    network's input.
+
+    model: as `seewhy.load_model` gives it, or its specification.
+    dataset: as `seewhy.load_dataset` gives it, or its specification.
+    methods: names such as "grad_cam+gradual", or methods.
+    metrics: names, see `seewhy.metrics`.
+    class_map: the network's classes of each category, as a mapping or a JSON file; of several the
+        likeliest in the image is explained. None: the dataset's own, else classes whose name or
+        synonym is the category's.
+    top: leave out targets whose class is not among the network's `top` likeliest.
+    layer: of the CAM family, see `seewhy.explain`.
+    tolerance: of the pointing game, in pixels of the photo.
+    steps: of insertion and deletion.
+    batch_size: images per forward pass.
+    folder: where `images.jsonl` keeps each image's answers as soon as they are there. The same
+        call goes on where an earlier one was cut off, and tries again what failed.
+    advance: called with a number of images when they are done.
+
+    What cannot be read or explained is among the `omissions` of the result, with the reason.
+
+    Raises ValueError for unknown names, an empty list or dataset, wrong options, and a folder that
+    belongs to an evaluation with other settings.
+    """
+    loaded = load_model(model) if isinstance(model, str) else model
+    data = load_dataset(dataset) if isinstance(dataset, str) else dataset
+    if not isinstance(loaded, LoadedModel):
+        raise TypeError(
+            f"model is a {type(loaded).__name__}; wrap it with its preprocessing and class names: "
+            "seewhy.models.LoadedModel(module, preprocess, classes)"
+        )
+    if not isinstance(data, Dataset):
+        raise TypeError(f"dataset is a {type(data).__name__}; see seewhy.load_dataset")
+    if isinstance(class_map, str | Path):
+        class_map = read_class_map(class_map)
+    question = Question(
+        loaded,
+        data,
+        tuple(dict.fromkeys(map(parse, methods))),
+        tuple(metric(name) for name in dict.fromkeys(metrics)),
+        None if class_map is None else {k: tuple(found) for k, found in class_map.items()},
+        layer,
+        top,
+        tolerance,
+        steps,
+    )
+    _check(question, batch_size)
+    store = None if folder is None else Store(Path(folder) / "images.jsonl", _settings(question))
+    done = {
+        one.image: one
+        for one in ([] if store is None else store.done)
+        if not any(omission.failed for omission in one.omissions)
+    }
+    missing = [key for key in data.keys if key not in done]
+    advance(len(data) - len(missing))
+    for one in answers(question, missing, batch_size):
+        if store is not None:
+            store.add(one)
+        done[one.image] = one
+        advance(1)
+    return Evaluation.of([done[key] for key in data.keys])
+
+
+def _check(question: Question, batch_size: int) -> None:
+    for name, given in (
+        ("methods", question.methods),
+        ("metrics", question.metrics),
+        ("dataset", question.dataset.keys),
+    ):
+        if not given:
+            raise ValueError(f"{name} is empty; at least one is needed")
+    for name, value, least in (
+        ("top", question.top, 1),
+        ("tolerance", question.tolerance, 0),
+        ("steps", question.steps, 1),
+        ("batch_size", batch_size, 1),
+    ):
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value}; it should be {least} at least")
+    if len(question.methods) < 2 and any(one.name == "win" for one in question.metrics):
+        raise ValueError("the metric 'win' compares methods; name two at least")
+    layer_names(question.model.module, question.layer)
+
+
+def _settings(question: Question) -> dict[str, Any]:
+    """What must be the same for answers to belong together."""
+    digest = sha256()
+    for name, tensor in sorted(question.model.module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return {
+        "version": version("seewhy"),
+        "model": question.model.name,
+        "weights": digest.hexdigest(),
+        "preprocessing": str(question.model.preprocess),
+        "dataset": question.dataset.name,
+        "methods": [str(method) for method in question.methods],
+        "metrics": [metric.name for metric in question.metrics],
+        "class map": question.class_map or question.dataset.classes,
+        "layer": question.layer,
+        "top": question.top,
+        "tolerance": question.tolerance,
+        "steps": question.steps,
+    }

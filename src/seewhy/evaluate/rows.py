@@ -1,0 +1,54 @@
+"""What an evaluation is made of: rows of values, and what has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value: of one image, target, method and metric.
+
+    Attributes:
+        image: key of the sample.
+        target: the dataset's label of what is explained; "" where nobody named it.
+        class_index: the network's class that stands for it.
+        probability: of that class, 0 to 1.
+        difficult: whether the target belongs to the pointing game's difficult subset (Zhang et
+            al. 2018): boxes over less than a quarter of an image that holds another category too.
+        method, metric: their names.
+        value: in the metric's unit.
+    """
+
+    image: str
+    target: str
+    class_index: int
+    probability: float
+    difficult: bool
+    method: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Omission:
+    """What has no rows, and why: a whole image, a target of it, or a method on it.
+
+    `failed` says that something went wrong, such as a broken file; otherwise the question asked
+    leaves it out, such as a category that the network does not know.
+    """
+
+    image: str
+    target: str
+    method: str
+    reason: str
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All about one image: every row that it gives, and what it does not give."""
+
+    image: str
+    rows: tuple[Row, ...] = ()
+    omissions: tuple[Omission, ...] = ()

@@ -1,0 +1,286 @@
+"""Datasets: scenes written in the standard layouts are read back, and damage is named."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seewhy.data.class_map import classes_by_name, read_class_map
+from seewhy.data.dataset import DatasetError
+from seewhy.data.images import ImageError
+from seewhy.data.load import load_dataset
+from seewhy.data.scenes import Scenes, export
+
+COUNT, SEED = 3, 5
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return list(Scenes(COUNT, seed=SEED))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """The same scenes in every layout. Tests that damage something write their own."""
+    folder = tmp_path_factory.mktemp("layouts")
+    for layout in ("voc", "coco"):
+        export(folder / layout, COUNT, layout, seed=SEED)
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["voc", "coco", "scenes"])
+def test_what_is_drawn_is_what_is_annotated(root, scenes, layout):
+    pytest.importorskip("pycocotools")
+    spec, options = (f"scenes:{COUNT}", {"seed": SEED}) if layout == "scenes" else (
+        f"{layout}:{root / layout}", {})  # fmt: skip
+    dataset = load_dataset(spec, **options)
+    assert [Path(key).stem for key in dataset.keys] == [scene.key for scene in scenes]
+    for sample, scene in zip(dataset, scenes, strict=True):
+        assert sample.image.size == (scene.size, scene.size)
+        difference = np.asarray(sample.image, float) - np.asarray(scene.image)
+        assert np.abs(difference).mean() < 4  # of JPEG
+        assert [one.label for one in sample.annotations] == list(dict.fromkeys(scene.labels))
+        for one in sample.annotations:
+            own = np.array(scene.labels) == one.label
+            assert one.boxes.tolist() == scene.boxes[own].tolist()
+            assert len(one.difficult) == own.sum()
+            drawn = torch.from_numpy(scene.masks[own].any(0))
+            if layout == "voc":  # all but the outline, which is of no class
+                assert not (one.mask & ~drawn).any()
+                assert one.mask.sum() > 0.5 * drawn.sum()
+            else:
+                assert torch.equal(one.mask, drawn)
+
+
+def test_a_dataset_is_read_sample_by_sample(root):
+    dataset = load_dataset(f"voc:{root / 'voc'}")
+    assert len(dataset) == COUNT
+    assert dataset[1:].keys == dataset.keys[1:]
+    assert dataset[-1].key == dataset.keys[-1]
+    seen = []
+    lazy = type(dataset)("n", dataset.keys, lambda key: seen.append(key) or dataset.read(key))
+    assert lazy[1].key == dataset.keys[1]
+    assert seen == [dataset.keys[1]]
+    with pytest.raises(IndexError):
+        dataset[COUNT]
+
+
+def test_damage_is_named_and_harms_no_other_sample(tmp_path):
+    year = export(tmp_path / "voc", COUNT, "voc", seed=SEED) / "VOCdevkit/VOC2012"
+    dataset = load_dataset(f"voc:{year}")
+    first, second, third = dataset.keys
+    (year / "JPEGImages" / f"{first}.jpg").unlink()
+    (year / "Annotations" / f"{second}.xml").write_text("<annotation><object>")
+    with pytest.raises(ImageError, match=rf"{first}\.jpg"):
+        dataset[0]
+    with pytest.raises(DatasetError, match=rf"{second}\.xml: no annotation"):
+        dataset[1]
+    assert dataset[2].annotations
+    Image.new("RGB", (30, 20)).save(year / "JPEGImages" / f"{third}.jpg")
+    with pytest.raises(DatasetError, match=r"128x128 pixels, but the photo has 30x20"):
+        dataset[2]
+    (year / "Annotations" / f"{second}.xml").unlink()
+    with pytest.raises(DatasetError, match=r"no such file"):
+        dataset[1]
+
+
+def test_voc_by_hand(tmp_path):
+    """Corners counted from 1, ends included; flags; two years side by side; lists of two kinds."""
+    year = tmp_path / "VOC2007"
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main", "ImageSets/Segmentation"):
+        (year / name).mkdir(parents=True)
+    Image.new("RGB", (60, 40)).save(year / "JPEGImages/000001.jpg")
+    objects = "".join(
+        f"<object><name>{name}</name><difficult>{flag}</difficult><bndbox><xmin>{x}</xmin>"
+        f"<ymin>1</ymin><xmax>{x + 9}</xmax><ymax>20</ymax></bndbox></object>"
+        for name, flag, x in (("cat", 0, 1), ("dog", 0, 11), ("cat", 1, 51))
+    )
+    (year / "Annotations/000001.xml").write_text(
+        f"<annotation><size><width>60</width><height>40</height></size>{objects}</annotation>"
+    )
+    (year / "ImageSets/Main/test.txt").write_text("000001\n")
+    (year / "ImageSets/Main/cat_test.txt").write_text("000001  1\n")
+    (year / "ImageSets/Segmentation/val.txt").write_text("")
+    (sample,) = load_dataset(f"voc:{tmp_path}", split="test")
+    cat, dog = sample.annotations
+    assert (cat.label, dog.label) == ("cat", "dog")
+    assert cat.boxes.tolist() == [[0, 0, 10, 20], [50, 0, 60, 20]]
+    assert cat.difficult == (False, True)
+    assert cat.mask is None
+    assert len(load_dataset(f"voc:{year}", split="Segmentation/val")) == 0
+    with pytest.raises(DatasetError, match=r"val.txt: no such list; there are test, Segm"):
+        load_dataset(f"voc:{year}")
+    (tmp_path / "VOC2012/JPEGImages").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="holds VOC2007, VOC2012; give the folder of one year"):
+        load_dataset(f"voc:{tmp_path}", split="test")
+
+
+def test_coco_in_its_own_layout(root, tmp_path):
+    """annotations/instances_SPLIT.json beside a folder SPLIT, and a photo without instances."""
+    pytest.importorskip("pycocotools")
+    table = json.loads((root / "coco/annotations/instances.json").read_text())
+    polygon = {"id": 10**6, "image_id": table["images"][0]["id"], "category_id": 1, "iscrowd": 0,
+               "bbox": [10.0, 20, 30, 40], "area": 1200,
+               "segmentation": [[10, 20, 40, 20, 40, 60, 10, 60]]}  # fmt: skip
+    table["annotations"] = [polygon]
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/instances_val2014.json").write_text(json.dumps(table))
+    (tmp_path / "val2014").symlink_to(root / "coco/images")
+    dataset = load_dataset(f"coco:{tmp_path}", split="val2014")
+    assert dataset.region == "masks"
+    (sample,) = dataset  # the other photos hold nothing
+    (only,) = sample.annotations
+    assert only.boxes.tolist() == [[10, 20, 40, 60]]
+    expected = torch.zeros(128, 128, dtype=torch.bool)
+    expected[20:60, 10:40] = True
+    assert torch.equal(only.mask, expected)
+    with pytest.raises(DatasetError, match=r"instances_val2017.json: no such file"):
+        load_dataset(f"coco:{tmp_path}")
+    (tmp_path / "annotations/instances_val2014.json").write_text("[]")
+    with pytest.raises(DatasetError, match="no instances as COCO"):
+        load_dataset(f"coco:{tmp_path}", split="val2014")
+
+
+XML = (
+    "<annotation><size><width>50</width><height>40</height></size><object><name>{wnid}</name>"
+    "<bndbox><xmin>5</xmin><ymin>5</ymin><xmax>20</xmax><ymax>30</ymax></bndbox></object>"
+    "</annotation>"
+)
+
+
+def test_imagenet_in_both_layouts(tmp_path):
+    cock, tench = "n01514668", "n01440764"
+    synsets = f"{tench} tench, Tinca tinca\n{cock} cock\n"
+    flat = tmp_path / "devkit"
+    (flat / "Data/CLS-LOC/val").mkdir(parents=True)
+    (flat / "Annotations/CLS-LOC/val").mkdir(parents=True)
+    (flat / "LOC_synset_mapping.txt").write_text(synsets)
+    by_class = tmp_path / "folders"
+    (by_class / "val" / cock).mkdir(parents=True)
+    (by_class / "synset_words.txt").write_text(synsets)
+    photo = Image.new("RGB", (50, 40))
+    photo.save(flat / "Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG")
+    photo.save(flat / "Data/CLS-LOC/val/ILSVRC2012_val_00000002.JPEG")
+    photo.save(by_class / "val" / cock / "ILSVRC2012_val_00000001.JPEG")
+    notes = flat / "Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml"
+    notes.write_text(XML.format(wnid=cock))
+
+    boxed = load_dataset(f"imagenet:{flat}")
+    assert boxed.classes == {tench: (0,), cock: (1,)}
+    (annotation,) = boxed[0].annotations
+    assert annotation.label == cock
+    assert annotation.boxes.tolist() == [[4, 4, 20, 30]]
+    with pytest.raises(DatasetError, match=r"0002\.JPEG: neither its folder nor an annotation"):
+        boxed[1]
+    (sample,) = load_dataset(f"imagenet:{by_class}")
+    assert sample.annotations[0].label == cock
+    assert sample.annotations[0].boxes.shape == (0, 4)
+
+
+def test_imagenet_order_of_classes_from_timm(tmp_path):
+    """Without a list beside the photos: the thousand in order, with two that everyone knows."""
+    if not importlib.util.find_spec("timm"):
+        pytest.skip("timm is not installed")
+    (tmp_path / "n01514668").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "n01514668/a.JPEG")
+    classes = load_dataset(f"imagenet:{tmp_path}").classes
+    assert len(classes) == 1000
+    assert list(classes) == sorted(classes)
+    assert (classes["n01440764"], classes["n01514668"]) == ((0,), (7,))  # tench, cock
+
+
+def test_folder_of_photos_with_labels_and_masks(tmp_path):
+    photo = Image.new("RGB", (30, 20))
+    solid = np.zeros((20, 30), np.uint8)
+    solid[5:10, 8:20] = 255
+    (tmp_path / "images/cat").mkdir(parents=True)
+    (tmp_path / "masks/cat").mkdir(parents=True)
+    photo.save(tmp_path / "images/plain.jpg")
+    photo.save(tmp_path / "images/cat/tom.jpg")
+    Image.fromarray(solid).save(tmp_path / "masks/cat/tom.png")
+    named, plain = load_dataset(f"folder:{tmp_path}")
+    assert (named.key, plain.key) == ("cat/tom.jpg", "plain.jpg")
+    (cat,) = named.annotations
+    assert cat.label == "cat"
+    assert torch.equal(cat.mask, torch.from_numpy(solid > 0))
+    assert cat.boxes.tolist() == [[8, 5, 20, 10]]
+    assert plain.annotations[0].label is None
+    assert plain.annotations[0].mask is None
+
+    (tmp_path / "labels.csv").write_text("file,cat,dog\ncat/tom.jpg,1,1\nplain.jpg,0,0\n")
+    both, none = load_dataset(f"folder:{tmp_path}")
+    assert [one.label for one in both.annotations] == ["cat", "dog"]
+    assert both.annotations[1].mask is None
+    assert none.annotations == ()
+    (tmp_path / "labels.csv").write_text("file,label\ncat/tom.jpg,dog\nplain.jpg,7\n")
+    assert [one.annotations[0].label for one in load_dataset(f"folder:{tmp_path}")] == ["dog", "7"]
+    for text, message in (
+        ("file,label\nplain.jpg,7\n", "has no line for cat/tom.jpg"),
+        ("name,label\n", "has the columns"),
+        ("file,cat\nplain.jpg,yes\n", "line 2: give 0 or 1"),
+    ):
+        (tmp_path / "labels.csv").write_text(text)
+        with pytest.raises(DatasetError, match=message):
+            load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("voc", "KIND:FOLDER with one of voc, coco"),
+        ("kitti:x", "KIND:FOLDER"),
+        ("voc:/nowhere/at/all", "/nowhere/at/all: no such folder"),
+        ("scenes:many", "says not how many"),
+    ],
+)
+def test_a_wrong_specification_says_what_would_be_right(spec, message):
+    with pytest.raises(ValueError, match=message):
+        load_dataset(spec)
+
+
+def test_an_option_that_a_kind_does_not_have():
+    with pytest.raises(DatasetError, match="split"):
+        load_dataset("scenes:3", split="val")
+
+
+def test_class_maps(tmp_path, shared):
+    real = read_class_map(shared / "real/coco/coco_to_imagenet.json")
+    assert real["zebra"] == (340,)
+    names = json.loads((shared / "real/imagenet/classes.json").read_text())
+    by_name = classes_by_name(names)
+    assert by_name["zebra"] == real["zebra"]
+    assert by_name["340"] == real["zebra"]
+    for wrong, message in (
+        ('["bus"]', "give an object"),
+        ('{"bus": 654}', "'bus' has 654"),
+        ('{"bus": []}', "'bus' has"),
+        ("{", "not JSON"),
+    ):
+        (tmp_path / "map.json").write_text(wrong)
+        with pytest.raises(ValueError, match=message):
+            read_class_map(tmp_path / "map.json")
+
+
+def test_synonyms_and_shared_names():
+    by_name = classes_by_name(["tabby, tabby cat", "crane", "Crane", "sports_car"])
+    assert by_name["tabby cat"] == (0,)
+    assert by_name["crane"] == (1, 2)
+    assert by_name["sports car"] == (3,)
+
+
+def test_real_pairs(shared):
+    """The photos' own list of pairs, made by other code: boxes cover what it says they cover."""
+    pytest.importorskip("pycocotools")
+    dataset = load_dataset(f"coco:{shared / 'real/coco'}")
+    pairs = json.loads((shared / "real/coco/pairs.json").read_text())[::12]
+    for pair in pairs:
+        sample = dataset.read(pair["file_name"])
+        (one,) = (a for a in sample.annotations if a.label == pair["category"])
+        # Overlapping instances count twice in the list, and the polygons' areas are exact.
+        assert float(one.mask.float().mean()) == pytest.approx(pair["area_frac"], rel=0.15)

@@ -1,0 +1,486 @@
+"""Rows against the metrics' own arithmetic done by hand, and jobs that meet trouble."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import seewhy
+from networks import Cnn, seeded
+from seewhy.data.dataset import Annotation, Dataset, Sample
+from seewhy.data.images import ImageError, Preprocess
+from seewhy.data.load import load_dataset
+from seewhy.data.scenes import CATEGORIES, Scenes, export
+from seewhy.metrics import metric
+from seewhy.models import LoadedModel
+from seewhy.naming import METHODS, Entry
+
+CHEAP = ["grad_cam", "gradient"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small untrained network that knows the scenes' categories."""
+    net = seeded(Cnn, classes=len(CATEGORIES))
+    return LoadedModel(net, Preprocess(resize=40, crop=32), CATEGORIES, "small", multi_label=True)
+
+
+def table(evaluation):
+    return {(r.image, r.target, r.method, r.metric): r.value for r in evaluation.rows}
+
+
+def test_values_by_hand(model):
+    """Pointing game, energy, drop, increase of three scenes, from maps made one by one."""
+    metrics = ["pointing_game", "energy_pointing_game", "mass_accuracy", "average_drop", "increase"]
+    found = table(seewhy.evaluate(model, "scenes:3", CHEAP, metrics, tolerance=5))
+    scenes = Scenes(3)
+    pairs = [(scene, label) for scene in scenes for label in dict.fromkeys(scene.labels)]
+    assert len(found) == len(pairs) * len(CHEAP) * len(metrics)
+    for scene, label in pairs:
+        x = model.preprocess(scene.image)[None]
+        k = CATEGORIES.index(label)
+        own = [name == label for name in scene.labels]
+        for method in CHEAP:
+            (map_,) = seewhy.explain(model.module, x, method, k)
+            with torch.no_grad():
+                scaled = (map_ - map_.min()) / (map_.max() - map_.min()).clamp_min(1e-30)
+                before, after = model.module(torch.cat([x, x * scaled]))[:, k].sigmoid().tolist()
+            # The photo of 128 pixels is resized to 40, of which the middle 32 are seen: input
+            # pixel i lies under the photo's pixel (i + 4.5) * 3.2.
+            centres = ((torch.arange(32) + 4.5) * 3.2).tolist()
+            boxes = scene.boxes[own]
+            in_box = torch.tensor([[any(
+                x0 <= px < x1 and y0 <= py < y1 for x0, y0, x1, y1 in boxes
+            ) for px in centres] for py in centres])  # fmt: skip
+            mask = torch.from_numpy(scene.masks[own].any(0))
+            in_mask = torch.tensor([[mask[int(py), int(px)] for px in centres] for py in centres])
+            energy = map_.clamp_min(0)
+            total = energy.sum().clamp_min(1e-30)
+            peak = divmod(int(map_.argmax()), 32)
+            at = torch.tensor([centres[i] for i in peak])
+            expected = {
+                "energy_pointing_game": float((energy * in_box).sum() / total),
+                "mass_accuracy": float((energy * in_mask).sum() / total),
+                "average_drop": max(0, before - after) / before,
+                "increase": float(after > before),
+            }
+            key = (scene.key, label, method)
+            for name, value in expected.items():
+                assert found[*key, name] == pytest.approx(value, abs=1e-5), (key, name)
+            # The upsampled map peaks within one input pixel of the map's own peak.
+            distance = (mask.nonzero() + 0.5 - at).norm(dim=1).min()
+            if distance < 5 - 3.2 or distance > 5 + 3.2:
+                assert found[*key, "pointing_game"] == float(distance < 5), key
+
+
+def test_layouts_agree(model, tmp_path):
+    """The scenes exported as COCO and VOC give what the scenes give, up to JPEG's loss."""
+    pytest.importorskip("pycocotools")
+    metrics = ["energy_pointing_game", "average_drop"]
+    direct = seewhy.evaluate(model, "scenes:3", CHEAP, metrics)
+    for layout in ("voc", "coco"):
+        root = export(tmp_path / layout, 3, layout)
+        found = seewhy.evaluate(model, f"{layout}:{root}", CHEAP, metrics)
+        assert [r.target for r in found.rows] == [r.target for r in direct.rows]
+        assert [r.difficult for r in found.rows] == [r.difficult for r in direct.rows]
+        for ours, theirs in zip(found.rows, direct.rows, strict=True):
+            assert ours.value == pytest.approx(theirs.value, abs=0.05)
+
+
+def test_results_do_not_depend_on_the_batch(model):
+    metrics = ["pointing_game", "average_drop", "deletion", "target_selectivity", "coherency"]
+    one, four = (
+        seewhy.evaluate(model, "scenes:4", CHEAP, metrics, steps=4, batch_size=size)
+        for size in (1, 4)
+    )
+    assert table(one).keys() == table(four).keys()
+    for key, value in table(one).items():
+        assert table(four)[key] == pytest.approx(value, abs=1e-4), key
+
+
+@pytest.mark.parametrize("name", seewhy.metrics())
+def test_every_metric_can_be_asked(model, name):
+    found = seewhy.evaluate(model, "scenes:2", CHEAP, [name], steps=4)
+    assert not found.failures
+    assert {row.method for row in found.rows} == set(CHEAP)
+    low, high = metric(name).range
+    assert all(low <= row.value <= high for row in found.rows)
+
+
+class Counting(nn.Module):
+    """Counts the images that go forward."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.images = net, 0
+
+    def forward(self, x):
+        self.images += len(x)
+        return self.net(x)
+
+
+def test_passes_are_shared(model):
+    """One pass for all maps; one per method for all that reads the explanation maps."""
+    counting = Counting(model.module)
+    counted = replace(model, module=counting)
+    scenes = load_dataset("scenes:3")
+    pairs = sum(len(sample.annotations) for sample in scenes)
+    local = ["pointing_game", "energy_pointing_game", "gini"]
+    cams = ["grad_cam", "layer_cam", "xgrad_cam"]
+    seewhy.evaluate(counted, scenes, cams, local)
+    assert counting.images == 3
+    counting.images = 0
+    masked = ["average_drop", "increase", "win", "average_gain"]
+    seewhy.evaluate(counted, scenes, cams, local + masked)
+    assert counting.images == 3 + pairs * len(cams)
+    counting.images = 0
+    seewhy.evaluate(counted, scenes, cams, [*local, *masked, "coherency", "adcc"])
+    assert counting.images == 3 + pairs * len(cams)
+    counting.images = 0
+    seewhy.evaluate(counted, scenes, cams[:1], ["insertion", "deletion"], steps=5)
+    assert counting.images == 3 + pairs * (2 * 5 + 1)
+    counting.images = 0
+    seewhy.evaluate(counted, scenes, cams[:1], ["infidelity"])
+    assert counting.images == 3 + pairs * 50  # the images themselves are not asked again
+
+
+class Moody(nn.Module):
+    """Breaks on dark photos."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        if (x.mean((1, 2, 3)) < -1.5).any():
+            raise RuntimeError("too dark")
+        return self.net(x)
+
+
+def poisoned(dataset: Dataset) -> Dataset:
+    """The second photo is black and the third cannot be read."""
+
+    def read(key: str):
+        sample = dataset.read(key)
+        if key == dataset.keys[1]:
+            return replace(sample, image=sample.image.point(lambda value: 0))
+        if key == dataset.keys[2]:
+            raise ImageError(f"photos/{key}.jpg: cut off")
+        return sample
+
+    return replace(dataset, read=read)
+
+
+def test_a_poisoned_image_fails_alone(model):
+    moody = replace(model, module=Moody(model.module))
+    dataset = load_dataset("scenes:4")
+    found = seewhy.evaluate(moody, poisoned(dataset), CHEAP, ["gini"])
+    assert found.images == 4
+    assert {row.image for row in found.rows} == {dataset.keys[0], dataset.keys[3]}
+    reasons = {one.image: one.reason for one in found.failures}
+    assert reasons == {
+        dataset.keys[1]: "too dark",
+        dataset.keys[2]: f"photos/{dataset.keys[2]}.jpg: cut off",
+    }
+    healthy = seewhy.evaluate(model, dataset, CHEAP, ["gini"])
+    expected = table(healthy)
+    assert all(expected[key] == pytest.approx(v, abs=1e-6) for key, v in table(found).items())
+
+
+class Flat(nn.Module):
+    """No maps for the CAM family."""
+
+    def forward(self, x):
+        return x.mean((2, 3)) @ torch.ones(3, len(CATEGORIES))
+
+
+def test_a_method_that_does_not_work_leaves_the_others(model):
+    flat = replace(model, module=Flat())
+    found = seewhy.evaluate(flat, "scenes:2", ["grad_cam", "gradient"], ["gini"])
+    assert {row.method for row in found.rows} == {"gradient"}
+    assert {one.method for one in found.failures} == {"grad_cam"}
+    assert "found no layer with maps" in found.failures[0].reason
+
+
+def test_a_job_goes_on_where_it_was_cut_off(model, tmp_path):
+    dataset = load_dataset("scenes:4")
+    read = []
+
+    def watched(key: str):
+        read.append(key)
+        if len(read) == 3:
+            raise KeyboardInterrupt
+        return dataset.read(key)
+
+    cut = replace(dataset, read=watched)
+    arguments = {"batch_size": 1, "folder": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        seewhy.evaluate(model, cut, CHEAP, ["gini"], **arguments)
+    with (tmp_path / "images.jsonl").open("a") as file:
+        file.write('{"image": "scene-0-0000')  # it was in the middle of a line
+    read[:] = []
+    advanced = []
+    found = seewhy.evaluate(
+        model, replace(dataset, read=lambda key: read.append(key) or dataset.read(key)),
+        CHEAP, ["gini"], advance=advanced.append, **arguments,
+    )  # fmt: skip
+    assert read == list(dataset.keys[2:])
+    assert advanced == [2, 1, 1]
+    assert found.rows == seewhy.evaluate(model, dataset, CHEAP, ["gini"], batch_size=1).rows
+    with pytest.raises(ValueError, match=r"other settings \(metrics\)"):
+        seewhy.evaluate(model, dataset, CHEAP, ["entropy"], **arguments)
+    other = replace(model, module=Cnn(classes=len(CATEGORIES)))
+    with pytest.raises(ValueError, match=r"other settings \(weights\)"):
+        seewhy.evaluate(other, dataset, CHEAP, ["gini"], **arguments)
+
+
+def test_what_failed_is_tried_again(model, tmp_path):
+    dataset = load_dataset("scenes:3")
+    before = seewhy.evaluate(model, poisoned(dataset), CHEAP, ["gini"], folder=tmp_path)
+    after = seewhy.evaluate(model, dataset, CHEAP, ["gini"], folder=tmp_path)
+    assert len(before.failures) == 1
+    assert not after.failures
+    assert {row.image for row in after.rows} == set(dataset.keys)
+
+
+def test_what_the_question_leaves_out_is_counted(model):
+    dataset = load_dataset("scenes:6")
+    targets = [(s.key, a.label) for s in dataset for a in s.annotations]
+    known = {label: [CATEGORIES.index(label)] for label in CATEGORIES[:9]}
+    found = seewhy.evaluate(model, dataset, ["random"], ["gini"], class_map=known, top=3)
+    with torch.no_grad():
+        logits = {s.key: model.module(model.preprocess(s.image)[None])[0] for s in dataset}
+    kept = [
+        (key, label)
+        for key, label in targets
+        if label in known and CATEGORIES.index(label) in logits[key].topk(3).indices
+    ]
+    assert [(row.image, row.target) for row in found.rows] == kept
+    unknown = sum(label not in known for _, label in targets)
+    assert found.left_out == {
+        "the network has no class for this category": unknown,
+        "not among the network's 3 likeliest classes": len(targets) - unknown - len(kept),
+    }
+    assert not found.failures
+
+
+@pytest.mark.parametrize("top", [1, 2, 4, 8])
+def test_top_counts_the_class_itself(model, top):
+    dataset = load_dataset("scenes:12")
+    expected = []
+    for sample in dataset:
+        with torch.no_grad():
+            likeliest = model.module(model.preprocess(sample.image)[None])[0].topk(top).indices
+        names = [CATEGORIES[k] for k in likeliest.tolist()]
+        expected += [(sample.key, a.label) for a in sample.annotations if a.label in names]
+    found = seewhy.evaluate(model, dataset, ["random"], ["gini"], top=top)
+    assert {(row.image, row.target) for row in found.rows} == set(expected)
+
+
+def peaked(at: tuple[int, int]) -> Entry:
+    """A method whose maps are negative everywhere and highest at one input pixel (x, y)."""
+
+    def function(probe):
+        height, width = probe.inputs.shape[-2:]
+        y, x = torch.arange(height)[:, None] - at[1], torch.arange(width) - at[0]
+        return -(1.0 + x**2 + y**2).expand(len(probe.inputs), -1, -1)
+
+    return Entry("peaked", function, "", "0")
+
+
+@pytest.mark.parametrize(("tolerance", "hit"), [(15, 0), (19, 0), (19.5, 1)])
+def test_tolerance_is_in_pixels_of_the_photo(model, monkeypatch, tolerance, hit):
+    """The photo is squashed by 4 sideways: the peak is 5 pixels away on the input, 19 on it."""
+    monkeypatch.setitem(METHODS, "peaked", peaked((20, 25)))
+    squashing = replace(model, preprocess=Preprocess(resize=(50, 50)))
+    box = Annotation(CATEGORIES[0], torch.tensor([[100.0, 0, 200, 100]]).double())
+    dataset = Dataset("one", ("a",), lambda key: Sample(key, Image.new("RGB", (200, 100)), (box,)))
+    found = seewhy.evaluate(squashing, dataset, ["peaked"], ["pointing_game"], tolerance=tolerance)
+    assert [row.value for row in found.rows] == [hit]
+
+
+def test_what_the_network_never_saw_is_not_salient(model, monkeypatch):
+    """The map is negative, so that zeros outside of the crop would be its maximum."""
+    monkeypatch.setitem(METHODS, "peaked", peaked((16, 16)))
+    middle = Annotation(CATEGORIES[0], torch.tensor([[90.0, 40, 110, 60]]).double())
+    photo = Image.new("RGB", (200, 100))
+    dataset = Dataset("one", ("a",), lambda key: Sample(key, photo, (middle,)))
+    found = seewhy.evaluate(model, dataset, ["peaked"], ["pointing_game"], tolerance=0)
+    assert [row.value for row in found.rows] == [1]
+
+
+def test_the_likeliest_of_several_classes_is_explained(model):
+    (sample,) = load_dataset("scenes:1")
+    everything = {label: range(len(CATEGORIES)) for label in CATEGORIES}
+    found = seewhy.evaluate(model, "scenes:1", ["random"], ["gini"], class_map=everything)
+    with torch.no_grad():
+        logits = model.module(model.preprocess(sample.image)[None])[0]
+    assert {row.class_index for row in found.rows} == {int(logits.argmax())}
+    assert found.rows[0].probability == pytest.approx(float(logits.max().sigmoid()))
+
+
+def test_the_difficult_subset(model):
+    """Zhang et al.: boxes over less than a quarter, and another category in the image."""
+    dataset = load_dataset("scenes:12")
+    found = seewhy.evaluate(model, dataset, ["random"], ["gini"])
+    expected = {}
+    for sample in dataset:
+        for one in sample.annotations:
+            cells = torch.zeros(128, 128)
+            for x0, y0, x1, y1 in one.boxes.long().tolist():
+                cells[y0:y1, x0:x1] = 1
+            hard = len(sample.annotations) > 1 and float(cells.mean()) < 0.25
+            expected[sample.key, one.label] = hard
+    assert {(r.image, r.target): r.difficult for r in found.rows} == expected
+    assert len(set(expected.values())) == 2
+
+
+def test_a_target_outside_of_the_crop_is_left_out(model):
+    narrow = replace(model, preprocess=Preprocess(resize=64, crop=8))
+    found = seewhy.evaluate(narrow, "scenes:4", ["random"], ["energy_pointing_game"])
+    visible = {
+        (sample.key, one.label)
+        for sample in load_dataset("scenes:4")
+        for one in sample.annotations
+        if any(x0 < 72 and x1 > 56 and y0 < 72 and y1 > 56 for x0, y0, x1, y1 in one.boxes.tolist())
+    }
+    assert {(row.image, row.target) for row in found.rows} == visible
+    assert sum(found.left_out.values()) > 0
+
+
+def test_tables_on_disk(model, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    found = seewhy.evaluate(model, "scenes:2", CHEAP, ["gini", "increase"])
+    files = {path.name for path in found.save(tmp_path)}
+    assert files == {"rows.csv", "rows.parquet", "summary.csv", "comparisons.csv", "omissions.csv"}
+    columns = parquet.read_table(tmp_path / "rows.parquet").to_pydict()
+    assert columns["value"] == [row.value for row in found.rows]
+    assert columns["difficult"] == [row.difficult for row in found.rows]
+    with (tmp_path / "rows.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [float(line["value"]) for line in lines] == columns["value"]
+    with (tmp_path / "summary.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 4
+
+
+def test_the_network_is_left_as_it_was(model):
+    model.module.train()
+    state = {name: t.clone() for name, t in model.module.state_dict().items()}
+    metrics = ["parameter_randomization", "average_drop", "coherency"]
+    try:
+        seewhy.evaluate(model, "scenes:1", CHEAP, metrics)
+        assert all(module.training for module in model.module.modules())
+    finally:
+        model.module.eval()
+    assert all(torch.equal(t, state[name]) for name, t in model.module.state_dict().items())
+    assert all(p.grad is None for p in model.module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": []}, "methods is empty"),
+        ({"methods": ["grad_camm"]}, "did you mean 'grad_cam'"),
+        ({"metrics": ["pointing"]}, "there is no metric 'pointing'"),
+        ({"methods": ["tsgb"], "metrics": ["win"]}, "name two at least"),
+        ({"dataset": "scenes:0"}, "dataset is empty"),
+        ({"top": 0}, "top=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"layer": "conv9"}, "no layer 'conv9'"),
+        ({"class_map": "nowhere.json"}, "nowhere.json: no such file"),
+    ],
+)
+def test_wrong_options_are_named(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        seewhy.evaluate(**{"model": model, "dataset": "scenes:1", **options})
+
+
+def test_a_bare_module_needs_its_preprocessing(model):
+    with pytest.raises(TypeError, match="LoadedModel"):
+        seewhy.evaluate(model.module, "scenes:1")
+
+
+def test_command_line(run, tmp_path):
+    out = tmp_path / "graded"
+    arguments = ("evaluate", "scenes:2", "--method", "grad_cam", "--method", "random",
+                 "--metric", "gini", "--metric", "increase", "--out", str(out))  # fmt: skip
+    shown = run(*arguments).output
+    assert "scenes:resnet on 2 images of scenes:2" in shown
+    assert "gini, higher is better" in shown
+    assert (out / "rows.csv").is_file()
+    records = [json.loads(line) for line in run(*arguments, "--json").stdout.splitlines()]
+    assert {(one["metric"], one["method"]) for one in records} == {
+        ("gini", "grad_cam"), ("gini", "random"), ("increase", "grad_cam"), ("increase", "random")
+    }  # fmt: skip
+    assert "other settings (metrics)" in run(*arguments, "--metric", "entropy", code=2).output
+    assert "there is no protocol 'gig'" in run(*arguments[:2], "--protocol", "gig", code=2).output
+    listed = json.loads(run("metrics", "--json").stdout)
+    assert [one["name"] for one in listed] == seewhy.metrics()
+    assert "energy_pointing_game" in run("metrics").output
+
+
+def test_command_line_tells_of_failures(run, tmp_path):
+    root = export(tmp_path / "voc", 2, "voc")
+    broken = next((root / "VOCdevkit/VOC2012/JPEGImages").iterdir())
+    broken.write_bytes(b"")
+    arguments = ("evaluate", f"voc:{root}", "--method", "random", "--metric", "gini", "--out")
+    shown = run(*arguments, str(tmp_path / "out"), code=1).output
+    assert broken.name in shown
+    assert "random" in shown
+
+
+def test_protocols_print_published_figures_as_such(run, tmp_path):
+    shown = run("evaluate", "scenes:1", "--protocol", "gig-cam", "--method", "gig_cam+multiscale",
+                "--out", str(tmp_path / "out")).output  # fmt: skip
+    assert "Published figures are the paper's, of other networks and photos." in shown
+    for figure in ("82.80", "85.90", "62.41", "59.69", "22.59", "17.04", "31.00", "21.95"):
+        assert figure in shown
+
+
+@pytest.fixture
+def run(monkeypatch):
+    from typer.testing import CliRunner
+
+    from seewhy.cli import app
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str, code: int = 0):
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == code, result.output + str(result.exception)
+        return result
+
+    return call
+
+
+def test_real_pairs_are_those_of_an_independent_list(shared):
+    """The photos' list, made by other code, names the pairs, their classes and probabilities."""
+    pytest.importorskip("pycocotools")
+    real = shared / "real"
+    network = seewhy.load_model(
+        "torchvision:mobilenet_v2",
+        weights=real / "weights/mobilenet_v2_imagenet.safetensors",
+        preprocess=Preprocess(resize=(256, 256), mean=(0.5,) * 3, std=(0.5,) * 3),
+    )
+    photos = seewhy.load_dataset(f"coco:{real / 'coco'}")[::4]
+    found = seewhy.evaluate(
+        network, photos, ["random"], ["gini"], top=5,
+        class_map=real / "coco/coco_to_imagenet.json", batch_size=1,
+    )  # fmt: skip
+    expected = {
+        (pair["file_name"], pair["category"]): (pair["imagenet_class"], pair["prob"])
+        for pair in json.loads((real / "coco/pairs.json").read_text())
+        if pair["file_name"] in photos.keys
+    }
+    assert len(expected) > 10
+    assert {(row.image, row.target) for row in found.rows} == expected.keys()
+    for row in found.rows:
+        index, probability = expected[row.image, row.target]
+        assert row.class_index == index
+        assert row.probability == pytest.approx(probability, abs=1e-4)
