@@ -114,20 +114,24 @@ def _conv2d(
     parts = groups if separate else 1
 
     def windows(maps: Tensor) -> Tensor:
+        if weight.shape[2:] == (1, 1) and padding in (0, (0, 0)):
+            down, across = (stride, stride) if isinstance(stride, int) else stride
+            return maps[:, :, ::down, ::across]
         ones = weight.new_ones(parts, 1, *weight.shape[2:])
         return F.conv2d(maps, ones, None, stride, padding, dilation, parts)
 
     known = _share_of(input)
     if known.relevance is None:
-        activity = _sums(_magnitude(input, known), parts)
+        activity = windows(_sums(_magnitude(input, known), parts))
         total = activity.detach()
     else:
         # The finest division that both the shares that come in and those that go out respect.
         fine = math.lcm(known.relevance.shape[1], parts)
         magnitude = _sums(_magnitude(input.detach(), known), fine)
         shares = known.relevance.repeat_interleave(fine // known.relevance.shape[1], 1)
-        activity, total = _sums(magnitude * shares, parts), _sums(magnitude, parts)
-    relevance = windows(activity) / (windows(total) + _eps(total))
+        activity = windows(_sums(magnitude * shares, parts))
+        total = windows(_sums(magnitude, parts))
+    relevance = activity / (total + _eps(total))
     pointwise = weight.shape[2:] == (1, 1) and groups == 1 and value.shape[2:] == input.shape[2:]
     layer = (input, weight) if pointwise else None
     return _with_share(value, _Share(relevance, sparse=groups > 1, layer=layer))
