@@ -103,6 +103,16 @@ def test_a_layer_asked_for_later_costs_one_more_pass_and_is_right():
     assert torch.allclose(late, Probe(model, x, 1, "conv1").gradients())
 
 
+def test_a_module_with_two_names_is_one_layer():
+    model, x = seeded(Cnn), images()
+    model.alias = model.conv2
+    probe = Probe(model, x, 1, "conv2")
+    expected = probe.gradients()
+    calls = Calls(model)
+    assert torch.equal(probe.gradients("alias"), expected)
+    assert calls.count == 0
+
+
 def test_nothing_before_the_layer_keeps_a_graph():
     probe = Probe(seeded(Cnn), images(), 0, "bn2")
     probe.logits  # noqa: B018 - runs the pass

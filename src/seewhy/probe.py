@@ -370,12 +370,13 @@ class Probe:
             if len(self.layers) > 1:
                 raise ValueError(f"name one of the recorded layers {list(self.layers)}")
             return self.layers[0]
-        if layer not in self.layers:
-            (name,) = layer_names(self.model, layer)
-            self._layers = (*self.layers, name)
-            self._asked = self._layers
+        if layer in self.layers:
+            return layer
+        (name,) = layer_names(self.model, layer)
+        if name not in self.layers:
+            self._layers = self._asked = (*self.layers, name)
             self._forget()
-        return layer
+        return name
 
     def _recorded(self, layer: str | None) -> Recorded:
         name = self._name(layer)
@@ -516,16 +517,15 @@ def layer_names(model: nn.Module, layer: LayerLike) -> tuple[str, ...]:
         return ()
     wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
     by_module = {module: name for name, module in model.named_modules() if name}
+    # A module may go by several names; the first is its own.
+    by_name = dict(model.named_modules(remove_duplicate=False))
     names = []
     for item in wanted:
-        if isinstance(item, nn.Module):
-            if item not in by_module:
-                raise ValueError(
-                    f"layer {type(item).__name__} is not one of the model's submodules"
-                )
-            names.append(by_module[item])
-        elif item in dict(model.named_modules()) and item:
-            names.append(by_module[model.get_submodule(item)])
+        module = item if isinstance(item, nn.Module) else by_name.get(item)
+        if module in by_module:
+            names.append(by_module[module])
+        elif isinstance(item, nn.Module):
+            raise ValueError(f"layer {type(item).__name__} is not one of the model's submodules")
         else:
             close = difflib.get_close_matches(str(item), list(by_module.values()), n=3)
             hint = f"; did you mean {', '.join(close)}?" if close else ""
