@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,17 +45,27 @@ def baseline(inputs: Tensor, kind: BaselineLike = 0.0, seed: int = 0) -> Tensor:
     return _expanded(torch.tensor(kind), inputs)
 
 
-def blurred(images: Tensor, deviation: float) -> Tensor:
-    """Images (B, C, H, W) under a Gaussian, its deviation in pixels; edges are repeated."""
+def blurred(
+    images: Tensor,
+    deviation: float,
+    *,
+    radius: int | None = None,
+    border: Literal["replicate", "reflect"] = "replicate",
+) -> Tensor:
+    """Images (B, C, H, W) under a Gaussian.
+
+    deviation: in pixels. radius: where the Gaussian is cut off, in pixels; three deviations if not
+    given. border: whether the edge is repeated or the image mirrored there.
+    """
     for dim in (2, 3):
-        reach = min(round(3 * deviation), images.shape[dim] - 1)
+        reach = min(round(3 * deviation) if radius is None else radius, images.shape[dim] - 1)
         offset = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
         weights = (-(offset**2) / (2 * deviation**2)).exp()
         shape = [images.shape[1], 1, 1, 1]
         shape[dim] = -1
         kernel = (weights / weights.sum()).expand(images.shape[1], -1).reshape(shape)
         margin = [0, 0, reach, reach] if dim == 2 else [reach, reach, 0, 0]
-        padded = F.pad(images, margin, mode="replicate")
+        padded = F.pad(images, margin, mode=border)
         images = F.conv2d(padded, kernel, groups=images.shape[1])
     return images
 

@@ -52,8 +52,7 @@ def explain_photos(
     """
     parsed = [parse(method) for method in methods]
     wanted = [model.class_index(t) if isinstance(t, str) else t for t in targets]
-    device = next((p.device for p in model.module.parameters()), torch.device("cpu"))
-    inputs = [model.preprocess(photo).to(device) for photo in photos]
+    inputs = [model.preprocess(photo).to(model.device) for photo in photos]
     answers: list[Answer] = []
     for _, group in groupby(range(len(photos)), key=lambda index: inputs[index].shape):
         indices = list(group)

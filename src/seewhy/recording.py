@@ -76,7 +76,7 @@ def record(
     trace: write down the calls behind the first recorded output.
     around: a context manager in which to run the pass, such as a table of rules.
     """
-    recorder = _Recorder(model, inputs, layers, stages, from_input)
+    recorder = _Recorder(model, inputs, layers, stages)
     recording = recorder.recording
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -130,13 +130,11 @@ class _Recorder:
         inputs: Tensor,
         layers: Sequence[str] | None,
         stages: Sequence[str],
-        from_input: bool,
     ) -> None:
         self.recording = Recording()
         self.names = {module: name for name, module in model.named_modules() if name}
         self.layers = None if layers is None else frozenset(layers)
         self.stages = frozenset(stages)
-        self.from_input = from_input
         self.batch = len(inputs)
         self.image = (inputs.shape[-2], inputs.shape[-1])
         self.patches: tuple[int, int] | None = None  # the last grid seen in NCHW or NHWC

@@ -45,13 +45,12 @@ def answers(question: Question, keys: Sequence[str], batch_size: int) -> Iterato
     """
     classes = _classes(question)
     model = question.model
-    device = next((p.device for p in model.module.parameters()), torch.device("cpu"))
     for start in range(0, len(keys), batch_size):
         readable: list[tuple[Sample, Tensor]] = []
         for key in keys[start : start + batch_size]:
             try:
                 sample = question.dataset.read(key)
-                readable.append((sample, model.preprocess(sample.image).to(device)))
+                readable.append((sample, model.preprocess(sample.image).to(model.device)))
             except Exception as error:  # a dataset may be anyone's, too
                 yield Answers(key, (), (Omission(key, "", "", _reason(error), True),))
         for _, group in groupby(readable, key=lambda one: one[1].shape):

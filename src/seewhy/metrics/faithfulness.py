@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seewhy.baselines import blurred
 from seewhy.maps import normalize
 from seewhy.metrics._maps import check_maps, ranks
 from seewhy.metrics.imputation import linear_imputation
@@ -272,16 +272,5 @@ def _filled(inputs: Tensor, fill: Fill) -> Tensor:
     if isinstance(fill, str):
         if fill != "blur":
             raise ValueError(f"a fill is a number, 'blur' or a tensor, not {fill!r}")
-        return _blur(inputs)
+        return blurred(inputs, deviation=5.0, radius=5, border="reflect")
     return torch.as_tensor(fill, dtype=inputs.dtype, device=inputs.device).expand_as(inputs)
-
-
-def _blur(images: Tensor, size: int = 11, deviation: float = 5.0) -> Tensor:
-    """Gaussian blur with mirrored borders."""
-    offset = torch.arange(size, dtype=images.dtype, device=images.device) - size // 2
-    weights = (-(offset**2) / (2 * deviation**2)).exp()
-    weights = (weights / weights.sum()).expand(images.shape[1], 1, 1, size)
-    margin = [size // 2] * 4
-    padded = F.pad(images, margin, mode="reflect")
-    rows = F.conv2d(padded, weights, groups=images.shape[1])
-    return F.conv2d(rows, weights.mT, groups=images.shape[1])

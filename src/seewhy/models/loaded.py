@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from seewhy.data.images import Preprocess
@@ -36,6 +37,11 @@ class LoadedModel:
     classes: tuple[str, ...] = ()
     name: str = ""
     multi_label: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, and its inputs belong."""
+        return next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities in [0, 1] of logits (K,), (B, K) or (B, K, ...), in the same shape."""
