@@ -12,7 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from networks import Cnn, seeded
-from seewhy.cli import app, parse_size, unique_names
+from seewhy.cli import app
+from seewhy.cli.common import parse_size
+from seewhy.cli.explain import unique_names
 
 FACTORY = """
 from networks import Cnn, seeded

@@ -1,0 +1,5 @@
+"""`python -m seewhy.cli`."""
+
+from seewhy.cli import app
+
+app()

@@ -1,0 +1,190 @@
+"""`seewhy evaluate`: methods graded by metrics on a dataset."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from seewhy.cli.common import (
+    Classes,
+    Device,
+    Mean,
+    ModelName,
+    Size,
+    Std,
+    Weights,
+    err,
+    load,
+    out,
+    progress,
+    usage_errors,
+)
+
+if TYPE_CHECKING:
+    from seewhy.evaluate import Evaluation, Protocol
+
+
+def evaluate(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="voc:FOLDER, coco:FOLDER, imagenet:FOLDER, folder:FOLDER or scenes:COUNT."
+        ),
+    ],
+    model: ModelName = None,
+    weights: Weights = None,
+    classes: Classes = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Repeatable; the first is compared with the others. tsgb and grad_cam."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Repeatable. See `seewhy metrics`.")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="A paper's metrics, and its methods where none are named: gig-cam, "
+            "global-guidance, tsgb or gradual."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of the dataset: val, test, val2014, Segmentation/val …")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many images.")] = None,
+    class_map: Annotated[
+        Path | None,
+        typer.Option(help="JSON: from each category to a list of the network's classes."),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Only targets among the so many likeliest classes.")
+    ] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="Layer of the CAM family. See `seewhy layers`.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Of the pointing game, in pixels of the photo.")
+    ] = 15,
+    steps: Annotated[int, typer.Option(min=1, help="Of insertion and deletion.")] = 32,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    folder: Annotated[
+        Path,
+        typer.Option("--out", help="Where the tables go. The same call goes on where it stopped."),
+    ] = Path("evaluation"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per method and metric.")
+    ] = False,
+    device: Device = "cpu",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,
+) -> None:
+    """Grade methods by metrics on a dataset, with intervals and paired tests.
+
+    Writes rows, summary, comparisons and omissions as CSV, and the rows as Parquet where pyarrow
+    is installed.
+    """
+    from seewhy.data.load import load_dataset
+    from seewhy.evaluate import DEFAULT_METRICS
+    from seewhy.evaluate import evaluate as evaluate_methods
+    from seewhy.evaluate import protocol as protocol_of
+
+    with usage_errors():
+        papers = None if protocol is None else protocol_of(protocol)
+        asked = [*(papers.metrics if papers else ()), *(metric or [])] or list(DEFAULT_METRICS)
+        methods = method or (list(papers.methods) if papers else ["tsgb", "grad_cam"])
+        data = load_dataset(dataset, **({} if split is None else {"split": split}))[:limit]
+        loaded = load(model or "scenes:resnet", weights, classes, size, mean, std, device)
+        with progress("Evaluating", len(data), quiet=as_json) as advance:
+            found = evaluate_methods(
+                loaded,
+                data,
+                methods,
+                asked,
+                class_map=class_map,
+                top=top,
+                layer=layer or None,
+                tolerance=tolerance,
+                steps=steps,
+                batch_size=batch_size,
+                folder=folder,
+                advance=advance,
+            )
+        files = found.save(folder)
+    if as_json:
+        for summary in found.summary():
+            values = {k: None if v != v else v for k, v in asdict(summary).items()}
+            print(json.dumps(values))
+    else:
+        tell(found, loaded.name, dataset, papers)
+        names = ", ".join(file.name for file in files)
+        out.print(f"\nWritten to {folder}: {names}", soft_wrap=True)
+    for one in found.failures:
+        about = f" {one.method}" if one.method else ""
+        err.print(
+            f"[red]failed[/red] {escape(one.image)}{escape(about)}: {escape(one.reason)}",
+            soft_wrap=True,
+        )
+    if found.failures:
+        raise typer.Exit(1)
+
+
+def tell(found: Evaluation, model: str, dataset: str, papers: Protocol | None) -> None:
+    """Print an evaluation's summary, and the published figures of a protocol beside it."""
+    from seewhy.metrics import metric
+
+    summaries = found.summary()
+    if not summaries:
+        out.print("no values: nothing in these images could be explained and graded")
+    tests = {(one.metric, one.method): one for one in found.comparisons(found.first)}
+    out.print(f"{escape(model)} on {found.images} images of {escape(dataset)}", soft_wrap=True)
+    for name in dict.fromkeys(one.metric for one in summaries):
+        better = "higher" if metric(name).higher_is_better else "lower"
+        out.print(f"\n[b]{name}[/b], {better} is better", highlight=False)
+        table = Table(box=None)
+        table.add_column("method", overflow="fold")
+        for heading in ("mean", "95 % interval", "by class", "values", "images", "rank", "p"):
+            table.add_column(heading, no_wrap=True, justify="right")
+        for one in summaries:
+            if one.metric == name:
+                test = tests.get((name, one.method))
+                table.add_row(
+                    escape(one.method),
+                    f"{one.mean:.3f}",
+                    f"{one.low:.3f} … {one.high:.3f}",
+                    f"{one.class_mean:.3f}",
+                    str(one.values),
+                    str(one.images),
+                    f"{one.mean_rank:.2f}",
+                    "" if test is None else f"{test.p_holm:.3g}",
+                )
+        out.print(table)
+    if summaries:
+        out.print(
+            "\n[dim]Intervals: bootstrap over images. p: paired sign-flip test against "
+            f"{escape(str(found.first))} on the same images, corrected by Holm.[/dim]"
+        )
+    for reason, count in found.left_out.items():
+        out.print(f"{count} targets left out: {escape(reason)}")
+    if papers is not None:
+        out.print(f"\n[b]{escape(papers.source)}[/b]. {escape(papers.note)}")
+        own = {one.metric: one for one in summaries if one.method == papers.methods[0]}
+        table = Table("metric", "", "method", "network", "data", "%", box=None)
+        for name in dict.fromkeys(one.metric for one in papers.published):
+            if name in own:
+                ours = f"{100 * own[name].mean:.2f}"
+                table.add_row(name, "measured", own[name].method, model, dataset, ours)
+            for figure in (one for one in papers.published if one.metric == name):
+                where = (figure.method, figure.network, figure.dataset)
+                table.add_row(name, "published", *where, f"{figure.percent:.2f}", style="dim")
+        if papers.published:
+            out.print("Published figures are the paper's, of other networks and photos.\n")
+            out.print(table)
+        else:
+            out.print("No published figures are known here.")
