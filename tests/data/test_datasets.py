@@ -176,11 +176,50 @@ def test_imagenet_in_both_layouts(tmp_path):
     (annotation,) = boxed[0].annotations
     assert annotation.label == cock
     assert annotation.boxes.tolist() == [[4, 4, 20, 30]]
-    with pytest.raises(DatasetError, match=r"0002\.JPEG: neither its folder nor an annotation"):
+    with pytest.raises(DatasetError, match=r"0002\.JPEG: neither its folder, an annotation"):
         boxed[1]
     (sample,) = load_dataset(f"imagenet:{by_class}")
     assert sample.annotations[0].label == cock
     assert sample.annotations[0].boxes.shape == (0, 4)
+
+
+def devkit(root, truth):
+    """The development kit as it is distributed, for three leaves and what is above them."""
+    io = pytest.importorskip("scipy.io")
+    fields = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")]
+    rows = [
+        (1, "n02119789", "kit fox", 0),
+        (2, "n01440764", "tench", 0),
+        (3, "n01514668", "cock", 0),
+        (4, "n00001740", "entity", 3),
+    ]
+    data = root / "ILSVRC2012_devkit_t12" / "data"
+    data.mkdir(parents=True)
+    io.savemat(data / "meta.mat", {"synsets": np.array(rows, dtype=fields)[:, None]})
+    (data / "ILSVRC2012_validation_ground_truth.txt").write_text(truth)
+    (root / "val").mkdir()
+    for place in (1, 2):
+        Image.new("RGB", (50, 40)).save(root / f"val/ILSVRC2012_val_{place:08d}.JPEG")
+    return data
+
+
+def test_imagenet_with_its_development_kit(tmp_path):
+    devkit(tmp_path, "3\n1\n")
+    found = load_dataset(f"imagenet:{tmp_path}")
+    assert found.classes == {"n01440764": (0,), "n01514668": (1,), "n02119789": (2,)}
+    assert [sample.annotations[0].label for sample in found] == ["n01514668", "n02119789"]
+
+
+def test_a_broken_development_kit_is_named(tmp_path):
+    data = devkit(tmp_path, "3\n9\n")
+    with pytest.raises(DatasetError, match=r"ground_truth\.txt: line 2 is '9'"):
+        load_dataset(f"imagenet:{tmp_path}")
+    (data / "meta.mat").write_bytes(b"no such thing")
+    with pytest.raises(DatasetError, match=r"meta\.mat: cannot be read"):
+        load_dataset(f"imagenet:{tmp_path}")
+    (data / "meta.mat").unlink()
+    with pytest.raises(DatasetError, match=r"meta\.mat: no such file"):
+        load_dataset(f"imagenet:{tmp_path}")
 
 
 def test_imagenet_order_of_classes_from_timm(tmp_path):

@@ -149,7 +149,7 @@ def test_road_probabilities(single, name, share):
     )
     scores = curves.most_first if name.startswith("morf") else curves.least_first
     expected = single.numbers[f"road.{name}.prob"]
-    torch.testing.assert_close(scores[:, 0], expected, rtol=2e-5, atol=2e-6)
+    torch.testing.assert_close(scores[:, 0], expected, rtol=2e-4, atol=5e-6)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "logit"])

@@ -11,6 +11,7 @@ import torch
 
 from seewhy.data.class_map import ClassMap
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.imagenet_devkit import NAME, read_devkit
 from seewhy.data.images import find_images, load_image
 from seewhy.data.pascal import read_objects
 
@@ -21,18 +22,20 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
     """The photos of one split, labelled by WordNet number ("n01440764").
 
     Args:
-        root: in one of two layouts. The devkit's has `Data/CLS-LOC/SPLIT` and
-            `Annotations/CLS-LOC/SPLIT`. The other has the photos in a folder called as the split
-            (or in `root` itself) and, if there are any, annotations in `Annotations/SPLIT` or
-            `Annotations`. Photos may lie in folders called by WordNet number.
+        root: in one of two layouts. That of the localisation challenge has `Data/CLS-LOC/SPLIT`
+            and `Annotations/CLS-LOC/SPLIT`. The other has the photos in a folder called as the
+            split (or in `root` itself) and, if there are any, annotations in `Annotations/SPLIT`
+            or `Annotations`. Photos may lie in folders called by WordNet number, and the
+            development kit `ILSVRC2012_devkit_t12` beside them.
         split: such as "val".
 
-    The class comes from the photo's folder, else from its annotation. Class indices count the
-    WordNet numbers in order: those of `LOC_synset_mapping.txt` or `synset_words.txt` in `root`,
-    else of the class folders if there are a thousand, else of the package timm.
+    The class comes from the photo's folder, else from its annotation, else from the kit. Class
+    indices count the WordNet numbers in order: those of the kit, of `LOC_synset_mapping.txt` or
+    `synset_words.txt` in `root`, else of the class folders if there are a thousand, else of the
+    package timm.
 
     Raises:
-        DatasetError: no photos, or no way to know the order of the classes.
+        DatasetError: no photos, a broken kit, or no way to know the order of the classes.
     """
     base = folder_of(root, "a folder of ImageNet, with Data/CLS-LOC/val or val")
     devkit = base / "Data" / "CLS-LOC" / split
@@ -43,9 +46,10 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
             notes = below
             break
     paths = {path.stem: path for path in find_images(photos)}
-    numbers = _wordnet_numbers(base, photos)
+    kit = read_devkit(base / NAME) if (base / NAME).is_dir() else None
+    numbers = kit.classes if kit else _wordnet_numbers(base, photos)
     classes: ClassMap = {wnid: (index,) for index, wnid in enumerate(numbers)}
-    read = partial(_read, paths, notes)
+    read = partial(_read, paths, notes, kit.validation if kit else {})
     return Dataset(f"imagenet:{root}", tuple(sorted(paths)), read, classes=classes)
 
 
@@ -61,15 +65,15 @@ def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
 
         return list(import_zoo("timm").data.ImageNetInfo().label_names())
     raise DatasetError(
-        f"{base}: holds no LOC_synset_mapping.txt, which gives the order of the classes; put it "
-        "there, or install timm"
+        f"{base}: holds neither LOC_synset_mapping.txt nor {NAME}, which give the order of the "
+        "classes; put one of them there, or install timm"
     )
 
 
-def _read(paths: dict[str, Path], notes: Path, key: str) -> Sample:
+def _read(paths: dict[str, Path], notes: Path, known: dict[str, str], key: str) -> Sample:
     path = paths[key]
     image = load_image(path)
-    label = path.parent.name if _WNID.fullmatch(path.parent.name) else None
+    label = path.parent.name if _WNID.fullmatch(path.parent.name) else known.get(key)
     found = [note for note in (notes / f"{key}.xml", notes / f"{label}/{key}.xml") if note.exists()]
     boxes = torch.zeros(0, 4, dtype=torch.float64)
     difficult: tuple[bool, ...] = ()
@@ -81,6 +85,6 @@ def _read(paths: dict[str, Path], notes: Path, key: str) -> Sample:
         boxes, difficult = objects.boxes[own], tuple(objects.difficult[i] for i in own)
     if label is None:
         raise DatasetError(
-            f"{path}: neither its folder nor an annotation in {notes} says its class"
+            f"{path}: neither its folder, an annotation in {notes}, nor {NAME} says its class"
         )
     return Sample(key, image, (Annotation(label, boxes, None, difficult),))

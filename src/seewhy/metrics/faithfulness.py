@@ -208,7 +208,9 @@ def road_curves(
     scores = []
     for index, step in _pairs(len(inputs), len(spans), batch_size, inputs.device):
         missing = (order[index] >= start[step]) & (order[index] < stop[step])
-        imputed = linear_imputation(inputs[index], missing) + speckle * missing[:, None]
+        # A hundredth of the usual noise is exact enough.
+        filled = linear_imputation(inputs[index], missing, tolerance=1e-5)
+        imputed = filled + speckle * missing[:, None]
         scores.append(score(imputed, index))
     both = torch.cat(scores).view(len(inputs), 2, len(counts))
     return RoadCurves(both.new_tensor(counts) / pixels, both[:, 0], both[:, 1])
