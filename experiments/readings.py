@@ -192,7 +192,7 @@ def climbing(method: str, depth: int | None, keep: float) -> Candidate:
 def candidates(what: str, activation: str) -> dict[str, Candidate]:
     """The rows of one table; the first is what the others are compared with."""
     plain = ["grad_cam", "grad_cam_plus_plus", "xgrad_cam", "hires_cam", "layer_cam", "eigen_cam"]
-    tolerances = (0.0, 0.2)
+    fused = "grad_cam+multiscale(scales=(1, 1.5))"
     table: dict[str, dict[str, Candidate]] = {
         "plain": {
             **{name: name for name in [*plain, "global_guidance", "tsgb"]},
@@ -203,10 +203,14 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
         "auto": {
             "grad_cam": "grad_cam",
             "auto": "auto",
-            "without sharpening": "grad_cam+multiscale",
+            "without sharpening": fused,
             "without scales": "grad_cam+sharpen",
-            "sharpened everywhere": lambda probe: parse("grad_cam+multiscale")(probe) ** 2,
-            **{f"tolerance {t}": f"grad_cam+multiscale+sharpen(tolerance={t})" for t in tolerances},
+            "tsgb+sharpen": "tsgb+sharpen",
+            **{
+                f"threshold {t} everywhere": f"{fused}+sharpen(thresholds=({t},), tolerance=1e9)"
+                for t in (0.2, 0.5)
+            },
+            **{f"tolerance {t}": f"{fused}+sharpen(tolerance={t})" for t in (0.0, 0.1)},
             "gig_cam+multiscale": "gig_cam(steps=5)+multiscale(scales=(1, 1.5))",
             **{name: name for name in ["layer_cam", "global_guidance", "tsgb"]},
         },

@@ -15,30 +15,47 @@ from seewhy.refine.sharpen import sharpen
 MODEL, PHOTOS = seeded(Cnn).double(), images(8).double()
 
 
-def masked_scores(maps):
+def said(images):
+    """Softmax and sigmoid of the class, (2, B)."""
     with torch.no_grad():
-        return MODEL(PHOTOS * maps[:, None])[:, 3]
+        logits = MODEL(images)
+    return torch.stack([logits.softmax(1)[:, 3], logits[:, 3].sigmoid()])
 
 
-@pytest.mark.parametrize("tolerance", [0.0, 0.1, 1e9])
-def test_sharpened_only_where_the_score_holds(tolerance):
-    probe = Probe(MODEL, PHOTOS, 3)
-    plain = normalize(upsample(Method("grad_cam")(probe), (32, 32)))
-    found = sharpen(probe, Method("grad_cam"), tolerance=tolerance)
-    taken = (found != plain).flatten(1).any(1)
-    assert torch.equal(found, torch.where(taken[:, None, None], plain**2, plain))
-    least = torch.minimum(probe.score, masked_scores(plain)) - tolerance * probe.score.abs()
-    could = plain.flatten(1).any(1)  # an empty map has no power
-    assert torch.equal(taken, (masked_scores(plain**2) >= least) & could)
-    if tolerance == 1e9:
-        assert torch.equal(taken, could)
-    else:
-        assert 0 < taken.sum() < could.sum()
+@pytest.mark.parametrize("tolerance", [0.0, 0.001, 1e9])
+def test_the_highest_threshold_at_which_the_probability_holds(tolerance):
+    plain = normalize(upsample(Method("grad_cam")(Probe(MODEL, PHOTOS, 3)), (32, 32)))
+    found = sharpen(
+        Probe(MODEL, PHOTOS, 3), Method("grad_cam"), thresholds=(0.8, 0.3), tolerance=tolerance
+    )
+    taken = set()
+    for place in range(len(PHOTOS)):
+        photo, expected, chosen = PHOTOS[place : place + 1], plain[place], 0.0
+        for threshold in (0.3, 0.8):
+            ramp = ((plain[place] - threshold / 2) / (threshold / 2)).clamp(0, 1)
+            sharper = ramp * (0.8 + 0.2 * plain[place])
+            if (said(photo * sharper) >= (1 - tolerance) * said(photo)).all():
+                expected, chosen = sharper, threshold
+        torch.testing.assert_close(found[place], expected)
+        assert found[place].argmax() == plain[place].argmax()
+        taken.add(chosen)
+    assert taken == {0.8} if tolerance == 1e9 else len(taken) > 1
+
+
+def test_another_target_keeps_its_score():
+    target = seewhy.targets.Contrast(3, 1)
+    found = seewhy.explain(MODEL, PHOTOS, "grad_cam+sharpen(thresholds=(0.5,))", target)
+    plain = normalize(seewhy.explain(MODEL, PHOTOS, "grad_cam", target))
+    sharper = (4 * plain - 1).clamp(0, 1) * (0.8 + 0.2 * plain)
+    with torch.no_grad():
+        before, after = target(MODEL(PHOTOS)), target(MODEL(PHOTOS * sharper[:, None]))
+    kept = after >= before - 0.05 * before.abs()
+    torch.testing.assert_close(found, torch.where(kept[:, None, None], sharper, plain))
 
 
 def test_options_out_of_range():
-    for option in ("power=1", "tolerance=-1"):
-        with pytest.raises(ValueError, match=option):
+    for option in ("thresholds=()", "thresholds=(0.5, 1.5)", "tolerance=-1"):
+        with pytest.raises(ValueError, match=option.partition("=")[0]):
             seewhy.explain(MODEL, PHOTOS, f"grad_cam+sharpen({option})", 1)
 
 
@@ -49,7 +66,7 @@ def test_auto_is_its_composition_within_ten_forwards():
     model.register_forward_hook(lambda module, args, out: pixels.append(args[0][:, 0].numel()))
     found = seewhy.explain(model, PHOTOS, "auto", 1)
     assert sum(pixels) <= 10 * PHOTOS[:, 0].numel()
-    expected = seewhy.explain(MODEL, PHOTOS, "grad_cam+multiscale+sharpen", 1)
+    expected = seewhy.explain(MODEL, PHOTOS, "grad_cam+multiscale(scales=(1, 1.5))+sharpen", 1)
     assert torch.equal(found, expected)
     assert (found >= 0).all()
     assert (found <= 1).all()

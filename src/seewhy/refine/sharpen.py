@@ -1,6 +1,8 @@
-"""Sharpening where the network does not mind: a refinement of our own."""
+"""Sharpening as far as the network does not mind: a refinement of our own."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,30 +10,52 @@ from torch import Tensor
 from seewhy.maps import normalize, upsample
 from seewhy.naming import Method, refinement
 from seewhy.probe import Probe
+from seewhy.targets import Class, Probability
 
 
-@refinement("Seewhy: sharper where the network says the same", "2F")
-def sharpen(probe: Probe, method: Method, *, power: float = 2.0, tolerance: float = 0.1) -> Tensor:
-    """The map to a power, if the network says as much of the image seen through the sharper map.
+@refinement("Seewhy: as sharp as the network lets it be", "N F, N thresholds")
+def sharpen(
+    probe: Probe,
+    method: Method,
+    *,
+    thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7),
+    tolerance: float = 0.05,
+) -> Tensor:
+    """What of the map is needed for the network to say the same: (B, H, W), in [0, 1].
 
-    The map's positive part is scaled to [0, 1] and brought to the input's size, (B, H, W). The
-    image times the map, and times its power, are shown to the network; the power is taken for
-    those images whose score it lowers by no more than the tolerance below both the score of the
-    image and that of the image seen through the map itself.
+    The map's positive part M is scaled to [0, 1] and brought to the input's size. At a threshold t
+    all that is below t/2 is taken out and all above t shown nearly in full:
+    clamp(2 M/t - 1, 0, 1) ⊙ (0.8 + 0.2 M), whose maximum stays where it was. The network is shown
+    the image times that, and each image gets the highest threshold at which its class keeps its
+    probability; where there is none, M itself.
 
-    power: above 1.
-    tolerance: share of the score's magnitude.
+    thresholds: in (0, 1].
+    tolerance: share of the probability that may be lost. Of a class both the softmax and the
+        sigmoid have to be kept, since a network does not say which of them it means; of any other
+        target the score, by a share of its magnitude.
 
-    Raises ValueError for a power or tolerance out of range.
+    Raises ValueError for options out of range.
     """
-    if power <= 1:
-        raise ValueError(f"power={power}; it should lie above 1")
+    if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
+        raise ValueError(f"thresholds={tuple(thresholds)}; they should lie in (0, 1]")
     if tolerance < 0:
         raise ValueError(f"tolerance={tolerance}; it should not be negative")
     maps = normalize(upsample(method(probe), probe.inputs.shape[-2:]).relu())
-    sharper = maps**power
-    plain, sharp = (
-        probe.with_inputs(probe.inputs * seen[:, None]).score for seen in (maps, sharper)
-    )
-    least = torch.minimum(probe.score, plain) - tolerance * probe.score.abs()
-    return torch.where((sharp >= least)[:, None, None], sharper, maps)
+    said = _said(probe)
+    least = said - tolerance * said.abs()
+    found = maps
+    for threshold in sorted(thresholds):
+        sharper = (2 * maps / threshold - 1).clamp(0, 1) * (0.8 + 0.2 * maps)
+        kept = (_said(probe.with_inputs(probe.inputs * sharper[:, None])) >= least).all(0)
+        found = torch.where(kept[:, None, None], sharper, found)
+    return found
+
+
+def _said(probe: Probe) -> Tensor:
+    """What the network says of the target, (1 or 2, B)."""
+    target = probe.target
+    if not isinstance(target, Class):
+        return probe.score[None]
+    classes = target.classes
+    either = (Probability(classes, "softmax"), Probability(classes, "sigmoid"))
+    return torch.stack([one(probe.outputs) for one in either]).detach()
