@@ -28,7 +28,7 @@ def test_demo_writes_a_gallery_and_a_page_of_its_own(tmp_path, monkeypatch):
     assert steps == [1]
     assert Image.open(tmp_path / "gallery.png").width > 1000
     page = (tmp_path / "index.html").read_text()
-    assert "http" not in page  # nothing is fetched from elsewhere
+    assert "://" not in page  # nothing is fetched from elsewhere
     assert page.count("<figcaption>grad_cam</figcaption>") == 2
 
 

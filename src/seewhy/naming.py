@@ -252,19 +252,20 @@ def _checked(
             first = "a refinement: put it behind a method, as in 'grad_cam+…'"
             behind = "a method: it can only stand first"
             raise ValueError(f"{name!r} is {first if kind == 'method' else behind}")
-        raise ValueError(f"unknown {kind} {name!r}{_suggestion(name, entries)}")
+        raise ValueError(f"unknown {kind} {name!r}{suggestion(name, sorted(entries))}")
     known = entries[name].options
     for option in options:
         if option not in known:
             raise ValueError(
                 f"{kind} {name!r} has no option {option!r}"
-                f"{_suggestion(option, known) if known else '; it takes none'}"
+                f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
             )
     return tuple((option, _frozen(options[option])) for option in known if option in options)
 
 
-def _suggestion(word: str, names: Iterable[str]) -> str:
-    names = sorted(names)
+def suggestion(word: str, names: Iterable[str]) -> str:
+    """The end of an error message: the nearest of the names, or all where none is near."""
+    names = list(names)
     close = difflib.get_close_matches(word, names, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
 

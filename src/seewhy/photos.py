@@ -15,6 +15,7 @@ from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, expect, parse
 from seewhy.probe import LayerLike, Probe
+from seewhy.progress import tracked
 from seewhy.targets import Class, Target, TargetLike
 
 PhotoTarget = TargetLike | str
@@ -59,7 +60,10 @@ def explain_photos(
         batch = torch.stack([inputs[index] for index in indices])
         probe = expect(Probe(model.module, batch, wanted[0], layer), parsed)
         probes = [probe, *(probe.with_target(target) for target in wanted[1:])]
-        maps = [[method(asked).float() for method in parsed] for asked in probes]
+        maps = [
+            [method(asked).float() for method in tracked("maps", parsed, len(parsed))]
+            for asked in probes
+        ]
         for place, index in enumerate(indices):
             geometry = model.preprocess.geometry(photos[index])
             explanations = []

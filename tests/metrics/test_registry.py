@@ -70,6 +70,8 @@ def test_better_maps_score_better(given):
     assert (box.function(perfect, given["boxes"]) == 1).all()
 
 
-def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="no metric 'pointing'; there are pointing_game, energy"):
+def test_an_unknown_name_gives_the_nearest_or_all():
+    with pytest.raises(ValueError, match="no metric 'pointing'; did you mean 'pointing_game'"):
         metric("pointing")
+    with pytest.raises(ValueError, match="no metric 'x'; there are pointing_game, energy"):
+        metric("x")

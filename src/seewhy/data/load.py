@@ -11,6 +11,7 @@ from seewhy.data.folder import read_folder
 from seewhy.data.imagenet import read_imagenet
 from seewhy.data.rendered import read_scenes
 from seewhy.data.voc import read_voc
+from seewhy.naming import suggestion
 
 READERS: dict[str, Callable[..., Dataset]] = {
     "voc": read_voc,
@@ -32,9 +33,14 @@ def load_dataset(spec: str, **options: Any) -> Dataset:
         DatasetError: no such kind, or what the reader says of the folder.
     """
     kind, _, where = spec.partition(":")
-    if kind not in READERS or not where:
+    if kind not in READERS:
         raise DatasetError(
-            f"dataset {spec!r} is of no known kind; write it as KIND:FOLDER with one of "
+            f"dataset {spec!r} is of no known kind{suggestion(kind, READERS)}; write it as "
+            "KIND:FOLDER, or scenes:COUNT"
+        )
+    if not where:
+        raise DatasetError(
+            f"dataset {spec!r} names no folder; write it as KIND:FOLDER with one of "
             f"{', '.join(kind for kind in READERS if kind != 'scenes')}, or scenes:COUNT"
         )
     try:

@@ -40,6 +40,22 @@ def colorize(saliency: Tensor, cmap: str | None = None, *, signed: bool = False)
     return _paint(_strength(_one_map(saliency), signed), cmap, signed)
 
 
+def colour_scale(
+    saliency: Tensor, *, seen: Tensor | None = None, signed: bool = False
+) -> tuple[float, float]:
+    """How `overlay` scales a map (H, W): the value at zero, and the distance to full strength.
+
+    A value v has the strength (v - first) / second, clipped to [0, 1], or [-1, 1] if `signed`.
+    """
+    values = (saliency if seen is None else saliency[seen]).cpu().float().numpy()
+    if not values.size:
+        return 0.0, 1.0
+    low = 0.0 if signed else float(values.min())
+    values = np.abs(values - low)
+    # Where less than half a percent is salient at all, that quantile is zero.
+    return low, float(np.quantile(values, 0.995)) or float(values.max()) or 1.0
+
+
 def overlay(
     image: Image.Image,
     saliency: Tensor,
@@ -119,7 +135,7 @@ def contour(
     for level in sorted(levels):
         lines: list[npt.NDArray[np.float64]] = list(contours.lines(level))  # type: ignore[arg-type]
         paths = [((line + 0.5) * scale).ravel().tolist() for line in lines]
-        colour = _colours(cmap or SEQUENTIAL)[round(255 * (0.45 + 0.5 * level))]
+        colour = colours(cmap or SEQUENTIAL)[round(255 * (0.45 + 0.5 * level))]
         for stroke, ink in ((2.4 * width, (0, 0, 0)), (1.3 * width, tuple(colour.tolist()))):
             mask = Image.new("L", (image.width * zoom, image.height * zoom))
             draw = ImageDraw.Draw(mask)
@@ -179,13 +195,9 @@ def _check_seen(seen: Tensor, image: Image.Image) -> Tensor:
 
 def _strength(saliency: Tensor, signed: bool, seen: Tensor | None = None) -> Tensor:
     """The map in [0, 1], or [-1, 1] if signed, scaled by what was seen; its outliers saturate."""
-    values = (saliency if seen is None else saliency[seen]).cpu().float().numpy()
-    if not values.size:
+    if seen is not None and not seen.any():
         return torch.zeros_like(saliency)
-    low = 0.0 if signed else float(values.min())
-    values = np.abs(values - low)
-    # Where less than half a percent is salient at all, that quantile is zero.
-    top = float(np.quantile(values, 0.995)) or float(values.max()) or 1.0
+    low, top = colour_scale(saliency, seen=seen, signed=signed)
     return ((saliency - low) / top).clamp(-1 if signed else 0, 1)
 
 
@@ -200,7 +212,12 @@ def _smoothed(saliency: Tensor) -> Tensor:
     return grid[0, 0]
 
 
-def _colours(cmap: str) -> npt.NDArray[np.uint8]:
+def colours(cmap: str) -> npt.NDArray[np.uint8]:
+    """The 256 colours of a colour map of matplotlib, (256, 3), from weakest to strongest.
+
+    Raises:
+        ValueError: an unknown name.
+    """
     import matplotlib
 
     if cmap not in matplotlib.colormaps:
@@ -215,7 +232,7 @@ def _grey(values: Tensor) -> Image.Image:
 
 def _paint(strength: Tensor, cmap: str | None, signed: bool) -> Image.Image:
     picture = _grey((strength + 1) / 2 if signed else strength)
-    picture.putpalette(_colours(cmap or (DIVERGING if signed else SEQUENTIAL)).tobytes())
+    picture.putpalette(colours(cmap or (DIVERGING if signed else SEQUENTIAL)).tobytes())
     return picture.convert("RGB")
 
 

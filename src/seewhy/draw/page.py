@@ -1,65 +1,170 @@
-"""A page for the browser: galleries and a table, with nothing fetched from elsewhere."""
+"""A page for the browser: galleries, tables and choosers, with nothing fetched from elsewhere.
+
+Parts are HTML. Every text that they are given is escaped here.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from hashlib import sha256
 from html import escape
+from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
 WIDTH = 256  # pixels of a picture in a strip, at most
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #15181e; background: #fafafa;
-       max-width: 1200px; margin: 0 auto; padding: 2rem 1.5rem; }
-h1 { font-size: 1.7rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-p { color: #4a515c; max-width: 46rem; }
-.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; }
-figure { margin: 0; background: #fff; border-radius: 8px; overflow: hidden;
-         box-shadow: 0 1px 3px #0002; }
-figure img { display: block; width: 100%; }
-figcaption { font-size: .8rem; padding: .35rem .6rem; overflow-wrap: anywhere; }
-table { border-collapse: collapse; background: #fff; box-shadow: 0 1px 3px #0002; }
-th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #eee; }
-th:first-child, td:first-child { text-align: left; }
-"""
+
+class Entry(NamedTuple):
+    """What a table's cell holds beyond plain text.
+
+    html: what is shown. value: by what its column is sorted; None goes last. kind: its CSS class.
+    hint: shown while the pointer is over it.
+    """
+
+    html: str
+    value: float | None = None
+    kind: str = ""
+    hint: str = ""
 
 
-def strip(title: str, pictures: Sequence[tuple[str, Image.Image]]) -> str:
-    """A row of captioned pictures, as HTML."""
+class Heading(NamedTuple):
+    """A column's heading with a remark below; a click first sorts by the `highest` or lowest."""
+
+    text: str
+    remark: str = ""
+    highest: bool = False
+
+
+def strip(title: str, pictures: Sequence[tuple[str, Image.Image]], width: int = WIDTH) -> str:
+    """A row of captioned pictures, `width` pixels wide and high at most; "" for no title.
+
+    What follows a caption's first line is set smaller.
+    """
     figures = "".join(
-        f'<figure><img alt="{escape(caption)}" src="{_embedded(picture)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<figure><img alt="{escape(caption)}" src="{_embedded(picture, width)}">'
+        f"<figcaption>{_lines(caption)}</figcaption></figure>"
         for caption, picture in pictures
     )
-    return f'<h2>{escape(title)}</h2><div class="strip">{figures}</div>'
+    count = f"--count:{len(pictures)}"
+    return f'{_title(title)}<div class="strip" style="{count}">{figures}</div>'
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, as HTML."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+def table(
+    title: str,
+    header: Sequence[str | Heading],
+    rows: Sequence[Sequence[str | Entry]],
+    *,
+    kind: str = "sortable",
+) -> str:
+    """A table; a click on a heading sorts it. Without a header there is nothing to click on."""
+    head = f"<thead><tr>{''.join(map(_heading, header))}</tr></thead>" if header else ""
+    body = "".join("<tr>" + "".join(map(_entry, row)) + "</tr>" for row in rows)
+    return (
+        f'{_title(title)}<div class="scroll"><table class="{kind}">{head}'
+        f"<tbody>{body}</tbody></table></div>"
     )
-    return f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table>"
+
+
+def folded(title: str, *parts: str) -> str:
+    """Parts that a click on the title shows."""
+    return f"<details><summary>{escape(title)}</summary>{''.join(parts)}</details>"
+
+
+def notice(text: str) -> str:
+    """A remark that must not be missed."""
+    return f'<div class="notice">{escape(text)}</div>'
+
+
+def highlights(sentences: Sequence[str]) -> str:
+    """What a reader should know first."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="findings">{items}</ul>'
+
+
+def labels(words: Sequence[tuple[str, bool]]) -> str:
+    """Short facts side by side; True marks one that is a warning."""
+    items = "".join(f"<li{' class=warn' * warning}>{escape(word)}</li>" for word, warning in words)
+    return f'<ul class="chips">{items}</ul>'
+
+
+def tabs(name: str, panels: Sequence[tuple[str, str]]) -> str:
+    """One of several (label, part) at a time; `name` is unlike other choosers' on the page."""
+    if len(panels) == 1:
+        return panels[0][1]
+    group = escape(name)
+    choices = "".join(
+        f'<input type="radio" name="{group}" id="{group}-{place}"{" checked" * (place == 0)}>'
+        f'<label for="{group}-{place}">{escape(label)}</label>'
+        f'<div class="panel"><h3 class="only-print">{escape(label)}</h3>{part}</div>'
+        for place, (label, part) in enumerate(panels)
+    )
+    return f'<div class="tabs">{choices}</div>'
+
+
+def page(title: str, introduction: str, parts: Sequence[str]) -> str:
+    """One self-contained page, which a browser keeps from fetching anything."""
+    style, script = (
+        files("seewhy.draw").joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
+    )
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
+        f'<h1>{escape(title)}</h1><p class="lead">{escape(introduction)}</p>{"".join(parts)}'
+        f"<script>{script}</script></body></html>"
+    )
 
 
 def write_page(path: Path, title: str, introduction: str, parts: Sequence[str]) -> None:
-    """Write one self-contained HTML file."""
-    path.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
-        f"<h1>{escape(title)}</h1><p>{escape(introduction)}</p>{''.join(parts)}</html>",
-        encoding="utf-8",
-    )
+    """Write `page` as one file."""
+    path.write_text(page(title, introduction, parts), encoding="utf-8")
 
 
-def _embedded(picture: Image.Image) -> str:
+def _title(title: str) -> str:
+    return f"<h2>{escape(title)}</h2>" if title else ""
+
+
+def _lines(caption: str) -> str:
+    first, _, rest = caption.partition("\n")
+    return escape(first) + (f"<small>{escape(rest)}</small>" if rest else "")
+
+
+def _breakable(text: str) -> str:
+    """Names of methods may go on in a new line behind what joins their parts."""
+    return escape(text).replace("_", "_<wbr>").replace("+", "+<wbr>")
+
+
+def _heading(heading: str | Heading) -> str:
+    if isinstance(heading, str):
+        heading = Heading(heading)
+    remark = f"<small>{escape(heading.remark)}</small>" if heading.remark else ""
+    first = "high" if heading.highest else "low"
+    return f'<th data-first="{first}"><span>{_breakable(heading.text)}</span>{remark}</th>'
+
+
+def _entry(entry: str | Entry) -> str:
+    if isinstance(entry, str):
+        return f"<td>{_breakable(entry)}</td>"
+    value = "" if entry.value is None else repr(entry.value)
+    kind = f' class="{entry.kind}"' if entry.kind else ""
+    hint = f' title="{escape(entry.hint)}"' if entry.hint else ""
+    return f'<td{kind}{hint} data-value="{value}">{entry.html}</td>'
+
+
+def _embedded(picture: Image.Image, width: int) -> str:
     small = picture.convert("RGB")
-    small.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+    small.thumbnail((width, width), Image.Resampling.LANCZOS)
     stream = BytesIO()
-    small.save(stream, format="JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    small.save(stream, format="WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

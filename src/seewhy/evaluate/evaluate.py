@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
@@ -96,7 +97,7 @@ def evaluate(
         tolerance,
         steps,
     )
-    _check(question, batch_size)
+    check(question, batch_size)
     store = None if folder is None else Store(Path(folder) / "images.jsonl", _settings(question))
     done = {
         one.image: one
@@ -113,7 +114,8 @@ def evaluate(
     return Evaluation.of([done[key] for key in data.keys])
 
 
-def _check(question: Question, batch_size: int) -> None:
+def check(question: Question, batch_size: int) -> None:
+    """Raise ValueError for empty lists, options out of range and an unknown layer."""
     for name, given in (
         ("methods", question.methods),
         ("metrics", question.metrics),
@@ -134,16 +136,21 @@ def _check(question: Question, batch_size: int) -> None:
     layer_names(question.model.module, question.layer)
 
 
-def _settings(question: Question) -> dict[str, Any]:
-    """What must be the same for answers to belong together."""
+def digest_of(module: nn.Module) -> str:
+    """A fingerprint of all weights and buffers, the same wherever they are."""
     digest = sha256()
-    for name, tensor in sorted(question.model.module.state_dict().items()):
+    for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _settings(question: Question) -> dict[str, Any]:
+    """What must be the same for answers to belong together."""
     return {
         "version": version("seewhy"),
         "model": question.model.name,
-        "weights": digest.hexdigest(),
+        "weights": digest_of(question.model.module),
         "preprocessing": str(question.model.preprocess),
         "dataset": question.dataset.name,
         "methods": [str(method) for method in question.methods],

@@ -68,6 +68,7 @@ class Evaluation:
             "int": pyarrow.int64(),
             "float": pyarrow.float64(),
             "bool": pyarrow.bool_(),
+            "tuple[float, ...]": pyarrow.list_(pyarrow.float64()),
         }
         schema = pyarrow.schema([(field.name, types[str(field.type)]) for field in fields(Row)])
         return pyarrow.Table.from_pylist([asdict(row) for row in self.rows], schema=schema)
@@ -100,8 +101,9 @@ class Evaluation:
 
 
 def write_csv(path: Path, records: Iterable[Any], kind: type) -> None:
-    """Write records of a dataclass, one per line under their fields' names."""
+    """Write records of a dataclass, one per line under their fields' names; without curves."""
+    names = [field.name for field in fields(kind) if field.name != "curve"]
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, [field.name for field in fields(kind)])
+        table = csv.DictWriter(file, names, extrasaction="ignore")
         table.writeheader()
         table.writerows(map(asdict, records))

@@ -41,6 +41,13 @@ REGIONS = {
     "iou": "masks",
 }
 LOCALIZATION = ("pointing_game", "box_iou", *REGIONS)
+# Metrics that sum up a curve: what of the evidence holds it, and its name there.
+CURVES = {
+    "insertion": ("curves", "insertion"),
+    "deletion": ("curves", "deletion"),
+    "road_most_first": ("road_curves", "most_first"),
+    "road_least_first": ("road_curves", "least_first"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +199,14 @@ class Evidence:
                 values = asked.function(*(self._need(name) for name in asked.needs))
             self._values[asked.name] = values
         return self._values[asked.name]
+
+    def scores(self, asked: Metric) -> Tensor:
+        """The curve that the metric sums up, (P, points); (P, 0) where it is none's sum."""
+        if asked.name not in CURVES:
+            return self.saliency.new_empty(len(self.batch.pairs), 0)
+        holder, name = CURVES[asked.name]
+        found: Tensor = getattr(getattr(self, holder), name)
+        return found
 
     def _need(self, name: str) -> Any:
         """What a metric's parameter of that name stands for."""

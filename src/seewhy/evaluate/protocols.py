@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seewhy.naming import suggestion
+
 
 @dataclass(frozen=True)
 class Published:
@@ -118,7 +120,7 @@ PROTOCOLS = {
 
 
 def protocol(name: str) -> Protocol:
-    """The protocol of that name; a ValueError lists those there are."""
+    """The protocol of that name; a ValueError suggests the nearest."""
     if name not in PROTOCOLS:
-        raise ValueError(f"there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}")
+        raise ValueError(f"there is no protocol {name!r}{suggestion(name, PROTOCOLS)}")
     return PROTOCOLS[name]

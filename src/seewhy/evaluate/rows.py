@@ -18,6 +18,8 @@ class Row:
             al. 2018): boxes over less than a quarter of an image that holds another category too.
         method, metric: their names.
         value: in the metric's unit.
+        curve: the scores that the value sums up, at equal steps: of insertion and deletion from no
+            pixel changed to all, of ROAD's two orders at a tenth to nine tenths of them; else ().
     """
 
     image: str
@@ -28,6 +30,7 @@ class Row:
     method: str
     metric: str
     value: float
+    curve: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -141,12 +141,13 @@ def _answer_together(
     for method, found in evidence.items():
         for metric in question.metrics:
             with noted(method, f"{metric.name}: "):
-                rows += _rows(flat, method, metric, found.values(metric))
+                rows += _rows(flat, method, metric, found)
     return _by_image(samples, rows, omissions)
 
 
-def _rows(pairs: Sequence[Pair], method: Method, metric: Metric, values: Tensor) -> list[Row]:
+def _rows(pairs: Sequence[Pair], method: Method, metric: Metric, evidence: Evidence) -> list[Row]:
     """A row for each pair of which the metric can be asked: elsewhere its value is nan."""
+    values, curves = evidence.values(metric).tolist(), evidence.scores(metric).tolist()
     return [
         Row(
             pair.sample.key,
@@ -157,8 +158,9 @@ def _rows(pairs: Sequence[Pair], method: Method, metric: Metric, values: Tensor)
             str(method),
             metric.name,
             value,
+            tuple(curve),
         )
-        for pair, value in zip(pairs, values.tolist(), strict=True)
+        for pair, value, curve in zip(pairs, values, curves, strict=True)
         if not math.isnan(value)
     ]
 

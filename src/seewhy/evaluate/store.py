@@ -55,6 +55,6 @@ class Store:
 def _answers(line: dict[str, Any]) -> Answers:
     return Answers(
         line["image"],
-        tuple(Row(**row) for row in line["rows"]),
+        tuple(Row(**{**row, "curve": tuple(row["curve"])}) for row in line["rows"]),
         tuple(Omission(**omission) for omission in line["omissions"]),
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from seewhy.evaluate.rows import Row
 from seewhy.metrics import class_means, metric
@@ -74,10 +75,9 @@ def summarize(rows: Iterable[Row], seed: int = 0) -> list[Summary]:
     summaries = []
     for name, by_method in _grouped(rows).items():
         ranks = _mean_ranks(name, by_method)
+        intervals = _intervals({m: _by_image(found) for m, found in by_method.items()}, seed)
         own = []
         for method, found in by_method.items():
-            images = _by_image(found)
-            low, high = bootstrap_interval(list(images.values()), seed)
             values = torch.tensor([row.value for row in found], dtype=torch.float64)
             targets = list(dict.fromkeys(row.target for row in found))
             places = torch.tensor([targets.index(row.target) for row in found])
@@ -86,10 +86,9 @@ def summarize(rows: Iterable[Row], seed: int = 0) -> list[Summary]:
                     name,
                     method,
                     len(found),
-                    len(images),
+                    len({row.image for row in found}),
                     float(values.mean()),
-                    low,
-                    high,
+                    *intervals[method],
                     float(class_means(values, places, len(targets)).mean()),
                     ranks[method],
                 )
@@ -119,10 +118,9 @@ def compare(rows: Iterable[Row], reference: str | None = None, seed: int = 0) ->
             for other in (names[place + 1 :] if reference is None else names)
             if method != other and reference in (None, other)
         ]
-        found = [_compared(name, by_method, *couple, seed) for couple in couples]
-        kept = [one for one in found if one is not None]
-        corrected = holm([one.p for one in kept])
-        comparisons += [replace(one, p_holm=p) for one, p in zip(kept, corrected, strict=True)]
+        found = _compared(name, by_method, couples, seed)
+        corrected = holm([one.p for one in found])
+        comparisons += [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
     return comparisons
 
 
@@ -133,18 +131,30 @@ def bootstrap_interval(images: Sequence[Sequence[float]], seed: int = 0) -> tupl
     for fewer than two images. Source: Efron and Tibshirani 1993, "An introduction to the
     bootstrap", chapter 13.
     """
-    if len(images) < 2:
-        return math.nan, math.nan
     sums = torch.tensor([math.fsum(values) for values in images], dtype=torch.float64)
     counts = torch.tensor([float(len(values)) for values in images], dtype=torch.float64)
+    ((low, high),) = bootstrap_intervals(sums[:, None], counts, seed).tolist()
+    return low, high
+
+
+def bootstrap_intervals(sums: Tensor, counts: Tensor, seed: int = 0) -> Tensor:
+    """The same for Q quantities of N images at once, (Q, 2) float64.
+
+    `sums` (N, Q) holds the sum of each image's values, `counts` (N,) how many they are.
+    """
+    number, quantities = sums.shape
+    if number < 2:
+        return torch.full((quantities, 2), math.nan, dtype=torch.float64)
+    sums, counts = sums.double(), counts.double()
     draw = torch.Generator().manual_seed(seed)
     means = []
-    for part in _parts(len(images)):
-        drawn = torch.randint(len(images), (part, len(images)), generator=draw)
-        means.append(sums[drawn].sum(1) / counts[drawn].sum(1))
+    for part in _parts(number):
+        drawn = torch.randint(number, (part, number), generator=draw)
+        times = torch.zeros(part, number, dtype=torch.float64)
+        times.scatter_add_(1, drawn, torch.ones_like(times))
+        means.append(times @ sums / (times @ counts)[:, None])
     tail = (1 - CONFIDENCE) / 2
-    low, high = torch.cat(means).quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64))
-    return float(low), float(high)
+    return torch.cat(means).quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64), 0).T
 
 
 def sign_flip_test(differences: Sequence[float], seed: int = 0) -> float:
@@ -155,18 +165,23 @@ def sign_flip_test(differences: Sequence[float], seed: int = 0) -> float:
     Source: Fisher 1935, "The design of experiments"; Good 2005, "Permutation, parametric and
     bootstrap tests of hypotheses".
     """
-    values = torch.tensor(differences, dtype=torch.float64)
-    count = len(values)
+    (p,) = sign_flip_tests(torch.tensor(differences, dtype=torch.float64)[:, None], seed).tolist()
+    return float(p)
+
+
+def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
+    """The same for Q quantities of N images at once: (N, Q) float64 to (Q,)."""
+    count = len(differences)
     # Flips that only round otherwise are as far.
-    found = float(values.sum().abs()) * (1 - 1e-12)
+    found = differences.sum(0).abs() - 1e-12 * differences.abs().sum(0)
     if 2**count <= DRAWS:
         patterns = torch.arange(2**count)[:, None] >> torch.arange(count) & 1
-        return float((((patterns * 2 - 1) * values).sum(1).abs() >= found).double().mean())
+        return (((patterns * 2.0 - 1).double() @ differences).abs() >= found).double().mean(0)
     draw = torch.Generator().manual_seed(seed)
-    as_far = 1
+    as_far = torch.ones_like(found)
     for part in _parts(count):
         signs = torch.randint(2, (part, count), generator=draw) * 2 - 1
-        as_far += int(((signs * values).sum(1).abs() >= found).sum())
+        as_far += ((signs.double() @ differences).abs() >= found).sum(0)
     return as_far / (DRAWS + 1)
 
 
@@ -184,24 +199,53 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _compared(
-    name: str, by_method: dict[str, list[Row]], method: str, other: str, seed: int
-) -> Comparison | None:
-    """The comparison of two methods, not yet corrected; None where they share no image."""
-    first, second = (
-        {(row.image, row.target): row.value for row in by_method[one]} for one in (method, other)
-    )
-    images: dict[str, list[float]] = {}
-    for pair in first.keys() & second.keys():
-        images.setdefault(pair[0], []).append(first[pair] - second[pair])
-    if not images:
-        return None
-    # In an order of their own: that of sets changes from run to run.
-    differences = [math.fsum(images[key]) / len(images[key]) for key in sorted(images)]
-    low, high = bootstrap_interval([[value] for value in differences], seed)
-    mean = math.fsum(differences) / len(differences)
-    better = None if mean == 0 else (mean > 0) == metric(name).higher_is_better
-    p = sign_flip_test(differences, seed)
-    return Comparison(name, method, other, len(images), mean, low, high, better, p, p)
+    name: str, by_method: dict[str, list[Row]], couples: Sequence[tuple[str, str]], seed: int
+) -> list[Comparison]:
+    """The comparisons, not yet corrected, of those couples that share an image."""
+    values = {
+        method: {(row.image, row.target): row.value for row in rows}
+        for method, rows in by_method.items()
+    }
+    # Couples that share the same images are drawn together.
+    together: dict[tuple[str, ...], dict[tuple[str, str], list[float]]] = {}
+    for couple in couples:
+        first, second = (values[method] for method in couple)
+        images: dict[str, list[float]] = {}
+        for pair in first.keys() & second.keys():
+            images.setdefault(pair[0], []).append(first[pair] - second[pair])
+        if images:
+            # In an order of their own: that of sets changes from run to run.
+            keys = tuple(sorted(images))
+            differences = [math.fsum(images[key]) / len(images[key]) for key in keys]
+            together.setdefault(keys, {})[couple] = differences
+    found: dict[tuple[str, str], Comparison] = {}
+    for keys, group in together.items():
+        table = torch.tensor(list(group.values()), dtype=torch.float64).T
+        intervals = bootstrap_intervals(table, torch.ones(len(keys)), seed).tolist()
+        p_values = sign_flip_tests(table, seed).tolist()
+        for couple, (low, high), p in zip(group, intervals, p_values, strict=True):
+            mean = math.fsum(group[couple]) / len(keys)
+            better = None if mean == 0 else (mean > 0) == metric(name).higher_is_better
+            found[couple] = Comparison(name, *couple, len(keys), mean, low, high, better, p, p)
+    return [found[couple] for couple in couples if couple in found]
+
+
+def _intervals(
+    by_method: dict[str, dict[str, list[float]]], seed: int
+) -> dict[str, tuple[float, float]]:
+    """Each method's bootstrap interval; those with values of the same pairs are drawn together."""
+    together: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for method, images in by_method.items():
+        sizes = tuple((key, len(own)) for key, own in images.items())
+        together.setdefault(sizes, []).append(method)
+    found = {}
+    for sizes, methods in together.items():
+        sums = [[math.fsum(own) for own in by_method[method].values()] for method in methods]
+        counts = torch.tensor([float(count) for _, count in sizes])
+        intervals = bootstrap_intervals(torch.tensor(sums, dtype=torch.float64).T, counts, seed)
+        for method, (low, high) in zip(methods, intervals.tolist(), strict=True):
+            found[method] = (low, high)
+    return found
 
 
 def _mean_ranks(name: str, by_method: dict[str, list[Row]]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from math import inf
 from torch import Tensor
 
 from seewhy.metrics import faithfulness, localization, quality, sanity
+from seewhy.naming import suggestion
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def metrics() -> list[str]:
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name; a ValueError lists those there are."""
+    """The metric of that name; a ValueError suggests the nearest."""
     if name not in _BY_NAME:
-        raise ValueError(f"there is no metric {name!r}; there are {', '.join(_BY_NAME)}")
+        raise ValueError(f"there is no metric {name!r}{suggestion(name, _BY_NAME)}")
     return _BY_NAME[name]

@@ -1,0 +1,134 @@
+"""What a plan will take, from a few images that are really explained and graded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seewhy.bench.plan import Plan
+from seewhy.bench.work import Worker, repeatable
+from seewhy.evaluate.run import Question, answers
+from seewhy.explain import explain
+from seewhy.naming import Method
+from seewhy.observe import evaluating
+from seewhy.progress import watching
+
+IMAGES = 2
+_ENOUGH = 2.0  # seconds after which a method of many passes has shown what a pass takes
+
+Calibration = dict[str, dict[str, Any]]
+
+
+class _Enough(Exception):
+    """A long run was stopped: the seconds that all of it takes."""
+
+
+def calibrate(plan: Plan) -> Calibration:
+    """Seconds per image of each network: of a forward pass, of each method, of all that is asked.
+
+    `{network: {"forward": …, "methods": {method: …}, "image": …}}`. A method's seconds count its
+    forward pass, for one target. "image" is an image's share of all that the plan asks: reading,
+    all methods for all its targets, and all metrics, which are measured with the cheapest method.
+    A network that can be asked about none of the first images has no seconds: None.
+    """
+    worker = Worker(plan)
+    found: Calibration = {}
+    for network in dict.fromkeys(shard.network for shard in plan.shards):
+        first = next(shard for shard in plan.shards if shard.network == network)
+        with repeatable(plan, first.number):
+            found[network] = _calibrated(worker.question(network, first.dataset), first.keys)
+    return found
+
+
+def estimate(plan: Plan, calibration: Calibration, workers: int) -> float | None:
+    """Seconds that the whole plan takes on so many workers; None where it is not known."""
+    each = {network: found["image"] for network, found in calibration.items()}
+    if any(each.get(cell["network"]) is None for cell in plan.cells):
+        return None
+    seconds: float = sum(cell["images"] * each[cell["network"]] for cell in plan.cells)
+    return seconds / workers
+
+
+def _calibrated(question: Question, keys: Sequence[str]) -> dict[str, Any]:
+    names = [str(method) for method in question.methods]
+    unknown = {"forward": None, "methods": dict.fromkeys(names), "image": None}
+    model = question.model
+    usable: list[tuple[str, Tensor]] = []
+    for key in keys[: 4 * IMAGES]:
+        try:
+            usable.append((key, model.preprocess(question.dataset.read(key).image)))
+        except Exception:  # a broken image is the run's to tell of
+            continue
+    # Those of one shape that can be answered; a forward pass and an answer warm everything up.
+    usable = [one for one in usable if one[1].shape == usable[0][1].shape][:IMAGES]
+    plain = replace(question, methods=(), metrics=())
+    if not usable or any(one.omissions for one in answers(plain, [usable[0][0]], 1)):
+        return unknown
+    inputs = torch.stack([image for _, image in usable]).to(model.device)
+
+    def forward() -> None:
+        with evaluating(model.module), torch.no_grad():
+            model.module(inputs)
+
+    seconds = {str(one): _explaining(question, one, inputs) for one in question.methods}
+    known = {name: value for name, value in seconds.items() if value is not None}
+    if not known:
+        return {**unknown, "forward": _timed(forward, model.device) / len(inputs)}
+    cheapest = min(known, key=lambda name: known[name])
+    asked = replace(question, methods=tuple(m for m in question.methods if str(m) == cheapest))
+    chosen = [key for key, _ in usable]
+    targets = [len({row.target for row in one.rows}) for one in answers(asked, chosen, IMAGES)]
+    every = _timed(lambda: list(answers(asked, chosen, IMAGES)), model.device) / len(chosen)
+    bare = replace(asked, metrics=())
+    maps = _timed(lambda: list(answers(bare, chosen, IMAGES)), model.device) / len(chosen)
+    others = sum(value for name, value in known.items() if name != cheapest)
+    metrics = max(0.0, every - maps) * len(known)
+    return {
+        "forward": _timed(forward, model.device) / len(inputs),
+        "methods": seconds,
+        "image": maps + others * sum(targets) / len(targets) + metrics,
+    }
+
+
+def _explaining(question: Question, method: Method, inputs: Tensor) -> float | None:
+    """Seconds per image; None for a method that does not work on this network.
+
+    A method that repeats one step is stopped after a while, if its steps are the whole of it.
+    """
+    begun = time.perf_counter()
+
+    def stop(what: str, done: int, total: int) -> None:
+        spent = time.perf_counter() - begun
+        if spent > _ENOUGH and not method.refinements:
+            raise _Enough(spent * total / done)
+
+    def run() -> None:
+        explain(question.model.module, inputs, method, layer=question.layer)
+
+    try:
+        with watching(stop):
+            run()
+        return _timed(run, question.model.device) / len(inputs)
+    except _Enough as enough:
+        return float(enough.args[0]) / len(inputs)
+    except Exception:  # methods are anyone's; the run tells why
+        return None
+
+
+def _timed(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one run: the best of three, or of one that takes long."""
+    best = float("inf")
+    for _ in range(3):
+        begun = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - begun)
+        if best > 0.3:
+            break
+    return best

@@ -1,0 +1,211 @@
+"""What a benchmark's YAML file may say. Whatever is wrong in it is told with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.evaluate import protocol
+from seewhy.metrics import metric
+from seewhy.naming import parse, suggestion
+
+Place = tuple[str | int, ...]
+Side = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(ValueError):
+    """The config cannot be run; the message names the file and the line, and what would do."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class NetworkConfig(_Part):
+    """A network, as the options of `seewhy evaluate` give it.
+
+    `size` is the side of a square, of which the photo's centre is cut, or [height, width], to which
+    the whole photo is squashed; `mean` and `std` are one value or one per channel.
+    """
+
+    model: str
+    name: str = ""
+    weights: str | None = None
+    classes: str | None = None
+    size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
+    mean: float | list[float] | None = None
+    std: float | list[float] | None = None
+    layer: str | list[str] | None = None
+
+    @property
+    def title(self) -> str:
+        """What rows call it."""
+        return self.name or self.model
+
+
+class DatasetConfig(_Part):
+    """A dataset, as the options of `seewhy evaluate` give it."""
+
+    dataset: str
+    name: str = ""
+    split: str | None = None
+    limit: int | None = Field(None, ge=1)
+    class_map: str | None = None
+    top: int | None = Field(None, ge=1)
+
+    @property
+    def title(self) -> str:
+        """What rows call it."""
+        return self.name or self.dataset
+
+
+class Config(_Part):
+    """A benchmark: every method by every metric, on every network and dataset.
+
+    A protocol adds its metrics, and gives its methods where none are named.
+    """
+
+    name: str = Field(pattern=r"^\w[\w.-]*$")
+    networks: list[NetworkConfig] = Field(min_length=1)
+    datasets: list[DatasetConfig] = Field(min_length=1)
+    methods: list[str] = []
+    metrics: list[str] = []
+    protocol: str | None = None
+    seed: int = Field(0, ge=0)
+    tolerance: float = Field(15, ge=0)
+    steps: int = Field(32, ge=1)
+    batch_size: int = Field(8, ge=1)
+    shard: int = Field(64, ge=1)
+    threads: int = Field(1, ge=1)
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A config with the file that it was read from.
+
+    `lines` holds the line on which each part begins, by its keys and places from the top.
+    """
+
+    path: Path
+    text: str
+    config: Config
+    lines: dict[Place, int]
+
+    def error(self, place: Place, message: object) -> ConfigError:
+        """What is wrong with a part of the file; the part need not be written down."""
+        return _error(self.path, self.lines, place, message)
+
+
+def read_config(path: str | Path) -> ConfigFile:
+    """Read a benchmark's YAML file.
+
+    Raises ConfigError for a file that is missing or no YAML, and for each unknown key, value of the
+    wrong kind and unknown name of a method, metric or protocol, all together.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    try:
+        tree = yaml.compose(text, yaml.SafeLoader)
+        found = list(_lines(tree, ())) if tree else []
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: no YAML ({error})") from None
+    lines: dict[Place, int] = {}
+    for place, line in found:
+        if place in lines:
+            message = f"{place[-1]!r} is there already, on line {lines[place]}"
+            raise ConfigError(f"{path}, line {line}: {message}")
+        lines[place] = line
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: give keys with values, such as networks, datasets and methods")
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        raise _together([_error(path, lines, *_explained(one)) for one in error.errors()]) from None
+    file = ConfigFile(path, text, config, lines)
+    if errors := list(_wrong_names(file)):
+        raise _together(errors)
+    return replace(file, config=_with_protocol(config))
+
+
+def _with_protocol(config: Config) -> Config:
+    """The config with all methods and metrics spelled out, each once."""
+    papers = protocol(config.protocol) if config.protocol else None
+    methods = config.methods or (papers.methods if papers else ())
+    metrics = [*(papers.metrics if papers else ()), *config.metrics]
+    asked = {"methods": list(dict.fromkeys(methods)), "metrics": list(dict.fromkeys(metrics))}
+    return config.model_copy(update=asked)
+
+
+def _wrong_names(file: ConfigFile) -> Iterator[ConfigError]:
+    """Methods, metrics and protocols that there are not, and names that are there twice."""
+    config = file.config
+    named: list[tuple[Place, Callable[[str], object], str]] = [
+        *((("methods", place), parse, name) for place, name in enumerate(config.methods)),
+        *((("metrics", place), metric, name) for place, name in enumerate(config.metrics)),
+        *([(("protocol",), protocol, config.protocol)] if config.protocol else []),
+    ]
+    for where, check, name in named:
+        try:
+            check(name)
+        except ValueError as error:
+            yield file.error(where, error)
+    for key, asked in (("methods", config.methods), ("metrics", config.metrics)):
+        if not asked and not config.protocol:
+            yield file.error((key,), f"{key} is empty; name at least one, or a protocol")
+    for part, titles in (
+        ("networks", [one.title for one in config.networks]),
+        ("datasets", [one.title for one in config.datasets]),
+    ):
+        for place, title in enumerate(titles):
+            if title in titles[:place]:
+                message = f"two {part} are called {title!r}; give one a name of its own: 'name: …'"
+                yield file.error((part, place), message)
+
+
+def _explained(error: Any) -> tuple[Place, str]:
+    """The place and the message of one of pydantic's errors."""
+    place: Place = error["loc"]
+    # Of a union pydantic appends which of its types it tried.
+    parts: dict[str, type[_Part]] = {"networks": NetworkConfig, "datasets": DatasetConfig}
+    within = parts.get(str(place[0]), Config) if len(place) > 2 else Config
+    known = list(within.model_fields)
+    if error["type"] == "extra_forbidden":
+        return place, f"unknown key {place[-1]!r}{suggestion(str(place[-1]), known)}"
+    if error["type"] == "missing":
+        return place, f"{place[-1]} is missing"
+    keys = [key for key in place if isinstance(key, int) or key in known or key in parts]
+    named = ".".join(map(str, keys))
+    return tuple(keys), f"{named} is {error['input']!r}: {error['msg']}"
+
+
+def _error(path: Path, lines: dict[Place, int], place: Place, message: object) -> ConfigError:
+    while place and place not in lines:
+        place = place[:-1]
+    return ConfigError(f"{path}, line {lines[place]}: {message}" if place else f"{path}: {message}")
+
+
+def _together(errors: list[ConfigError]) -> ConfigError:
+    return ConfigError("\n".join(dict.fromkeys(map(str, errors))))
+
+
+def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
+    """Each part's place and line; a key that is written twice comes twice."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = (*place, key.value)
+            yield below, key.start_mark.line + 1
+            yield from _lines(value, below)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*place, index), value.start_mark.line + 1
+            yield from _lines(value, (*place, index))

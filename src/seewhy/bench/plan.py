@@ -1,0 +1,225 @@
+"""From a config to work units: what is computed, in which parts, fixed before anything is.
+
+Shards, batches and threads come from the plan alone. So whichever engine does the work, on however
+many workers, and however often it is cut off, the rows are the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seewhy.bench.config import Config, ConfigFile, DatasetConfig, NetworkConfig
+from seewhy.data.class_map import read_class_map
+from seewhy.data.dataset import Dataset
+from seewhy.data.load import load_dataset
+from seewhy.evaluate.evaluate import check, digest_of
+from seewhy.evaluate.run import Question
+from seewhy.metrics import metric
+from seewhy.models import LoadedModel, load_model
+from seewhy.naming import parse
+from seewhy.probe import layer_names
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A work unit: some images of a dataset for one network; both by their names in the rows."""
+
+    number: int
+    network: str
+    dataset: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a worker needs to know.
+
+    Attributes:
+        config: what is asked.
+        root: what the config's relative paths are relative to.
+        device: where networks run.
+        weights: a fingerprint of each network.
+        images: a fingerprint of each dataset's keys.
+        shards: all of them, network by network, dataset by dataset.
+    """
+
+    config: Config
+    root: Path
+    device: str
+    weights: dict[str, str]
+    images: dict[str, str]
+    shards: tuple[Shard, ...]
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """Network, dataset, images and shards of each pair of network and dataset."""
+        cells: dict[tuple[str, str], dict[str, Any]] = {}
+        for shard in self.shards:
+            cell = cells.setdefault(
+                (shard.network, shard.dataset),
+                {"network": shard.network, "dataset": shard.dataset, "images": 0, "shards": 0},
+            )
+            cell["images"] += len(shard.keys)
+            cell["shards"] += 1
+        return list(cells.values())
+
+    def model(self, network: str) -> LoadedModel:
+        """The network of that name, on the device; the same weights on every worker.
+
+        Raises ValueError where it has others here than where the plan was made.
+        """
+        asked = next(one for one in self.config.networks if one.title == network)
+        model = open_network(asked, self.root, self.config.seed, self.device)
+        if digest_of(model.module) != self.weights[network]:
+            raise ValueError(
+                f"{network} has other weights on this worker than where the run was started; "
+                "every worker needs the same files"
+            )
+        return model
+
+    def question(self, model: LoadedModel, network: str, dataset: str, data: Dataset) -> Question:
+        """What is asked of a network that has been opened, and of a dataset that has."""
+        about = next(one for one in self.config.networks if one.title == network)
+        source = next(one for one in self.config.datasets if one.title == dataset)
+        return _question(self.config, about, source, self.root, model, data)
+
+    def data(self, dataset: str) -> Dataset:
+        """The dataset of that name."""
+        asked = next(one for one in self.config.datasets if one.title == dataset)
+        return open_dataset(asked, self.root)
+
+
+def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
+    """Open all networks and datasets of a config, and cut the work into shards.
+
+    Raises ConfigError, with the line, for what cannot be opened.
+    """
+    config, root = file.config, file.path.resolve().parent
+    datasets: dict[str, Dataset] = {}
+    for place, source in enumerate(config.datasets):
+        try:
+            datasets[source.title] = open_dataset(source, root)
+        except (ValueError, OSError) as error:
+            raise file.error(("datasets", place, "dataset"), error) from None
+        if not datasets[source.title].keys:
+            raise file.error(("datasets", place, "dataset"), f"{source.dataset}: holds no images")
+    weights = {}
+    for place, network in enumerate(config.networks):
+        try:
+            model = open_network(network, root, config.seed, "cpu")
+        except (ValueError, OSError, ImportError) as error:
+            raise file.error(("networks", place, "model"), error) from None
+        try:
+            layer_names(model.module, network.layer)
+        except ValueError as error:
+            raise file.error(("networks", place, "layer"), error) from None
+        for at, source in enumerate(config.datasets):
+            try:
+                asked = _question(config, network, source, root, model, datasets[source.title])
+            except ValueError as error:
+                raise file.error(("datasets", at, "class_map"), error) from None
+            try:
+                check(asked, config.batch_size)
+            except ValueError as error:
+                raise file.error(("metrics",), error) from None
+        weights[network.title] = digest_of(model.module)
+    fingerprints = {
+        name: sha256("\n".join(data.keys).encode()).hexdigest() for name, data in datasets.items()
+    }
+    slices = [
+        (network.title, name, data.keys[start : start + config.shard])
+        for network in config.networks
+        for name, data in datasets.items()
+        for start in range(0, len(data), config.shard)
+    ]
+    return Plan(
+        config,
+        root,
+        device,
+        weights,
+        fingerprints,
+        tuple(Shard(number, *slice_) for number, slice_ in enumerate(slices)),
+    )
+
+
+def open_dataset(source: DatasetConfig, root: Path) -> Dataset:
+    """The dataset of a config, whose folder is relative to `root`."""
+    kind, _, where = source.dataset.partition(":")
+    spec = source.dataset if kind == "scenes" or not where else f"{kind}:{_below(root, where)}"
+    options = {} if source.split is None else {"split": source.split}
+    return load_dataset(spec, **options)[: source.limit]
+
+
+def open_network(network: NetworkConfig, root: Path, seed: int, device: str) -> LoadedModel:
+    """The network of a config; what it draws at random is the same whenever the seed is.
+
+    Files are relative to `root`, below which a module of one's own is looked for, too.
+    """
+    weights, spec = network.weights, network.model
+    if spec.startswith(("hf:./", "hf:../")):
+        spec = f"hf:{_below(root, spec.removeprefix('hf:'))}"
+    with _on_path(root), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = load_model(
+            spec,
+            weights=weights if weights in (None, "random") else _below(root, weights),
+            classes=None if network.classes is None else _below(root, network.classes),
+            device=device,
+        )
+    preprocess = model.preprocess
+    if isinstance(network.size, int):
+        preprocess = replace(preprocess, resize=network.size, crop=network.size)
+    elif network.size is not None:
+        preprocess = replace(preprocess, resize=(network.size[0], network.size[1]), crop=None)
+    if network.mean is not None:
+        preprocess = replace(preprocess, mean=_channels(network.mean, preprocess.channels))
+    if network.std is not None:
+        preprocess = replace(preprocess, std=_channels(network.std, preprocess.channels))
+    return replace(model, preprocess=preprocess)
+
+
+def _question(
+    config: Config,
+    network: NetworkConfig,
+    source: DatasetConfig,
+    root: Path,
+    model: LoadedModel,
+    data: Dataset,
+) -> Question:
+    return Question(
+        model,
+        data,
+        tuple(map(parse, config.methods)),
+        tuple(map(metric, config.metrics)),
+        None if source.class_map is None else read_class_map(_below(root, source.class_map)),
+        network.layer,
+        source.top,
+        config.tolerance,
+        config.steps,
+    )
+
+
+def _below(root: Path, path: str) -> Path:
+    return root / Path(path).expanduser()
+
+
+def _channels(values: float | Sequence[float], channels: int) -> tuple[float, ...]:
+    return tuple(values) if isinstance(values, Sequence) else (values,) * channels
+
+
+@contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    """Python modules are looked for in the folder, too."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))

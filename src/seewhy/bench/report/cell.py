@@ -1,0 +1,153 @@
+"""The numbers of one network on one dataset, each computed once for all parts of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from seewhy.bench.store import Run
+from seewhy.evaluate import Comparison, Evaluation, Row, Summary
+from seewhy.evaluate.summary import DRAWS
+
+ALPHA = 0.05  # below it two methods are told apart
+
+Pair = tuple[str, str]  # image and target
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One network on one dataset, by their names in the rows, and what was found."""
+
+    network: str
+    dataset: str
+    evaluation: Evaluation
+
+    @property
+    def title(self) -> str:
+        """Such as "scenes:resnet on scenes:200"."""
+        return f"{self.network} on {self.dataset}"
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """All that were asked, in the order of the rows; those without any row come last."""
+        failed = [one.method for one in self.evaluation.omissions if one.method]
+        return list(dict.fromkeys([*(row.method for row in self.evaluation.rows), *failed]))
+
+    @cached_property
+    def rows(self) -> dict[str, dict[str, list[Row]]]:
+        """The rows by metric and method."""
+        found: dict[str, dict[str, list[Row]]] = {}
+        for row in self.evaluation.rows:
+            found.setdefault(row.metric, {}).setdefault(row.method, []).append(row)
+        return found
+
+    @property
+    def metrics(self) -> list[str]:
+        """All that have values, in the order of the rows."""
+        return list(self.rows)
+
+    @cached_property
+    def summaries(self) -> dict[tuple[str, str], Summary]:
+        """By metric and method; of each metric the best method comes first."""
+        return {(one.metric, one.method): one for one in self.evaluation.summary()}
+
+    @cached_property
+    def comparisons(self) -> dict[tuple[str, str, str], Comparison]:
+        """By metric, method and other method, either way round."""
+        found = {}
+        for one in self.evaluation.comparisons():
+            found[one.metric, one.method, one.other] = one
+            found[one.metric, one.other, one.method] = turned(one)
+        return found
+
+    def ranked(self, metric: str) -> list[str]:
+        """The methods that have values, the best mean first."""
+        return [method for name, method in self.summaries if name == metric]
+
+    def beaten(self, metric: str) -> list[str]:
+        """The methods that the paired test tells from the best one, as worse."""
+        best, *others = self.ranked(metric)
+        return [other for other in others if told(self.comparisons.get((metric, best, other)))]
+
+    def undecided(self, metric: str) -> list[str]:
+        """The methods that cannot be told from the best one."""
+        beaten = self.beaten(metric)
+        return [method for method in self.ranked(metric)[1:] if method not in beaten]
+
+    @cached_property
+    def mean_ranks(self) -> dict[str, float]:
+        """Each method's rank on a pair of image and target, averaged over pairs, then metrics.
+
+        Of metrics on which all methods have values of the same pairs; nan without any.
+        """
+        found = {}
+        for method in self.methods:
+            ranks = [
+                one.mean_rank
+                for metric in self.metrics
+                if (one := self.summaries.get((metric, method))) and not math.isnan(one.mean_rank)
+            ]
+            found[method] = math.fsum(ranks) / len(ranks) if ranks else math.nan
+        return found
+
+    @property
+    def by_rank(self) -> list[str]:
+        """The methods, the best mean rank first and those without one last."""
+        ranks = self.mean_ranks
+        return sorted(self.methods, key=lambda one: (math.isnan(ranks[one]), ranks[one]))
+
+    def pairs(self, metric: str) -> dict[Pair, dict[str, Row]]:
+        """Every method's row of each image and target."""
+        found: dict[Pair, dict[str, Row]] = {}
+        for method, rows in self.rows[metric].items():
+            for row in rows:
+                found.setdefault((row.image, row.target), {})[method] = row
+        return found
+
+    def attainable(self, metric: str) -> float:
+        """The least p that a comparison by this metric could have, whatever the values."""
+        own = [one for key, one in self.comparisons.items() if key[0] == metric]
+        if not own:
+            return 1.0
+        images = max(one.images for one in own)
+        return min(1.0, max(2.0 ** (1 - images), 1 / (DRAWS + 1)) * len(own) / 2)
+
+
+def cells_of(run: Run) -> list[Cell]:
+    """The networks and datasets of a run that have rows.
+
+    Raises ValueError where none has.
+    """
+    found = [Cell(*names, evaluation) for names, evaluation in run.evaluations().items()]
+    if not any(cell.evaluation.rows for cell in found):
+        raise ValueError(
+            f"{run.folder}: holds no values yet; `seewhy bench` with its config goes on with it"
+            if not run.complete
+            else f"{run.folder}: holds no values: nothing could be explained and graded"
+        )
+    return found
+
+
+def told(comparison: Comparison | None) -> bool:
+    """Whether the first of two methods is told from the other, as the better one."""
+    return bool(comparison and comparison.better and comparison.p_holm < ALPHA)
+
+
+def turned(one: Comparison) -> Comparison:
+    """The same comparison with the methods changed about."""
+    return replace(
+        one,
+        method=one.other,
+        other=one.method,
+        difference=-one.difference,
+        low=-one.high,
+        high=-one.low,
+        better=None if one.better is None else not one.better,
+    )
+
+
+def graded(cells: Sequence[Cell]) -> list[str]:
+    """The metrics of all cells."""
+    return list(dict.fromkeys(metric for cell in cells for metric in cell.metrics))

@@ -1,0 +1,168 @@
+"""A benchmark from its plan to its last shard, going on where an earlier go was cut off."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from seewhy.bench.calibrate import calibrate
+from seewhy.bench.engines import Engine
+from seewhy.bench.loggers import Logger
+from seewhy.bench.plan import Plan, Shard
+from seewhy.bench.progress import State
+from seewhy.bench.store import MANIFEST, Run, write_whole
+from seewhy.evaluate import Answers
+
+_PACKAGES = ("seewhy", "torch", "numpy", "pillow")
+_SAME = ("config", "seed", "versions", "device", "weights", "images")
+
+
+def begin(plan: Plan, text: str, engine: Engine, folder: Path) -> Run:
+    """The run of a plan in a folder: the one that is there, else a new one with its manifest.
+
+    text: the config as it was written.
+
+    Raises ValueError where the folder holds a run of something else, saying what differs, and
+    OSError where it cannot be written.
+    """
+    about = _about(plan)
+    if (folder / MANIFEST).exists():
+        run = Run.open(folder)
+        other = [
+            line for key in _SAME for line in _differing(key, run.manifest.get(key), about[key])
+        ]
+        if other:
+            raise ValueError(
+                f"{folder}: holds a run with other settings ({', '.join(other)}); "
+                "name a new folder with --out"
+            )
+        return run
+    if folder.exists() and (not folder.is_dir() or any(_beside(folder))):
+        raise ValueError(f"{folder}: is no run and not empty; name a new folder with --out")
+    manifest = {
+        **about,
+        "config_text": text,
+        "root": str(plan.root),
+        "config_hash": sha256(json.dumps(about["config"], sort_keys=True).encode()).hexdigest(),
+        "git": _revision(),
+        "engine": engine.name,
+        "workers": engine.workers,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cells": plan.cells,
+        "shards": len(plan.shards),
+        "calibration": engine.call(calibrate),
+    }
+    write_whole(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
+    return Run(folder, manifest)
+
+
+def missing(run: Run, plan: Plan) -> list[Shard]:
+    """The shards that are not there, or hold failures."""
+    done = run.files.keys() - run.failed().keys()
+    return [shard for shard in plan.shards if shard.number not in done]
+
+
+def finish(
+    run: Run,
+    shards: Sequence[Shard],
+    engine: Engine,
+    *,
+    state: State,
+    tell: Callable[[], None] = lambda: None,
+    loggers: Sequence[Logger] = (),
+) -> None:
+    """Do shards and write each down as soon as it is done.
+
+    state: counts images and failures as they come; `tell` is called whenever it has changed.
+
+    Raises OSError where a shard cannot be written: nothing of it is left in its place, and the next
+    go makes it.
+    """
+    means = _Means()
+
+    def advance(images: int) -> None:
+        state.done += images
+        tell()
+
+    for log in loggers:
+        log.start(run.manifest["config"])
+    try:
+        for shard, answers in engine.finish(shards, advance):
+            run.add(shard.number, shard.network, shard.dataset, answers)
+            state.failures += sum(_failed(one) for one in answers)
+            tell()
+            if loggers:
+                means.add(f"{shard.network}/{shard.dataset}", answers)
+                progress = {"images/s": state.rate, "failures": float(state.failures)}
+                for log in loggers:
+                    log.log(state.done, {**progress, **means.values})
+    finally:
+        for log in loggers:
+            log.close()
+
+
+class _Means:
+    """Means so far of this go, by "NETWORK/DATASET/METRIC/METHOD"."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, cell: str, answers: Sequence[Answers]) -> None:
+        for row in (row for one in answers for row in one.rows):
+            name = f"{cell}/{row.metric}/{row.method}"
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + row.value, count + 1
+
+    @property
+    def values(self) -> dict[str, float]:
+        return {name: total / count for name, (total, count) in self._sums.items()}
+
+
+def _failed(answers: Answers) -> bool:
+    return any(one.failed for one in answers.omissions)
+
+
+def _about(plan: Plan) -> dict[str, Any]:
+    """What decides the rows, as plain data: another run may go on with them where all is equal."""
+    return {
+        "config": plan.config.model_dump(mode="json"),
+        "seed": plan.config.seed,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in _PACKAGES},
+        },
+        "device": plan.device,
+        "weights": plan.weights,
+        "images": plan.images,
+    }
+
+
+def _differing(key: str, before: Any, now: Any) -> list[str]:
+    """Names of what differs, such as "config.methods"."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [] if before == now else [key]
+    return [f"{key}.{part}" for part in {**before, **now} if before.get(part) != now.get(part)]
+
+
+def _beside(folder: Path) -> list[Path]:
+    """What a folder holds beside the manifest that a go was cut off over."""
+    return [path for path in folder.iterdir() if path.name != f"{MANIFEST}.tmp"]
+
+
+def _revision() -> dict[str, Any] | None:
+    """The git revision of the working directory, and whether it has changes; None without one."""
+    try:
+        commit, changes = (
+            subprocess.run(["git", *command], capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"revision": commit.strip(), "dirty": bool(changes.strip())}

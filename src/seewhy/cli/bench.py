@@ -1,0 +1,180 @@
+"""`seewhy bench`: networks x datasets x methods x metrics, from one core to a cluster."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from seewhy.cli.common import Device, err, out, usage_errors
+
+if TYPE_CHECKING:
+    from seewhy.bench.engines import Engine
+    from seewhy.bench.plan import Plan
+    from seewhy.bench.store import Run
+
+
+class EngineName(StrEnum):
+    """Who does the work."""
+
+    local = "local"
+    ray = "ray"
+
+
+def bench(
+    config: Annotated[Path, typer.Argument(help="A YAML file; see docs/bench.md.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="The run's folder. Without it runs/NAME, NAME by the config."),
+    ] = None,
+    engine: Annotated[EngineName, typer.Option(help="Processes here, or Ray.")] = EngineName.local,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Worker processes, 0 or 1 for none beside this one; without it one for each core, "
+            "or one on a GPU. With Ray: actors; without it as many as there is room for.",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster: auto, or ray://HOST:PORT. Else Ray starts here."),
+    ] = None,
+    device: Device = "cpu",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take, and do nothing.")
+    ] = False,
+    log: Annotated[
+        list[str] | None, typer.Option(help="Repeatable: tensorboard, mlflow or wandb.")
+    ] = None,
+) -> None:
+    """Run a benchmark, or go on with one that was cut off; the same command does both.
+
+    Shards that hold failures are tried again. Exit code 1 says that some images failed, or that
+    the disk did; what is finished is kept.
+    """
+    with usage_errors():
+        plan, text = planned(config, device)
+        chosen = engine_of(plan, engine, workers, address)
+        if dry_run:
+            tell_plan(plan, chosen)
+            return
+        folder = folder or Path("runs") / plan.config.name
+        try:
+            run = go_on(plan, text, chosen, folder, log or [])
+        except OSError as error:
+            err.print(
+                f"[red]error[/red] {escape(str(error))}; what is finished is kept, and the same "
+                "command goes on from there",
+                soft_wrap=True,
+            )
+            raise typer.Exit(1) from None
+    failures = run.failures()
+    for one in failures:
+        where = f"{one['network']} {one['dataset']} {one['image']} {one['method'] or ''}".strip()
+        err.print(f"[red]failed[/red] {escape(where)}: {escape(one['reason'])}", soft_wrap=True)
+    out.print(f"{run.folder} is finished. Next: seewhy report {run.folder}", soft_wrap=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def planned(config: Path, device: str) -> tuple[Plan, str]:
+    """The plan of a config, and the config as it is written."""
+    try:
+        import pyarrow  # noqa: F401 - rows are Parquet; better to know before than after
+
+        from seewhy.bench.config import read_config
+        from seewhy.bench.plan import make_plan
+    except ModuleNotFoundError as error:
+        raise ValueError(f"this needs the package {error.name}; install seewhy[bench]") from None
+    file = read_config(config)
+    return make_plan(file, device), file.text
+
+
+def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | None) -> Engine:
+    """The engine that the options ask for."""
+    from seewhy.bench.engines import InProcess, Processes, Ray
+
+    if name is EngineName.ray:
+        return Ray(plan, workers or 0, address)
+    if address is not None:
+        raise ValueError("--address is of a Ray cluster; add --engine ray")
+    if workers is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        workers = max(1, (cores or 1) // plan.config.threads) if plan.device == "cpu" else 1
+    return Processes(plan, workers) if workers > 1 else InProcess(plan)
+
+
+def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) -> Run:
+    """Begin a run or go on with it, showing how far it is."""
+    from seewhy.bench.loggers import logger
+    from seewhy.bench.progress import State, counted, shown
+    from seewhy.bench.run import begin, finish, missing
+
+    run = begin(plan, text, engine, folder)
+    loggers = [logger(name, folder) for name in logs]
+    todo, failed = missing(run, plan), run.failed()
+    if run.files:
+        err.print(f"{folder}: {len(run.files)} of {counted(len(plan.shards), 'shard')} are there")
+    if failed:
+        err.print(f"{counted(len(failed), 'shard')} with failures: tried again")
+    total = sum(len(shard.keys) for shard in plan.shards)
+    state = State(total, total - sum(len(shard.keys) for shard in todo))
+    with shown(state, err) as tell:
+        finish(run, todo, engine, state=state, tell=tell, loggers=loggers)
+    return run
+
+
+def tell_plan(plan: Plan, engine: Engine) -> None:
+    """Print what a plan computes and what that costs."""
+    from seewhy.bench.calibrate import calibrate, estimate
+    from seewhy.bench.progress import counted, duration
+    from seewhy.metrics import metric
+    from seewhy.naming import METHODS, REFINEMENTS, parse
+
+    calibration = engine.call(calibrate) or {}
+    table = Table("network", "dataset", box=None)
+    for heading in ("images", "shards"):
+        table.add_column(heading, justify="right")
+    for cell in plan.cells:
+        names = escape(cell["network"]), escape(cell["dataset"])
+        table.add_row(*names, str(cell["images"]), str(cell["shards"]))
+    out.print(table)
+
+    out.print("\nF: a forward pass; B, h: a backward pass through all, or to the layer.")
+    out.print("E: an explanation; S: the steps, shares or samples asked for.\n")
+    table = Table("method", "passes per image and target", box=None)
+    for network in calibration:
+        table.add_column(f"ms by {escape(network)}", justify="right")
+    for name in plan.config.methods:
+        method = parse(name)
+        passes = [METHODS[method.name].passes]
+        passes += [REFINEMENTS[one.name].passes for one in method.refinements]
+        seconds = [found["methods"][str(method)] for found in calibration.values()]
+        table.add_row(escape(name), escape(", ".join(passes)), *map(milliseconds, seconds))
+    forwards = [found["forward"] for found in calibration.values()]
+    table.add_row("[dim]a forward pass[/dim]", "F", *map(milliseconds, forwards))
+    out.print(table)
+    table = Table("metric", "passes per method, image and target", box=None)
+    for name in plan.config.metrics:
+        table.add_row(name, escape(metric(name).passes))
+    out.print()
+    out.print(table)
+
+    whole = estimate(plan, calibration, engine.workers)
+    crew = f"{counted(engine.workers, 'worker')} of {counted(plan.config.threads, 'thread')}"
+    for network, found in calibration.items():
+        each = "cannot be told" if found["image"] is None else f"{found['image']:.3g} s"
+        out.print(f"\nAn image with all that is asked of {escape(network)}: {each}", end="")
+    about = "not known" if whole is None else f"about {duration(whole)}"
+    out.print(f"\nTime on {crew} ({engine.name}): {about}")
+
+
+def milliseconds(seconds: float | None) -> str:
+    """0.0123 -> "12"; "fails" for what did not work."""
+    return "fails" if seconds is None else f"{1000 * seconds:.3g}"

@@ -1,0 +1,64 @@
+"""`seewhy report`: a run as one page for the browser, or two runs compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seewhy.cli.common import Device, err, out, progress, usage_errors
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of `seewhy bench`.")],
+    other: Annotated[
+        Path | None, typer.Argument(help="Another run, to compare with the first.")
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option("--out", help="The page. RUN/report.html, of two runs OTHER/comparison.html."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="By which the gallery chooses its images. Without it: the first of the run's "
+            "that is more than hit or miss."
+        ),
+    ] = None,
+    images: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of each kind in the gallery: each method's best and worst, and those most "
+            "disagreed on; fewer where there are many methods. 0 for no gallery.",
+        ),
+    ] = 3,
+    device: Device = "cpu",
+) -> None:
+    """Write a run as one page for the browser, which needs no network to be viewed.
+
+    With a second run: what differs between the two, on the same images.
+    """
+    from seewhy.bench.report import write_comparison, write_report
+    from seewhy.bench.store import Run
+
+    with usage_errors():
+        first = Run.open(run)
+        parts = len(first.manifest["cells"])
+        if other is None:
+            path = path or run / "report.html"
+            with progress("Reporting", parts, quiet=False) as advance:
+                write_report(
+                    first, path, metric=metric, images=images, device=device, advance=advance
+                )
+        else:
+            path = path or other / "comparison.html"
+            second = Run.open(other)
+            with progress("Comparing", parts, quiet=False) as advance:
+                write_comparison(first, second, path, advance=advance)
+            if not second.complete:
+                err.print(f"{other} is incomplete: the page says how far it is", soft_wrap=True)
+        if not first.complete:
+            err.print(f"{run} is incomplete: the page says how far it is", soft_wrap=True)
+    out.print(f"Open [b]{path.resolve()}[/b]", soft_wrap=True)

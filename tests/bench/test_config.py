@@ -1,0 +1,164 @@
+"""What is wrong in a config is told with its line, before anything is computed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+from bench_setup import bench, write_bench
+
+from seewhy.bench.config import ConfigError, read_config
+from seewhy.bench.plan import make_plan
+from seewhy.evaluate import protocol
+
+GOOD = """\
+name: good
+networks:
+  - model: scenes:resnet
+    size: [64, 96]
+    mean: 0.5
+datasets:
+  - dataset: scenes:5
+    top: 3
+methods: [tsgb, "grad_cam+gradual"]
+metrics:
+  - gini
+  - insertion
+"""
+
+
+def read(tmp_path, text):
+    path = tmp_path / "bench.yaml"
+    path.write_text(text)
+    return read_config(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "message"),
+    [
+        ("methods:", "metods:", 9, "unknown key 'metods'; did you mean 'methods'?"),
+        ("    top: 3", "    topp: 3", 8, "unknown key 'topp'; did you mean 'top'?"),
+        ("    mean: 0.5", "    men: 0.5", 5, "unknown key 'men'; did you mean 'mean'?"),
+        ("tsgb", "tsbg", 9, "unknown method 'tsbg'; did you mean 'tsgb'?"),
+        ("+gradual", "+gradul", 9, "unknown refinement 'gradul'; did you mean 'gradual'?"),
+        ("- gini", "- gnii", 11, "there is no metric 'gnii'; did you mean 'gini'?"),
+        ("name: good", "name: good\nprotocol: gigcam", 2, "did you mean 'gig-cam'?"),
+        ("[64, 96]", "[64, 96, 1]", 4, "networks.0.size is [64, 96, 1]: List should have at most"),
+        ("top: 3", "top: many", 8, "datasets.0.top is 'many': Input should be a valid integer"),
+        ("top: 3", "top: 0", 8, "datasets.0.top is 0: Input should be greater than or equal to 1"),
+        ("  - insertion", "  - insertion\nname: twice", 13, "'name' is there already, on line 1"),
+        ("name: good", "name: ../up", 1, "name is '../up': String should match"),
+        ("  - model: scenes:resnet\n", "  - weights: x\n", 3, "model is missing"),
+        (
+            "datasets:",
+            "  - model: scenes:resnet\ndatasets:",
+            6,
+            "two networks are called 'scenes:resnet'; give one a name of its own",
+        ),
+    ],
+)
+def test_errors_have_a_line_and_a_suggestion(tmp_path, before, after, line, message):
+    assert before in GOOD
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, GOOD.replace(before, after))
+    assert f"bench.yaml, line {line}: " in str(error.value)
+    assert message in str(error.value)
+
+
+def test_all_errors_come_together(tmp_path):
+    text = GOOD.replace("tsgb", "tsbg").replace("- insertion", "- insert")
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, text)
+    assert [line.split(": ")[0][-7:] for line in str(error.value).splitlines()] == [
+        " line 9",
+        "line 12",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "give keys with values"),
+        ("- a\n- b\n", "give keys with values"),
+        ("name: [", "no YAML"),
+        ("name: x", "networks is missing"),
+    ],
+)
+def test_files_that_are_no_config(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, text)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
+        read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "message"),
+    [
+        ("scenes:resnet", "scene:resnet", 3, "did you mean 'scenes'"),
+        ("scenes:resnet", "scenes:resnt", 3, "there are scenes:resnet and scenes:vgg"),
+        ("scenes:resnet", "torchvision:resnet51", 3, "did you mean 'resnet"),
+        ("scenes:5", "scene:5", 7, "did you mean 'scenes'?"),
+        ("scenes:5", "voc:nowhere", 7, "nowhere: no such folder"),
+        ("    mean: 0.5", "    layer: layer9", 5, "layer9"),
+        ("    top: 3", "    class_map: no.json", 8, "no.json: no such file"),
+        ('[tsgb, "grad_cam+gradual"]', "[tsgb]\nprotocol: global-guidance", 11, "compares methods"),
+    ],
+)
+def test_what_cannot_be_opened_has_a_line_too(tmp_path, before, after, line, message):
+    assert before in GOOD
+    if "torchvision" in after and not find_spec("torchvision"):
+        pytest.skip("needs torchvision")
+    with pytest.raises(ConfigError) as error:
+        make_plan(read(tmp_path, GOOD.replace(before, after)))
+    assert f"bench.yaml, line {line}: " in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_protocol_gives_metrics_and_where_none_are_named_methods(tmp_path):
+    papers = protocol("gradual")
+    alone = GOOD[: GOOD.index("methods:")] + "protocol: gradual\n"
+    config = read(tmp_path, alone).config
+    assert config.methods == [*papers.methods]
+    assert config.metrics == [*papers.metrics]
+    both = read(tmp_path, GOOD + "protocol: gradual\n").config
+    assert both.methods == ["tsgb", "grad_cam+gradual"]
+    assert both.metrics == [*papers.metrics, "insertion"]  # gini is the protocol's already
+
+
+def test_the_plan_has_every_image_once_and_names_files_from_the_config(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    config = write_bench(
+        tmp_path,
+        networks=[
+            {"model": "bench_nets:small", "name": "one", "size": 16, "mean": [0.1, 0.2, 0.3]},
+            {"model": "bench_nets:small", "name": "two", "size": [8, 16], "std": 2.0},
+        ],
+        datasets=[{"dataset": "folder:photos"}, {"dataset": "scenes:5"}],
+        shard=4,
+    )
+    monkeypatch.chdir(elsewhere)
+    plan = make_plan(read_config(config))
+    cells = [
+        (network, data) for network in ("one", "two") for data in ("folder:photos", "scenes:5")
+    ]
+    assert [(cell["network"], cell["dataset"]) for cell in plan.cells] == cells
+    assert [(cell["images"], cell["shards"]) for cell in plan.cells] == [(6, 2), (5, 2)] * 2
+    assert [shard.number for shard in plan.shards] == list(range(8))
+    for network, data in cells:
+        own = [s for s in plan.shards if (s.network, s.dataset) == (network, data)]
+        assert tuple(key for shard in own for key in shard.keys) == plan.data(data).keys
+    one, two = plan.model("one").preprocess, plan.model("two").preprocess
+    assert (one.resize, one.crop, one.mean) == (16, 16, (0.1, 0.2, 0.3))
+    assert (two.resize, two.crop, two.std) == ((8, 16), None, (2.0, 2.0, 2.0))
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path):
+    config = write_bench(tmp_path, metrics=["gnii"])
+    assert "line 11: there is no metric 'gnii'; did you mean 'gini'?" in " ".join(
+        bench(config, code=2).split()
+    )
+    assert not config.with_name("run").exists()

@@ -1,0 +1,143 @@
+"""The same rows from every engine, also where workers die."""
+
+from __future__ import annotations
+
+import pytest
+from bench_setup import bench, write_bench
+
+import seewhy
+from seewhy.bench.config import read_config
+from seewhy.bench.engines import InProcess, Processes
+from seewhy.bench.plan import make_plan
+from seewhy.bench.store import Run
+
+
+def table(config, name, *options, code=0):
+    bench(config, "--out", str(config.with_name(name)), *options, code=code)
+    return Run.open(config.with_name(name)).table()
+
+
+METHODS = ["grad_cam", "gradient+smooth(samples=2)"]
+METRICS = ["pointing_game", "average_drop", "insertion"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A config with two networks and two datasets, and its table without workers."""
+    config = write_bench(
+        tmp_path_factory.mktemp("engines"),
+        networks=[{"model": "scenes:resnet", "size": 64}, {"model": "bench_nets:small"}],
+        datasets=[{"dataset": "scenes:3"}, {"dataset": "folder:photos", "limit": 4}],
+        methods=METHODS,
+        metrics=METRICS,
+        steps=2,
+    )
+    return config, table(config, "alone")
+
+
+def test_the_table_is_that_of_evaluate(whole):
+    """Each value is what `seewhy.evaluate` finds, with its curve; so are the omissions."""
+    config, found = whole
+    plan = make_plan(read_config(config))
+    for network in ("scenes:resnet", "bench_nets:small"):
+        for dataset in ("scenes:3", "folder:photos"):
+            alone = seewhy.evaluate(
+                plan.model(network), plan.data(dataset), METHODS, METRICS, steps=2, batch_size=2
+            )
+            mine = [
+                row
+                for row in found.to_pylist()
+                if (row["network"], row["dataset"]) == (network, dataset)
+            ]
+            rows = {(r["image"], r["target"], r["method"], r["metric"]): r for r in mine}
+            assert len(rows) == len(mine) == len(alone.rows) + len(alone.omissions) > 0
+            for other in alone.rows:
+                row = rows[other.image, other.target, other.method, other.metric]
+                assert row["value"] == pytest.approx(other.value, abs=1e-4)
+                assert row["curve"] == pytest.approx(list(other.curve), abs=1e-4)
+                assert len(row["curve"]) == (3 if row["metric"] == "insertion" else 0)
+                assert (row["reason"], row["failed"]) == (None, False)
+            for omission in alone.omissions:
+                row = rows[omission.image, omission.target, None, None]
+                assert (row["value"], row["reason"]) == (None, omission.reason)
+
+
+def test_processes_give_the_same_bits(whole):
+    config, alone = whole
+    assert table(config, "two", "--workers", "2").equals(alone)
+
+
+def test_ray_gives_the_same_bits(whole):
+    ray = pytest.importorskip("ray")
+    config, alone = whole
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        # The one connected to; two actors of one thread each.
+        found = table(config, "ray", "--engine", "ray", "--workers", "2")
+        assert found.equals(alone)
+        manifest = Run.open(config.with_name("ray")).manifest
+        assert (manifest["engine"], manifest["workers"]) == ("ray", 2)
+        config = write_bench(
+            config.parent, networks=[{"model": "bench_nets:deadly"}], shard=3, name="deadly"
+        )
+        died = table(config, "died", "--engine", "ray", "--workers", "2", code=1)
+        assert_only_the_white_one_failed(died, "the worker process died on this image each time")
+    finally:
+        ray.shutdown()
+
+
+def assert_only_the_white_one_failed(table, reason):
+    rows = table.to_pylist()
+    assert {(row["image"], row["reason"]) for row in rows if row["failed"]} == {
+        ("bee/1.png", reason)
+    }
+    assert len([row for row in rows if not row["failed"]]) == 5 * 3 * 4
+
+
+def test_an_image_that_kills_workers_fails_alone(tmp_path):
+    config = write_bench(tmp_path, networks=[{"model": "bench_nets:deadly", "name": "it"}], shard=3)
+    found = table(config, "died", "--workers", "2", code=1)
+    assert_only_the_white_one_failed(found, "the worker process died on this image each time")
+    # The others' rows are those of a run in which that picture cannot be read.
+    (tmp_path / "photos/bee/1.png").write_bytes(b"")
+    config = write_bench_without(tmp_path)
+    clean = table(config, "clean", code=1)
+    values = [[row for row in one.to_pylist() if not row["failed"]] for one in (found, clean)]
+    assert values[0] == values[1]
+
+
+def write_bench_without(folder):
+    """The same on the network that does not kill; the empty picture stays."""
+    config = write_bench(folder, networks=[{"model": "bench_nets:small", "name": "it"}], shard=3)
+    (folder / "photos/bee/1.png").write_bytes(b"")
+    return config
+
+
+def test_a_worker_that_dies_once_is_replaced(tmp_path):
+    config = write_bench(tmp_path, networks=[{"model": "bench_nets:deadly_once"}])
+    died = table(config, "died", "--workers", "2")
+    assert (tmp_path / "died").exists()
+    assert died.equals(table(config, "not"))
+    assert not any(died["failed"].to_pylist())
+
+
+def test_a_worker_with_other_weights_stops_the_run(tmp_path):
+    plan = make_plan(read_config(write_bench(tmp_path)))
+    plan.weights["bench_nets:small"] = "others"
+    for engine in (InProcess(plan), Processes(plan, 2)):
+        with pytest.raises(ValueError, match="bench_nets:small has other weights on this worker"):
+            list(engine.finish(plan.shards, lambda images: None))
+
+
+def test_images_are_counted_once_and_all(tmp_path):
+    plan = make_plan(read_config(write_bench(tmp_path)))
+    for engine in (InProcess(plan), Processes(plan, 2)):
+        counts = []
+        found = [shard.number for shard, _ in engine.finish(plan.shards, counts.append)]
+        assert sorted(found) == [0, 1, 2]
+        assert sum(counts) == 6
+
+
+def test_an_address_needs_ray(tmp_path):
+    shown = bench(write_bench(tmp_path), "--address", "auto", code=2)
+    assert "--address is of a Ray cluster; add --engine ray" in shown

@@ -1,0 +1,502 @@
+"""The report: numbers against NumPy's, pictures against the methods', and a real browser."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+pytest.importorskip("pydantic", reason="the benchmark's extra, seewhy[bench], is not installed")
+pytest.importorskip("pyarrow", reason="the benchmark's extra, seewhy[bench], is not installed")
+
+from report_setup import Tables, answers, make_run, row
+
+import seewhy
+from seewhy.bench.report import write_comparison, write_report
+from seewhy.bench.report.cell import Cell
+from seewhy.bench.report.charts import mean_curve
+from seewhy.bench.report.gallery import choose
+from seewhy.bench.report.words import findings
+from seewhy.bench.store import Run
+from seewhy.cli import app
+from seewhy.draw.curves import HEIGHT, LEFT, PLOT, TOP
+from seewhy.evaluate import Evaluation, Omission, Row
+from seewhy.evaluate.evaluate import digest_of
+
+IMAGES = 40
+SHIFTS = {"good": 0.3, "also good": 0.3, "bad": 0.0}
+METHODS = list(SHIFTS)
+METRICS = ["gini", "deletion"]
+
+
+def handmade() -> tuple[list[Row], np.ndarray]:
+    """Rows of known values, (method, metric, image): two methods alike and a worse one.
+
+    By gini higher is better, by deletion lower, of which the third is better.
+    """
+    draw = np.random.default_rng(0)
+    level = draw.uniform(0.2, 0.5, (1, 2, IMAGES))
+    values = level + 0.02 * draw.normal(size=(3, 2, IMAGES))
+    values += np.array(list(SHIFTS.values()))[:, None, None]
+    rows = [
+        row(
+            f"image {place:02}",
+            method,
+            float(values[m, k, place]),
+            metric,
+            ("cat", "dog")[place % 2],
+            curve=(1.0, float(values[m, k, place]), 0.0) if metric == "deletion" else (),
+        )
+        for place in range(IMAGES)
+        for m, method in enumerate(METHODS)
+        for k, metric in enumerate(METRICS)
+    ]
+    return rows, values
+
+
+def cell_of(rows: list[Row], omissions: tuple[Omission, ...] = ()) -> Cell:
+    images = {one.image for one in rows}
+    return Cell("net", "data", Evaluation(len(images), tuple(rows), omissions))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of handmade rows, its page read, the page's text, and the values."""
+    folder = tmp_path_factory.mktemp("made")
+    rows, values = handmade()
+    broken = Omission("broken.jpg", "", "", "broken.jpg: cut short", True)
+    left = Omission("image 00", "bird", "", "the network has no class for this category", False)
+    calibration = {"net": {"forward": 0.5, "methods": {"good": 1.0, "also good": 5.0, "bad": None}}}
+    run = make_run(
+        folder, {("net", "voc:gone"): answers(rows, [broken, left])}, calibration=calibration
+    )
+    write_report(run, folder / "report.html")
+    text = (folder / "report.html").read_text()
+    return run, Tables(text), text, values
+
+
+def test_leader_board(made):
+    _, page, _, values = made
+    (board,) = page.headed("method")
+    ranks = []
+    for k, sign in enumerate((1, -1)):
+        order = (-sign * values[:, k]).argsort(0).argsort(0) + 1  # no two values are equal
+        ranks.append(order.mean(1))
+    expected = dict(zip(METHODS, np.mean(ranks, 0), strict=True))
+    assert [cells[0].text for cells in board] == sorted(METHODS, key=lambda m: expected[m])
+    for cells in board:
+        m = METHODS.index(cells[0].text)
+        assert cells[1].value == pytest.approx(expected[cells[0].text])
+        for k in range(2):
+            found = cells[2 + k]
+            own = values[m, k]
+            assert found.value == pytest.approx(own.mean())
+            assert found.text.startswith(f"{own.mean():.3f}")
+            low, high = map(float, re.findall(r"(\d\.\d+) – (\d\.\d+)", found.text)[0])
+            half = 1.96 * own.std() / np.sqrt(IMAGES)
+            assert (low, high) == pytest.approx((own.mean() - half, own.mean() + half), abs=0.006)
+
+
+def test_the_best_and_what_cannot_be_told_from_it_are_marked(made):
+    _, page, _, values = made
+    kinds = {cells[0].text: [cells[2].kind, cells[3].kind] for cells in page.headed("method")[0]}
+    best = METHODS[int(values[:, 0].mean(1).argmax())]
+    other = next(m for m in METHODS[:2] if m != best)
+    assert kinds[best][0] == "best"
+    assert kinds[other][0] == "tied"
+    assert kinds["bad"] == ["", "best"]  # of deletion the lower is better
+    assert (kinds["good"][1], kinds["also good"][1]) == ("", "")
+
+
+def test_matrix_of_comparisons(made):
+    _, page, _, values = made
+    tables = [table for table in page.tables if table[0][0].text == "" and len(table[0]) == 4]
+    assert len(tables) == 2
+    for k, table in enumerate(tables):
+        names = [cell.text for cell in table[0][1:]]
+        means = [values[METHODS.index(name), k].mean() for name in names]
+        assert all((a > b) == (k == 0) for a, b in pairwise(means))  # the best first
+        for i, cells in enumerate(table[1:]):
+            assert cells[0].text == names[i]
+            for j, cell in enumerate(cells[1:]):
+                if i == j:
+                    assert (cell.text, cell.kind) == ("", "self")
+                    continue
+                assert cell.value == pytest.approx(means[i] - means[j])
+                alike = "bad" not in (names[i], names[j])
+                assert cell.kind[:-1] == ("" if alike else "better" if i < j else "worse")
+
+
+def test_classes(made):
+    _, page, _, values = made
+    tables = page.headed("class")
+    assert len(tables) == 2
+    for k, table in enumerate(tables):
+        heading = next(t for t in page.tables if t[1:] == table)[0]
+        names = [cell.text for cell in heading[2:]]
+        for cells in table:
+            start = ("cat", "dog").index(cells[0].text)
+            assert cells[1].value == IMAGES / 2
+            for name, cell in zip(names, cells[2:], strict=True):
+                own = values[METHODS.index(name), k, start::2]
+                assert cell.value == pytest.approx(own.mean())
+
+
+def test_curves_are_means_with_bands(made):
+    _, _, text, values = made
+    rows, _ = handmade()
+    cell = cell_of(rows)
+    found = mean_curve(cell, "deletion", "good")
+    mean = values[0, 1].mean()
+    assert found.values == pytest.approx([1, mean, 0])
+    assert found.shares == [0, 0.5, 1]
+    half = 1.96 * values[0, 1].std() / np.sqrt(IMAGES)
+    assert found.low == pytest.approx([1, mean - half, 0], abs=0.004)
+    assert found.high == pytest.approx([1, mean + half, 0], abs=0.004)
+    lines = re.findall(r'<polyline class="line" points="([^"]*)"', text)
+    drawn = [[tuple(map(float, p.split(","))) for p in one.split()] for one in lines]
+    at = [((x - LEFT) / PLOT, 1 - (y - TOP) / HEIGHT) for x, y in drawn[1]]  # the best is "bad"
+    middles = sorted(values[:, 1].mean(1))
+    assert at[1] == pytest.approx((0.5, middles[1]), abs=0.003)
+
+
+def test_cost_in_forwards(made):
+    _, _, text, _ = made
+    assert "good: 2.00 forwards" in text
+    assert "also good: 10.00 forwards" in text
+    assert "Not measured: bad." in text
+
+
+def test_what_failed_what_was_left_out_and_what_is_gone(made):
+    _, page, _, _ = made
+    assert ["broken.jpg", "all", "broken.jpg: cut short", "net on voc:gone"] in [
+        [cell.text for cell in cells] for cells in page.headed("image")[0]
+    ]
+    assert "1 failure" in page.text
+    assert [[c.text for c in cells] for cells in page.headed("where")[0]] == [
+        ["net on voc:gone", "the network has no class for this category", "1"]
+    ]
+    assert "3 methods graded by 2 metrics on 41 images of voc:gone, with net." in page.text
+    assert "No pictures: model 'net'" in page.text  # there is no such network, nor such data
+    assert "0123456789abcdef" in page.text
+
+
+def test_findings_say_no_more_than_the_tests():
+    rows, _ = handmade()
+    one, two = findings([cell_of(rows)])
+    assert one.startswith("On gini, ")
+    assert "good has the best mean; " in one
+    assert one.endswith("good cannot be told from it, the other one is worse.")
+    assert two == "On deletion, bad is better than each of the 2 other methods."
+    pair = [one for one in rows if one.method != "bad"]
+    assert all("cannot be told apart" in sentence for sentence in findings([cell_of(pair)]))
+    alone = [one for one in rows if one.method == "bad"]
+    assert findings([cell_of(alone)]) == ["On gini and deletion, bad alone was graded."]
+    both = findings([cell_of(rows), cell_of(rows)])
+    assert both[1] == (
+        "Best mean deletion: bad in 2 of 2 (each time better than every other method)."
+    )
+
+
+def test_too_few_images_to_tell_anything_is_said(tmp_path):
+    rows = [row(f"i{n}", m, n + s) for n in range(4) for m, s in SHIFTS.items()]
+    assert cell_of(rows).attainable("gini") == pytest.approx(3 * 2 / 2**4)
+    write_report(make_run(tmp_path, {("n", "d"): answers(rows)}), tmp_path / "r.html", images=0)
+    assert "no p could be below 0.375" in (tmp_path / "r.html").read_text()
+
+
+def test_images_are_chosen_by_hand():
+    values = {"one": [0.1, 0.9, 0.5, 0.4], "two": [0.1, 0.2, 0.5, 0.9]}
+    rows = [row(f"i{n}", m, v) for m, own in values.items() for n, v in enumerate(own)]
+    choice = choose(cell_of(rows), "gini", 1)
+    assert choice.best == {"two": [("i3", "cat")], "one": [("i1", "cat")]}
+    assert choice.worst == {"two": [("i0", "cat")], "one": [("i0", "cat")]}
+    assert choice.disagreed == [("i1", "cat")]  # 0.7 apart
+    assert choice.wanted[("i1", "cat")] == ["one", "two"]
+    lower = [Row(**{**vars(r), "metric": "deletion"}) for r in rows]
+    assert choose(cell_of(lower), "deletion", 1).best["one"] == [("i0", "cat")]
+    # No image is the best and the worst, and equal values are no disagreement.
+    same = choose(cell_of([row("i", "one", 1.0), row("i", "two", 1.0)]), "gini", 3)
+    assert (same.worst, same.disagreed) == ({"one": [], "two": []}, [])
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """A real run on scenes and its page."""
+    folder = tmp_path_factory.mktemp("graded")
+    methods = ["grad_cam", "layer_cam", "center_gaussian"]
+    model = seewhy.load_model("scenes:resnet")
+    found = seewhy.evaluate(model, "scenes:6", methods, ["energy_pointing_game", "gini"])
+    run = make_run(
+        folder,
+        {("scenes:resnet", "scenes:6"): answers(found.rows)},
+        weights={"scenes:resnet": digest_of(model.module)},
+    )
+    write_report(run, folder / "report.html", images=2)
+    return run, (folder / "report.html").read_text(), model
+
+
+def test_pictures_are_the_methods_own(graded):
+    run, text, model = graded
+    pictures = re.findall(
+        r'<img alt="([^"]*)" src="data:image/webp;base64,([^"]*)"', text.replace("\n", " ")
+    )
+    assert len(pictures) == 2 * (1 + 3) + 3 * 4  # disagreed: photo and methods; best and worst
+    (evaluation,) = run.evaluations().values()
+    values = {r.value: r for r in evaluation.rows if r.metric == "energy_pointing_game"}
+    checked = 0
+    for alt, data in pictures:
+        asked = re.fullmatch(r"(\d\.\d+) (\S+) (scene-\S+)", alt)
+        if asked is None:
+            continue
+        fits = [r for v, r in values.items() if f"{v:.3f}" == asked[1] and r.image == asked[3]]
+        (one,) = (r for r in fits if r.target == asked[2])
+        sample = seewhy.load_dataset("scenes:6").read(one.image)
+        (answer,) = seewhy.explain_photos(model, [sample.image], [one.method], [one.class_index])
+        expected = np.asarray(answer.explanations[0].overlay().convert("RGB"), dtype=float)
+        shown = np.asarray(Image.open(BytesIO(base64.b64decode(data))).convert("RGB"), dtype=float)
+        assert shown.shape == expected.shape
+        assert np.abs(shown - expected).mean() < 8  # what compression changes
+        checked += 1
+    assert checked == 12
+
+
+def test_other_weights_than_the_graded_ones_give_no_pictures(graded, tmp_path):
+    run, _, _ = graded
+    changed = Run(run.folder, {**run.manifest, "weights": {"scenes:resnet": "others"}})
+    write_report(changed, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert "scenes:resnet has other weights now than when it was graded" in text
+    assert "<img" not in text
+    assert "Leader board" in text
+
+
+def test_an_image_that_is_gone_costs_no_other_its_picture(graded, tmp_path):
+    run, _, _ = graded
+    (evaluation,) = run.evaluations().values()
+    keys = list(dict.fromkeys(one.image for one in evaluation.rows))
+    renamed = [
+        Row(**{**vars(r), "image": r.image.replace(keys[0], "gone")}) for r in evaluation.rows
+    ]
+    other = make_run(
+        tmp_path,
+        {("scenes:resnet", "scenes:6"): answers(renamed)},
+        weights=run.manifest["weights"],
+    )
+    write_report(other, tmp_path / "r.html", images=6)
+    text = (tmp_path / "r.html").read_text()
+    assert re.search(r"\d+ of the images: .*gone", text)
+    assert text.count("<img") > 20
+
+
+def test_names_are_text(tmp_path):
+    evil = "<script>alert(1)</script>&\"'"
+    rows = [row(f"{evil}{n}", m, n / 9, target=evil) for n in range(3) for m in ("a", "b" + evil)]
+    omissions = [Omission(f"{evil}x", evil, evil, evil, failed) for failed in (True, False)]
+    run = make_run(
+        tmp_path, {(evil, evil): answers(rows, omissions)}, config_text=evil, device=evil,
+        calibration={evil: {"forward": 1.0, "methods": {"a": 1.0, "b" + evil: 2.0}}},
+    )  # fmt: skip
+    write_report(run, tmp_path / "r.html")
+    write_comparison(run, run, tmp_path / "c.html")
+    for name in ("r.html", "c.html"):
+        text = (tmp_path / name).read_text()
+        assert "<script>alert" not in text
+        assert text.count("<script>") == 1
+        assert "&lt;script&gt;alert(1)" in text
+
+
+def test_runs_that_are_the_same_are_identical(made, tmp_path):
+    run, _, _, _ = made
+    write_comparison(run, run, tmp_path / "c.html")
+    page = Tables((tmp_path / "c.html").read_text())
+    count = IMAGES * 3 * 2
+    assert f"Identical in all {count} values" in page.text
+    assert page.text.rstrip().count("None.") == 1  # of the settings that differ
+
+
+def test_what_differs_between_runs(made, tmp_path):
+    first, _, _, values = made
+    rows, _ = handmade()
+    draw = np.random.default_rng(1)
+    noise = {image: draw.normal(0, 0.001) for image in dict.fromkeys(r.image for r in rows)}
+    later = [
+        Row(
+            **{
+                **vars(r),
+                "value": r.value + 0.05 + noise[r.image] if r.method == "bad" else r.value,
+            }
+        )
+        for r in rows
+        if r.image != "image 00" and r.method != "also good"
+    ]
+    second = make_run(
+        tmp_path, {("net", "voc:gone"): answers(later)}, seed=7,
+        versions={"seewhy": "0.2.0", "torch": "2.0"},
+    )  # fmt: skip
+    write_comparison(first, second, tmp_path / "c.html")
+    page = Tables((tmp_path / "c.html").read_text())
+    kept = IMAGES - 1
+    assert f"{kept * 2} of {kept * 4} values that both have differ" in page.text
+    assert "B is better than A, beyond chance: bad on gini." in page.text
+    assert "B is worse than A, beyond chance: bad on deletion." in page.text
+    assert "Only A has on net on voc:gone the methods also good." in page.text
+    (table,) = page.headed("metric")
+    found = {(cells[0].text.split()[0], cells[1].text): cells for cells in table}
+    assert len(found) == 4
+    shift = 0.05 + np.mean([noise[f"image {n:02}"] for n in range(1, IMAGES)])
+    for k, metric in enumerate(METRICS):
+        cells = found[metric, "bad"]
+        mean = values[2, k, 1:].mean()
+        assert cells[2].value == pytest.approx(mean)
+        assert cells[3].value == pytest.approx(mean + shift)
+        assert cells[4].value == pytest.approx(shift)
+        assert cells[4].kind == ("better2" if metric == "gini" else "worse2")
+        assert cells[6].value == kept
+        assert found[metric, "good"][4].value == 0
+        assert found[metric, "good"][4].kind == ""
+    (settings,) = [t for t in page.tables if [c.text for c in t[0]] == ["", "A", "B"]]
+    said = {cells[0].text: [cells[1].text, cells[2].text] for cells in settings[1:]}
+    assert said == {"seed": ["0", "7"], "versions.seewhy": ["0.1.0", "0.2.0"]}
+
+
+def test_runs_without_anything_in_common(made, tmp_path):
+    first, _, _, _ = made
+    other = make_run(tmp_path, {("net", "else"): answers([row("i", "good", 1.0)])})
+    with pytest.raises(ValueError, match="there is nothing to compare"):
+        write_comparison(first, other, tmp_path / "c.html")
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def test_wrong_usage_is_one_line_and_exit_code_2(made, tmp_path):
+    run, _, _, _ = made
+    failed = Omission("i", "", "", "broken", True)
+    empty = make_run(tmp_path / "empty", {("n", "d"): answers([], [failed])})
+    (tmp_path / "bare").mkdir()
+    cases = {
+        (tmp_path / "nowhere",): "nowhere: holds no run",
+        (tmp_path / "bare",): "bare: holds no run",
+        (empty.folder,): "empty: holds no values",
+        (run.folder, tmp_path / "bare"): "bare: holds no run",
+        (run.folder, "--metric", "iou"): "no values of 'iou'; it has gini, deletion",
+        (run.folder, "--out", tmp_path / "no" / "r.html"): "no/r.html",
+    }
+    for arguments, message in cases.items():
+        found = invoke(*arguments)
+        assert found.exit_code == 2, arguments
+        assert found.stderr.startswith("error ")
+        assert message in found.stderr
+        assert len(found.stderr.splitlines()) == 1
+
+
+def test_the_command_writes_where_it_says(made, tmp_path):
+    run, _, _, _ = made
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "report.html").unlink()
+    assert invoke(folder, "--images", 0).exit_code == 0
+    assert "Leader board" in (folder / "report.html").read_text()
+    found = invoke(run.folder, folder)
+    assert found.exit_code == 0
+    assert "comparison.html" in found.stdout
+    assert "Identical" in (folder / "comparison.html").read_text()
+
+
+def test_an_unfinished_run_says_so(tmp_path):
+    rows = [row(f"i{n}", m, n / 9) for n in range(9) for m in ("a", "b")]
+    make_run(tmp_path, {("n", "d"): answers(rows)}, shards=3)
+    found = invoke(tmp_path, "--images", 0)
+    assert found.exit_code == 0
+    assert "is incomplete" in found.stderr
+    page = Tables((tmp_path / "report.html").read_text())
+    assert "Incomplete: 1 of 3 parts are done" in page.text
+
+
+def test_one_method_one_image_and_several_cells(tmp_path):
+    """Nothing to compare, no interval, and metrics that only one of the cells has."""
+    run = make_run(
+        tmp_path,
+        {
+            ("n", "d"): answers([row("i", "a", 0.5)]),
+            ("m", "d"): answers([row("i", "a", 0.5, "deletion"), row("j", "a", 0.25, "deletion")]),
+            ("k", "d"): answers([], [Omission("i", "", "", "broken", True)]),
+        },
+    )
+    write_report(run, tmp_path / "r.html", images=0)
+    page = Tables((tmp_path / "r.html").read_text())
+    (overview,) = page.headed("network and dataset")
+    assert [cell.text for cell in overview[0]] == ["n on d", "a0.500", "–"]
+    assert "nan" not in (tmp_path / "r.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("there is no Chromium; name one in the environment variable CHROMIUM")
+    # A root user's browser starts without its sandbox only, and calls home unless told not to.
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=path, args=flags)
+        yield opened
+        opened.close()
+
+
+def opened(browser, path: Path, **options):
+    """The page in the browser, with all that it asked for and complained of."""
+    page = browser.new_page(**options)
+    asked, complaints = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(path.as_uri())
+    return page, [url for url in asked if not url.startswith("data:")], complaints
+
+
+def test_in_a_browser_it_fetches_nothing_and_sorts(browser, graded):
+    run, _, _ = graded
+    path = run.folder / "report.html"
+    page, asked, complaints = opened(browser, path)
+    assert asked == [path.as_uri()]
+    assert complaints == []
+    assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+
+    def column(place: int) -> list[str]:
+        script = "(t, n) => [...t.tBodies[0].rows].map(r => r.cells[n].dataset.value)"
+        return page.locator("table.sortable").first.evaluate(script, place)
+
+    heading = page.locator("table.sortable").first.locator("th").nth(2)
+    heading.click()
+    values = [float(value) for value in column(2)]
+    assert values == sorted(values, reverse=True)  # higher is better, and comes first
+    assert heading.get_attribute("aria-sort") == "descending"
+    heading.press("Enter")
+    assert [float(value) for value in column(2)] == sorted(values)
+    page.close()
+
+
+def test_in_a_browser_choosers_work_and_a_phone_can_show_it(browser, graded):
+    run, _, _ = graded
+    page, _, _ = opened(browser, run.folder / "report.html", viewport={"width": 380, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    tables = page.locator("table.matrix")
+    assert [tables.nth(place).is_visible() for place in range(2)] == [True, False]
+    page.locator("label", has_text=re.compile("^gini$")).first.click()
+    assert [tables.nth(place).is_visible() for place in range(2)] == [False, True]
+    page.emulate_media(media="print")
+    assert [tables.nth(place).is_visible() for place in range(2)] == [True, True]
+    page.close()
