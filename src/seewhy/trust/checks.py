@@ -1,0 +1,398 @@
+"""Can this map be trusted? Five checks, each a number, a light and a sentence in plain words.
+
+They grade one map of one photo on what the network took in (after resize and crop). What the lights
+are worth is measured on scenes, see docs/trust.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.draw import overlay
+from seewhy.maps import finite, upsample
+from seewhy.metrics import (
+    average_drop,
+    class_probability,
+    confidences,
+    deletion,
+    insertion,
+    insertion_deletion,
+    parameter_randomization,
+    randomization_cascade,
+    target_selectivity,
+)
+from seewhy.metrics.faithfulness import Curves
+from seewhy.models import LoadedModel
+from seewhy.naming import Method, expect, parse
+from seewhy.probe import LayerLike, Probe, layer_names
+from seewhy.trust.lights import RULES, Light
+
+BASELINES = {"random": "noise", "center_gaussian": "a blob in the centre", "edges": "edges"}
+"""Methods that know nothing of the network, and what they are called in plain words."""
+
+UNSEEN = 0.01  # a class with less probability is not seen, and no map can say where
+DRAWS = 4  # of random layers: a single one may bring the same map about by luck
+
+_BATCH = 16  # changed pictures at a time
+_PICTURE = 640  # pixels of the longer side
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What one check says of a map.
+
+    Attributes:
+        name: one of `CHECKS`.
+        value: what the light goes by; None where it cannot be said.
+        light: "green", "amber", "red", or "grey" where it cannot be said.
+        sentence: what was found, in plain words.
+        rule: what the value is and where the lights change.
+        curves: points to draw, by name; the first curve is the horizontal axis.
+        picture: what the check has to show, at most 640 pixels wide and high.
+    """
+
+    name: str
+    value: float | None
+    light: Light
+    sentence: str
+    rule: str
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    picture: Image.Image | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A map and what it is a map of.
+
+    inputs: (1, C, h, w), as the network takes the photo. logits: (K,). saliency: (1, h, w).
+    """
+
+    model: LoadedModel
+    photo: Image.Image
+    method: Method
+    layer: tuple[str, ...] | None
+    steps: int
+    inputs: Tensor
+    logits: Tensor
+    target: int
+    saliency: Tensor
+
+    @cached_property
+    def probability(self) -> float:
+        """The target's, on the photo."""
+        return float(self.model.probabilities(self.logits)[self.target])
+
+    @property
+    def constant(self) -> bool:
+        """Whether the map is the same everywhere, but for rounding."""
+        low, high = self.saliency.aminmax()
+        return bool(high - low <= 1e-6 * self.saliency.abs().max())
+
+    @cached_property
+    def curves(self) -> Curves:
+        """Insertion and deletion of the map."""
+        return self.sweep(self.saliency)
+
+    @cached_property
+    def blind_curves(self) -> Curves:
+        """Insertion and deletion of the maps that know nothing of the network."""
+        methods = [parse(name) for name in BASELINES]
+        maps = [self.explain(self.model.module, self.target, method) for method in methods]
+        return self.sweep(torch.cat(maps))
+
+    @property
+    def name(self) -> str:
+        """The target's, in quotation marks."""
+        return self.named(self.target)
+
+    def named(self, index: int) -> str:
+        """A class by its first synonym, in quotation marks."""
+        return f"“{self.model.class_name(index).split(',')[0]}”"
+
+    def score(self, images: Tensor, index: Tensor) -> Tensor:
+        """The target's probability on pictures (N, C, h, w), (N,)."""
+        if len(self.logits) == 1 and not self.model.multi_label:
+            raise ValueError("the network has a single class, of which it is always 100 % sure")
+        activation = "sigmoid" if self.model.multi_label else "softmax"
+        ask = class_probability(self.model.module, [self.target], activation, _BATCH)  # type: ignore[arg-type]
+        return ask(images, torch.zeros_like(index))
+
+    def sweep(self, maps: Tensor) -> Curves:
+        """Insertion and deletion of maps (N, h, w) of the photo."""
+        inputs = self.inputs.expand(len(maps), -1, -1, -1)
+        return insertion_deletion(self.score, inputs, maps, steps=self.steps, batch_size=_BATCH)
+
+    def explain(self, network: nn.Module, target: int, method: Method | None = None) -> Tensor:
+        """The map (1, h, w) of a network for a class."""
+        method = method or self.method
+        probe = expect(Probe(network, self.inputs, target, self.layer), [method])
+        return upsample(method(probe).float(), self.inputs.shape[-2:])
+
+
+def examine(
+    model: LoadedModel,
+    photo: Image.Image,
+    method: str | Method,
+    target: int | str | None = None,
+    *,
+    layer: LayerLike = None,
+    steps: int = 16,
+) -> Iterator[Check]:
+    """Check a method's map of a photo: the checks of `CHECKS`, one by one as they are ready.
+
+    The network is not changed, and may serve others meanwhile. Costs about 8 forwards per step
+    and five more maps of the method.
+
+    photo: as `seewhy.data.images.load_image` gives it.
+    target: None for the predicted class, a class index or name.
+    layer: of the CAM family, see `seewhy.explain`.
+    steps: of insertion and deletion.
+
+    Raises ValueError, before the first check, for unknown methods, classes and layers, a network
+    without one score per class, and maps that are not finite.
+    """
+    case = case_of(model, photo, method, target, layer=layer, steps=steps)
+    return (check(case, name) for name in CHECKS)
+
+
+def case_of(
+    model: LoadedModel,
+    photo: Image.Image,
+    method: str | Method,
+    target: int | str | None = None,
+    *,
+    layer: LayerLike = None,
+    steps: int = 16,
+) -> Case:
+    """The map to check; see `examine`."""
+    parsed = parse(method)
+    if steps < 4:
+        raise ValueError(f"steps={steps}; give at least 4, so that a quarter of the map is one")
+    wanted = None if target is None else model.class_index(target)
+    layers = layer_names(model.module, layer) or None  # names fit copies of the network, too
+    inputs = model.preprocess(photo)[None].to(model.device)
+    probe = expect(Probe(model.module, inputs, wanted, layers), [parsed])
+    logits = probe.logits
+    if logits.ndim != 2:
+        raise ValueError(
+            f"{model.name} returns {tuple(logits.shape)}; checks need one score per class, (1, K)"
+        )
+    if wanted is not None and wanted >= logits.shape[1]:
+        raise ValueError(
+            f"target class {wanted} is out of range: {model.name} has {logits.shape[1]} classes"
+        )
+    saliency = finite(upsample(parsed(probe).float(), inputs.shape[-2:]))
+    index = int(logits[0].argmax()) if wanted is None else wanted
+    return Case(model, photo, parsed, layers, steps, inputs, logits[0], index, saliency)
+
+
+def check(case: Case, name: str) -> Check:
+    """One of `CHECKS`; its light is grey where it cannot be said."""
+    if case.probability < UNSEEN:
+        return _grey(
+            name,
+            f"The network does not see {case.name} here ({_percent(case.probability)}), so there "
+            "is nothing that a map could show.",
+        )
+    if case.constant:
+        return _grey(name, "The map is the same everywhere: it marks nothing that can be checked.")
+    try:
+        return _CHECKS[name](case)
+    except (ValueError, TypeError, RuntimeError) as error:  # methods and networks are anyone's
+        return _grey(name, f"This cannot be said: {error}.")
+
+
+def _grey(name: str, sentence: str) -> Check:
+    return Check(name, None, "grey", sentence, str(RULES[name]))
+
+
+def _found(
+    name: str,
+    value: float,
+    sentence: str,
+    verdicts: tuple[str, str, str],
+    curves: dict[str, list[float]] | None = None,
+    picture: Image.Image | None = None,
+) -> Check:
+    """A check with the verdict that goes with its light: green, amber, red."""
+    light = RULES[name].light(value)
+    verdict = verdicts[("green", "amber", "red").index(light)]
+    return Check(
+        name, value, light, f"{sentence} {verdict}", str(RULES[name]), curves or {}, picture
+    )
+
+
+def _insertion_deletion(case: Case) -> Check:
+    curves = case.curves
+    quarter = round(case.steps / 4)
+    kept, left = (
+        _percent(float(scores[0, quarter]) / case.probability)
+        for scores in (curves.insertion, curves.deletion)
+    )
+    return _found(
+        "insertion and deletion",
+        float(_scores(case, curves)[0]),
+        f"Showing the network only the {_percent(float(curves.pixels[quarter]))} of the picture "
+        f"that the map marks most, and the rest blurred, gives {kept} of its confidence in "
+        f"{case.name}; hiding that part leaves {left}.",
+        (
+            "The network looks where the map says.",
+            "The map shows part of what the network looks at.",
+            "By this measure the map does not show what the network looks at.",
+        ),
+        {
+            "share of pixels": curves.pixels.tolist(),
+            "insertion": curves.insertion[0].tolist(),
+            "deletion": curves.deletion[0].tolist(),
+        },
+    )
+
+
+def _confidence_drop(case: Case) -> Check:
+    seen = confidences(case.score, case.inputs, case.saliency)
+    before, after = float(seen.original), float(seen.masked)
+    if _percent(before) == _percent(after):
+        moves = f"stays at {_percent(before)}"
+    else:
+        verb = "rises" if after > before else "falls"
+        moves = f"{verb} from {_percent(before)} to {_percent(after)}"
+    return _found(
+        "confidence drop",
+        float(average_drop(*seen)),
+        f"With everything dimmed that the map does not mark, the confidence in {case.name} "
+        f"{moves}.",
+        (
+            "What the map marks is enough for the network.",
+            "What the map marks is not quite enough for the network.",
+            "What the map marks is not enough for the network.",
+        ),
+    )
+
+
+def _target_selectivity(case: Case) -> Check:
+    if len(case.logits) == 1:
+        raise ValueError("the network has a single class, so there is no runner-up")
+    other = next(index for index in case.logits.topk(2).indices.tolist() if index != case.target)
+    value = float(target_selectivity(case.saliency, case.explain(case.model.module, other)))
+    probability = float(case.model.probabilities(case.logits)[other])
+    return _found(
+        "target selectivity",
+        value,
+        f"The map for the likeliest other class, {case.named(other)} ({_percent(probability)}), "
+        f"has a correlation of {value:.2f} with this one (1 is the same map, 0 another one).",
+        (
+            f"The map is about {case.name} in particular.",
+            f"Part of the map is not about {case.name} in particular.",
+            "The map is much the same whatever it is asked for, or the network tells the two "
+            "classes by the same things.",
+        ),
+    )
+
+
+def _randomised_layers(case: Case) -> Check:
+    network = case.model.module
+    last = last_layers(network)
+    maps: list[Tensor] = []
+
+    def explain(one: nn.Module) -> Tensor:
+        maps.append(case.saliency if one is network else finite(case.explain(one, case.target)))
+        return maps[-1]
+
+    cascades = [randomization_cascade(network, explain, [last], seed) for seed in range(DRAWS)]
+    draws = torch.cat([parameter_randomization(cascade) for cascade in cascades])
+    value = float(draws.mean())
+    return _found(
+        "randomised layers",
+        value,
+        f"With noise in place of what the network's last layers{f' ({last})' if last else ''} have "
+        f"learned, the map keeps a rank correlation of {value:.2f} with itself (1 is the same map, "
+        "0 another one).",
+        (
+            "The map depends on what the network has learned.",
+            "Part of the map does not depend on what the network has learned.",
+            "The map hardly depends on what the network has learned.",
+        ),
+        {"draw": [float(1 + seed) for seed in range(DRAWS)], "rank correlation": draws.tolist()},
+        _picture(case, maps[-1]),
+    )
+
+
+def _blind_baselines(case: Case) -> Check:
+    curves = case.blind_curves
+    own, *blind = [*_scores(case, case.curves).tolist(), *_scores(case, curves).tolist()]
+    others = ", ".join(
+        f"{words} {score:.2f}" for words, score in zip(BASELINES.values(), blind, strict=True)
+    )
+    return _found(
+        "blind baselines",
+        own - max(blind),
+        f"By insertion minus deletion the map scores {own:.2f} of at most 1; maps that know "
+        f"nothing of the network score: {others}.",
+        (
+            "The map is better than all of these.",
+            "The map is not clearly better than the best of these.",
+            "One of these does clearly better.",
+        ),
+        {
+            "share of pixels": curves.pixels.tolist(),
+            "this map": case.curves.insertion[0].tolist(),
+            **dict(zip(BASELINES.values(), curves.insertion.tolist(), strict=True)),
+        },
+    )
+
+
+_CHECKS: dict[str, Callable[[Case], Check]] = {
+    "insertion and deletion": _insertion_deletion,
+    "confidence drop": _confidence_drop,
+    "target selectivity": _target_selectivity,
+    "randomised layers": _randomised_layers,
+    "blind baselines": _blind_baselines,
+}
+
+CHECKS: tuple[str, ...] = tuple(_CHECKS)
+"""The checks' names, in order."""
+
+
+def last_layers(network: nn.Module) -> str:
+    """The name of the network's last part with parameters: "fc", "classifier", "net.head".
+
+    A part that is alone in its module is looked into. The whole network goes by "".
+
+    Raises ValueError for a network without parameters.
+    """
+    path: list[str] = []
+    parts = [("", network)] if _learned(network) else []
+    if not parts:
+        raise ValueError("the network has no parameters, so it has learned nothing")
+    while len(parts) == 1:
+        parts = [(name, part) for name, part in parts[0][1].named_children() if _learned(part)]
+        path += [name for name, _ in parts[-1:]]
+    return ".".join(path)
+
+
+def _learned(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _scores(case: Case, curves: Curves) -> Tensor:
+    """Insertion minus deletion as a share of the confidence, (N,), in [-1, 1]."""
+    return ((insertion(curves) - deletion(curves)) / case.probability).clamp(-1, 1)
+
+
+def _picture(case: Case, saliency: Tensor) -> Image.Image:
+    """A map (1, h, w) over the photo, which is made small."""
+    photo = case.photo.copy()
+    photo.thumbnail((_PICTURE, _PICTURE))
+    laid, seen = case.model.preprocess.geometry(photo).input_to_original(saliency[0].cpu())
+    return overlay(photo, laid, seen=seen, signed=bool((laid < 0).any()))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else "under 1 %"

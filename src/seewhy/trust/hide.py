@@ -1,0 +1,122 @@
+"""Ask the network: hide a region of a photo, and see how the probabilities move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from seewhy.baselines import baseline
+from seewhy.metrics import linear_imputation
+from seewhy.models import LoadedModel
+from seewhy.observe import evaluating
+from seewhy.targets import logits
+
+Fill = Literal["grey", "blur", "inpaint"]
+
+GREY = (128, 128, 128)
+"""Close to the mean colour that networks are normalised by, so it speaks for no class."""
+
+_SIDE = 256  # pixels of the longer side at which blur and inpainting, which are smooth, are made
+
+
+def hide(photo: Image.Image, region: Tensor, fill: Fill = "grey") -> Image.Image:
+    """The photo with a region hidden, RGB at the photo's size; all other pixels stay as they are.
+
+    photo: RGB, as `seewhy.data.images.load_image` gives it.
+    region: (H, W) bool at the photo's size, True where it is hidden. Where it is empty, the photo
+        is returned as it is.
+    fill: "grey" is mid grey, close to the mean colour of most networks' training photos; "blur" a
+        Gaussian of a tenth of the shorter side, so that a large thing's own colours remain;
+        "inpaint" carries the surroundings in by ROAD's linear imputation. The last two are made
+        at 256 pixels of the longer side and stretched.
+
+    Raises ValueError for a region of another shape or type, an unknown fill, and inpainting where
+    nothing is left to see.
+    """
+    if region.dtype != torch.bool or region.shape != (photo.height, photo.width):
+        raise ValueError(
+            f"region is {tuple(region.shape)}, {region.dtype}; give ({photo.height}, "
+            f"{photo.width}), torch.bool, as the photo"
+        )
+    if fill not in ("grey", "blur", "inpaint"):
+        raise ValueError(f"fill={fill!r}; give 'grey', 'blur' or 'inpaint'")
+    if not region.any():
+        return photo
+    region = region.cpu()
+    if fill == "grey":
+        filling = Image.new("RGB", photo.size, GREY)
+    elif fill == "blur":
+        filling = _stretched(baseline(_shrunk(_pixels(photo)), "blurred"), photo)
+    elif region.all():
+        raise ValueError("region hides the whole photo: nothing is left to inpaint it from")
+    else:
+        filling = _stretched(_inpainted(_pixels(photo), ~region), photo)
+    return Image.composite(filling, photo.convert("RGB"), Image.fromarray(region.numpy()))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A class's probability, 0 to 1, on a photo before and after a part of it is hidden."""
+
+    class_index: int
+    name: str
+    before: float
+    after: float
+
+
+def effects(
+    model: LoadedModel, photo: Image.Image, hidden: Image.Image, top: int = 5
+) -> list[Effect]:
+    """How the probabilities move from one picture to another of the same size.
+
+    Gives the `top` classes that are likeliest on either, by the larger of their two probabilities.
+    One forward pass of two pictures in eval mode; the network is left as it was.
+
+    Raises ValueError for pictures of different sizes, or a network without one score per class.
+    """
+    if photo.size != hidden.size:
+        raise ValueError(
+            f"hidden has {hidden.width}x{hidden.height} pixels, the photo "
+            f"{photo.width}x{photo.height}; give pictures of one size"
+        )
+    inputs = torch.stack([model.preprocess(picture) for picture in (photo, hidden)])
+    with evaluating(model.module), torch.no_grad():
+        scores = logits(model.module(inputs.to(model.device)))
+    if scores.ndim != 2:
+        raise ValueError(f"{model.name} returns {tuple(scores.shape)}; give one score per class")
+    before, after = model.probabilities(scores).cpu()
+    likeliest = torch.maximum(before, after).topk(min(top, len(before))).indices.tolist()
+    return [
+        Effect(index, model.class_name(index), float(before[index]), float(after[index]))
+        for index in likeliest
+    ]
+
+
+def _pixels(photo: Image.Image) -> Tensor:
+    """(1, 3, H, W) float in [0, 255]."""
+    return torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)[None].float()
+
+
+def _shrunk(images: Tensor) -> Tensor:
+    """Means of blocks, so that the longer side has at most `_SIDE`."""
+    shrink = min(1.0, _SIDE / max(images.shape[-2:]))
+    height, width = (max(1, round(side * shrink)) for side in images.shape[-2:])
+    return F.adaptive_avg_pool2d(images, (height, width))
+
+
+def _inpainted(pixels: Tensor, visible: Tensor) -> Tensor:
+    """Small, and of the visible pixels alone: nothing hidden shines through."""
+    share = _shrunk(visible[None, None].float())
+    means = _shrunk(pixels * visible) / share.clamp_min(torch.finfo(share.dtype).tiny)
+    return linear_imputation(means, share[:, 0] == 0)
+
+
+def _stretched(small: Tensor, photo: Image.Image) -> Image.Image:
+    pixels = small[0].clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels).resize(photo.size, Image.Resampling.BILINEAR)

@@ -1,0 +1,59 @@
+"""When a check's light is green, amber or red: thresholds, measured on scenes (docs/trust.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Light = Literal["green", "amber", "red", "grey"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a value becomes a light.
+
+    what: the value in words. green, red: a value that reaches the one is green, one that falls
+    short of the other is red. higher: whether high values are the good ones.
+    """
+
+    what: str
+    green: float
+    red: float
+    higher: bool
+
+    def light(self, value: float) -> Light:
+        """The light of a value; a better value never has a worse light."""
+        sign = 1 if self.higher else -1
+        if sign * value >= sign * self.green:
+            return "green"
+        return "red" if sign * value < sign * self.red else "amber"
+
+    def __str__(self) -> str:
+        """One line, such as "margin: green from 0.10, red below 0.00, amber between …"."""
+        better, worse = ("from", "below") if self.higher else ("up to", "above")
+        return (
+            f"{self.what}: green {better} {self.green:.2f}, red {worse} {self.red:.2f}, "
+            "amber between (thresholds from scenes)"
+        )
+
+
+RULES = {
+    "insertion and deletion": Rule(
+        "insertion minus deletion, as a share of the confidence in the whole photo",
+        0.82,
+        0.55,
+        True,
+    ),
+    "confidence drop": Rule("average drop", 0.1, 0.9, False),
+    "target selectivity": Rule("correlation with the runner-up's map", 0.57, 0.78, False),
+    "randomised layers": Rule(
+        "mean rank correlation with the maps of random layers", 0.69, 0.84, False
+    ),
+    "blind baselines": Rule(
+        "insertion minus deletion, as a share of the confidence, beyond the best baseline's",
+        0.02,
+        -0.2,
+        True,
+    ),
+}
+"""The rule of each check, by name and in order."""

@@ -1,0 +1,327 @@
+"""Checks of maps whose truth is known by construction, and what they must not disturb."""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+import seewhy
+from networks import Cnn, Segmenter, seeded
+from seewhy.data.images import Preprocess
+from seewhy.data.scenes import Scenes
+from seewhy.metrics import (
+    average_drop,
+    class_probability,
+    confidences,
+    deletion,
+    insertion,
+    insertion_deletion,
+    target_selectivity,
+)
+from seewhy.models import LoadedModel, load_model
+from seewhy.trust import CHECKS, examine
+from seewhy.trust.checks import case_of, check, last_layers
+from seewhy.trust.lights import RULES
+
+SIDE = 24
+OWN = (slice(16, 22), slice(15, 21))  # the pixels that class 0 reads, and those of class 1
+OTHER = (slice(2, 8), slice(2, 8))
+SQUARE = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+def patches(classes: int = 2, multi_label: bool = True) -> LoadedModel:
+    """A linear network of which each class reads the brightness of one patch, and nothing else."""
+    linear = nn.Linear(3 * SIDE * SIDE, classes)
+    weight = torch.zeros(classes, 3, SIDE, SIDE)
+    for row, patch in zip(weight, (OWN, OTHER), strict=False):
+        row[:, *patch] = 0.3
+    linear.weight.data = weight.flatten(1)
+    linear.bias.data.fill_(-6.0)
+    module = nn.Sequential(nn.Flatten(), linear).eval()
+    return LoadedModel(module, SQUARE, ("left", "right")[:classes], "patches", multi_label)
+
+
+def photo() -> Image.Image:
+    """White patches on speckled grey, whose edges are everywhere."""
+    pixels = np.random.default_rng(0).integers(60, 190, (SIDE, SIDE, 3), dtype=np.uint8)
+    pixels[OWN] = pixels[OTHER] = 255
+    return Image.fromarray(pixels)
+
+
+def lights(*arguments, **options) -> dict[str, str]:
+    return {found.name: found.light for found in examine(*arguments, **options)}
+
+
+def test_the_true_map_is_green_in_everything():
+    checks = list(examine(patches(), photo(), "input_x_gradient", "left"))
+    assert tuple(found.name for found in checks) == CHECKS
+    assert {found.light for found in checks} == {"green"}, checks
+    assert all(found.rule == str(RULES[found.name]) for found in checks)
+
+
+@pytest.mark.parametrize("name", ["insertion and deletion", "confidence drop", "blind baselines"])
+def test_the_inverse_is_red_and_the_other_targets_map_is_not_green(name):
+    case = case_of(patches(), photo(), "input_x_gradient", "left")
+    assert check(case, name).light == "green"
+    assert check(replace(case, saliency=-case.saliency), name).light == "red"
+    other = case_of(patches(), photo(), "input_x_gradient", "right")
+    assert check(replace(case, saliency=other.saliency), name).light != "green"
+
+
+@pytest.mark.parametrize("method", ["edges", "center_gaussian", "random"])
+def test_maps_that_know_nothing_of_the_network_are_red(method):
+    found = lights(patches(), photo(), method, "left")
+    assert found["target selectivity"] == found["randomised layers"] == "red"
+    assert found["insertion and deletion"] != "green"
+    assert found["blind baselines"] != "green"
+
+
+def test_the_sentence_of_insertion_and_deletion_tells_what_two_pictures_say():
+    model, picture = patches(), photo()
+    inputs = model.preprocess(picture)[None]
+    marked = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    marked[12:, 12:] = True  # a quarter of the pixels, all of the own patch among them
+    case = case_of(model, picture, "input_x_gradient", "left")
+    found = check(replace(case, saliency=marked[None].float()), "insertion and deletion")
+    with torch.no_grad():
+        whole = model.module(inputs)[0, 0].sigmoid()
+        hidden = model.module(inputs * ~marked)[0, 0].sigmoid()
+    assert "only the 25 % of the picture" in found.sentence
+    assert "gives 100 % of its confidence in “left”" in found.sentence
+    assert hidden / whole < 0.01
+    assert "hiding that part leaves under 1 %" in found.sentence
+
+
+def test_values_are_the_metrics_on_what_the_network_took_in():
+    """On a photo that is not square, of which the network sees a crop."""
+    model = load_model("scenes:resnet")
+    model = replace(model, preprocess=replace(model.preprocess, resize=140, crop=128))
+    picture = Scenes(50, size=200)[15].image.resize((320, 200))
+    found = {one.name: one for one in examine(model, picture, "grad_cam", "clock", steps=4)}
+    inputs = model.preprocess(picture)[None]
+    index = model.class_index("clock")
+    maps = seewhy.explain(model.module, inputs, "grad_cam", index)
+    score = class_probability(model.module, [index], "sigmoid")
+    curves = insertion_deletion(score, inputs, maps, steps=4)
+    whole = score(inputs, torch.tensor([0]))
+    expected = (insertion(curves) - deletion(curves)) / whole
+    shown = found["insertion and deletion"]
+    assert shown.value == pytest.approx(float(expected), abs=1e-5)
+    axis, inserted, deleted = shown.curves.values()
+    assert axis == pytest.approx([step / 4 for step in range(5)])
+    assert inserted == pytest.approx(curves.insertion[0].tolist(), abs=1e-5)
+    assert deleted == pytest.approx(curves.deletion[0].tolist(), abs=1e-5)
+    drop = average_drop(*confidences(score, inputs, maps))
+    assert found["confidence drop"].value == pytest.approx(float(drop), abs=1e-5)
+    other = seewhy.explain(model.module, inputs, "grad_cam", model.class_index("umbrella"))
+    correlation = float(target_selectivity(maps, other))
+    assert found["target selectivity"].value == pytest.approx(correlation, abs=1e-5)
+    assert "“umbrella”" in found["target selectivity"].sentence
+    assert found["randomised layers"].picture.size == picture.size
+
+
+def test_the_picture_of_a_large_photo_is_small():
+    found = {one.name: one for one in examine(patched_up(), Image.new("RGB", (2000, 900)), "edges")}
+    assert found["randomised layers"].picture is None  # a black photo has no edges: grey
+    speckled = Image.effect_noise((2000, 900), 90).convert("RGB")
+    found = {one.name: one for one in examine(patched_up(), speckled, "edges")}
+    assert found["randomised layers"].picture.size == (640, 288)
+
+
+def patched_up() -> LoadedModel:
+    return replace(patches(), preprocess=replace(SQUARE, resize=(SIDE, SIDE)), multi_label=False)
+
+
+# ---------------------------------------------------------------------- lights
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@given(a=st.floats(-1, 1), b=st.floats(-1, 1))
+def test_a_better_value_never_has_a_worse_light(name, a, b):
+    rule = RULES[name]
+    better, worse = (max(a, b), min(a, b)) if rule.higher else (min(a, b), max(a, b))
+    order = ("red", "amber", "green")
+    assert order.index(rule.light(better)) >= order.index(rule.light(worse))
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_light_can_be_had_and_the_rule_tells_where_it_changes(name):
+    rule = RULES[name]
+    values = torch.linspace(-1, 1, 2001).tolist()
+    assert {rule.light(value) for value in values} == {"green", "amber", "red"}
+    assert rule.light(rule.green) == "green"
+    assert f"{rule.green:.2f}" in str(rule)
+    assert f"{rule.red:.2f}" in str(rule)
+    assert "\n" not in str(rule)
+
+
+# ---------------------------------------------------------------------- what cannot be said
+
+
+def test_a_class_that_the_network_does_not_see_is_grey():
+    dark = photo()
+    dark.paste((40, 40, 40), (15, 16, 21, 22))
+    checks = list(examine(patches(), dark, "input_x_gradient", "left"))
+    assert {found.light for found in checks} == {"grey"}
+    assert all(found.value is None for found in checks)
+    assert all("does not see “left” here (under 1 %)" in found.sentence for found in checks)
+
+
+def test_a_constant_map_is_grey():
+    case = case_of(patches(), photo(), "input_x_gradient", "left")
+    flat = replace(case, saliency=torch.full_like(case.saliency, 0.3))
+    checks = [check(flat, name) for name in CHECKS]
+    assert {found.light for found in checks} == {"grey"}
+    assert all("same everywhere" in found.sentence for found in checks)
+
+
+def test_a_network_with_one_class():
+    found = lights(patches(1), photo(), "input_x_gradient")
+    assert found.pop("target selectivity") == "grey"
+    assert set(found.values()) == {"green"}
+    sure = {
+        one.name: one for one in examine(patches(1, multi_label=False), photo(), "input_x_gradient")
+    }
+    assert sure.pop("randomised layers").light == "green"
+    assert {one.light for one in sure.values()} == {"grey"}
+    assert "always 100 % sure" in sure["insertion and deletion"].sentence
+
+
+def test_a_network_without_parameters_has_learned_nothing():
+    class Mean(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)) * 5
+
+    model = LoadedModel(Mean().eval(), SQUARE, name="mean")
+    found = {one.name: one for one in examine(model, photo(), "input_x_gradient")}
+    assert found["randomised layers"].light == "grey"
+    assert "no parameters" in found["randomised layers"].sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "grad_can"}, "did you mean"),
+        ({"method": "edges", "target": 2}, "class 2"),
+        ({"method": "edges", "target": "middle"}, "middle"),
+        ({"method": "edges", "layer": "nothing"}, "nothing"),
+        ({"method": "edges", "steps": 3}, "steps=3"),
+    ],
+)
+def test_bad_input_is_told_before_the_first_check(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        examine(patches(), photo(), **arguments)
+
+
+def test_a_class_out_of_range_where_classes_have_no_names():
+    with pytest.raises(ValueError, match="class 2 is out of range"):
+        examine(replace(patches(), classes=()), photo(), "edges", 2)
+
+
+def test_a_segmentation_network_is_refused():
+    model = LoadedModel(seeded(Segmenter), SQUARE, name="segmenter")
+    with pytest.raises(ValueError, match="1, 4, 24, 24"):
+        examine(model, photo(), "edges", 0)
+
+
+# ---------------------------------------------------------------------- nothing is disturbed
+
+
+def state(module: nn.Module) -> dict[str, object]:
+    return {
+        "weights": copy.deepcopy(module.state_dict()),
+        "modes": [part.training for part in module.modules()],
+        "asked": [(p.requires_grad, p.grad) for p in module.parameters()],
+        "hooks": [len(part._forward_hooks) for part in module.modules()],
+    }
+
+
+def assert_same(module: nn.Module, before: dict[str, object]) -> None:
+    after = state(module)
+    torch.testing.assert_close(after.pop("weights"), before.pop("weights"), rtol=0, atol=0)
+    assert after == before
+
+
+def cnn() -> LoadedModel:
+    """Left in train mode, with some parameters frozen."""
+    module = seeded(Cnn)
+    module.head.weight.data *= 20  # so that one class is likely
+    module.conv1.requires_grad_(False)
+    return LoadedModel(module.train(), replace(SQUARE, resize=(32, 32)), name="cnn")
+
+
+@pytest.mark.parametrize("taken", [0, 1, 4, 5])
+def test_the_network_is_unchanged_wherever_one_stops(taken):
+    model = cnn()
+    before = state(model.module)
+    checks = examine(model, photo(), "grad_cam+gradual", steps=4)
+    for _ in range(taken):
+        next(checks)
+    checks.close()
+    assert_same(model.module, before)
+
+
+class Tired(Cnn):
+    """Works for some passes, then never again."""
+
+    left = 0
+
+    def forward(self, x):
+        type(self).left -= 1
+        if self.left < 0:
+            raise RuntimeError("the network broke")
+        return super().forward(x)
+
+
+def test_the_network_is_unchanged_where_it_breaks_and_the_sentence_says_why():
+    module = seeded(Tired)
+    module.head.weight.data *= 20
+    model = LoadedModel(module.train(), replace(SQUARE, resize=(32, 32)), name="tired")
+    before = state(module)
+    Tired.left = 2
+    found = list(examine(model, photo(), "gradient", steps=4))
+    assert {one.light for one in found} == {"grey"}
+    assert all("the network broke" in one.sentence for one in found)
+    assert_same(module, before)
+
+
+def test_two_threads_examine_one_network():
+    model = load_model("scenes:resnet")
+    picture = Scenes(50)[15].image
+    before = state(model.module)
+    asked = [("grad_cam", "clock"), ("tsgb", "umbrella")]
+
+    def values(question):
+        return [found.value for found in examine(model, picture, *question, steps=4)]
+
+    alone = [values(question) for question in asked]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(values, asked))
+    for one, other in zip(alone, together, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    assert_same(model.module, before)
+
+
+def test_the_layer_may_be_named_or_handed_over():
+    model, picture = load_model("scenes:resnet"), Scenes(50)[15].image
+    named = list(examine(model, picture, "grad_cam", "clock", layer="layer3", steps=4))
+    handed = examine(model, picture, "grad_cam", "clock", layer=model.module.layer3, steps=4)
+    assert [one.value for one in named] == [one.value for one in handed]
+    chosen = examine(model, picture, "grad_cam", "clock", steps=4)
+    assert [one.value for one in named] != [one.value for one in chosen]
+
+
+def test_the_last_layers():
+    assert last_layers(seeded(Cnn)) == "head"
+    assert last_layers(nn.ModuleDict({"net": seeded(Cnn), "drop": nn.Dropout()})) == "net.head"
+    assert last_layers(load_model("scenes:vgg").module) == "classifier"
+    assert last_layers(nn.Linear(2, 2)) == ""
