@@ -29,7 +29,7 @@ clean:
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[bench]'
 	touch $@
 
 .venv/installed-dev: .venv/installed

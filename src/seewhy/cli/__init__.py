@@ -5,10 +5,13 @@ from __future__ import annotations
 import typer
 
 from seewhy.cli import scenes
+from seewhy.cli.bench import bench
 from seewhy.cli.demo import demo
 from seewhy.cli.evaluate import evaluate
 from seewhy.cli.explain import explain
 from seewhy.cli.lists import layers, methods, metrics, models, refinements
+from seewhy.cli.report import report
+from seewhy.cli.serve import serve
 
 app = typer.Typer(
     name="seewhy",
@@ -17,7 +20,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (explain, methods, refinements, metrics, models, layers, evaluate, demo):
+for command in (
+    explain,
+    methods,
+    refinements,
+    metrics,
+    models,
+    layers,
+    evaluate,
+    bench,
+    report,
+    serve,
+    demo,
+):
     app.command()(command)
 app.add_typer(scenes.app, name="scenes")
 

@@ -1,0 +1,17 @@
+"""The viewer as a Hugging Face Space: the same page, for everyone who visits."""
+
+from seewhy import load_model
+from seewhy.app.limits import Limits
+from seewhy.app.question import Network
+from seewhy.app.serve import application, listen, run
+
+# What visitors may ask. Others are added by name, such as "torchvision:resnet50".
+NETWORKS = ("scenes:resnet", "scenes:vgg")
+
+# Strangers share one small machine: less of everything than at home.
+LIMITS = Limits(megabytes=10, megapixels=8, seconds=60, queue=16, maps=6, photos=32, results=16)
+
+app = application({name: Network(load_model(name)) for name in NETWORKS}, LIMITS, local=False)
+
+if __name__ == "__main__":
+    run(app, listen("0.0.0.0", 7860))

@@ -1,0 +1,54 @@
+"""The same question as Python and as a command line, ready to copy and run beside the photo."""
+
+from __future__ import annotations
+
+import shlex
+
+from seewhy.app.question import Question
+from seewhy.models import LoadedModel
+from seewhy.models.loaded import ModelError
+
+
+def as_python(question: Question) -> str:
+    """A program that saves one picture for each target and method."""
+    network = question.network
+    weights = "" if network.weights is None else f", weights={network.weights!r}"
+    targets = [spelled(target, network.model) for target in question.targets]
+    return f"""\
+import seewhy
+from seewhy.data.images import load_image
+
+model = seewhy.load_model({network.model.name!r}{weights})
+photo = load_image({question.photo.name!r})
+methods = {list(question.methods)!r}
+targets = {targets!r}
+(answer,) = seewhy.explain_photos(model, [photo], methods, targets)
+for number, explanation in enumerate(answer.explanations):
+    explanation.save(f"map-{{number}}.png")
+    print(explanation.method, explanation.caption)
+"""
+
+
+def as_command(question: Question) -> str:
+    """A command line that saves the same pictures and a gallery of them all."""
+    network = question.network
+    words = ["seewhy", "explain", question.photo.name, "--model", network.model.name]
+    if network.weights is not None:
+        words += ["--weights", network.weights]
+    for method in question.methods:
+        words += ["--method", method]
+    for target in question.targets:
+        text = spelled(target, network.model)
+        words += ["--target", "top1" if text is None else str(text)]
+    return shlex.join([*words, "--out", "maps"])
+
+
+def spelled(target: int | None, model: LoadedModel) -> str | int | None:
+    """A class by its name where that means it alone, else by its index."""
+    if target is None:
+        return None
+    name = model.class_name(target)
+    try:
+        return name if model.class_index(name) == target else target
+    except ModelError:  # several classes of that name, or no names at all
+        return target

@@ -1,0 +1,86 @@
+"""What the viewer refuses to do, so that no visitor can exhaust the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+from seewhy.progress import Report, watching
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of one viewer.
+
+    Attributes:
+        megabytes: of a photo's file.
+        megapixels: of a photo, in millions.
+        seconds: of one job, looked at after each of its steps.
+        queue: jobs that may wait; one runs at a time.
+        maps: of one question (methods x targets).
+        photos, results: so many of the newest are kept in memory.
+    """
+
+    megabytes: float = 20
+    megapixels: float = 16
+    seconds: float = 120
+    queue: int = 8
+    maps: int = 12
+    photos: int = 16
+    results: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the bounds before anything is served."""
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"{name}={value}; give a number above 0")
+
+    @property
+    def bytes(self) -> int:
+        """Of a photo's file."""
+        return int(self.megabytes * 1e6)
+
+    @property
+    def pixels(self) -> int:
+        """Of a photo."""
+        return int(self.megapixels * 1e6)
+
+
+class TooLong(ValueError):
+    """A job that ran out of its time."""
+
+
+class Deadline:
+    """The end of a job's time: entered around its work, as often as it takes.
+
+    What a generator does between two results may run in another thread each time, so one job may
+    have to enter it again and again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.end = monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise TooLong if the time is up."""
+        if monotonic() > self.end:
+            raise TooLong(
+                f"stopped after {self.seconds:g} seconds, the time limit of a job; ask for fewer "
+                "or quicker methods"
+            )
+
+    @contextmanager
+    def watch(self, report: Report = lambda what, done, total: None) -> Iterator[None]:
+        """Report the steps of the long runs inside, and raise TooLong at the first one too late.
+
+        A step itself is never interrupted, so a single long one overruns.
+        """
+
+        def step(what: str, done: int, total: int) -> None:
+            self.check()
+            report(what, done, total)
+
+        with watching(step):
+            yield

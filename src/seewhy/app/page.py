@@ -1,0 +1,284 @@
+"""The page: what stands where, and which values go to which function."""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from html import escape
+from importlib.resources import files
+from typing import Any, cast, get_args
+
+import gradio as gr
+
+import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.app import show
+from seewhy.app.code import as_command, as_python
+from seewhy.app.limits import Deadline, Limits
+from seewhy.app.question import (
+    NOTHING,
+    PREDICTED,
+    Network,
+    Photo,
+    Result,
+    explain,
+    question_of,
+    region_of,
+)
+from seewhy.app.store import Store
+from seewhy.app.view import class_choices, palettes, view_of
+from seewhy.data.scenes import SAMPLES
+from seewhy.naming import methods, refinements
+from seewhy.trust import CHECKS, Check, effects, examine, hide
+from seewhy.trust.hide import Fill
+
+log = logging.getLogger("seewhy.app")
+
+FILLS = get_args(Fill)
+FONTS = ["system-ui", "sans-serif"]  # the system's own: nothing is fetched
+THEME = gr.themes.Default(
+    primary_hue="blue",
+    neutral_hue="slate",
+    font=FONTS,
+    font_mono=["ui-monospace", "monospace"],
+)
+HEAD = '<script src="viewer.js"></script>'
+INTRODUCTION = """# Seewhy
+What in a photo speaks for a class: look at it by several methods, compare, and doubt."""
+
+
+class Viewer:
+    """What one viewer serves: its networks and limits, and the photos and results it remembers."""
+
+    def __init__(self, networks: Mapping[str, Network], limits: Limits) -> None:
+        self.networks, self.limits = dict(networks), limits
+        self.photos: Store[Photo] = Store("photo", limits.photos)
+        self.results: Store[Result] = Store("result", limits.results)
+
+    def network(self, label: object) -> Network:
+        """A network of the list. Raises ValueError for any other label."""
+        if not isinstance(label, str) or label not in self.networks:
+            raise ValueError(f"unknown network; there are {', '.join(self.networks)}")
+        return self.networks[label]
+
+    def classes(self, label: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The two lists of classes, of another network."""
+        with in_words("choosing a network"):
+            choices = class_choices(self.network(label))
+        first = gr.update(choices=[("the predicted class", PREDICTED), *choices], value=PREDICTED)
+        return first, gr.update(choices=[("none", NOTHING), *choices], value=NOTHING)
+
+    def explain(
+        self,
+        photo: object,
+        network: object,
+        methods: object,
+        refinements: object,
+        first: object,
+        second: object,
+        progress: gr.Progress = gr.Progress(),
+    ) -> tuple[dict[str, Any], str, str, str]:
+        """The maps, what the network sees, and the same call as Python and as a command line."""
+
+        def report(what: str, done: int, total: int) -> None:
+            progress(done / total, desc=f"{what}: {done} of {total}")
+
+        with in_words("explaining"):
+            if photo is None:
+                raise ValueError("there is no photo yet; give one, or take a scene")
+            question = question_of(
+                self.network(network),
+                self.photos[photo],
+                methods,
+                refinements,
+                (first, second),
+                self.limits,
+            )
+            result = explain(question, Deadline(self.limits.seconds), report)
+            assert isinstance(photo, str)
+            view = view_of(result, self.results.add(result), photo)
+            sees = show.predictions(result.answer.top, question.network.model.name)
+            return view, sees, as_python(question), as_command(question)
+
+    def check(self, view: object) -> Iterator[str]:
+        """The checks of the map chosen on the page, as they become ready."""
+        with in_words("checking a map"):
+            if not isinstance(view, dict):
+                raise ValueError("there is no map yet; explain a photo first")
+            result, index = self.results[view.get("result")], view.get("chosen")
+            question, (method, target) = result.question, result.asked(index)
+            chosen = result.chosen(index)
+            about = f"{chosen.method} for {chosen.target}, {chosen.model}"
+            done: list[Check] = []
+            yield show.checks(done, len(CHECKS), about)
+            deadline = Deadline(self.limits.seconds)
+            with deadline.watch():
+                running = examine(question.network.model, question.photo.image, method, target)
+            while True:
+                deadline.check()
+                with deadline.watch():
+                    found = next(running, None)
+                if found is None:
+                    return
+                done.append(found)
+                yield show.checks(done, len(CHECKS), about)
+
+    def ask(self, brushed: object, network: object, fill: object) -> str:
+        """How the probabilities move with the brushed region hidden, and what was looked at."""
+        with in_words("asking the network"):
+            if not isinstance(brushed, dict) or not isinstance(brushed.get("photo"), str):
+                raise ValueError("there is no photo yet; give one, or take a scene")
+            photo, model = self.photos[brushed["photo"]], self.network(network).model
+            drawn = re.fullmatch(r"data:image/png;base64,([\w+/=]+)", str(brushed.get("mask")))
+            if not drawn:
+                raise ValueError("nothing is brushed yet; brush over what should be hidden")
+            region = region_of(b64decode(drawn[1]), photo)
+            if not region.any():
+                raise ValueError("nothing is brushed yet; brush over what should be hidden")
+            hidden = hide(photo.image, region, cast(Fill, fill))
+            moved = effects(model, photo.image, hidden)
+            return show.changes(moved, hidden, float(region.float().mean()))
+
+
+@contextmanager
+def in_words(doing: str) -> Iterator[None]:
+    """Errors as words on the page, and in the log without the photo or its name."""
+    try:
+        yield
+    except ValueError as error:
+        log.warning("%s: %s", doing, error)
+        raise gr.Error(escape(str(error)), print_exception=False) from None
+    except Exception as error:
+        where = "".join(traceback.format_tb(error.__traceback__))
+        log.error("%s failed: %s\n%s", doing, type(error).__name__, where)
+        message = f"{doing} failed ({type(error).__name__}); the log of the viewer says where"
+        raise gr.Error(escape(message), print_exception=False) from None
+
+
+def own(script: str, **props: Any) -> gr.HTML:
+    """A part of the page that a function of viewer.js fills."""
+    return gr.HTML(
+        None,
+        html_template=f'<div class="seewhy-{script}"></div>',
+        js_on_load=f"seewhy.{script}(element, props, watch)",
+        head=HEAD,
+        apply_default_css=False,
+        elem_id=script,
+        **props,
+    )
+
+
+def page_of(viewer: Viewer) -> gr.Blocks:
+    """The page of a viewer. Events are private to it and wait in one queue of bounded length."""
+    labels = list(viewer.networks)
+    choices = class_choices(viewer.networks[labels[0]])
+    limits = viewer.limits
+    job: dict[str, Any] = {
+        "concurrency_id": "network",
+        "concurrency_limit": 1,
+        "api_visibility": "private",
+    }
+    page: gr.Blocks = gr.Blocks(title="Seewhy", analytics_enabled=False, fill_width=True)
+    with page:
+        gr.Markdown(INTRODUCTION, elem_id="head")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=1, min_width=320, elem_id="question"):
+                photo = own("photo", samples=len(SAMPLES), megabytes=limits.megabytes)
+                network = gr.Dropdown(labels, value=labels[0], label="Network", elem_id="network")
+                chosen = gr.Dropdown(
+                    methods(),
+                    value=["tsgb", "grad_cam"],
+                    multiselect=True,
+                    allow_custom_value=True,
+                    label="Methods",
+                    info="or type one with options: rise(masks=500), grad_cam+gradual",
+                    elem_id="methods",
+                )
+                refined = gr.Dropdown(
+                    refinements(),
+                    value=[],
+                    multiselect=True,
+                    label="Refine each by",
+                    elem_id="refinements",
+                )
+                first = gr.Dropdown(
+                    [("the predicted class", PREDICTED), *choices],
+                    value=PREDICTED,
+                    label="What speaks for",
+                    elem_id="first",
+                )
+                second = gr.Dropdown(
+                    [("none", NOTHING), *choices],
+                    value=NOTHING,
+                    label="compared with",
+                    elem_id="second",
+                )
+                run = gr.Button("Explain", variant="primary", elem_id="explain")
+                status = gr.HTML(elem_id="status")
+                sees = gr.HTML(elem_id="sees")
+            with gr.Column(scale=3, min_width=340, elem_id="answer"):
+                maps = own("maps", palettes=palettes())
+                with gr.Tabs():
+                    with gr.Tab("Can I trust it?", id="trust"):
+                        gr.Markdown(
+                            "Checks of the chosen map. A light goes by a rule measured on scenes; "
+                            "it is a hint where to look, not a proof."
+                        )
+                        doubt = gr.Button("Check the chosen map", elem_id="doubt")
+                        verdicts = gr.HTML(elem_id="verdicts")
+                    with gr.Tab("Ask the network", id="ask"), gr.Row(equal_height=False):
+                        with gr.Column(min_width=300):
+                            brush = own("brush")
+                        with gr.Column(min_width=300):
+                            fill = gr.Radio(
+                                FILLS, value=FILLS[0], label="Fill with", elem_id="fill"
+                            )
+                            ask = gr.Button("Hide it and ask", elem_id="ask-network")
+                            moved = gr.HTML(elem_id="moved", min_height=90)
+                    with gr.Tab("Code", id="code"):
+                        python = gr.Code(
+                            label="Python",
+                            language="python",
+                            wrap_lines=True,
+                            buttons=["copy"],
+                            elem_id="python",
+                        )
+                        command = gr.Code(
+                            label="Command line",
+                            language="shell",
+                            wrap_lines=True,
+                            lines=1,
+                            buttons=["copy"],
+                            elem_id="command",
+                        )
+        network.change(
+            viewer.classes,
+            network,
+            [first, second],
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        run.click(
+            viewer.explain,
+            [photo, network, chosen, refined, first, second],
+            [maps, sees, python, command],
+            show_progress_on=status,
+            **job,
+        )
+        doubt.click(viewer.check, maps, verdicts, show_progress="hidden", **job)
+        ask.click(viewer.ask, [brush, network, fill], moved, show_progress_on=moved, **job)
+    page.queue(max_size=limits.queue, api_open=False)
+    return page
+
+
+def script() -> str:
+    """The page's own script."""
+    return files("seewhy.app").joinpath("viewer.js").read_text(encoding="utf-8")
+
+
+def style() -> str:
+    """The page's own style."""
+    return files("seewhy.app").joinpath("viewer.css").read_text(encoding="utf-8")

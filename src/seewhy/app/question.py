@@ -1,0 +1,242 @@
+"""A question to the viewer: what a browser sent, checked value by value, and its answer.
+
+A browser names photos and results by tokens it was given, networks by their label in the list, and
+methods in the grammar of `seewhy.naming`: no path, address or module name is among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seewhy.app.limits import Deadline, Limits
+from seewhy.data.images import ImageError, load_image
+from seewhy.explanation import Explanation
+from seewhy.models import LoadedModel
+from seewhy.naming import Method, Refinement, parse
+from seewhy.photos import Answer, explain_photos
+from seewhy.progress import Report
+
+Item = TypeVar("Item")
+
+PREDICTED, NOTHING = -1, -2
+"""The targets that stand for the predicted class, and for no target at all."""
+
+MAP_PIXELS = 64_000_000
+"""Of all maps of a question together: they are kept in memory at the photo's own size."""
+
+# Options that multiply the work or the memory, and the largest numbers that a browser may give.
+COSTLY = {
+    "batch_size": 64,
+    "cells": 32,
+    "masks": 10_000,
+    "references": 32,
+    "samples": 128,
+    "scales": 4,
+    "steps": 200,
+}
+LONGEST_NAME = 200  # characters of a method
+LONGEST_LIST = 8  # values of an option
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that the viewer may ask, and the weights that it was loaded with, as given."""
+
+    model: LoadedModel
+    weights: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo and the name of its file, without folders."""
+
+    image: Image.Image
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Methods and targets to explain a photo by; None stands for the predicted class."""
+
+    network: Network
+    photo: Photo
+    methods: tuple[str, ...]
+    targets: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A question with its answer."""
+
+    question: Question
+    answer: Answer
+
+    def chosen(self, index: object) -> Explanation:
+        """One explanation. Raises ValueError where there is none of that index."""
+        explanations = self.answer.explanations
+        if not isinstance(index, int) or not 0 <= index < len(explanations):
+            raise ValueError(f"map {index!r} does not exist; give 0 to {len(explanations) - 1}")
+        return explanations[index]
+
+    def asked(self, index: object) -> tuple[str, int | None]:
+        """The method and target of one explanation."""
+        self.chosen(index)
+        assert isinstance(index, int)
+        target, method = divmod(index, len(self.question.methods))
+        return self.question.methods[method], self.question.targets[target]
+
+
+def read_photo(data: bytes, name: str, limits: Limits) -> Photo:
+    """A photo from a file's content.
+
+    Raises ImageError for what is no image, damaged or too large; the message names no file.
+    """
+    if len(data) > limits.bytes:
+        raise ImageError(
+            f"the photo has {len(data) / 1e6:.1f} MB; at most {limits.megabytes:g} MB are taken"
+        )
+    if not data:
+        raise ImageError("the photo's file is empty; give a complete image file")
+    try:
+        image = load_image(data, max_pixels=limits.pixels)
+    except ImageError as error:
+        reason = str(error).removeprefix("bytes: ")
+        reason = reason.replace("make it smaller first or raise max_pixels", "make it smaller")
+        raise ImageError(f"the photo cannot be used: {reason}") from None
+    return Photo(image, file_name(name))
+
+
+def file_name(name: str) -> str:
+    """The last part of a browser's file name, fit to be printed and saved under."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    kept = "".join(letter for letter in last if letter.isprintable()).strip().lstrip(".-")
+    return kept[-100:] or "photo.png"
+
+
+def question_of(
+    network: Network,
+    photo: Photo,
+    methods: object,
+    refinements: object,
+    targets: Iterable[object],
+    limits: Limits,
+) -> Question:
+    """The question that a browser's values ask.
+
+    methods: names in the grammar. refinements: names, put behind each method. targets: class
+    indices, `PREDICTED` or `NOTHING`.
+
+    Raises ValueError that says which value was wrong and what would be right.
+    """
+    names = unique(str(method) for method in method_list(methods, refinements))
+    classes = unique(target_of(target, network.model) for target in targets if target != NOTHING)
+    if not classes:
+        raise ValueError("no class is asked for; choose one, or the predicted class")
+    if len(names) * len(classes) > limits.maps:
+        raise ValueError(
+            f"{len(names)} methods for {len(classes)} classes are {len(names) * len(classes)} "
+            f"maps; at most {limits.maps} are made at once"
+        )
+    pixels = photo.image.width * photo.image.height * len(names) * len(classes)
+    if pixels > MAP_PIXELS:
+        raise ValueError(
+            f"{len(names) * len(classes)} maps of a photo of {photo.image.width} x "
+            f"{photo.image.height} pixels are too many to keep; ask for "
+            f"{max(1, MAP_PIXELS * len(names) * len(classes) // pixels)}, or make the photo smaller"
+        )
+    return Question(network, photo, names, classes)
+
+
+def explain(question: Question, deadline: Deadline, report: Report) -> Result:
+    """Answer a question; `report(what, done, total)` hears of its steps.
+
+    Raises ValueError where a method does not apply, TooLong where it takes too long.
+    """
+    with deadline.watch(report):
+        (answer,) = explain_photos(
+            question.network.model,
+            [question.photo.image],
+            question.methods,
+            question.targets,
+            sources=[question.photo.name],
+        )
+    return Result(question, answer)
+
+
+def method_list(methods: object, refinements: object) -> list[Method]:
+    """The methods, each with the refinements behind it, within the bounds of `COSTLY`."""
+    names, behind = texts("methods", methods), texts("refinements", refinements)
+    if not names:
+        raise ValueError("no method is chosen; choose at least one")
+    found = []
+    for name in names:
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f"a method's name has {len(name)} characters; use {LONGEST_NAME}")
+        method = parse(name)
+        for refinement in behind:
+            if refinement not in {one.name for one in method.refinements}:
+                method = method + Refinement(refinement)
+        found.append(bounded(method))
+    return found
+
+
+def bounded(method: Method) -> Method:
+    """The method itself, if its options are within the bounds of `COSTLY`."""
+    refinements = [one.name for one in method.refinements]
+    if len(set(refinements)) < len(refinements):
+        raise ValueError(f"{method}: give each refinement once")
+    parts: list[Method | Refinement] = [method, *method.refinements]
+    for part in parts:
+        for option, value in part.options:
+            values = value if isinstance(value, tuple) else (value,)
+            most = COSTLY.get(option, float("inf"))
+            if len(values) > LONGEST_LIST:
+                raise ValueError(f"{part.name}: {option} has more than {LONGEST_LIST} values")
+            if any(isinstance(one, int | float) and one > most for one in values):
+                raise ValueError(f"{part.name}: {option} may be at most {most:g} here")
+    return method
+
+
+def target_of(value: object, model: LoadedModel) -> int | None:
+    """The class index that a browser names; None for the predicted class."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("the class is not in the list; choose one of the list")
+    return None if value == PREDICTED else model.class_index(value)
+
+
+def region_of(mask: bytes, photo: Photo) -> Tensor:
+    """What is brushed, (H, W) bool at the photo's size, from a picture that is white there.
+
+    Raises ImageError for no picture, or one of more than a million pixels.
+    """
+    drawn = load_image(mask, max_pixels=1_000_000).convert("L")
+    return torch.from_numpy(np.array(drawn.resize(photo.image.size)) > 127)
+
+
+def texts(what: str, values: object) -> list[str]:
+    """A list of texts as it is; nothing chosen is an empty list."""
+    if values is None:
+        return []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{what}: give a list of names")
+    return values
+
+
+def unique(values: Iterable[Item]) -> tuple[Item, ...]:
+    """The values without repetition, in their order."""
+    return tuple(dict.fromkeys(values))
+
+
+def png(image: Image.Image) -> bytes:
+    """An image as a PNG file, quickly rather than small."""
+    stream = BytesIO()
+    image.save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()

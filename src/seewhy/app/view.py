@@ -1,0 +1,117 @@
+"""What the browser needs to draw a result by itself, in `seewhy.draw.overlay`'s way.
+
+The numbers go to the browser once, so that opacity, colours, threshold, reading and swiping follow
+the hand without asking the server again.
+"""
+
+from __future__ import annotations
+
+import gzip
+from base64 import b64encode
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from PIL import Image
+
+from seewhy.app.question import Network, Result, png
+from seewhy.draw.overlay import DIVERGING, SEQUENTIAL, colour_scale, colours
+from seewhy.explanation import Explanation
+from seewhy.models.weights import number_of_outputs
+
+SHOWN = 1280
+"""Pixels of the longer side on the page, at most; downloads have the photo's own size."""
+
+COLOURS = (SEQUENTIAL, "viridis", "magma", "turbo", "gray", DIVERGING)
+LEVELS = 65535
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height on the page."""
+    shrink = min(1.0, SHOWN / max(image.size))
+    width, height = (max(1, round(side * shrink)) for side in image.size)
+    return width, height
+
+
+def preview(image: Image.Image) -> bytes:
+    """The photo as a PNG file at the size in which it is shown."""
+    size = shown_size(image)
+    return png(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS))
+
+
+def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
+    """A result for the page, ready for JSON: all but the maps' values. Tokens name it."""
+    width, height = shown_size(result.question.photo.image)
+    return {
+        "result": token,
+        "photo": photo,
+        "width": width,
+        "height": height,
+        "chosen": 0,
+        "methods": len(result.question.methods),
+        "maps": [about(one) for one in result.answer.explanations],
+    }
+
+
+def about(explanation: Explanation) -> dict[str, Any]:
+    """A map's captions, and how its values become colours."""
+    values = explanation.saliency
+    signed = bool((values < 0).any())
+    zero, full = colour_scale(values, seen=explanation.seen, signed=signed)
+    rows, columns = (explanation.seen.any(dim).nonzero()[:, 0].tolist() for dim in (1, 0))
+    width, height = shown_size(explanation.image)
+    box = [0.0, 0.0, 0.0, 0.0]
+    if rows:
+        across, down = width / explanation.image.width, height / explanation.image.height
+        box = [
+            columns[0] * across,
+            rows[0] * down,
+            (columns[-1] + 1) * across,
+            (rows[-1] + 1) * down,
+        ]
+    return {
+        "method": explanation.method,
+        "target": explanation.target,
+        "likely": explanation.caption.removesuffix(explanation.target).strip(),
+        "signed": signed,
+        "zero": zero,
+        "full": full,
+        "low": float(values.min()),
+        "high": float(values.max()),
+        "seen": box,
+    }
+
+
+def map_data(explanation: Explanation) -> bytes:
+    """The values at the size shown, row by row: 16 bits, little end first, from low to high."""
+    width, height = shown_size(explanation.image)
+    values = explanation.saliency
+    low, high = values.min(), values.max()
+    if values.shape != (height, width):
+        values = torch.nn.functional.interpolate(
+            values[None, None], (height, width), mode="bilinear", antialias=True
+        )[0, 0].clamp(low, high)
+    span = float(high - low) or 1.0
+    levels = ((values.double() - float(low)) / span * LEVELS).round()
+    return gzip.compress(levels.numpy().astype("<u2").tobytes(), compresslevel=1)
+
+
+def record_of(result: Result, index: int) -> dict[str, Any]:
+    """What one map is and what made it, ready for JSON."""
+    return {
+        **result.chosen(index).record(),
+        "weights": result.question.network.weights,
+        "versions": {name: version(name) for name in ("seewhy", "torch", "numpy", "pillow")},
+    }
+
+
+def palettes() -> dict[str, str]:
+    """The colour maps on offer, each 256 x RGB in base64."""
+    return {name: b64encode(colours(name).tobytes()).decode() for name in COLOURS}
+
+
+def class_choices(network: Network) -> list[tuple[str, int]]:
+    """The classes of a network, each with its index, as they are shown and searched."""
+    model = network.model
+    count = len(model.classes) or number_of_outputs(model) or 0
+    return [(f"{model.class_name(index)} · {index}", index) for index in range(count)]

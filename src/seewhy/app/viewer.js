@@ -1,0 +1,523 @@
+// The parts of the page that respond at once: the photo, its maps side by side, and the brush.
+// Each function fills one element of the page; `props.value` is what the server gets of it.
+window.seewhy ??= (() => {
+  "use strict";
+
+  const LEVELS = 65535; // of a map's values
+  const BRUSHED = 512; // pixels of the longer side of what is brushed
+  let current = null; // the photo: {photo, name, width, height}
+  const waiting = []; // who wants to know of a new photo
+
+  // Small helpers -----------------------------------------------------------------------------
+
+  function make(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else if (value === true) made.setAttribute(name, "");
+      else if (value !== false && value != null) made.setAttribute(name, value);
+    }
+    made.append(...children);
+    return made;
+  }
+
+  function slider(label, attributes) {
+    const shown = make("output");
+    const input = make("input", { type: "range", ...attributes });
+    const show = () => (shown.textContent = `${input.value} %`);
+    input.addEventListener("input", show);
+    show();
+    return [make("label", {}, label, input, shown), input];
+  }
+
+  function select(label, options, name) {
+    const made = make("select", { name });
+    for (const [value, text] of options) made.append(make("option", { value }, text));
+    return [make("label", {}, label, made), made];
+  }
+
+  async function picture(address) {
+    const image = new Image();
+    image.src = address;
+    await image.decode();
+    return image;
+  }
+
+  const soon = (draw) => {
+    let asked = false;
+    return () => {
+      if (asked) return;
+      asked = true;
+      requestAnimationFrame(() => {
+        asked = false;
+        draw();
+      });
+    };
+  };
+
+  const fileName = (...parts) =>
+    parts.map((part) => part.replace(/[^\w.+-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60)).join(".");
+
+  // A long name may break before each refinement.
+  const breakable = (name) =>
+    name.split("+").flatMap((part, place) => (place ? [make("wbr"), `+${part}`] : [part]));
+
+  const stem = (name) => name.replace(/\.[^.]*$/, "") || "photo";
+
+  // The photo ---------------------------------------------------------------------------------
+
+  function photo(element, props) {
+    const root = element.querySelector(".seewhy-photo");
+    const input = make("input", { type: "file", accept: "image/*,.heic,.heif,.jp2,.tif,.tiff" });
+    const shown = make("div", { class: "shown" }, "Drop a photo here, paste it, or click to choose");
+    const drop = make("label", { class: "drop", "aria-label": "Photo" }, input, shown);
+    const error = make("p", { class: "error", role: "alert" });
+    const about = make("p", { class: "about" });
+    const samples = make("div", { class: "samples", role: "group", "aria-label": "Sample scenes" });
+    for (let number = 0; number < props.samples; number++) {
+      const image = make("img", { src: `samples/${number}.png`, alt: `Scene ${number + 1}` });
+      const take = () => given(fetch(`samples/${number}`, { method: "POST" }));
+      samples.append(make("button", { type: "button", title: "A sample scene", onclick: take }, image));
+    }
+    root.replaceChildren(drop, error, about, samples);
+
+    async function given(asked) {
+      error.textContent = "";
+      drop.classList.add("busy");
+      try {
+        const response = await asked;
+        const answer = await response.json().catch(() => ({}));
+        if (!response.ok) throw new Error(answer.error ?? `the server answered ${response.status}`);
+        const image = await picture(`photos/${answer.photo}.png`);
+        image.alt = "The photo";
+        shown.replaceChildren(image);
+        const download = fileName(stem(answer.name)) + ".png";
+        about.replaceChildren(
+          make("span", {}, answer.name),
+          ` ${answer.width} × ${answer.height} `,
+          make("a", { href: `photos/${answer.photo}/full.png`, download }, "save"),
+        );
+        current = { ...answer, image };
+        props.value = answer.photo;
+        waiting.forEach((tell) => tell());
+      } catch (problem) {
+        error.textContent = `${problem.message}.`;
+      } finally {
+        drop.classList.remove("busy");
+        input.value = "";
+      }
+    }
+
+    function upload(file) {
+      if (!file) return;
+      if (file.size > props.megabytes * 1e6) {
+        const size = (file.size / 1e6).toFixed(1);
+        error.textContent = `The photo has ${size} MB; at most ${props.megabytes} MB are taken.`;
+        return;
+      }
+      const name = encodeURIComponent(file.name || "photo.png");
+      given(fetch(`photos?name=${name}`, { method: "POST", body: file }));
+    }
+
+    input.addEventListener("change", () => upload(input.files[0]));
+    for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+      drop.addEventListener(kind, (event) => {
+        event.preventDefault();
+        drop.classList.toggle("over", kind === "dragenter" || kind === "dragover");
+        if (kind === "drop") upload(event.dataTransfer.files[0]);
+      });
+    }
+    // A list of classes is searched by typing over what it shows.
+    document.addEventListener("focusin", ({ target }) => {
+      if (target.closest("#first, #second")) setTimeout(() => target.select?.());
+    });
+    document.addEventListener("paste", (event) => {
+      const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
+      if (!file) return;
+      event.preventDefault();
+      upload(file);
+    });
+  }
+
+  // Maps over the photo -----------------------------------------------------------------------
+
+  // As `seewhy.draw.overlay` does it: the photo recedes, and the more salient, the more opaque.
+  function faded(pixels) {
+    const out = new Uint8ClampedArray(pixels.length);
+    for (let i = 0; i < pixels.length; i += 4) {
+      const grey = (pixels[i] * 19595 + pixels[i + 1] * 38470 + pixels[i + 2] * 7471 + 32768) >> 16;
+      for (let c = 0; c < 3; c++) out[i + c] = Math.trunc((grey + 0.4 * (pixels[i + c] - grey)) * 0.72);
+      out[i + 3] = 255;
+    }
+    return out;
+  }
+
+  // What the network never saw: the bleached photo under diagonal lines.
+  function hatched(pixels, width, height) {
+    const out = new Uint8ClampedArray(pixels.length);
+    const period = Math.max(8, Math.max(width, height) / 40);
+    for (let y = 0, i = 0; y < height; y++) {
+      for (let x = 0; x < width; x++, i += 4) {
+        const grey = (pixels[i] * 19595 + pixels[i + 1] * 38470 + pixels[i + 2] * 7471 + 32768) >> 16;
+        const away = Math.abs(((x + y) % period) - period / 2) / Math.SQRT2;
+        const line = Math.min(1, Math.max(0, 0.07 * period + 0.5 - away)) * 0.28;
+        const pale = grey + 0.7 * (255 - grey);
+        out.fill(pale + line * (92 - pale), i, i + 3);
+        out[i + 3] = 255;
+      }
+    }
+    return out;
+  }
+
+  // For each level of a map: red, green, blue and opacity.
+  function paint(map, palette, alpha, threshold) {
+    const table = new Float32Array(4 * (LEVELS + 1));
+    const step = (map.high - map.low) / LEVELS;
+    for (let level = 0; level <= LEVELS; level++) {
+      const strength = strengthOf(map, map.low + step * level);
+      const size = Math.abs(strength);
+      const colour = 3 * Math.round(255 * (map.signed ? (strength + 1) / 2 : strength));
+      table[4 * level] = palette[colour];
+      table[4 * level + 1] = palette[colour + 1];
+      table[4 * level + 2] = palette[colour + 2];
+      table[4 * level + 3] = size < threshold ? 0 : alpha * (map.signed ? size : size ** 0.6);
+    }
+    return table;
+  }
+
+  function strengthOf(map, value) {
+    return Math.min(1, Math.max(map.signed ? -1 : 0, (value - map.zero) / map.full));
+  }
+
+  const valueOf = (map, index) => map.low + ((map.high - map.low) * map.levels[index]) / LEVELS;
+
+  function maps(element, props, watch) {
+    const root = element.querySelector(".seewhy-maps");
+    const palettes = Object.fromEntries(
+      Object.entries(props.palettes).map(([name, text]) => [
+        name,
+        Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)),
+      ]),
+    );
+    const [opacity, alpha] = slider("Opacity", { min: 0, max: 100, value: 75, name: "opacity" });
+    const [hidden, threshold] = slider("Threshold", { min: 0, max: 99, value: 0, name: "threshold" });
+    const [colours, palette] = select("Colours", [["", "automatic"], ...Object.keys(palettes).map((n) => [n, n])], "colours");
+    const [layout, mode] = select("View", [["side", "side by side"], ["own", "own size"], ["swipe", "swipe"]], "view");
+    const [leftLabel, left] = select("Left", [], "left");
+    const [rightLabel, right] = select("Right", [], "right");
+    const swipes = make("span", { class: "swipes", hidden: true }, leftLabel, rightLabel);
+    const tools = make("div", { class: "tools", hidden: true }, opacity, hidden, colours, layout, swipes);
+    const stage = make("div", { class: "stage" });
+    const welcome = make(
+      "div",
+      { class: "welcome" },
+      make("p", {}, "Take a photo or one of the scenes, choose methods and a class, and press Explain."),
+      make("p", {}, "The maps will stand here, side by side on the photo."),
+    );
+    const reading = make("p", { class: "reading", "aria-live": "off" });
+    root.replaceChildren(tools, stage, reading);
+    stage.append(welcome);
+    let view = null; // what is shown: the server's view, with photo, pixels and levels
+
+    async function load(next) {
+      const image = await picture(`photos/${next.photo}.png`);
+      const canvas = make("canvas", { width: next.width, height: next.height });
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.drawImage(image, 0, 0);
+      const pixels = context.getImageData(0, 0, next.width, next.height).data;
+      const loaded = await Promise.all(
+        next.maps.map(async (map, index) => {
+          const response = await fetch(`results/${next.result}/${index}.map`);
+          if (!response.ok) throw new Error("a map is no longer there; press Explain again");
+          return { ...map, index, levels: new Uint16Array(await response.arrayBuffer()) };
+        }),
+      );
+      return {
+        ...next,
+        pixels,
+        faded: faded(pixels),
+        hatched: hatched(pixels, next.width, next.height),
+        name: current?.photo === next.photo ? current.name : "photo.png",
+        maps: loaded,
+      };
+    }
+
+    function drawn(map) {
+      const { width, height } = view;
+      const out = new ImageData(width, height);
+      const name = palette.value || (map.signed ? "coolwarm" : "inferno");
+      const table = paint(map, palettes[name], alpha.value / 100, threshold.value / 100);
+      const [x0, y0, x1, y1] = map.seen;
+      for (let y = 0, k = 0; y < height; y++) {
+        for (let x = 0; x < width; x++, k++) {
+          const i = 4 * k;
+          const seen = x + 0.5 > x0 && x + 0.5 < x1 && y + 0.5 > y0 && y + 0.5 < y1;
+          const t = 4 * map.levels[k];
+          const opaque = seen ? table[t + 3] : 0;
+          const base = seen ? view.faded : view.hatched;
+          for (let c = 0; c < 3; c++) {
+            out.data[i + c] = base[i + c] + opaque * (table[t + c] - base[i + c]);
+          }
+          out.data[i + 3] = 255;
+        }
+      }
+      return out;
+    }
+
+    const draw = soon(() => {
+      if (!view) return;
+      const looks = [alpha.value, threshold.value, palette.value].join();
+      const swiping = mode.value === "swipe";
+      const needed = swiping ? [view.maps[left.value], view.maps[right.value]] : view.maps;
+      for (const map of needed) {
+        if (map.looks !== looks) [map.looks, map.drawn] = [looks, drawn(map)];
+      }
+      if (swiping) {
+        const canvas = stage.querySelector("canvas");
+        const context = canvas.getContext("2d");
+        const split = Math.round((stage.querySelector(".split").value / 100) * view.width);
+        context.putImageData(needed[0].drawn, 0, 0);
+        context.putImageData(needed[1].drawn, 0, 0, split, 0, view.width - split, view.height);
+        const line = Math.max(1, Math.round(view.width / 300));
+        context.fillStyle = "#fff";
+        context.fillRect(split - line / 2, 0, line, view.height);
+      } else {
+        for (const map of needed) map.canvas.getContext("2d").putImageData(map.drawn, 0, 0);
+      }
+    });
+
+    function caption(map) {
+      const address = `results/${view.result}/${map.index}`;
+      const name = fileName(stem(view.name), map.target, map.method);
+      const picked = make("a", { href: "#", download: `${name}.png` }, "picture");
+      picked.addEventListener("click", () => {
+        picked.href = `${address}.png?alpha=${alpha.value / 100}&cmap=${palette.value}`;
+      });
+      const choice = make("input", {
+        type: "radio",
+        name: "chosen",
+        checked: map.index === view.chosen,
+        onchange: () => choose(map.index),
+      });
+      return make(
+        "figcaption",
+        {},
+        make("label", {}, choice, make("b", {}, ...breakable(map.method))),
+        make(
+          "span",
+          { class: "save" },
+          picked,
+          make("a", { href: `${address}.npz`, download: `${name}.npz` }, "map"),
+          make("a", { href: `${address}.json`, download: `${name}.json` }, "record"),
+        ),
+      );
+    }
+
+    function choose(index) {
+      view.chosen = index;
+      props.value = { result: view.result, chosen: index };
+      stage.querySelectorAll("figure[data-map]").forEach((one) => {
+        one.classList.toggle("chosen", Number(one.dataset.map) === index);
+      });
+    }
+
+    const newCanvas = () => make("canvas", { width: view.width, height: view.height });
+
+    function read(event, map) {
+      const box = event.target.getBoundingClientRect();
+      const x = Math.floor(((event.clientX - box.left) / box.width) * view.width);
+      const y = Math.floor(((event.clientY - box.top) / box.height) * view.height);
+      if (x < 0 || y < 0 || x >= view.width || y >= view.height) return;
+      const all = mode.value === "swipe" ? [map(x)] : view.maps;
+      const [x0, y0, x1, y1] = view.maps[0].seen;
+      const seen = x + 0.5 > x0 && x + 0.5 < x1 && y + 0.5 > y0 && y + 0.5 < y1;
+      const said = all.map((one) => {
+        const value = valueOf(one, y * view.width + x);
+        const share = Math.round(100 * strengthOf(one, value));
+        return `${one.method} for ${one.target}: ${value.toPrecision(3)} (${share} %)`;
+      });
+      reading.textContent = seen ? said.join("   ") : "The network never saw this part of the photo.";
+      if (mode.value === "swipe") return;
+      for (const one of view.maps) {
+        one.mark.style.left = `${(100 * (x + 0.5)) / view.width}%`;
+        one.mark.style.top = `${(100 * (y + 0.5)) / view.height}%`;
+        one.mark.hidden = false;
+        one.badge.textContent = seen ? `${Math.round(100 * strengthOf(one, valueOf(one, y * view.width + x)))} %` : "";
+      }
+    }
+
+    function unread() {
+      reading.textContent = "";
+      for (const map of view.maps) if (map.mark) map.mark.hidden = true;
+    }
+
+    // A row for each class: the photo and its maps, so that a column is a method.
+    function side() {
+      const rows = [];
+      for (let start = 0; start < view.maps.length; start += view.methods) {
+        const asked = view.maps.slice(start, start + view.methods);
+        const figures = make("div", { class: "figures" }, original(), ...asked.map(figureOf));
+        rows.push(make("section", {}, make("h3", {}, `Why ${asked[0].target}? `, make("small", {}, asked[0].likely)), figures));
+      }
+      stage.className = `stage ${mode.value}`;
+      stage.replaceChildren(...rows);
+    }
+
+    function original() {
+      const canvas = newCanvas();
+      canvas.getContext("2d").putImageData(new ImageData(view.pixels, view.width), 0, 0);
+      const label = make("figcaption", {}, make("label", {}, make("b", {}, "photo")));
+      return make("figure", { class: "original" }, make("div", { class: "frame" }, canvas), label);
+    }
+
+    function figureOf(map) {
+      map.canvas = newCanvas();
+      map.badge = make("span");
+      map.mark = make("div", { class: "mark", hidden: true }, map.badge);
+      const pick = () => figure.querySelector("input").click();
+      const frame = make("div", { class: "frame", onclick: pick }, map.canvas, map.mark);
+      const figure = make("figure", { "data-map": map.index }, frame, caption(map));
+      figure.classList.toggle("chosen", map.index === view.chosen);
+      map.canvas.addEventListener("pointermove", (event) => read(event, () => map));
+      map.canvas.addEventListener("pointerleave", unread);
+      return figure;
+    }
+
+    function swipe() {
+      const canvas = newCanvas();
+      const split = make("input", { type: "range", class: "split", min: 0, max: 100, step: 0.1, value: 50, "aria-label": "Swipe", oninput: draw });
+      const at = (event) => {
+        const box = canvas.getBoundingClientRect();
+        split.value = (100 * (event.clientX - box.left)) / box.width;
+        draw();
+      };
+      canvas.addEventListener("pointerdown", (event) => {
+        canvas.setPointerCapture(event.pointerId);
+        at(event);
+      });
+      canvas.addEventListener("pointermove", (event) => {
+        if (event.buttons) at(event);
+        read(event, (x) => view.maps[x < (split.value / 100) * view.width ? left.value : right.value]);
+      });
+      canvas.addEventListener("pointerleave", unread);
+      stage.className = "stage swipe";
+      stage.replaceChildren(make("figure", {}, make("div", { class: "frame" }, canvas), split));
+    }
+
+    function arrange() {
+      swipes.hidden = mode.value !== "swipe";
+      reading.textContent = "";
+      mode.value === "swipe" ? swipe() : side();
+      draw();
+    }
+
+    async function show(next) {
+      if (!next?.maps || next.result === view?.result) return;
+      root.classList.add("busy");
+      try {
+        view = await load(next);
+      } catch (problem) {
+        reading.textContent = `${problem.message}.`;
+        return;
+      } finally {
+        root.classList.remove("busy");
+      }
+      const options = view.maps.map((map) => make("option", { value: map.index }, `${map.method}: ${map.target}`));
+      left.replaceChildren(...options);
+      right.replaceChildren(...options.map((one) => one.cloneNode(true)));
+      right.value = Math.min(1, view.maps.length - 1);
+      const alone = view.maps.length < 2;
+      mode.querySelector("[value=swipe]").disabled = alone;
+      if (alone && mode.value === "swipe") mode.value = "side";
+      tools.hidden = false;
+      root.style.setProperty("--own", `${view.width}px`);
+      root.style.setProperty("--aspect", view.width / view.height);
+      arrange();
+      root.dataset.result = view.result; // so that all can see when a result is there
+    }
+
+    for (const control of [alpha, threshold]) control.addEventListener("input", draw);
+    for (const control of [palette, left, right]) control.addEventListener("change", draw);
+    mode.addEventListener("change", arrange);
+    watch("value", () => show(props.value));
+    show(props.value);
+  }
+
+  // The brush ---------------------------------------------------------------------------------
+
+  function brush(element, props) {
+    const root = element.querySelector(".seewhy-brush");
+    const under = make("img", { alt: "The photo to brush over", draggable: "false" });
+    const canvas = make("canvas", { "aria-label": "Brush over what should be hidden" });
+    const board = make("div", { class: "board", hidden: true }, under, canvas);
+    const [size, width] = slider("Brush", { min: 2, max: 40, value: 12, name: "brush" });
+    const undo = make("button", { type: "button", onclick: () => strokes.pop() && redraw(true) }, "Undo");
+    const clear = make("button", { type: "button", onclick: () => (strokes = [], redraw(true)) }, "Clear");
+    const tools = make("div", { class: "tools", hidden: true }, size, undo, clear);
+    const welcome = make("p", { class: "welcome" }, "Take a photo first; then brush over what should be hidden.");
+    root.replaceChildren(welcome, board, tools);
+    let strokes = []; // each {size, points: [[x, y], ...]}, in pixels of the canvas
+
+    function paintOn(context) {
+      context.lineCap = context.lineJoin = "round";
+      for (const { size, points } of strokes) {
+        context.lineWidth = size;
+        context.beginPath();
+        context.moveTo(...points[0]);
+        for (const point of points) context.lineTo(...point);
+        context.stroke();
+      }
+    }
+
+    function redraw(done) {
+      const context = canvas.getContext("2d");
+      context.clearRect(0, 0, canvas.width, canvas.height);
+      context.strokeStyle = "#e11d48";
+      paintOn(context);
+      if (!done) return;
+      const mask = make("canvas", { width: canvas.width, height: canvas.height });
+      const plain = mask.getContext("2d");
+      plain.fillRect(0, 0, mask.width, mask.height);
+      plain.strokeStyle = "#fff";
+      paintOn(plain);
+      props.value = { photo: current.photo, mask: strokes.length ? mask.toDataURL("image/png") : null };
+    }
+
+    const place = (event) => {
+      const box = canvas.getBoundingClientRect();
+      return [
+        ((event.clientX - box.left) / box.width) * canvas.width,
+        ((event.clientY - box.top) / box.height) * canvas.height,
+      ];
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      event.preventDefault();
+      canvas.setPointerCapture(event.pointerId);
+      const size = (width.value / 100) * Math.max(canvas.width, canvas.height);
+      strokes.push({ size, points: [place(event)] });
+      redraw(false);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!event.buttons || !strokes.length) return;
+      strokes.at(-1).points.push(place(event));
+      redraw(false);
+    });
+    canvas.addEventListener("pointerup", () => redraw(true));
+
+    function renew() {
+      if (!current) return;
+      const shrink = BRUSHED / Math.max(current.width, current.height);
+      canvas.width = Math.max(1, Math.round(current.width * shrink));
+      canvas.height = Math.max(1, Math.round(current.height * shrink));
+      under.src = current.image.src;
+      strokes = [];
+      welcome.hidden = true;
+      board.hidden = tools.hidden = false;
+      redraw(true);
+    }
+    waiting.push(renew);
+    renew();
+  }
+
+  return { photo, maps, brush };
+})();

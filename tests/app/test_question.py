@@ -1,0 +1,249 @@
+"""What a browser sends is checked value by value, and what comes back is exact."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+from viewers import LIMITS, png
+
+from seewhy import explain_photos
+from seewhy.app.code import as_command, as_python, spelled
+from seewhy.app.limits import Deadline, Limits, TooLong
+from seewhy.app.question import (
+    NOTHING,
+    PREDICTED,
+    Network,
+    Photo,
+    explain,
+    file_name,
+    question_of,
+    read_photo,
+    region_of,
+)
+from seewhy.app.store import Store
+from seewhy.app.view import about, class_choices, map_data, preview, record_of, shown_size
+from seewhy.data.images import ImageError
+from seewhy.data.scenes import CATEGORIES
+from seewhy.models import LoadedModel
+
+
+def silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture
+def resnet(networks) -> Network:
+    return networks["scenes:resnet"]
+
+
+@pytest.fixture
+def result(resnet, scene):
+    targets = (PREDICTED, CATEGORIES.index("umbrella"))
+    question = question_of(resnet, scene, ["grad_cam", "tsgb"], [], targets, LIMITS)
+    return explain(question, Deadline(60), silent)
+
+
+def test_a_question_is_what_was_chosen(resnet, scene):
+    question = question_of(
+        resnet, scene, ["grad_cam", "hires_cam+gradual"], ["gradual"], (PREDICTED, NOTHING), LIMITS
+    )
+    assert question.methods == ("grad_cam+gradual", "hires_cam+gradual")
+    assert question.targets == (None,)
+    assert question_of(resnet, scene, ["cam", "cam"], None, (3, 3), LIMITS).targets == (3,)
+
+
+@pytest.mark.parametrize(
+    ("methods", "refinements", "targets", "words"),
+    [
+        ([], [], (0,), "no method is chosen"),
+        (["grad_cam"], [], (NOTHING, NOTHING), "no class is asked for"),
+        (["grad_camm"], [], (0,), "did you mean 'grad_cam'"),
+        (["__import__('os').system('true')"], [], (0,), "cannot read"),
+        (["grad_cam"], ["tsgb"], (0,), "a method"),
+        (["grad_cam"], [], (18,), "class 18 does not exist"),
+        (["grad_cam"], [], (-3,), "class -3 does not exist"),
+        (["grad_cam"], [], ("os",), "not in the list"),
+        (["grad_cam"], [], (True,), "not in the list"),
+        (["grad_cam"], [], ({"path": "/etc/passwd"},), "not in the list"),
+        ("grad_cam", [], (0,), "give a list"),
+        ([1], [], (0,), "give a list"),
+        (["cam", "xgrad_cam", "hires_cam", "layer_cam"], [], (0, 1), "at most 6"),
+        (["grad_cam+multiscale(scales=(1, 100))"], [], (0,), "scales may be at most 4"),
+        (["rise(masks=10000000)"], [], (0,), "masks may be at most"),
+        (["grad_cam+multiscale+multiscale"], [], (0,), "once"),
+        ([f"grad_cam(eps={'1' * 300})"], [], (0,), "characters"),
+    ],
+)
+def test_what_cannot_be_asked(resnet, scene, methods, refinements, targets, words):
+    with pytest.raises(ValueError, match=words):
+        question_of(resnet, scene, methods, refinements, targets, LIMITS)
+
+
+def test_maps_of_a_large_photo_are_bounded(resnet):
+    large = Photo(Image.new("RGB", (8000, 3000)), "large.png")
+    with pytest.raises(ValueError, match="too many to keep; ask for 2"):
+        question_of(resnet, large, ["cam", "tsgb", "grad_cam"], [], (0,), Limits())
+
+
+def test_a_photo_from_bytes(scene):
+    photo = read_photo(png(scene.image), "C:\\photos\\..\\my cat.png", LIMITS)
+    assert photo.name == "my cat.png"
+    assert photo.image.tobytes() == scene.image.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (b"GIF89a and nothing more", "cannot be used"),
+        (b"x" * 1_000_001, "at most 1 MB"),
+        (png(Image.new("RGB", (1000, 1000))), "1000x1000 pixels"),
+    ],
+)
+def test_what_is_no_photo_is_refused_without_its_name(data, words):
+    with pytest.raises(ImageError, match=words) as caught:
+        read_photo(data, "secret.png", LIMITS)
+    assert "secret" not in str(caught.value)
+    assert "bytes:" not in str(caught.value)
+
+
+def test_file_names_are_only_names():
+    assert file_name("/etc/passwd") == "passwd"
+    assert file_name("a/../..") == "photo.png"
+    assert file_name("--model\n.png") == "model.png"
+    assert len(file_name("x" * 500 + ".png")) == 100
+
+
+def test_a_result_is_what_explain_photos_says(result, resnet, scene):
+    (answer,) = explain_photos(
+        resnet.model, [scene.image], ["grad_cam", "tsgb"], [None, "umbrella"]
+    )
+    for index, expected in enumerate(answer.explanations):
+        chosen = result.chosen(index)
+        assert torch.equal(chosen.saliency, expected.saliency)
+        method, target = result.asked(index)
+        assert method == expected.method
+        assert (target is None) == (index < 2)
+    for wrong in (4, -1, "0", None):
+        with pytest.raises(ValueError, match="does not exist"):
+            result.chosen(wrong)
+
+
+def test_a_job_out_of_time_stops_at_a_step(resnet, scene):
+    question = question_of(resnet, scene, ["rise(masks=64)"], [], (PREDICTED,), LIMITS)
+    steps: list[str] = []
+    with pytest.raises(TooLong, match="time limit"):
+        explain(question, Deadline(0), lambda what, done, total: steps.append(what))
+    assert not steps
+    explain(question, Deadline(60), lambda what, done, total: steps.append(what))
+    assert len(steps) > 1
+
+
+def test_values_for_the_page_are_those_of_the_map(result):
+    for chosen in result.answer.explanations:
+        facts = about(chosen)
+        levels = np.frombuffer(gzip.decompress(map_data(chosen)), "<u2").reshape(120, 160)
+        values = facts["low"] + levels / 65535 * (facts["high"] - facts["low"])
+        assert np.allclose(values, chosen.saliency, atol=(facts["high"] - facts["low"]) / 65535)
+        assert facts["signed"] == bool((chosen.saliency < 0).any())
+
+
+def test_a_large_photo_is_shown_smaller(networks):
+    photo = Photo(Image.new("RGB", (2560, 1000)), "wide.png")
+    question = question_of(networks["thousand"], photo, ["grad_cam"], [], (5,), Limits())
+    (chosen,) = explain(question, Deadline(60), silent).answer.explanations
+    assert shown_size(photo.image) == (1280, 500)
+    assert Image.open(io.BytesIO(preview(photo.image))).size == (1280, 500)
+    assert len(gzip.decompress(map_data(chosen))) == 2 * 1280 * 500
+    left, top, right, bottom = about(chosen)["seen"]  # the crop: 32 of 40 in height
+    assert (top, bottom) == pytest.approx((50, 450), abs=1)
+    assert (left + right, right - left) == pytest.approx((1280, 400), abs=2)
+
+
+def test_the_record_names_all_that_made_the_map(result):
+    record = record_of(result, 3)
+    assert (record["method"], record["target"], record["model"]) == (
+        "tsgb",
+        "umbrella",
+        "scenes:resnet",
+    )
+    assert torch.__version__.startswith(record["versions"]["torch"].split("+")[0])
+
+
+def test_the_printed_python_makes_the_same_pictures(result, scene, tmp_path):
+    scene.image.save(tmp_path / scene.name)
+    code = as_python(result.question)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    for index, expected in enumerate(result.answer.explanations):
+        with Image.open(tmp_path / f"map-{index}.png") as picture:
+            assert picture.tobytes() == expected.overlay().tobytes()
+
+
+def test_the_printed_command_makes_the_same_pictures(result, scene, tmp_path, monkeypatch):
+    import shlex
+
+    from seewhy.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    scene.image.save(scene.name)
+    command = shlex.split(as_command(result.question))
+    assert command[0] == "seewhy"
+    ran = CliRunner().invoke(app, command[1:])
+    assert ran.exit_code == 0, ran.output
+    expected = result.chosen(3)
+    with Image.open(tmp_path / "maps" / "clock.umbrella.tsgb.png") as picture:
+        assert picture.tobytes() == expected.overlay().tobytes()
+    assert len(list((tmp_path / "maps").glob("clock.*.*.png"))) == 4
+
+
+def test_code_with_weights_and_ambiguous_names(networks, scene):
+    question = question_of(networks["thousand"], scene, ["rise(masks=8)"], [], (7, 70), LIMITS)
+    assert "load_model('test:thousand', weights='a.safetensors')" in as_python(question)
+    assert "--weights a.safetensors --method 'rise(masks=8)'" in as_command(question)
+    cranes = LoadedModel(torch.nn.Identity(), classes=("crane", "dog", "crane"))
+    assert [spelled(index, cranes) for index in range(3)] == [0, "dog", 2]
+
+
+def test_classes_are_listed_with_their_index(networks):
+    choices = class_choices(networks["thousand"])
+    assert choices[281] == ("thing number 281 · 281", 281)
+    unnamed = LoadedModel(networks["thousand"].model.module)
+    assert class_choices(Network(unnamed))[7] == ("class 7 · 7", 7)
+
+
+def test_a_brushed_region_at_the_photos_size(scene):
+    mask = Image.new("L", (80, 60))
+    mask.paste(255, (0, 0, 40, 60))
+    region = region_of(png(mask), scene)
+    assert region.shape == (120, 160)
+    assert region[:, :78].all()
+    assert not region[:, 82:].any()
+    with pytest.raises(ImageError, match="pixels"):
+        region_of(png(Image.new("L", (2000, 2000))), scene)
+
+
+def test_a_store_keeps_what_was_used_last():
+    store: Store[str] = Store("photo", 2)
+    first, second = store.add("first"), store.add("second")
+    assert first != second
+    assert store[first] == "first"
+    third = store.add("third")
+    assert store[first] == "first"
+    assert store[third] == "third"
+    for token in (second, "", None, ["a"]):
+        with pytest.raises(ValueError, match="no longer here"):
+            store[token]
+
+
+def test_limits_are_above_zero():
+    with pytest.raises(ValueError, match="megabytes=0"):
+        Limits(megabytes=0)

@@ -1,0 +1,277 @@
+"""The server by itself: what it hands out, and the doors that are shut."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import socket
+from base64 import b64encode
+
+import gradio as gr
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+from typer.testing import CliRunner
+from viewers import LIMITS, png
+
+from seewhy.app.page import Viewer
+from seewhy.app.question import NOTHING, PREDICTED
+from seewhy.app.serve import application, listen
+from seewhy.app.show import percent
+from seewhy.cli import app as command_line
+from seewhy.trust import CHECKS
+
+
+@pytest.fixture(scope="module")
+def client(networks):
+    with TestClient(application(networks, LIMITS), base_url="http://127.0.0.1:7860") as client:
+        yield client
+
+
+@pytest.fixture
+def viewer(networks) -> Viewer:
+    return Viewer(networks, LIMITS)
+
+
+@pytest.fixture
+def asked(viewer, scene):
+    """A viewer's answer for a photo: its view, and the photo's token."""
+    token = viewer.photos.add(scene)
+    view, *rest = viewer.explain(token, "scenes:resnet", ["grad_cam"], [], PREDICTED, NOTHING)
+    return view, rest, token
+
+
+def test_the_page_and_its_parts(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert "seewhy" in client.get("/viewer.js").text
+    assert Image.open(io.BytesIO(client.get("/samples/0.png").content)).size == (96, 96)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file/etc/passwd",
+        "/gradio_api/file=../../../../etc/passwd",
+        "/file=/etc/passwd",
+        "/gradio_api/proxy=http://example.com/",
+        "/gradio_api/info",
+        "/gradio_api/openapi.json",
+        "/gradio_api/upload_progress",
+        "/monitoring",
+        "/docs",
+        "/openapi.json",
+        "/gradio_api/queue/../file=/etc/passwd",
+        "/assets/../../../../../../etc/passwd",
+        "/static/..%2f..%2f..%2f..%2fetc/passwd",
+    ],
+)
+def test_no_file_of_the_machine_is_served(client, path):
+    answer = client.get(path)
+    assert answer.status_code in (403, 404)
+    assert "root:" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["upload", "run/explain", "api/explain", "call/explain", "login"])
+def test_no_other_way_in(client, path):
+    assert client.post(f"/gradio_api/{path}", json={"data": []}).status_code == 404
+
+
+@pytest.mark.parametrize("address", ["/etc/passwd", "http://127.0.0.1:9/secret"])
+def test_files_are_not_taken_by_path_or_address(client, address):
+    file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+    for data in ([file], [{"deep": [[file]]}]):
+        body = {"data": data, "fn_index": 0, "session_hash": "x"}
+        assert client.post("/gradio_api/queue/join", json=body).status_code == 403
+    assert client.post("/gradio_api/queue/join", content=b"[" * 100_000).status_code == 403
+
+
+def test_only_its_own_page_may_call(client):
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+    foreign = {"origin": "https://evil.example"}
+    assert client.post("/samples/0", headers=foreign).status_code == 403
+    own = {"origin": "http://127.0.0.1:7860"}
+    assert client.post("/samples/0", headers=own).status_code == 200
+
+
+def test_a_photo_in_and_out(client, scene):
+    given = client.post("/photos", params={"name": "x/cat.png"}, content=png(scene.image)).json()
+    assert (given["name"], given["width"], given["height"]) == ("cat.png", 160, 120)
+    for path in (f"/photos/{given['photo']}.png", f"/photos/{given['photo']}/full.png"):
+        back = Image.open(io.BytesIO(client.get(path).content))
+        assert back.tobytes() == scene.image.tobytes()
+
+
+def test_what_is_no_photo(client):
+    broken = client.post("/photos", content=b"no picture")
+    assert broken.status_code == 422
+    assert "cannot be used" in broken.json()["error"]
+    wide = client.post("/photos", content=png(Image.new("RGB", (2000, 2000))))
+    assert wide.status_code == 422
+    assert "2000x2000 pixels" in wide.json()["error"]
+    large = client.post("/photos", content=b"x" * 1_200_000)
+    assert large.status_code == 413
+    assert "MB" in large.json()["error"]
+
+    def in_pieces():
+        for _ in range(30):
+            yield b"x" * 50_000
+
+    assert client.post("/photos", content=in_pieces()).status_code == 413
+    assert client.get("/photos/unknown.png").status_code == 422
+    assert client.post("/samples/99").status_code == 422
+
+
+def test_downloads(networks, scene):
+    from fastapi import FastAPI
+
+    from seewhy.app.serve import add_routes
+
+    viewer, bare = Viewer(networks, LIMITS), FastAPI()
+    add_routes(bare, viewer)
+    token = viewer.photos.add(scene)
+    view, *_ = viewer.explain(token, "scenes:resnet", ["tsgb"], [], PREDICTED, NOTHING)
+    expected = viewer.results[view["result"]].chosen(0)
+    client, at = TestClient(bare), f"/results/{view['result']}/0"
+    with np.load(io.BytesIO(client.get(f"{at}.npz").content)) as file:
+        assert np.array_equal(file["saliency"], expected.saliency.numpy())
+    drawn = Image.open(io.BytesIO(client.get(f"{at}.png?alpha=0.5&cmap=viridis").content))
+    assert drawn.tobytes() == expected.overlay(alpha=0.5, cmap="viridis").tobytes()
+    assert client.get(f"{at}.json").json()["method"] == "tsgb"
+    for wrong in (f"{at}.png?alpha=7", f"{at}.png?cmap=nope", f"/results/{view['result']}/9.npz"):
+        assert client.get(wrong).status_code == 422
+
+
+def test_an_explanation_of_the_page(asked):
+    view, (sees, python, command), token = asked
+    assert view["photo"] == token
+    assert [one["method"] for one in view["maps"]] == ["grad_cam"]
+    assert view["maps"][0]["target"] in sees
+    assert "seewhy.explain_photos" in python
+    assert command.startswith("seewhy explain clock.png")
+
+
+def test_values_that_no_page_sends(viewer, scene, caplog):
+    token = viewer.photos.add(scene)
+    fine = [token, "scenes:resnet", ["grad_cam"], [], PREDICTED, NOTHING]
+    for place, wrong, words in (
+        (0, None, "no photo yet"),
+        (0, "/etc/passwd", "no longer here"),
+        (1, "os:system", "unknown network"),
+        (1, None, "unknown network"),
+        (2, ["<b>"], "cannot read"),
+        (4, 99, "does not exist"),
+    ):
+        values = [*fine[:place], wrong, *fine[place + 1 :]]
+        with caplog.at_level(logging.WARNING), pytest.raises(gr.Error, match=words) as caught:
+            viewer.explain(*values)
+        assert "<b>" not in str(caught.value)
+    with pytest.raises(gr.Error, match="unknown network"):
+        viewer.classes("module:factory")
+    assert scene.name not in caplog.text
+
+
+def test_a_failure_is_logged_by_place_and_kind_alone(viewer, scene, monkeypatch, caplog):
+    message = f"a word on {scene.name}"
+
+    def broken(*given):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("seewhy.app.page.explain", broken)
+    token = viewer.photos.add(scene)
+    with pytest.raises(gr.Error, match="RuntimeError"):
+        viewer.explain(token, "scenes:resnet", ["grad_cam"], [], PREDICTED, NOTHING)
+    assert "in broken" in caplog.text
+    assert message not in caplog.text
+    assert scene.name not in caplog.text
+
+
+def test_checks_fill_the_panel_one_by_one(viewer, asked):
+    panels = list(viewer.check({"result": asked[0]["result"], "chosen": 0}))
+    counts = [len(re.findall('class="card (?!waiting)', panel)) for panel in panels]
+    assert counts == list(range(len(CHECKS) + 1))
+    assert all(panel.count('class="card') == len(CHECKS) for panel in panels)
+    for wrong in (None, {"result": "x", "chosen": 0}, {"result": asked[0]["result"], "chosen": 3}):
+        with pytest.raises(gr.Error):
+            list(viewer.check(wrong))
+
+
+def test_checks_stop_in_time(networks, scene):
+    from dataclasses import replace
+
+    hasty = Viewer(networks, replace(LIMITS, seconds=1e-9))
+    question = Viewer(networks, LIMITS)
+    view, *_ = question.explain(
+        question.photos.add(scene), "scenes:resnet", ["grad_cam"], [], PREDICTED, NOTHING
+    )
+    token = hasty.results.add(question.results[view["result"]])
+    with pytest.raises(gr.Error, match="time limit"):
+        list(hasty.check({"result": token, "chosen": 0}))
+
+
+def test_hiding_a_region_moves_the_probabilities(viewer, scene, networks):
+    token = viewer.photos.add(scene)
+    mask = Image.new("L", (160, 120))
+    mask.paste(255, (40, 0, 120, 60))
+    drawn = "data:image/png;base64," + b64encode(png(mask)).decode()
+    shown = viewer.ask({"photo": token, "mask": drawn}, "scenes:resnet", "grey")
+
+    hidden = scene.image.copy()
+    hidden.paste((128, 128, 128), (40, 0, 120, 60))
+    model = networks["scenes:resnet"].model
+    with torch.no_grad():
+        inputs = torch.stack([model.preprocess(image) for image in (scene.image, hidden)])
+        before, after = model.module(inputs).sigmoid()
+    top = int(torch.maximum(before, after).argmax())
+    assert model.classes[top] in shown
+    assert before[top] - after[top] > 0.1
+    assert f"{percent(float(before[top]))} → {percent(float(after[top]))}" in shown
+    assert "With 25 % of the photo hidden" in shown
+    empty = "data:image/png;base64," + b64encode(png(Image.new("L", (9, 9)))).decode()
+    for mask_sent, fill, words in (
+        (None, "grey", "nothing is brushed"),
+        (empty, "grey", "nothing is brushed"),
+        ("data:image/png;base64,AAAA", "grey", "not an image"),
+        (drawn, "/etc/passwd", "fill="),
+    ):
+        with pytest.raises(gr.Error, match=words):
+            viewer.ask({"photo": token, "mask": mask_sent}, "scenes:resnet", fill)
+
+
+def run(*arguments: str, code: int) -> str:
+    result = CliRunner().invoke(command_line, ["serve", *arguments])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return " ".join(result.output.split())
+
+
+def test_the_command_line_tells_what_is_wrong(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = run("--port", str(port), code=2)
+    assert f"127.0.0.1:{port}" in told
+    assert "--port" in told
+    assert "one for each" in run("--weights", "random", code=2)
+    assert "no zoo" in run("--model", "resnet50", code=2)
+    assert "megapixels=0" in run("--max-megapixels", "0", code=2)
+    assert "--max-megabytes" in run("--help", code=0)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install 'seewhy[app]'" in run(code=2)
+
+
+def test_the_networks_of_the_command_line():
+    from seewhy.cli.serve import allowed
+
+    networks = allowed(["scenes:vgg", "torchvision:squeezenet1_0"], ["pretrained", "random"], "cpu")
+    assert list(networks) == ["scenes:vgg", "torchvision:squeezenet1_0", "scenes:resnet"]
+    assert networks["torchvision:squeezenet1_0"].weights == "random"
+    assert networks["scenes:vgg"].weights is None
+
+
+def test_listening_at_a_free_port():
+    with listen("127.0.0.1", 0) as at:
+        assert at.getsockname()[1] > 0
