@@ -243,15 +243,15 @@ def test_progress_on_a_terminal_and_elsewhere(terminal, monkeypatch):
         now[0] += 5
         state.done = 50
         tell()
-        now[0] += 6
-        state.done, state.failures = 62, 1
+        now[0] += 30
+        state.done, state.failures = 75, 1
         tell()
     text = console.file.getvalue()
-    assert "2.0 images/s, 19 s left, 1 failure" in text
+    assert "1.0 images/s, 25 s left, 1 failure" in text
     if terminal:
-        assert "62/100" in text
+        assert "75/100" in text
     else:
-        assert text.splitlines() == ["62 of 100 images, 2.0 images/s, 19 s left, 1 failure"] * 2
+        assert text.splitlines() == ["75 of 100 images, 1.0 images/s, 25 s left, 1 failure"] * 2
 
 
 class Fake:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-EVERY = 10.0  # seconds between plain lines
+EVERY = 30.0  # seconds between plain lines
 
 
 @dataclass

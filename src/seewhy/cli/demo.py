@@ -31,3 +31,4 @@ def demo(
     out.print(table)
     page = (folder / "index.html").resolve()
     out.print(f"\nOpen [b]{page}[/b] or {folder / 'gallery.png'}", soft_wrap=True)
+    out.print("Next: seewhy bench benchmarks/recipes/scenes-small.yaml", soft_wrap=True)
