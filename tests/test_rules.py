@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conftest import Oracles, relative_error
 from networks import Cnn
+from reference import Oracles, relative_error
 from seewhy import Probe, explain
 from seewhy.rules import applying, nodes, rectified, substitute
 

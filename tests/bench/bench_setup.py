@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ def write_bench(folder: Path, **changes: object) -> Path:
     Of the pictures photos/bee/1.png is white. Three shards of two pictures.
     """
     (folder / "bench_nets.py").write_text(NETWORKS)
+    sys.modules.pop("bench_nets", None)  # another folder's, which an earlier test imported
     noise = np.random.default_rng(0)
     for label in ("ant", "bee"):
         (folder / "photos" / label).mkdir(parents=True, exist_ok=True)

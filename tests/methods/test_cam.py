@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import seewhy
-from conftest import relative_error
+from reference import relative_error
 from seewhy import Method, Probe
 from seewhy.methods import cam
 from seewhy.methods.guidance import global_guidance

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conftest import Oracles, relative_error
 from networks import Cnn
+from reference import Oracles, relative_error
 from seewhy import explain
 
 CASES = {

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import seewhy
-from conftest import relative_error
 from networks import Cnn, images, seeded
+from reference import relative_error
 from seewhy import Method, Probe
 from seewhy.baselines import baseline, blurred
 from seewhy.methods import paths

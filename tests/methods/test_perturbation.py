@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import seewhy
-from conftest import relative_error
 from networks import Cnn, Segmenter, Wrapped, images, seeded
+from reference import relative_error
 from seewhy import Method, Probe
 from seewhy.methods.perturbation import _random_masks, mean_of_masks, responses
 from seewhy.targets import Probability, Segment

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 import seewhy
-from conftest import relative_error
 from networks import Cnn, images, seeded
+from reference import relative_error
 from seewhy import Method, Probe
 from seewhy.methods.cam import weighted
 from seewhy.methods.score_cam import channel_masks, score_weights

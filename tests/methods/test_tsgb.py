@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conftest import Oracles, relative_error
 from networks import Cnn
+from reference import Oracles, relative_error
 from seewhy import Probe, explain
 from seewhy.methods.gradients import relevance
 from seewhy.methods.tsgb import rules, tsgb, with_tsgb

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import relative_error
+from reference import relative_error
 from seewhy.metrics import faithfulness
 
 CASES = ["tiny_mobilenet_x64_b3", "tiny_resnet_basic_x65x57", "tiny_vgg_x64_b3"]

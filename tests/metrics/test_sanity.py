@@ -8,8 +8,8 @@ from captum.metrics import infidelity as captum_infidelity
 from captum.metrics import sensitivity_max as captum_sensitivity
 from torch import nn
 
-from conftest import relative_error
 from networks import Cnn
+from reference import relative_error
 from seewhy.metrics import quality, sanity
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import seewhy
-from conftest import relative_error
 from networks import Cnn, images, seeded
+from reference import relative_error
 from seewhy import Method, Probe, Refinement
 from seewhy.maps import normalize, upsample
 from seewhy.refine.refine_cam import MIXERS
