@@ -113,7 +113,7 @@ def compare_sweep(
     images: Tensor,
     maps: Tensor,
     steps: int = 16,
-    batch_size: int = 64,
+    batch_size: int = 4,
 ) -> None:
     forwards = len(images) * (2 * steps + 1)
 

@@ -19,7 +19,9 @@ _report: ContextVar[Report | None] = ContextVar("report", default=None)
 _IMAGE = 3 * 224 * 224
 # On an accelerator a pass with gradients then takes a few GB in the usual networks; on a CPU more
 # images at a time are slower, as what a layer hands on no longer fits into the cache.
-_ON_ACCELERATOR, _ON_CPU = 32 * _IMAGE, 8 * _IMAGE
+_ON_ACCELERATOR, _ON_CPU = 32 * _IMAGE, 4 * _IMAGE
+
+BatchSize = int | Literal["auto"]
 
 
 @contextmanager
@@ -43,27 +45,36 @@ def tracked(what: str, steps: Iterable[Item], total: int) -> Iterator[Item]:
             report(what, done, total)
 
 
+def images_per_pass(inputs: Tensor, batch_size: BatchSize) -> int:
+    """How many images like those of `inputs`, (B, C, H, W), a forward pass may hold.
+
+    "auto" allows as many numbers as 32 colour images of 224 x 224 have, 4 on a CPU, and one image
+    at least. Raises ValueError for a batch size below 1.
+    """
+    if batch_size == "auto":
+        most = _ON_CPU if inputs.device.type == "cpu" else _ON_ACCELERATOR
+        return max(1, most // inputs[0].numel())
+    if not (isinstance(batch_size, int) and batch_size >= 1):
+        raise ValueError(f"batch_size={batch_size!r}; it should be 'auto' or 1 at least")
+    return batch_size
+
+
 def in_chunks(
     what: str,
     run: Callable[[slice], Item],
     count: int,
     inputs: Tensor,
-    batch_size: int | Literal["auto"],
+    batch_size: BatchSize,
 ) -> Iterator[Item]:
     """`run(slice)` for consecutive parts of `count` passes over `inputs`, (B, C, H, W).
 
-    batch_size: how many images a pass may hold; never fewer than B. "auto" allows as many numbers
-    as 32 colour images of 224 x 224 have, 8 on a CPU, and halves that, with one warning, whenever
-    the device runs out of memory.
+    batch_size: see `images_per_pass`; a pass never holds fewer than B images. "auto" is halved,
+    with one warning, whenever the device runs out of memory.
 
     Raises ValueError for a batch size below 1.
     """
-    if batch_size != "auto" and not (isinstance(batch_size, int) and batch_size >= 1):
-        raise ValueError(f"batch_size={batch_size!r}; it should be 'auto' or 1 at least")
     images = len(inputs)
-    most = _ON_CPU if inputs.device.type == "cpu" else _ON_ACCELERATOR
-    limit = most // inputs[0].numel() if batch_size == "auto" else batch_size
-    at_once = min(max(1, limit // images), count)
+    at_once = min(max(1, images_per_pass(inputs, batch_size) // images), count)
     done = 0
     warned = False
     while done < count:

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from seewhy.methods.cam import averaged, weighted
-from seewhy.methods.perturbation import BatchSize
 from seewhy.naming import method
 from seewhy.probe import Probe
-from seewhy.progress import in_chunks
+from seewhy.progress import BatchSize, in_chunks
 
 
 @method(

@@ -19,10 +19,9 @@ from seewhy.maps import upsample
 from seewhy.methods.cam import averaged
 from seewhy.naming import method
 from seewhy.probe import Probe
-from seewhy.progress import in_chunks, tracked
+from seewhy.progress import BatchSize, in_chunks, tracked
 
 Rule = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]
-BatchSize = int | Literal["auto"]
 Aggregate = Literal["maps", "increments"]
 Step = tuple[Probe, Tensor]
 

@@ -7,7 +7,6 @@ target alone (`probe.with_target`) share the forward passes.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +16,9 @@ from seewhy import baselines
 from seewhy.baselines import BaselineLike
 from seewhy.naming import method
 from seewhy.probe import Probe
-from seewhy.progress import in_chunks
+from seewhy.progress import BatchSize, in_chunks
 from seewhy.targets import Repeated
 
-BatchSize = int | Literal["auto"]
 Masks = Callable[[slice], Tensor]
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from seewhy.maps import normalize, upsample
 from seewhy.methods.cam import averaged, weighted
-from seewhy.methods.perturbation import BatchSize, responses
+from seewhy.methods.perturbation import responses
 from seewhy.naming import method
 from seewhy.probe import Probe
+from seewhy.progress import BatchSize
 
 # (masks (n, B, H, W) of some channels, their samples (n,), their channels (n,)) -> other masks
 Change = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -2,7 +2,8 @@
 
 Every missing pixel is the weighted mean of its eight neighbours, missing ones included: a sparse
 linear system per image, symmetric and positive definite. It is solved for all images at once by
-conjugate gradients, with one multigrid cycle per round to carry the known values into large holes.
+conjugate gradients, each round preconditioned at halved resolutions too, which carries the known
+values into large holes (Bramble, Pasciak and Xu 1990, "Parallel multilevel preconditioners").
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_DAMPING = 0.9  # of the Jacobi steps; from 0.8 to 1.1 the number of rounds hardly changes
 _CACHED = 400_000  # so many values at a time stay in a CPU's cache, which doubles the speed
 
 
@@ -42,14 +42,14 @@ def _solve(images: Tensor, hole: Tensor, tolerance: float) -> Tensor:
     energy = torch.ones_like(images[:, :, :1, :1])
     goal = None
     while True:
-        step = _cycle(grids, residual)
+        step = _preconditioned(grids, residual)
         previous, energy = energy, _dot(residual, step)
         goal = energy * tolerance**2 if goal is None else goal
         # What has converged stands still, so that no image depends on how long others take.
         active = energy > goal
         if not active.any():
             return known + solution
-        direction = torch.addcmul(step, direction, energy / previous)
+        direction = torch.addcmul(step, direction, torch.where(active, energy / previous, 0))
         change = _laplacian(grids[0], direction).mul_(hole)
         length = torch.where(active, -energy / _dot(direction, change), 0)
         solution.addcmul_(direction, length)
@@ -61,7 +61,7 @@ class _Grid(NamedTuple):
 
     hole: Tensor
     diagonal: Tensor
-    relaxation: Tensor
+    inverse: Tensor  # of minus the system's diagonal, where pixels are missing
 
 
 def _grids(hole: Tensor) -> list[_Grid]:
@@ -69,7 +69,7 @@ def _grids(hole: Tensor) -> list[_Grid]:
     grids: list[_Grid] = []
     while not grids or (min(hole.shape[2:]) >= 3 and hole.any()):
         neighbours = _square(torch.ones_like(hole[:1])) - 4
-        grids.append(_Grid(hole, neighbours + 4, _DAMPING * hole / neighbours))
+        grids.append(_Grid(hole, neighbours + 4, hole / neighbours))
         hole = 1 - F.max_pool2d(1 - hole, 2, ceil_mode=True)
     return grids
 
@@ -86,25 +86,25 @@ def _laplacian(grid: _Grid, x: Tensor) -> Tensor:
     return _square(x).addcmul_(grid.diagonal, x, value=-1)
 
 
-def _cycle(grids: list[_Grid], residual: Tensor) -> Tensor:
-    """One symmetric V-cycle: roughly the correction that takes the residual away."""
+def _preconditioned(grids: list[_Grid], residual: Tensor) -> Tensor:
+    """Roughly the correction that takes the residual away: a Jacobi step of each resolution."""
     grid, *coarser = grids
-    step = grid.relaxation * residual
+    step = grid.inverse * residual
     if coarser:
-        rest = _laplacian(grid, step).add_(residual).mul_(grid.hole)
-        correction = _cycle(coarser, _halve(rest).mul_(coarser[0].hole))
+        correction = _preconditioned(coarser, _halved(residual).mul_(coarser[0].hole))
         height, width = step.shape[2:]
-        fine = F.interpolate(correction, scale_factor=2)[..., :height, :width]
+        fine = F.interpolate(correction, scale_factor=2, mode="bilinear")[..., :height, :width]
         step.addcmul_(fine, grid.hole)
-    rest = _laplacian(grid, step).add_(residual)
-    return step.addcmul_(grid.relaxation, rest)
+    return step
 
 
-def _halve(x: Tensor) -> Tensor:
-    """The sums of 2 x 2 pixels (avg_pool2d takes several times as long on a CPU)."""
+def _halved(x: Tensor) -> Tensor:
+    """What bilinear doubling is the transpose of, as symmetry demands."""
     x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
-    rows = x[:, :, ::2] + x[:, :, 1::2]
-    return rows[..., ::2] + rows[..., 1::2]
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    rows = (x[:, :, 1:-1:2] + x[:, :, 2::2]).mul_(3).add_(x[:, :, :-2:2]).add_(x[:, :, 3::2])
+    both = (rows[..., 1:-1:2] + rows[..., 2::2]).mul_(3)
+    return both.add_(rows[..., :-2:2]).add_(rows[..., 3::2]).div_(16)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

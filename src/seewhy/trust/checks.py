@@ -40,7 +40,6 @@ BASELINES = {"random": "noise", "center_gaussian": "a blob in the centre", "edge
 UNSEEN = 0.01  # a class with less probability is not seen, and no map can say where
 DRAWS = 4  # of random layers: a single one may bring the same map about by luck
 
-_BATCH = 16  # changed pictures at a time
 _PICTURE = 640  # pixels of the longer side
 
 
@@ -121,13 +120,13 @@ class Case:
         if len(self.logits) == 1 and not self.model.multi_label:
             raise ValueError("the network has a single class, of which it is always 100 % sure")
         activation = "sigmoid" if self.model.multi_label else "softmax"
-        ask = class_probability(self.model.module, [self.target], activation, _BATCH)  # type: ignore[arg-type]
+        ask = class_probability(self.model.module, [self.target], activation)  # type: ignore[arg-type]
         return ask(images, torch.zeros_like(index))
 
     def sweep(self, maps: Tensor) -> Curves:
         """Insertion and deletion of maps (N, h, w) of the photo."""
         inputs = self.inputs.expand(len(maps), -1, -1, -1)
-        return insertion_deletion(self.score, inputs, maps, steps=self.steps, batch_size=_BATCH)
+        return insertion_deletion(self.score, inputs, maps, steps=self.steps)
 
     def explain(self, network: nn.Module, target: int, method: Method | None = None) -> Tensor:
         """The map (1, h, w) of a network for a class."""
