@@ -201,6 +201,13 @@ def test_checks_fill_the_panel_one_by_one(viewer, asked):
             list(viewer.check(wrong))
 
 
+def test_other_networks_have_a_caution_above_the_checks(viewer, asked, scene):
+    token = viewer.photos.add(scene)
+    view, *_ = viewer.explain(token, "thousand", ["grad_cam"], [], PREDICTED, NOTHING)
+    panels = (next(viewer.check({**one, "chosen": 0})) for one in (asked[0], view))
+    assert ["not known to fit this network" in panel for panel in panels] == [False, True]
+
+
 def test_checks_stop_in_time(networks, scene):
     from dataclasses import replace
 

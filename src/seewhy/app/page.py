@@ -45,6 +45,11 @@ THEME = gr.themes.Default(
     font=FONTS,
     font_mono=["ui-monospace", "monospace"],
 )
+OTHER_NETWORKS = (
+    "The lights' thresholds were measured on scenes and their two networks, and are not known to "
+    "fit this network: on ImageNet networks good maps were often red. Read the numbers and "
+    "compare methods with each other, rather than go by the colours."
+)
 HEAD = '<script src="viewer.js"></script>'
 INTRODUCTION = """# Seewhy
 What in a photo speaks for a class: look at it by several methods, compare, and doubt."""
@@ -112,8 +117,9 @@ class Viewer:
             question, (method, target) = result.question, result.asked(index)
             chosen = result.chosen(index)
             about = f"{chosen.method} for {chosen.target}, {chosen.model}"
+            caution = "" if chosen.model.startswith("scenes:") else OTHER_NETWORKS
             done: list[Check] = []
-            yield show.checks(done, len(CHECKS), about)
+            yield show.checks(done, len(CHECKS), about, caution)
             deadline = Deadline(self.limits.seconds)
             with deadline.watch():
                 running = examine(question.network.model, question.photo.image, method, target)
@@ -124,7 +130,7 @@ class Viewer:
                 if found is None:
                     return
                 done.append(found)
-                yield show.checks(done, len(CHECKS), about)
+                yield show.checks(done, len(CHECKS), about, caution)
 
     def ask(self, brushed: object, network: object, fill: object) -> str:
         """How the probabilities move with the brushed region hidden, and what was looked at."""

@@ -57,11 +57,15 @@ def picture(image: Image.Image, caption: str) -> str:
     return f'<img alt="{escape(caption)}" src="data:image/png;base64,{source}">'
 
 
-def checks(done: Sequence[Check], of: int, about: str) -> str:
-    """The checks so far as cards, out of so many, of the map that `about` names."""
+def checks(done: Sequence[Check], of: int, about: str, caution: str) -> str:
+    """The checks so far as cards, out of so many, of the map that `about` names.
+
+    caution: a sentence above them; "" for none.
+    """
     cards = "".join(card(one) for one in done)
     waiting = "".join('<div class="card waiting"></div>' for _ in range(of - len(done)))
-    return f'<div class="checks"><h4>{escape(about)}</h4>{cards}{waiting}</div>'
+    warned = f'<p class="caution">{escape(caution)}</p>' if caution else ""
+    return f'<div class="checks"><h4>{escape(about)}</h4>{warned}{cards}{waiting}</div>'
 
 
 def card(check: Check) -> str:

@@ -14,11 +14,13 @@ from seewhy.bench.plan import Plan
 from seewhy.bench.work import Worker, repeatable
 from seewhy.evaluate.run import Question, answers
 from seewhy.explain import explain
-from seewhy.naming import Method
+from seewhy.metrics import metric
+from seewhy.naming import Method, parse
 from seewhy.observe import evaluating
 from seewhy.progress import watching
 
 IMAGES = 2
+_SEARCHED = 32  # images, for those; pictures may be broken, or without a target
 _ENOUGH = 2.0  # seconds after which a method of many passes has shown what a pass takes
 
 Calibration = dict[str, dict[str, Any]]
@@ -58,16 +60,8 @@ def _calibrated(question: Question, keys: Sequence[str]) -> dict[str, Any]:
     names = [str(method) for method in question.methods]
     unknown = {"forward": None, "methods": dict.fromkeys(names), "image": None}
     model = question.model
-    usable: list[tuple[str, Tensor]] = []
-    for key in keys[: 4 * IMAGES]:
-        try:
-            usable.append((key, model.preprocess(question.dataset.read(key).image)))
-        except Exception:  # a broken image is the run's to tell of
-            continue
-    # Those of one shape that can be answered; a forward pass and an answer warm everything up.
-    usable = [one for one in usable if one[1].shape == usable[0][1].shape][:IMAGES]
-    plain = replace(question, methods=(), metrics=())
-    if not usable or any(one.omissions for one in answers(plain, [usable[0][0]], 1)):
+    usable = _usable(question, keys)
+    if not usable:
         return unknown
     inputs = torch.stack([image for _, image in usable]).to(model.device)
 
@@ -93,6 +87,24 @@ def _calibrated(question: Question, keys: Sequence[str]) -> dict[str, Any]:
         "methods": seconds,
         "image": maps + others * sum(targets) / len(targets) + metrics,
     }
+
+
+def _usable(question: Question, keys: Sequence[str]) -> list[tuple[str, Tensor]]:
+    """The first images of one shape that have a target, and their inputs (C, H, W).
+
+    Asking for a map and a metric that cost nothing tells, and warms everything up.
+    """
+    free = replace(question, methods=(parse("center_gaussian"),), metrics=(metric("gini"),))
+    usable: list[tuple[str, Tensor]] = []
+    for key in keys[:_SEARCHED]:
+        if not any(one.rows for one in answers(free, [key], 1)):
+            continue
+        image = question.model.preprocess(question.dataset.read(key).image)
+        if not usable or image.shape == usable[0][1].shape:
+            usable.append((key, image))
+        if len(usable) == IMAGES:
+            break
+    return usable
 
 
 def _explaining(question: Question, method: Method, inputs: Tensor) -> float | None:
