@@ -353,6 +353,7 @@ def main() -> None:
     parser.add_argument("what", choices=["plain", "guidance", "gig", "fusion", "gradual", "auto"])
     parser.add_argument("--network", default="scenes:resnet")
     parser.add_argument("--count", type=int, default=500, help="scenes")
+    parser.add_argument("--first", help="row that the others are compared with")
     parser.add_argument("--only", default="", help="rows whose name matches this expression")
     parser.add_argument("--batch", type=int, default=25)
     parser.add_argument("--steps", type=int, default=0, help="of insertion and deletion")
@@ -366,8 +367,9 @@ def main() -> None:
         raise SystemExit(f"{options.network} skipped: there is no folder {options.shared}")
     model, activation, batches = question
     rows = candidates(options.what, activation)
-    first = next(iter(rows))
-    rows = {name: rows[name] for name in rows if name == first or re.search(options.only, name)}
+    first = options.first or next(iter(rows))
+    others = [name for name in rows if name != first and re.search(options.only, name)]
+    rows = {name: rows[name] for name in [first, *others]}
     results = measured(model, activation, batches, rows, options.steps)
     count = len(next(iter(results.values()))["pointing"])
     print(f"\n{options.what}, {options.network}, n = {count}\n")

@@ -1,0 +1,82 @@
+"""The tables of docs/results.md from a finished run.
+
+    python scripts/results_tables.py runs/results-photos
+
+Prints, for each network and dataset, a table of means with intervals, and beneath it which methods
+differ from Grad-CAM on which metrics.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from seewhy.bench.store import Run
+from seewhy.evaluate import Evaluation
+from seewhy.metrics import metric
+
+REFERENCE = "grad_cam"
+SHARES = {"pointing_game", "energy_pointing_game", "mass_accuracy", "rank_accuracy"}
+SHARES |= {"average_drop", "increase", "win"}  # in per cent
+
+
+def written(name: str, value: float, sign: str = "") -> str:
+    """A value as it stands in the table."""
+    return f"{100 * value:{sign}.0f}" if name in SHARES else f"{value:{sign}.2f}"
+
+
+def table(found: Evaluation, methods: list[str], metrics: list[str]) -> str:
+    """A Markdown table; the best mean of a column in bold."""
+    cells = {(one.method, one.metric): one for one in found.summary()}
+    best = {
+        name: (max if metric(name).higher_is_better else min)(
+            one.mean for (_, of), one in cells.items() if of == name
+        )
+        for name in metrics
+    }
+    lines = ["| method | " + " | ".join(name.replace("_", " ") for name in metrics) + " |"]
+    lines.append("|---" * (len(metrics) + 1) + "|")
+    for method in methods:
+        row = []
+        for name in metrics:
+            if (one := cells.get((method, name))) is None:
+                row.append("—")
+                continue
+            text = written(name, one.mean)
+            text = f"**{text}**" if one.mean == best[name] else text
+            row.append(f"{text} ({written(name, one.low)} – {written(name, one.high)})")
+        lines.append(f"| `{method}` | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def differences(found: Evaluation, methods: list[str], metrics: list[str]) -> str:
+    """What is told from the reference, p below 0.05 after Holm, by metric."""
+    told = [one for one in found.comparisons(REFERENCE) if one.p_holm < 0.05]
+    told.sort(key=lambda one: methods.index(one.method))
+    lines = []
+    for name in metrics:
+        sides = []
+        for side, better in (("better", True), ("worse", False)):
+            those = [one for one in told if (one.metric, one.better) == (name, better)]
+            texts = (f"`{one.method}` {written(name, one.difference, '+')}" for one in those)
+            sides.append(f"{side}: {', '.join(texts) or 'none'}")
+        lines.append(f"- **{name.replace('_', ' ')}**, {'; '.join(sides)}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the tables of the run that is named."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path)
+    run = Run.open(parser.parse_args().run)
+    config = run.manifest["config"]
+    for (network, dataset), found in run.evaluations().items():
+        pairs = {(row.image, row.target) for row in found.rows}
+        print(f"## {network}, {dataset}\n")
+        print(f"{len(pairs)} pairs in {len({image for image, _ in pairs})} images.\n")
+        print(table(found, config["methods"], config["metrics"]), end="\n\n")
+        print(differences(found, config["methods"], config["metrics"]), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()
