@@ -34,6 +34,7 @@ from seewhy.data.scenes import SAMPLES
 from seewhy.naming import methods, refinements
 from seewhy.trust import CHECKS, Check, effects, examine, hide
 from seewhy.trust.hide import Fill
+from seewhy.trust.lights import caution
 
 log = logging.getLogger("seewhy.app")
 
@@ -44,11 +45,6 @@ THEME = gr.themes.Default(
     neutral_hue="slate",
     font=FONTS,
     font_mono=["ui-monospace", "monospace"],
-)
-OTHER_NETWORKS = (
-    "The lights' thresholds were measured on scenes and their two networks, and are not known to "
-    "fit this network: on ImageNet networks good maps were often red. Read the numbers and "
-    "compare methods with each other, rather than go by the colours."
 )
 HEAD = '<script src="viewer.js"></script>'
 INTRODUCTION = """# Seewhy
@@ -117,9 +113,8 @@ class Viewer:
             question, (method, target) = result.question, result.asked(index)
             chosen = result.chosen(index)
             about = f"{chosen.method} for {chosen.target}, {chosen.model}"
-            caution = "" if chosen.model.startswith("scenes:") else OTHER_NETWORKS
             done: list[Check] = []
-            yield show.checks(done, len(CHECKS), about, caution)
+            yield show.checks(done, len(CHECKS), about, caution(chosen.model))
             deadline = Deadline(self.limits.seconds)
             with deadline.watch():
                 running = examine(question.network.model, question.photo.image, method, target)
@@ -130,7 +125,7 @@ class Viewer:
                 if found is None:
                     return
                 done.append(found)
-                yield show.checks(done, len(CHECKS), about, caution)
+                yield show.checks(done, len(CHECKS), about, caution(chosen.model))
 
     def ask(self, brushed: object, network: object, fill: object) -> str:
         """How the probabilities move with the brushed region hidden, and what was looked at."""

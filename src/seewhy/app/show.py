@@ -9,6 +9,7 @@ from html import escape
 from PIL import Image
 
 from seewhy.app.question import png
+from seewhy.draw.chart import Axis, points
 from seewhy.trust import Check, Effect
 
 INKS = ("#2563eb", "#d97706", "#64748b", "#7c3aed", "#0d9488")
@@ -87,21 +88,16 @@ def plot(curves: Mapping[str, Sequence[float]]) -> str:
     (axis, at), *lines = curves.items()
     values = [value for _, line in lines for value in line]
     low, high = min(0.0, *values), max(1.0, *values)
-    span = (at[-1] - at[0]) or 1
-
-    def point(x: float, y: float) -> str:
-        across, up = (x - at[0]) / span, (y - low) / (high - low)
-        return f"{30 + across * (WIDTH - 40):.1f},{8 + (1 - up) * (HEIGHT - 30):.1f}"
+    x, y = Axis(at[0], at[-1], 30, WIDTH - 10), Axis(low, high, HEIGHT - 22, 8)
 
     paths = "".join(
-        f'<polyline points="{" ".join(map(point, at, line))}" stroke="{ink}"/>'
+        f'<polyline points="{points(x, y, zip(at, line, strict=True))}" stroke="{ink}"/>'
         for (_, line), ink in zip(lines, INKS, strict=False)
     )
     grid = "".join(
-        f'<polyline class="grid" points="{point(at[0], y)} {point(at[-1], y)}"/>'
-        f'<text x="26" y="{float(point(at[0], y).split(",")[1]) + 3:.1f}" '
-        f'text-anchor="end">{y:g}</text>'
-        for y in (0, 0.5, 1)
+        f'<polyline class="grid" points="{points(x, y, ((at[0], tick), (at[-1], tick)))}"/>'
+        f'<text x="26" y="{y(tick) + 3:.1f}" text-anchor="end">{tick:g}</text>'
+        for tick in (0, 0.5, 1)
     )
     key = "".join(
         f'<span style="color:{ink}">{escape(name)}</span>'

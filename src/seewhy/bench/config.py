@@ -84,6 +84,14 @@ class Config(_Part):
     shard: int = Field(64, ge=1)
     threads: int = Field(1, ge=1)
 
+    def network(self, title: str) -> NetworkConfig:
+        """The network that rows call so."""
+        return next(one for one in self.networks if one.title == title)
+
+    def dataset(self, title: str) -> DatasetConfig:
+        """The dataset that rows call so."""
+        return next(one for one in self.datasets if one.title == title)
+
 
 @dataclass(frozen=True)
 class ConfigFile:

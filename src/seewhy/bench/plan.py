@@ -76,8 +76,7 @@ class Plan:
 
         Raises ValueError where it has others here than where the plan was made.
         """
-        asked = next(one for one in self.config.networks if one.title == network)
-        model = open_network(asked, self.root, self.config.seed, self.device)
+        model = open_network(self.config.network(network), self.root, self.config.seed, self.device)
         if digest_of(model.module) != self.weights[network]:
             raise ValueError(
                 f"{network} has other weights on this worker than where the run was started; "
@@ -87,14 +86,12 @@ class Plan:
 
     def question(self, model: LoadedModel, network: str, dataset: str, data: Dataset) -> Question:
         """What is asked of a network that has been opened, and of a dataset that has."""
-        about = next(one for one in self.config.networks if one.title == network)
-        source = next(one for one in self.config.datasets if one.title == dataset)
+        about, source = self.config.network(network), self.config.dataset(dataset)
         return _question(self.config, about, source, self.root, model, data)
 
     def data(self, dataset: str) -> Dataset:
         """The dataset of that name."""
-        asked = next(one for one in self.config.datasets if one.title == dataset)
-        return open_dataset(asked, self.root)
+        return open_dataset(self.config.dataset(dataset), self.root)
 
 
 def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:

@@ -6,7 +6,7 @@ dark; pointing at a series, or focusing it, makes the others recede.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import log10
@@ -55,6 +55,11 @@ class Axis:
             for tick in locator.tick_values(low, high)
             if low - slack <= tick <= high + slack
         ]
+
+
+def points(x: Axis, y: Axis, values: Iterable[tuple[float, float]]) -> str:
+    """A polyline's points, in pixels."""
+    return " ".join(f"{x(across):.1f},{y(up):.1f}" for across, up in values)
 
 
 def axes(x: Axis, y: Axis, title: str, x_title: str, y_title: str) -> str:

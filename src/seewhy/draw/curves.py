@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from seewhy.draw.chart import Axis, axes, chart, enclosing, series, shortened
+from seewhy.draw.chart import Axis, axes, chart, enclosing, points, series, shortened
 
 LEFT, TOP, PLOT, HEIGHT, LEGEND, LINE = 58, 36, 350, 250, 250, 18  # pixels
 MANY = 6  # of more curves only the one pointed at shows its band
@@ -54,7 +54,7 @@ def curves(title: str, x_title: str, y_title: str, shown: Sequence[Curve]) -> st
     for line, one in enumerate(shown):
         edge = list(zip(one.shares, one.high, strict=True))
         edge += zip(reversed(one.shares), reversed(one.low), strict=True)
-        path = _points(x, y, list(zip(one.shares, one.values, strict=True)))
+        path = points(x, y, list(zip(one.shares, one.values, strict=True)))
         known = all(value == value for _, value in edge)  # a single image has no interval
         middle = TOP + 10 + line * LINE
         name = escape(shortened(one.name, LEGEND - 90))
@@ -62,7 +62,7 @@ def curves(title: str, x_title: str, y_title: str, shown: Sequence[Curve]) -> st
             series(
                 one.place,
                 f"{one.name} {one.remark}",
-                f'<polygon class="band" points="{_points(x, y, edge)}"/>' if known else "",
+                f'<polygon class="band" points="{points(x, y, edge)}"/>' if known else "",
                 f'<polyline class="line" points="{path}"/>',
                 f'<rect class="hit" x="{right}" y="{middle - LINE / 2}" width="{LEGEND}" '
                 f'height="{LINE}"/><line class="line" x1="{right}" x2="{right + 24}" '
@@ -74,7 +74,3 @@ def curves(title: str, x_title: str, y_title: str, shown: Sequence[Curve]) -> st
     label = f"{title}: " + ", ".join(f"{one.name} {one.remark}" for one in shown)
     kind = "many" if len(shown) > MANY else ""
     return chart(right + LEGEND, bottom + 50, label, parts, kind)
-
-
-def _points(x: Axis, y: Axis, points: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x(across):.1f},{y(up):.1f}" for across, up in points)

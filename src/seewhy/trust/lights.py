@@ -57,3 +57,14 @@ RULES = {
     ),
 }
 """The rule of each check, by name and in order."""
+
+
+def caution(model: str) -> str:
+    """What to keep in mind with the lights of a network of that name; "" where they fit."""
+    if model.startswith("scenes:"):
+        return ""
+    return (
+        "The lights' thresholds were measured on scenes and their two networks, and are not known "
+        "to fit this network: on ImageNet networks good maps were often red. Read the numbers and "
+        "compare methods with each other, rather than go by the colours."
+    )

@@ -77,17 +77,15 @@ def _by_key(cell: Cell) -> dict[Key, Row]:
 
 def _differences(before: Sequence[Row], now: Sequence[Row]) -> list[Difference]:
     """Each run is a method of the test: its rows are paired by image and target."""
-    asked = dict.fromkeys((row.metric, row.method) for row in before)
+    asked: dict[str, dict[str, list[Row]]] = {}
+    for run, every in (("second", now), ("first", before)):
+        for row in every:
+            by_method = asked.setdefault(row.metric, {})
+            by_method.setdefault(row.method, []).append(replace(row, method=run))
     found: list[Difference] = []
-    for metric in dict.fromkeys(metric for metric, _ in asked):
+    for metric, by_method in asked.items():
         own: list[Difference] = []
-        for method in (m for name, m in asked if name == metric):
-            rows = [
-                replace(row, method=run)
-                for run, rows in (("second", now), ("first", before))
-                for row in rows
-                if (row.metric, row.method) == (metric, method)
-            ]
+        for method, rows in by_method.items():
             (comparison,) = compare(rows)
             means = {one.method: one.mean for one in summarize(rows)}
             own.append(Difference(metric, method, means["first"], means["second"], comparison))
@@ -204,7 +202,7 @@ def _panel(matched: Matched) -> str:
                     test.difference,
                     kind,
                 ),
-                Entry(chance(test.p_holm).replace("<", "&lt;"), test.p_holm),
+                Entry(escape(chance(test.p_holm)), test.p_holm),
                 Entry(f"{test.images:,}", test.images),
             ]
         )

@@ -102,8 +102,7 @@ def gallery(
     """
     title = "<h2>Gallery</h2>"
     config, root = Config.model_validate(manifest["config"]), Path(manifest["root"])
-    network = next(one for one in config.networks if one.title == cell.network)
-    source = next(one for one in config.datasets if one.title == cell.dataset)
+    network, source = config.network(cell.network), config.dataset(cell.dataset)
     try:
         model = open_network(network, root, config.seed, device)
         data = open_dataset(source, root)

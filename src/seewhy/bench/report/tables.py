@@ -146,7 +146,7 @@ def _compared(one: Comparison | None, largest: float) -> Entry:
         strength = max(1, math.ceil(3 * abs(one.difference) / largest))
         kind = f"{'better' if one.better else 'worse'}{min(3, strength)}"
     return Entry(
-        f"{signed(one.difference)}<small>{chance(one.p_holm).replace('<', '&lt;')}</small>",
+        f"{signed(one.difference)}<small>{escape(chance(one.p_holm))}</small>",
         one.difference,
         kind,
         f"{one.method} − {one.other}: {signed(one.difference)} ({signed(one.low)} to "
