@@ -18,7 +18,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seewhy import Probe, load_model, normalize
+from seewhy import Probe, load_model, methods, normalize
 from seewhy.data.images import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes
 from seewhy.maps import upsample
@@ -47,7 +47,8 @@ from seewhy.naming import expect, parse
 from seewhy.refine.gradual import brightness, extrapolate
 from seewhy.targets import Probability
 
-Candidate = str | Callable[[Probe], Tensor]
+Candidate = str | Callable[[Probe], Tensor] | None  # None is the annotated region itself
+TABLES = ["plain", "guidance", "gig", "fusion", "gradual", "auto", "methods"]
 SCENES_SEED = 7  # apart from the scenes that the networks were trained and tested on
 
 
@@ -82,8 +83,14 @@ def scenes(network: str, count: int, size: int) -> tuple[nn.Module, str, list[Ba
     return model.module, "sigmoid", batches
 
 
-def coco(network: str, shared: Path, size: int) -> tuple[nn.Module, str, list[Batch]]:
-    """A network with ImageNet weights, its activation, and photos of objects that it knows."""
+def coco(
+    network: str, shared: Path, size: int, further: bool
+) -> tuple[nn.Module, str, list[Batch]]:
+    """A network with ImageNet weights, its activation, and photos of objects that it knows.
+
+    The pairs of photo and category are those that MobileNetV2 ranks among its first five, or those
+    further ones that the network itself ranks among its first hundred.
+    """
     file, name, mean, std = {
         "mobilenet": ("mobilenet_v2_imagenet", "mobilenet_v2", (0.5,) * 3, (0.5,) * 3),
         "squeezenet": (
@@ -97,9 +104,12 @@ def coco(network: str, shared: Path, size: int) -> tuple[nn.Module, str, list[Ba
     model.load_state_dict(load_file(shared / f"real/weights/{file}.safetensors"))
     preprocess = Preprocess(resize=(256, 256), mean=mean, std=std)
     pairs = json.loads((shared / "real/coco/pairs.json").read_text())
+    objects = json.loads((shared / "real/coco/instances.json").read_text())["annotations"]
+    model.eval()
+    if further:
+        pairs = further_pairs(model, preprocess, shared, pairs)
     # A ball of a few pixels is named by what surrounds it.
     pairs = [pair for pair in pairs if pair["category"] != "sports ball"]
-    objects = json.loads((shared / "real/coco/instances.json").read_text())["annotations"]
     batches = []
     for start in range(0, len(pairs), size):
         images, classes, masks = [], [], []
@@ -116,7 +126,29 @@ def coco(network: str, shared: Path, size: int) -> tuple[nn.Module, str, list[Ba
             classes.append(pair["imagenet_class"])
             masks.append(box_masks([boxes], (256, 256))[0])
         batches.append(Batch(torch.stack(images), classes, torch.stack(masks)))
-    return model.eval(), "softmax", batches
+    return model, "softmax", batches
+
+
+def further_pairs(
+    model: nn.Module, preprocess: Preprocess, shared: Path, known: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Pairs that are not known yet, with the likeliest ImageNet class of each category."""
+    classes_of = json.loads((shared / "real/coco/coco_to_imagenet.json").read_text())
+    coco = json.loads((shared / "real/coco/instances.json").read_text())
+    names = {one["id"]: one["name"] for one in coco["categories"]}
+    files = {one["id"]: one["file_name"] for one in coco["images"]}
+    asked = {(one["image_id"], one["category_id"]) for one in coco["annotations"]}
+    asked -= {(one["image_id"], one["category_id"]) for one in known}
+    found = []
+    for image, category in sorted(asked):
+        classes = classes_of.get(names[category], [])
+        with Image.open(shared / "real/coco/images" / files[image]) as photo, torch.no_grad():
+            logits = model(preprocess(photo.convert("RGB"))[None])[0]
+        best = max(classes, key=logits.__getitem__, default=None)
+        if best is not None and (logits > logits[best]).sum() < 100:
+            pair = {"image_id": image, "category_id": category, "imagenet_class": best}
+            found.append(pair | {"category": names[category], "file_name": files[image]})
+    return found
 
 
 # ---------------------------------------------------------------------- candidates
@@ -192,7 +224,7 @@ def climbing(method: str, depth: int | None, keep: float) -> Candidate:
 def candidates(what: str, activation: str) -> dict[str, Candidate]:
     """The rows of one table; the first is what the others are compared with."""
     plain = ["grad_cam", "grad_cam_plus_plus", "xgrad_cam", "hires_cam", "layer_cam", "eigen_cam"]
-    fused = "grad_cam+multiscale(scales=(1, 1.5))"
+    twelve = tuple(round(0.05 * 1.3**step, 3) for step in range(12))
     table: dict[str, dict[str, Candidate]] = {
         "plain": {
             **{name: name for name in [*plain, "global_guidance", "tsgb"]},
@@ -203,16 +235,33 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
         "auto": {
             "grad_cam": "grad_cam",
             "auto": "auto",
-            "without sharpening": fused,
-            "without scales": "grad_cam+sharpen",
-            "tsgb+sharpen": "tsgb+sharpen",
+            "without detail": "grad_cam+sharpen",
+            "without sharpening": "grad_cam+detail",
+            "guided backprop instead": "guided_backprop+sharpen",
+            "guided Grad-CAM instead": "guided_grad_cam+sharpen",
+            "tsgb instead": "tsgb+sharpen",
             **{
-                f"threshold {t} everywhere": f"{fused}+sharpen(thresholds=({t},), tolerance=1e9)"
-                for t in (0.2, 0.5)
+                f"detail by {m}": f"grad_cam+detail(by='{m}')+sharpen" for m in ("gradient", "tsgb")
             },
-            **{f"tolerance {t}": f"{fused}+sharpen(tolerance={t})" for t in (0.0, 0.1)},
-            "gig_cam+multiscale": "gig_cam(steps=5)+multiscale(scales=(1, 1.5))",
-            **{name: name for name in ["layer_cam", "global_guidance", "tsgb"]},
+            "two scales": "grad_cam+multiscale(scales=(1, 1.5))+detail+sharpen",
+            **{
+                f"smoothing {s}": f"grad_cam+detail(smoothing={s})+sharpen"
+                for s in (0.005, 0.01, 0.04)
+            },
+            **{f"price {p}": f"grad_cam+detail+sharpen(price={p})" for p in (0.02, 0.05, 0.2)},
+            **{
+                f"threshold {t} everywhere": f"grad_cam+detail+sharpen(thresholds=({t},))"
+                for t in (0.2, 0.4)
+            },
+            "twelve thresholds": f"grad_cam+detail+sharpen(thresholds={twelve})",
+            "the annotated boxes": None,
+        },
+        "methods": {
+            "auto": "auto",
+            **{
+                name: name for name in methods() if name not in ("auto", "ss_cam", "is_cam", "rise")
+            },
+            "rise": f"rise(masks={500 if activation == 'sigmoid' else 1000})",
         },
         "guidance": {
             **{name: name for name in plain},
@@ -299,8 +348,13 @@ def measured(
         expect(probe, [parse(row) for row in rows.values() if isinstance(row, str)])
         for name, row in rows.items():
             begun = time.perf_counter()
-            maps = (parse(row) if isinstance(row, str) else row)(probe).float()
-            maps = upsample(maps, batch.images.shape[-2:])
+            try:
+                maps = batch.masks if row is None else _method(row)(probe)
+            except ValueError as error:  # such as CAM, which asks for a certain head
+                if parts.pop(name, None):
+                    print(f"  left out: {name}: {error}", flush=True)
+                continue
+            maps = upsample(maps.float(), batch.images.shape[-2:])
             spent[name] += time.perf_counter() - begun
             seen = confidences(score, batch.images, maps)
             tolerance = 15 * batch.images.shape[-1] / 500
@@ -316,12 +370,16 @@ def measured(
                 found |= {"insertion": insertion(curves), "deletion": deletion(curves)}
             for measure, values in found.items():
                 parts[name][measure].append(100 * values.double())
-    for name, seconds in spent.items():
-        print(f"  {seconds:6.1f} s  {name}", flush=True)
+    for name in parts:
+        print(f"  {spent[name]:6.1f} s  {name}", flush=True)
     return {
         name: {m: torch.cat(values) for m, values in found.items() if values}
         for name, found in parts.items()
     }
+
+
+def _method(row: str | Callable[[Probe], Tensor]) -> Callable[[Probe], Tensor]:
+    return parse(row) if isinstance(row, str) else row
 
 
 def bootstrap(values: Tensor, samples: int = 2000) -> tuple[float, float]:
@@ -350,19 +408,20 @@ def lines(results: dict[str, dict[str, Tensor]]) -> Iterator[str]:
 def main() -> None:
     """Measure one table for one network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["plain", "guidance", "gig", "fusion", "gradual", "auto"])
+    parser.add_argument("what", choices=TABLES)
     parser.add_argument("--network", default="scenes:resnet")
     parser.add_argument("--count", type=int, default=500, help="scenes")
     parser.add_argument("--first", help="row that the others are compared with")
     parser.add_argument("--only", default="", help="rows whose name matches this expression")
     parser.add_argument("--batch", type=int, default=25)
     parser.add_argument("--steps", type=int, default=0, help="of insertion and deletion")
+    parser.add_argument("--further", action="store_true", help="pairs of photos that chose nothing")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     options = parser.parse_args()
     if options.network.startswith("scenes:"):
         question = scenes(options.network, options.count, options.batch)
     elif options.shared.is_dir():
-        question = coco(options.network, options.shared, options.batch)
+        question = coco(options.network, options.shared, options.batch, options.further)
     else:
         raise SystemExit(f"{options.network} skipped: there is no folder {options.shared}")
     model, activation, batches = question

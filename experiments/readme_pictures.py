@@ -28,6 +28,7 @@ METHODS = [
     "gig_cam+multiscale",
     "grad_cam+gradual(image='none')",
     "tsgb(clamp=True)",
+    "auto",
 ]
 SCENES = (47, 26)
 WIDTH = 1800  # pixels

@@ -3,7 +3,7 @@
     python scripts/results_tables.py runs/results-photos
 
 Prints, for each network and dataset, a table of means with intervals, and beneath it which methods
-differ from Grad-CAM on which metrics.
+differ from Grad-CAM, or from another --reference, on which metrics.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from seewhy.bench.store import Run
 from seewhy.evaluate import Evaluation
 from seewhy.metrics import metric
 
-REFERENCE = "grad_cam"
 SHARES = {"pointing_game", "energy_pointing_game", "mass_accuracy", "rank_accuracy"}
 SHARES |= {"average_drop", "increase", "win"}  # in per cent
 
@@ -49,9 +48,9 @@ def table(found: Evaluation, methods: list[str], metrics: list[str]) -> str:
     return "\n".join(lines)
 
 
-def differences(found: Evaluation, methods: list[str], metrics: list[str]) -> str:
+def differences(found: Evaluation, methods: list[str], metrics: list[str], reference: str) -> str:
     """What is told from the reference, p below 0.05 after Holm, by metric."""
-    told = [one for one in found.comparisons(REFERENCE) if one.p_holm < 0.05]
+    told = [one for one in found.comparisons(reference) if one.p_holm < 0.05]
     told.sort(key=lambda one: methods.index(one.method))
     lines = []
     for name in metrics:
@@ -68,14 +67,20 @@ def main() -> None:
     """Print the tables of the run that is named."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path)
-    run = Run.open(parser.parse_args().run)
+    parser.add_argument(
+        "--reference", default="grad_cam", help="method that the others are set against"
+    )
+    options = parser.parse_args()
+    run = Run.open(options.run)
     config = run.manifest["config"]
     for (network, dataset), found in run.evaluations().items():
         pairs = {(row.image, row.target) for row in found.rows}
         print(f"## {network}, {dataset}\n")
         print(f"{len(pairs)} pairs in {len({image for image, _ in pairs})} images.\n")
         print(table(found, config["methods"], config["metrics"]), end="\n\n")
-        print(differences(found, config["methods"], config["metrics"]), end="\n\n")
+        print(
+            differences(found, config["methods"], config["metrics"], options.reference), end="\n\n"
+        )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ Rule = Callable[..., Any]
 Rules = Mapping[Callable[..., Any], Rule]
 
 
+class NoRuleError(ValueError):
+    """The network calls none of the functions that a table has rules for."""
+
+
 class applying(TorchFunctionMode):
     """Apply a table of rules to all that this thread runs inside the `with`.
 
@@ -41,7 +45,7 @@ class applying(TorchFunctionMode):
     values that they would overwrite. (What such a call returns is right; a network that ignores
     it and reads the overwritten argument is not supported.)
 
-    Raises ValueError at the end if none of the table's functions was called.
+    Raises NoRuleError at the end if none of the table's functions was called.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -70,7 +74,7 @@ class applying(TorchFunctionMode):
         """Stop applying the rules."""
         super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
         if kind is None and not self._called:
-            raise ValueError(
+            raise NoRuleError(
                 f"the network calls none of the functions with a rule ({', '.join(self._rules)}), "
                 "so this method would only be the ordinary gradient. Exported networks hide their "
                 "functions: explain the original module; for other networks use a method without "

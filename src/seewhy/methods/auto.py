@@ -6,21 +6,21 @@ from torch import Tensor
 
 from seewhy.naming import method, parse
 from seewhy.probe import Probe
-from seewhy.refine.multiscale import OneSizeError
+from seewhy.rules import NoRuleError
 
-COMPOSITION = "grad_cam+multiscale(scales=(1, 1.5))+sharpen"
-# For networks that take images of one size only.
-ONE_SIZE = "grad_cam+sharpen"
+COMPOSITION = "grad_cam+detail+sharpen"
+# For networks without ReLUs, which have no guided backprop.
+WITHOUT_RELUS = "grad_cam+detail(by='gradient')+sharpen"
 
 
-@method("Seewhy: Grad-CAM at two scales, as sharp as the network lets it be", "9F")
+@method("Seewhy: Grad-CAM in detail, as sharp as the network lets it be", "7F + B + h")
 def auto(probe: Probe) -> Tensor:
-    """Grad-CAM at scales 1 and 1.5, fused, and sharpened as far as the network does not mind.
+    """Grad-CAM with the detail of guided backprop, as sharp as it is worth to the network.
 
-    It is `grad_cam+multiscale(scales=(1, 1.5))+sharpen`, in [0, 1]; without the other scale for
-    networks that take images of one size only. The documentation holds the figures that chose it.
+    It is `grad_cam+detail+sharpen`, in [0, 1], with the ordinary gradient's detail for networks
+    without ReLUs. The documentation holds the figures that chose it.
     """
     try:
         return parse(COMPOSITION)(probe)
-    except OneSizeError:
-        return parse(ONE_SIZE)(probe)
+    except NoRuleError:
+        return parse(WITHOUT_RELUS)(probe)

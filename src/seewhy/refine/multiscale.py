@@ -12,10 +12,6 @@ from seewhy.naming import Method, refinement
 from seewhy.probe import Probe
 
 
-class OneSizeError(ValueError):
-    """The network takes images of one size only."""
-
-
 @refinement("Gao et al. 2025, GIG-CAM: multi-scale fusion", "(Σ scale² - 1) x method")
 def multiscale(
     probe: Probe,
@@ -34,7 +30,7 @@ def multiscale(
         but of a scale at which the map is empty they make an empty map. The paper's recursion is
         not public; the documentation tells how the default was chosen.
 
-    Raises OneSizeError, a ValueError, where the network takes no images of another size.
+    Raises ValueError where the network takes no images of another size.
     """
     if not scales or any(scale <= 0 for scale in scales):
         raise ValueError(f"scales={scales}; it should hold factors above 0")
@@ -64,7 +60,7 @@ def _at(probe: Probe, method: Method, scale: float) -> Tensor:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
         here, there = (" x ".join(map(str, p.inputs.shape[-2:])) for p in (probe, resized))
-        raise OneSizeError(
+        raise ValueError(
             f"'multiscale' cannot refine {str(method)!r}: the network failed on the images at "
             f"{there} instead of {here} pixels, as networks for one size do: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""Sharpening as far as the network does not mind: a refinement of our own."""
+"""Sharpening as far as it costs the network little: a refinement of our own."""
 
 from __future__ import annotations
 
@@ -18,36 +18,42 @@ def sharpen(
     probe: Probe,
     method: Method,
     *,
-    thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7),
-    tolerance: float = 0.05,
+    thresholds: Sequence[float] = (0.1, 0.2, 0.4, 0.65, 1.0),
+    price: float = 0.1,
 ) -> Tensor:
-    """What of the map is needed for the network to say the same: (B, H, W), in [0, 1].
+    """The part of the map that tells the network most for its size: (B, H, W), in [0, 1].
 
     The map's positive part M is scaled to [0, 1] and brought to the input's size. At a threshold t
     all that is below t/2 is taken out and all above t shown nearly in full:
     clamp(2 M/t - 1, 0, 1) ⊙ (0.8 + 0.2 M), whose maximum stays where it was. The network is shown
-    the image times that, and each image gets the highest threshold at which its class keeps its
-    probability; where there is none, M itself.
+    the image times that, and each image gets the threshold at which
+    kept - price · log2(mean of the sharper map) is highest, where kept is the share of the class's
+    probability that is left, 1 at most.
 
     thresholds: in (0, 1].
-    tolerance: share of the probability that may be lost. Of a class both the softmax and the
-        sigmoid have to be kept, since a network does not say which of them it means; of any other
-        target the score, by a share of its magnitude.
+    price: share of the probability that may be lost for a map of half the mass. Of a class both
+        the softmax and the sigmoid have to be kept, since a network does not say which of them it
+        means; of any other target the score, by a share of its magnitude.
 
     Raises ValueError for options out of range.
     """
     if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
         raise ValueError(f"thresholds={tuple(thresholds)}; they should lie in (0, 1]")
-    if tolerance < 0:
-        raise ValueError(f"tolerance={tolerance}; it should not be negative")
+    if price < 0:
+        raise ValueError(f"price={price}; it should not be negative")
     maps = normalize(upsample(method(probe), probe.inputs.shape[-2:]).relu())
     said = _said(probe)
-    least = said - tolerance * said.abs()
-    found = maps
+    tiny = torch.finfo(maps.dtype).tiny
+    scale = said.abs().clamp_min(tiny)
+    best, found = torch.full_like(maps[:, 0, 0], -torch.inf), maps
     for threshold in sorted(thresholds):
         sharper = (2 * maps / threshold - 1).clamp(0, 1) * (0.8 + 0.2 * maps)
-        kept = (_said(probe.with_inputs(probe.inputs * sharper[:, None])) >= least).all(0)
-        found = torch.where(kept[:, None, None], sharper, found)
+        lost = (said - _said(probe.with_inputs(probe.inputs * sharper[:, None]))) / scale
+        kept = (1 - lost).clamp(max=1).amin(0)
+        worth = kept - price * sharper.mean((1, 2)).clamp_min(tiny).log2()
+        better = worth > best
+        best = torch.where(better, worth, best)
+        found = torch.where(better[:, None, None], sharper, found)
     return found
 
 

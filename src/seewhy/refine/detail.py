@@ -1,0 +1,35 @@
+"""Detail: a coarse map says where, a fine one which pixels there. A refinement of our own."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from seewhy.baselines import blurred
+from seewhy.maps import normalize, upsample
+from seewhy.naming import Method, parse, refinement
+from seewhy.probe import Probe
+
+
+@refinement("Seewhy, after Selvaraju et al. 2017, Grad-CAM, section 3.2", "the fine method's")
+def detail(
+    probe: Probe, method: Method, *, by: str = "guided_backprop", smoothing: float = 0.02
+) -> Tensor:
+    """The geometric mean of the map and of a finer, smoothed one, (B, H, W), in [0, 1].
+
+    Both maps' positive parts are scaled to [0, 1] first, at the input's size. Guided Grad-CAM is
+    the product of the two without smoothing: scattered pixels, in which a network recognises
+    nothing.
+
+    by: name of the method that gives the fine map, such as "gradient" or "tsgb".
+    smoothing: the Gaussian's standard deviation as a share of the image's shorter side.
+
+    Raises ValueError where the smoothing is not above 0, and what the fine method raises: guided
+    backprop wants a network with ReLUs.
+    """
+    if smoothing <= 0:
+        raise ValueError(f"smoothing={smoothing}; it should be above 0")
+    size = probe.inputs.shape[-2:]
+    where = normalize(upsample(method(probe), size).relu())
+    fine = upsample(parse(by)(probe), size).relu()
+    smooth = normalize(blurred(fine[:, None], smoothing * min(size))[:, 0])
+    return normalize((where * smooth).sqrt())
