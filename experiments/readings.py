@@ -305,6 +305,7 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
                 "grad_cam", (1, 1.5, 2), lambda maps: sum(map(normalize, maps))
             ),
             "corrected (1, 1.5, 2)": fusion("grad_cam", (1, 1.5, 2), corrected),
+            "gig_cam, mean (1, 1.5)": "gig_cam(steps=5)+multiscale(scales=(1, 1.5))",
         },
         "gradual": {
             "grad_cam": "grad_cam",
