@@ -103,21 +103,22 @@ def coco(
     model = load_model(f"torchvision:{name}", weights="random").module
     model.load_state_dict(load_file(shared / f"real/weights/{file}.safetensors"))
     preprocess = Preprocess(resize=(256, 256), mean=mean, std=std)
-    pairs = json.loads((shared / "real/coco/pairs.json").read_text())
-    objects = json.loads((shared / "real/coco/instances.json").read_text())["annotations"]
+    folder = shared / "real/coco"
+    pairs = json.loads((folder / "pairs.json").read_text())
+    annotated = json.loads((folder / "instances.json").read_text())
     model.eval()
     if further:
-        pairs = further_pairs(model, preprocess, shared, pairs)
+        pairs = further_pairs(model, preprocess, folder, annotated, pairs)
     # A ball of a few pixels is named by what surrounds it.
     pairs = [pair for pair in pairs if pair["category"] != "sports ball"]
     batches = []
     for start in range(0, len(pairs), size):
         images, classes, masks = [], [], []
         for pair in pairs[start : start + size]:
-            photo = Image.open(shared / "real/coco/images" / pair["file_name"]).convert("RGB")
+            photo = Image.open(folder / "images" / pair["file_name"]).convert("RGB")
             own = [
                 one["bbox"]
-                for one in objects
+                for one in annotated["annotations"]
                 if (one["image_id"], one["category_id"]) == (pair["image_id"], pair["category_id"])
             ]
             x, y, w, h = torch.tensor(own).unbind(1)
@@ -130,24 +131,27 @@ def coco(
 
 
 def further_pairs(
-    model: nn.Module, preprocess: Preprocess, shared: Path, known: list[dict[str, Any]]
+    model: nn.Module,
+    preprocess: Preprocess,
+    folder: Path,
+    annotated: dict[str, Any],
+    known: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Pairs that are not known yet, with the likeliest ImageNet class of each category."""
-    classes_of = json.loads((shared / "real/coco/coco_to_imagenet.json").read_text())
-    coco = json.loads((shared / "real/coco/instances.json").read_text())
-    names = {one["id"]: one["name"] for one in coco["categories"]}
-    files = {one["id"]: one["file_name"] for one in coco["images"]}
-    asked = {(one["image_id"], one["category_id"]) for one in coco["annotations"]}
+    classes_of = json.loads((folder / "coco_to_imagenet.json").read_text())
+    names = {one["id"]: one["name"] for one in annotated["categories"]}
+    asked = {(one["image_id"], one["category_id"]) for one in annotated["annotations"]}
     asked -= {(one["image_id"], one["category_id"]) for one in known}
+    asked = {(image, category) for image, category in asked if classes_of.get(names[category])}
     found = []
-    for image, category in sorted(asked):
-        classes = classes_of.get(names[category], [])
-        with Image.open(shared / "real/coco/images" / files[image]) as photo, torch.no_grad():
+    for image in sorted(annotated["images"], key=lambda one: one["id"]):
+        with Image.open(folder / "images" / image["file_name"]) as photo, torch.no_grad():
             logits = model(preprocess(photo.convert("RGB"))[None])[0]
-        best = max(classes, key=logits.__getitem__, default=None)
-        if best is not None and (logits > logits[best]).sum() < 100:
-            pair = {"image_id": image, "category_id": category, "imagenet_class": best}
-            found.append(pair | {"category": names[category], "file_name": files[image]})
+        for category in sorted(category for of, category in asked if of == image["id"]):
+            best = max(classes_of[names[category]], key=logits.__getitem__)
+            if (logits > logits[best]).sum() < 100:
+                pair = {"image_id": image["id"], "category_id": category, "imagenet_class": best}
+                found.append(pair | {"category": names[category], "file_name": image["file_name"]})
     return found
 
 

@@ -91,7 +91,7 @@ def test_options_out_of_range():
             seewhy.explain(MODEL, PHOTOS, f"grad_cam+sharpen({option})", 1)
 
 
-def test_auto_is_its_composition_takes_seven_forwards():
+def test_auto_is_its_composition_in_seven_forwards():
     model = seeded(Cnn).double()
     seewhy.explain(model, PHOTOS, "grad_cam", 1)  # chooses the layer
     pixels = []
@@ -121,7 +121,7 @@ def test_auto_for_networks_without_relus():
     passes = []
     model.register_forward_hook(lambda *_: passes.append(1))
     found = seewhy.explain(model, PHOTOS, "auto", 1)
-    assert len(passes) <= 9
+    assert len(passes) == 7  # one of them finds that there are no ReLUs
     with pytest.raises(ValueError, match="relu"):
         seewhy.explain(model, PHOTOS, "grad_cam+detail", 1)
     by_gradient = "grad_cam+detail(by='gradient')+sharpen"

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from seewhy.baselines import blurred
 from seewhy.maps import normalize, upsample
-from seewhy.naming import Method, parse, refinement
+from seewhy.naming import Method, expect, parse, refinement
 from seewhy.probe import Probe
 
 
@@ -29,7 +29,9 @@ def detail(
     if smoothing <= 0:
         raise ValueError(f"smoothing={smoothing}; it should be above 0")
     size = probe.inputs.shape[-2:]
-    where = normalize(upsample(method(probe), size).relu())
-    fine = upsample(parse(by)(probe), size).relu()
+    finer = parse(by)
+    # First, so that one pass records what both read, and a network without ReLUs costs no more.
+    fine = upsample(finer(expect(probe, [finer])), size).relu()
     smooth = normalize(blurred(fine[:, None], smoothing * min(size))[:, 0])
+    where = normalize(upsample(method(probe), size).relu())
     return normalize((where * smooth).sqrt())
