@@ -22,9 +22,9 @@ from timing import ratios
 
 import seewhy
 from seewhy import Method, Probe
+from seewhy.core.targets import Probability
 from seewhy.methods.ablation_cam import falls
 from seewhy.models import import_torchvision
-from seewhy.targets import Probability
 
 
 def bare(model: torch.nn.Module, x: torch.Tensor, batch: int, count: int) -> Callable[[], object]:

@@ -26,7 +26,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seewhy import Probe, load_model, methods, normalize
+from seewhy import Probe, list_methods, load_model, normalize
+from seewhy.core.targets import Probability
 from seewhy.data.images import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes
 from seewhy.maps import upsample
@@ -45,7 +46,6 @@ from seewhy.metrics import (
 )
 from seewhy.naming import expect, parse
 from seewhy.refine.gradual import brightness, extrapolate
-from seewhy.targets import Probability
 
 Candidate = str | Callable[[Probe], Tensor] | None  # None is the annotated region itself
 TABLES = ["plain", "guidance", "gig", "fusion", "gradual", "auto", "methods"]
@@ -263,7 +263,9 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
         "methods": {
             "auto": "auto",
             **{
-                name: name for name in methods() if name not in ("auto", "ss_cam", "is_cam", "rise")
+                name: name
+                for name in list_methods()
+                if name not in ("auto", "ss_cam", "is_cam", "rise")
             },
             "rise": f"rise(masks={500 if activation == 'sigmoid' else 1000})",
         },

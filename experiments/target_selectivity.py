@@ -22,13 +22,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy
+from seewhy.core.probe import layers_of
 from seewhy.data.images import Preprocess, load_image
 from seewhy.data.scenes import CATEGORIES, Scenes, load_network
-from seewhy.draw.gallery import Cell, Row, gallery
-from seewhy.draw.overlay import overlay
+from seewhy.draw.galleries import Cell, Row, gallery
+from seewhy.draw.overlays import overlay
 from seewhy.metrics.localization import energy_pointing_game, pointing_game
 from seewhy.models import load_model
-from seewhy.probe import layers_of
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "real"

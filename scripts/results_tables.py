@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from seewhy.bench.store import Run
-from seewhy.evaluate import Evaluation
+from seewhy.evaluation import Evaluation
 from seewhy.metrics import metric
 
 SHARES = {"pointing_game", "energy_pointing_game", "mass_accuracy", "rank_accuracy"}

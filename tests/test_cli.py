@@ -185,7 +185,8 @@ def test_sizes():
 )  # fmt: skip
 def test_real_photos_and_real_weights(shared, tmp_path, weights, options, least):
     """Ten photos: most are recognised, and the pictures are there."""
-    photos = sorted((shared / "real/imagenet").glob("*.JPEG"))[::10]
+    photos = sorted((shared / "real/imagenet").glob("*.JPEG"))
+    photos = photos[:: len(photos) // 10][:10]
     file = shared / f"real/weights/{weights}_imagenet.safetensors"
     result = CliRunner().invoke(
         app,

@@ -20,7 +20,7 @@ def model():
 def test_demo_writes_a_gallery_and_a_page_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr("seewhy.demo.SAMPLES", SAMPLES[:1])
     cheap = ["grad_cam", "tsgb", "rise"]
-    monkeypatch.setattr("seewhy.demo.methods", lambda: cheap)
+    monkeypatch.setattr("seewhy.demo.list_methods", lambda: cheap)
     steps = []
     grades = demo(tmp_path, advance=steps.append)
     assert {one.method for one in grades} == {"grad_cam", "tsgb", BRIEF["rise"]}

@@ -14,7 +14,7 @@ import seewhy
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "methods"
-NAMES = sorted({*seewhy.methods(), *seewhy.refinements()})
+NAMES = sorted({*seewhy.list_methods(), *seewhy.list_refinements()})
 
 
 @pytest.fixture(scope="module")

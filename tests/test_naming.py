@@ -91,7 +91,7 @@ def test_errors_point_at_the_word(text, message):
 
 
 def test_listing_has_what_a_user_wants_to_know():
-    for name in seewhy.methods():
+    for name in seewhy.list_methods():
         entry = METHODS[name]
         assert entry.summary.endswith((".", "target")) or entry.summary
         assert entry.source

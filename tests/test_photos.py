@@ -9,9 +9,9 @@ from PIL import Image
 
 from networks import Cnn, seeded
 from seewhy import explain, explain_photos
+from seewhy.core.targets import Contrast, Predicted
 from seewhy.data.images import Preprocess
 from seewhy.models import LoadedModel
-from seewhy.targets import Contrast, Predicted
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel")
 

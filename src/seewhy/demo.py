@@ -16,7 +16,7 @@ from seewhy.draw.page import strip, table, write_page
 from seewhy.explanation import Explanation, gallery_of
 from seewhy.metrics.localization import energy_pointing_game, pointing_game
 from seewhy.models import LoadedModel, load_model
-from seewhy.naming import methods
+from seewhy.naming import list_methods
 from seewhy.photos import explain_photos
 
 GALLERY_SCENES = 2
@@ -51,7 +51,7 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> l
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = load_model("scenes:resnet")
-    names = [BRIEF.get(name, name) for name in methods()]
+    names = [BRIEF.get(name, name) for name in list_methods()]
     scenes = sample_scenes()
     explained = []
     for scene in scenes:

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.draw.gallery import PICTURE, Cell, Row, gallery
-from seewhy.draw.overlay import contour, overlay, save_saliency
+from seewhy.draw.galleries import PICTURE, Cell, Row, gallery
+from seewhy.draw.overlays import contour, overlay, save_saliency
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Explanation:
         return f"{percent} % {self.target}"
 
     def overlay(self, **options: Any) -> Image.Image:
-        """The map over the photo, see `seewhy.draw.overlay`; signed if it has negative values."""
+        """The map over the photo, see `seewhy.draw.overlays`; signed if it has negative values."""
         signed = bool((self.saliency < 0).any())
         return overlay(
             self.image, self.saliency, **{"seen": self.seen, "signed": signed, **options}
@@ -108,7 +108,7 @@ def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Imag
     """A gallery with a row for each photo, model and target, and a column for each method.
 
     Rows and columns keep the order in which the explanations come; of two with the same photo,
-    model, target and method the later one is shown. See `seewhy.draw.gallery` for `columns`.
+    model, target and method the later one is shown. See `seewhy.draw.galleries` for `columns`.
 
     Raises:
         ValueError: no explanations.

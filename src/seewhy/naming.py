@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seewhy.probe import Probe
+    from seewhy.core.probe import Probe
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -60,12 +60,12 @@ METHODS: dict[str, Entry] = {}
 REFINEMENTS: dict[str, Entry] = {}
 
 
-def methods() -> list[str]:
+def list_methods() -> list[str]:
     """Names of all methods."""
     return sorted(METHODS)
 
 
-def refinements() -> list[str]:
+def list_refinements() -> list[str]:
     """Names of all refinements."""
     return sorted(REFINEMENTS)
 

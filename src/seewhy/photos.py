@@ -11,12 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.core.probe import LayerLike, Probe
+from seewhy.core.targets import Class, Target, TargetLike
 from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, expect, parse
-from seewhy.probe import LayerLike, Probe
 from seewhy.progress import tracked
-from seewhy.targets import Class, Target, TargetLike
 
 PhotoTarget = TargetLike | str
 

@@ -11,12 +11,12 @@ from networks import Cnn, Wrapped, images, seeded
 from seewhy import Probe
 from seewhy.adapters import captum, pytorch_grad_cam, torch_cam
 from seewhy.adapters.quantus import explain_func
+from seewhy.core.targets import Probability
 from seewhy.maps import normalize
 from seewhy.models import ModelError
 from seewhy.models.packages import import_zoo
 from seewhy.naming import METHODS
-from seewhy.targets import Probability
-from test_probe import assert_same, state
+from untouched import assert_same, state
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_captum_layers_are_the_probes():
     model, x = seeded(Cnn), images()
     method = captum.as_method("LayerGradCam", relu_attributions=True)
     assert str(method) == "captum_LayerGradCam"
-    assert "captum_LayerGradCam" in seewhy.methods()
+    assert "captum_LayerGradCam" in seewhy.list_methods()
     found = seewhy.explain(model, x, method, [0, 2, 4], layer="bn2", size="layer")
     expected = seewhy.explain(model, x, "grad_cam", [0, 2, 4], layer="bn2", size="layer")
     assert torch.allclose(found, expected, atol=1e-6)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from seewhy.bench.config import Config
 from seewhy.bench.store import Run, write_whole
-from seewhy.evaluate import Answers, Omission, Row
+from seewhy.evaluation import Answers, Omission, Row
 
 
 def row(

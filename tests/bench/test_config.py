@@ -9,7 +9,7 @@ from bench_setup import bench, write_bench
 
 from seewhy.bench.config import ConfigError, read_config
 from seewhy.bench.plan import make_plan
-from seewhy.evaluate import protocol
+from seewhy.evaluation import protocol
 
 GOOD = """\
 name: good

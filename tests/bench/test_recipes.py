@@ -16,7 +16,7 @@ from seewhy.bench.config import read_config
 from seewhy.bench.store import Run
 from seewhy.data.class_map import read_class_map
 from seewhy.data.scenes import CATEGORIES, export
-from seewhy.evaluate import PROTOCOLS
+from seewhy.evaluation import PROTOCOLS
 
 RECIPES = Path(__file__).parents[2] / "benchmarks" / "recipes"
 PAPERS = ("gig-cam", "global-guidance", "tsgb", "gradual")
@@ -110,9 +110,9 @@ def test_a_recipe_is_sound_as_it_is_written(path):
             read_class_map(path.parent / source.class_map)
     if not find_spec("torchvision"):
         pytest.skip("needs torchvision")
-    from seewhy.models import available_models
+    from seewhy.models import list_models
 
-    assert {network.model for network in config.networks} <= set(available_models())
+    assert {network.model for network in config.networks} <= set(list_models())
 
 
 @pytest.mark.parametrize("name", ["voc", "coco"])

@@ -29,8 +29,8 @@ from seewhy.bench.report.words import findings
 from seewhy.bench.store import Run
 from seewhy.cli import app
 from seewhy.draw.curves import HEIGHT, LEFT, PLOT, TOP
-from seewhy.evaluate import Evaluation, Omission, Row
-from seewhy.evaluate.evaluate import digest_of
+from seewhy.evaluation import Evaluation, Omission, Row
+from seewhy.evaluation.evaluating import digest_of
 
 IMAGES = 40
 SHIFTS = {"good": 0.3, "also good": 0.3, "bad": 0.0}

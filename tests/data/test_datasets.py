@@ -317,8 +317,9 @@ def test_real_pairs(shared):
     """The photos' own list of pairs, made by other code: boxes cover what it says they cover."""
     pytest.importorskip("pycocotools")
     dataset = load_dataset(f"coco:{shared / 'real/coco'}")
-    pairs = json.loads((shared / "real/coco/pairs.json").read_text())[::12]
-    for pair in pairs:
+    pairs = json.loads((shared / "real/coco/pairs.json").read_text())
+    # An area of 0 was not recorded; of the smallest objects the counts are too coarse.
+    for pair in [pair for pair in pairs if pair["area_frac"] > 0.01][::12]:
         sample = dataset.read(pair["file_name"])
         (one,) = (a for a in sample.annotations if a.label == pair["category"])
         # Overlapping instances count twice in the list, and the polygons' areas are exact.

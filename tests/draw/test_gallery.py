@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
 from seewhy.draw import Cell, Row, gallery
-from seewhy.draw.gallery import TITLE, _font, shorten
+from seewhy.draw.galleries import TITLE, _font, shorten
 
 COLOURS = [(200, 0, 0), (0, 150, 0), (0, 0, 200), (200, 0, 200), (0, 150, 150), (150, 150, 0)]
 

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 import seewhy
-from networks import Cnn, images, seeded
+from networks import Branching, Cnn, images, replaced, seeded
 from reference import relative_error
 from seewhy import Method, Probe
+from seewhy.core.targets import Probability
 from seewhy.methods.ablation_cam import falls
 from seewhy.methods.cam import weighted
-from seewhy.targets import Probability
-from test_probe import assert_same, state
-from test_tail import Branching, replaced
+from untouched import assert_same, state
 
 
 def brute_force(model, x, layer, activations, score_of):

@@ -104,7 +104,7 @@ def test_no_evidence_gives_zero_maps(maps, zero):
         torch.zeros_like(m) if zero == name else m
         for name, m in zip(("activations", "gradients"), maps, strict=True)
     )
-    for name in seewhy.methods():
+    for name in seewhy.list_methods():
         function = getattr(cam, name, None)
         if function is None or (name == "eigen_cam" and zero == "gradients"):
             continue

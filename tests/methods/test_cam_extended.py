@@ -10,8 +10,8 @@ import seewhy
 from networks import Cnn, images, seeded
 from reference import relative_error
 from seewhy import Method, Probe
+from seewhy.core.targets import Contrast, Probability
 from seewhy.methods.cam import grad_cam_plus_plus, weighted, weights_of_derivatives
-from seewhy.targets import Contrast, Probability
 
 DTYPES = {"tol_f64": torch.float64, "tol_f32": torch.float32}
 PGC = [

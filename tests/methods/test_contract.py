@@ -7,7 +7,7 @@ import torch
 
 import seewhy
 from networks import Cnn, Failing, Wrapped, images, seeded
-from test_probe import assert_same, state
+from untouched import assert_same, state
 
 METHODS = [
     "ablation_cam",

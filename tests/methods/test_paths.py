@@ -11,9 +11,9 @@ from networks import Cnn, images, seeded
 from reference import relative_error
 from seewhy import Method, Probe
 from seewhy.baselines import baseline, blurred
+from seewhy.core.targets import Contrast, Probability
 from seewhy.methods import paths
 from seewhy.progress import watching
-from seewhy.targets import Contrast, Probability
 
 IG = ["ig/ig_tiny_vgg_img0", "ig/ig_tiny_resnet_basic_img1"]
 GUIDED = ["ig/guided_ig_tiny_vgg_img0", "ig/guided_ig_tiny_resnet_basic_img1"]

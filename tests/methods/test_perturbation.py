@@ -10,8 +10,8 @@ import seewhy
 from networks import Cnn, Segmenter, Wrapped, images, seeded
 from reference import relative_error
 from seewhy import Method, Probe
+from seewhy.core.targets import Probability, Segment
 from seewhy.methods.perturbation import _random_masks, mean_of_masks, responses
-from seewhy.targets import Probability, Segment
 
 
 @pytest.mark.parametrize("precision", ["tol_f64", "tol_f32"])

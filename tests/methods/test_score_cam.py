@@ -10,11 +10,11 @@ import seewhy
 from networks import Cnn, images, seeded
 from reference import relative_error
 from seewhy import Method, Probe
+from seewhy.core.targets import Contrast, Probability
 from seewhy.methods.cam import weighted
 from seewhy.methods.score_cam import channel_masks, score_weights
 from seewhy.naming import parse
-from seewhy.targets import Contrast, Probability
-from test_probe import Calls
+from untouched import Calls
 
 DTYPES = {"tol_f64": torch.float64, "tol_f32": torch.float32}
 

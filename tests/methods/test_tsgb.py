@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from networks import Cnn
 from reference import Oracles, relative_error
 from seewhy import Probe, explain
+from seewhy.core.rules import applying
 from seewhy.methods.gradients import relevance
 from seewhy.methods.tsgb import rules, tsgb, with_tsgb
-from seewhy.rules import applying
 
 MAPS = [
     f"tsgb/tiny_{name}"

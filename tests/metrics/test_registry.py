@@ -8,7 +8,7 @@ import torch
 from networks import Cnn
 from seewhy.metrics import faithfulness, quality, sanity
 from seewhy.metrics.localization import box_masks
-from seewhy.metrics.registry import metric, metrics
+from seewhy.metrics.registry import list_metrics, metric
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def given():
     return given
 
 
-@pytest.mark.parametrize("name", metrics())
+@pytest.mark.parametrize("name", list_metrics())
 def test_values_are_one_per_image_and_in_range(given, name):
     described = metric(name)
     values = described.function(*[given[need] for need in described.needs])

@@ -20,8 +20,8 @@ from seewhy.data.images import Preprocess, load_image
 from seewhy.models import (
     LoadedModel,
     ModelError,
-    available_models,
     import_torchvision,
+    list_models,
     load_model,
 )
 
@@ -69,14 +69,14 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize(
     ("name", "preprocess", "top1", "top5"),
     [
-        ("mobilenet_v2", Preprocess(resize=256, crop=256, mean=HALF, std=HALF), 86, 98),
-        ("squeezenet1_0", None, 66, 86),  # with torchvision's own transforms
+        ("mobilenet_v2", Preprocess(resize=256, crop=256, mean=HALF, std=HALF), 85.1, 96.7),
+        ("squeezenet1_0", None, 61.5, 83.2),  # with torchvision's own transforms
     ],
 )
 def test_real_weights_reach_their_accuracy_on_real_photos(
-    shared: Path, name: str, preprocess: Preprocess | None, top1: int, top5: int
+    shared: Path, name: str, preprocess: Preprocess | None, top1: float, top5: float
 ) -> None:
-    """The counts were recorded beside the weights, with torchvision's transforms."""
+    """The rates of 1000 photos were recorded beside the weights, with torchvision's transforms."""
     weights = shared / f"real/weights/{name}_imagenet.safetensors"
     model = load_model(f"torchvision:{name}", weights=weights, preprocess=preprocess)
     assert not model.module.training
@@ -90,9 +90,13 @@ def test_real_weights_reach_their_accuracy_on_real_photos(
             guesses.append(model.top(model.module(model.preprocess(image)[None])[0], 5))
     truths = [int(photo["index"]) for photo in photos]
     ranked = [[index for index, _, _ in guess] for guess in guesses]
-    assert sum(truth == five[0] for truth, five in zip(truths, ranked, strict=True)) == top1
-    assert sum(truth in five for truth, five in zip(truths, ranked, strict=True)) == top5
-    assert guesses[28][0][:2] == (251, "dalmatian")
+    first = [truth == five[0] for truth, five in zip(truths, ranked, strict=True)]
+    fifth = [truth in five for truth, five in zip(truths, ranked, strict=True)]
+    assert 100 * sum(first) / len(photos) == pytest.approx(top1, abs=2)
+    assert 100 * sum(fifth) / len(photos) == pytest.approx(top5, abs=2)
+    (dalmatian,) = (guess[0] for photo, guess in zip(photos, guesses, strict=True)
+                    if photo["index"] == "251")  # fmt: skip
+    assert dalmatian[:2] == (251, "dalmatian")
 
 
 def test_torchvision_brings_its_transforms_and_names() -> None:
@@ -637,10 +641,10 @@ def test_wrong_class_files(
 
 
 def test_available_models() -> None:
-    assert available_models("scenes") == ["scenes:resnet", "scenes:vgg"]
-    assert "torchvision:resnet50" in available_models("torchvision")
-    everything = available_models()
+    assert list_models("scenes") == ["scenes:resnet", "scenes:vgg"]
+    assert "torchvision:resnet50" in list_models("torchvision")
+    everything = list_models()
     assert len(everything) == len(set(everything)) > 500
     assert {spec.partition(":")[0] for spec in everything} == {"scenes", "torchvision", "timm"}
     with pytest.raises(ModelError, match="give one of scenes"):
-        available_models("hf")
+        list_models("hf")

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed
-from seewhy.explain import explain
+from seewhy.core.probe import LayerLike, Probe
+from seewhy.explaining import explain
 from seewhy.methods.cam_extended import explained_classes
 from seewhy.models.packages import import_zoo
 from seewhy.naming import Method
-from seewhy.probe import LayerLike, Probe
 
 
 def as_method(algorithm: str | type, *, name: str | None = None, **options: Any) -> Method:

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from seewhy.core.probe import Probe
+from seewhy.core.targets import logits
 from seewhy.naming import Method, method
-from seewhy.probe import Probe
-from seewhy.targets import logits
 
 
 def borrowed(model: nn.Module) -> nn.Module:

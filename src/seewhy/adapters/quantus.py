@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seewhy.explain import explain
+from seewhy.core.probe import LayerLike
+from seewhy.explaining import explain
 from seewhy.naming import Method
-from seewhy.probe import LayerLike
 
 
 def explain_func(

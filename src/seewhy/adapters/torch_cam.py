@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed
+from seewhy.core.probe import Probe
 from seewhy.methods.cam import averaged
 from seewhy.methods.cam_extended import explained_classes
 from seewhy.models.packages import import_zoo
 from seewhy.naming import Method
-from seewhy.probe import Probe
 
 
 def as_method(algorithm: str | type, *, name: str | None = None, **options: Any) -> Method:

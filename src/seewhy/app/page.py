@@ -31,9 +31,9 @@ from seewhy.app.question import (
 from seewhy.app.store import Store
 from seewhy.app.view import class_choices, palettes, view_of
 from seewhy.data.scenes import SAMPLES
-from seewhy.naming import methods, refinements
+from seewhy.naming import list_methods, list_refinements
 from seewhy.trust import CHECKS, Check, effects, examine, hide
-from seewhy.trust.hide import Fill
+from seewhy.trust.hiding import Fill
 from seewhy.trust.lights import caution
 
 log = logging.getLogger("seewhy.app")
@@ -190,7 +190,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                 photo = own("photo", samples=len(SAMPLES), megabytes=limits.megabytes)
                 network = gr.Dropdown(labels, value=labels[0], label="Network", elem_id="network")
                 chosen = gr.Dropdown(
-                    methods(),
+                    list_methods(),
                     value=["tsgb", "grad_cam"],
                     multiselect=True,
                     allow_custom_value=True,
@@ -199,7 +199,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                     elem_id="methods",
                 )
                 refined = gr.Dropdown(
-                    refinements(),
+                    list_refinements(),
                     value=[],
                     multiselect=True,
                     label="Refine each by",

@@ -1,4 +1,4 @@
-"""What the browser needs to draw a result by itself, in `seewhy.draw.overlay`'s way.
+"""What the browser needs to draw a result by itself, in `seewhy.draw.overlays`'s way.
 
 The numbers go to the browser once, so that opacity, colours, threshold, reading and swiping follow
 the hand without asking the server again.
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from seewhy.app.question import Network, Result, png
-from seewhy.draw.overlay import DIVERGING, SEQUENTIAL, colour_scale, colours
+from seewhy.draw.overlays import DIVERGING, SEQUENTIAL, colour_scale, colours
 from seewhy.explanation import Explanation
 from seewhy.models.weights import number_of_outputs
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from seewhy.bench.plan import Plan
 from seewhy.bench.work import Worker, repeatable
-from seewhy.evaluate.run import Question, answers
-from seewhy.explain import explain
+from seewhy.core.observing import evaluating
+from seewhy.evaluation.run import Question, answers
+from seewhy.explaining import explain
 from seewhy.metrics import metric
 from seewhy.naming import Method, parse
-from seewhy.observe import evaluating
 from seewhy.progress import watching
 
 IMAGES = 2

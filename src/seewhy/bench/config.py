@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
-from seewhy.evaluate import protocol
+from seewhy.evaluation import protocol
 from seewhy.metrics import metric
 from seewhy.naming import parse, suggestion
 

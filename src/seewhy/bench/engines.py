@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.work import Worker
-from seewhy.evaluate import Answers, Omission
+from seewhy.evaluation import Answers, Omission
 
 Result = TypeVar("Result")
 Advance = Callable[[int], None]

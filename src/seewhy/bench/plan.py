@@ -17,15 +17,15 @@ from typing import Any
 import torch
 
 from seewhy.bench.config import Config, ConfigFile, DatasetConfig, NetworkConfig
+from seewhy.core.probe import layer_names
 from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
-from seewhy.evaluate.evaluate import check, digest_of
-from seewhy.evaluate.run import Question
+from seewhy.evaluation.evaluating import check, digest_of
+from seewhy.evaluation.run import Question
 from seewhy.metrics import metric
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import parse
-from seewhy.probe import layer_names
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from seewhy.bench.loggers import Logger
 from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.progress import State
 from seewhy.bench.store import MANIFEST, Run, write_whole
-from seewhy.evaluate import Answers
+from seewhy.evaluation import Answers
 
 _PACKAGES = ("seewhy", "torch", "numpy", "pillow")
 _SAME = ("config", "seed", "versions", "device", "weights", "images")

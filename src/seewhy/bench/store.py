@@ -17,7 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from seewhy.evaluate import Answers, Evaluation, Omission, Row
+from seewhy.evaluation import Answers, Evaluation, Omission, Row
 
 MANIFEST = "manifest.json"
 

@@ -12,8 +12,8 @@ import torch
 
 from seewhy.bench.plan import Plan, Shard
 from seewhy.data.dataset import Dataset, Sample
-from seewhy.evaluate import Answers
-from seewhy.evaluate.run import Question, answers
+from seewhy.evaluation import Answers
+from seewhy.evaluation.run import Question, answers
 
 
 class Worker:

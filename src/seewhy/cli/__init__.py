@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from seewhy.cli import scenes
-from seewhy.cli.bench import bench
-from seewhy.cli.demo import demo
-from seewhy.cli.evaluate import evaluate
-from seewhy.cli.explain import explain
-from seewhy.cli.lists import layers, methods, metrics, models, refinements
-from seewhy.cli.report import report
-from seewhy.cli.serve import serve
+from seewhy.cli import bench, demo, evaluate, explain, lists, report, scenes, serve
 
 app = typer.Typer(
     name="seewhy",
@@ -21,17 +14,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    explain,
-    methods,
-    refinements,
-    metrics,
-    models,
-    layers,
-    evaluate,
-    bench,
-    report,
-    serve,
-    demo,
+    explain.explain,
+    lists.methods,
+    lists.refinements,
+    lists.metrics,
+    lists.models,
+    lists.layers,
+    evaluate.evaluate,
+    bench.bench,
+    report.report,
+    serve.serve,
+    demo.demo,
 ):
     app.command()(command)
 app.add_typer(scenes.app, name="scenes")

@@ -27,7 +27,7 @@ from seewhy.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from seewhy.evaluate import Evaluation, Protocol
+    from seewhy.evaluation import Evaluation, Protocol
 
 
 def evaluate(
@@ -91,9 +91,9 @@ def evaluate(
     is installed.
     """
     from seewhy.data.load import load_dataset
-    from seewhy.evaluate import DEFAULT_METRICS
-    from seewhy.evaluate import evaluate as evaluate_methods
-    from seewhy.evaluate import protocol as protocol_of
+    from seewhy.evaluation import DEFAULT_METRICS
+    from seewhy.evaluation import evaluate as evaluate_methods
+    from seewhy.evaluation import protocol as protocol_of
 
     with usage_errors():
         papers = None if protocol is None else protocol_of(protocol)

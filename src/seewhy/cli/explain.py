@@ -90,9 +90,9 @@ def explain(
 
     Writes, for each photo, one picture for each target and method, and a gallery of them all.
     """
+    from seewhy.core.probe import layer_names
     from seewhy.data.images import ImageError, load_image
     from seewhy.naming import parse
-    from seewhy.probe import layer_names
 
     with usage_errors():
         if model is None:
@@ -136,7 +136,7 @@ def explain(
 
 def parse_targets(texts: list[str], model: LoadedModel) -> list[PhotoTarget]:
     """Class names and indices; top3 is three targets; none is the predicted class."""
-    from seewhy.targets import Predicted
+    from seewhy.core.targets import Predicted
 
     targets: list[PhotoTarget] = []
     for text in texts:

@@ -34,10 +34,9 @@ def refinements(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
 
 def metrics(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """List the metrics: what they measure, which way is better, range, source and cost."""
-    from seewhy.metrics import metric
-    from seewhy.metrics import metrics as names
+    from seewhy.metrics import list_metrics, metric
 
-    described = [metric(name) for name in names()]
+    described = [metric(name) for name in list_metrics()]
     if as_json:
         rows = [
             {
@@ -67,10 +66,10 @@ def models(
     ] = None,
 ) -> None:
     """List the networks that --model knows."""
-    from seewhy.models.load import available_models
+    from seewhy.models.load import list_models
 
     with usage_errors():
-        found = available_models(zoo)
+        found = list_models(zoo)
     if zoo:
         out.print("\n".join(found), highlight=False)
         return
@@ -96,8 +95,8 @@ def layers(
     import torch
     from PIL import Image
 
-    from seewhy.layers import public_name
-    from seewhy.probe import layers_of
+    from seewhy.core.layers import public_name
+    from seewhy.core.probe import layers_of
 
     with usage_errors():
         loaded = load(model or "scenes:resnet", weights, None, size, None, None, "cpu")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seewhy.core.probe import Probe
 from seewhy.methods.cam import averaged, weighted
 from seewhy.naming import method
-from seewhy.probe import Probe
 from seewhy.progress import BatchSize, in_chunks
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from seewhy.core.probe import Probe
+from seewhy.core.rules import NoRuleError
 from seewhy.naming import method, parse
-from seewhy.probe import Probe
-from seewhy.rules import NoRuleError
 
 COMPOSITION = "grad_cam+detail+sharpen"
 # For networks without ReLUs, which have no guided backprop.

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seewhy.core.probe import Probe
 from seewhy.maps import upsample
 from seewhy.naming import method
-from seewhy.probe import Probe
 
 Cam = Callable[..., Tensor]
 

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from seewhy.core.probe import Probe
+from seewhy.core.targets import Class, Target, logits
 from seewhy.methods.cam import averaged, weighted, weights_of_derivatives
 from seewhy.naming import Method, method
 from seewhy.noise import noisy_copies
-from seewhy.probe import Probe
 from seewhy.progress import tracked
-from seewhy.targets import Class, Target, logits
 
 
 @method("Zhou et al. 2016, CAM, eq. 2", "F + h")

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from seewhy.core.probe import Probe
+from seewhy.core.rules import Rules, nodes, substitute
+from seewhy.core.targets import logits
 from seewhy.methods.cam import averaged
 from seewhy.naming import method
-from seewhy.probe import Probe
-from seewhy.rules import Rules, nodes, substitute
-from seewhy.targets import logits
 
 Function = Callable[..., Tensor]
 Skip = Literal["share", "copy"]

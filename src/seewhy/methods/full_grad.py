@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from seewhy.core.probe import Probe
+from seewhy.core.rules import Rule
 from seewhy.maps import upsample
 from seewhy.naming import method
-from seewhy.probe import Probe
-from seewhy.rules import Rule
 
 # (index of the layer in the forward pass, bias ⊙ gradient (B, K, h, w))
 Collect = Callable[[int, Tensor], None]

@@ -8,11 +8,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from seewhy.core.probe import Probe
+from seewhy.core.rules import Rule, Rules, rectified, substitute
 from seewhy.maps import upsample
 from seewhy.methods.cam import averaged
 from seewhy.naming import Method, method
-from seewhy.probe import Probe
-from seewhy.rules import Rule, Rules, rectified, substitute
 
 
 @method("Simonyan et al. 2014, Deep inside convolutional networks", "F + B", input_gradient=True)

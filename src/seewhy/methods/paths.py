@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from seewhy.baselines import BaselineLike, baseline
+from seewhy.core.probe import Probe
 from seewhy.maps import upsample
 from seewhy.methods.cam import averaged
 from seewhy.naming import method
-from seewhy.probe import Probe
 from seewhy.progress import BatchSize, in_chunks, tracked
 
 Rule = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from seewhy import baselines
 from seewhy.baselines import BaselineLike
+from seewhy.core.probe import Probe
+from seewhy.core.targets import Repeated
 from seewhy.naming import method
-from seewhy.probe import Probe
 from seewhy.progress import BatchSize, in_chunks
-from seewhy.targets import Repeated
 
 Masks = Callable[[slice], Tensor]
 

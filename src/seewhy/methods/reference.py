@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seewhy.core.probe import Probe
 from seewhy.naming import method
-from seewhy.probe import Probe
 
 
 @method("baseline: chance", "0")

@@ -11,11 +11,11 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
+from seewhy.core.probe import Probe
 from seewhy.maps import normalize, upsample
 from seewhy.methods.cam import averaged, weighted
 from seewhy.methods.perturbation import responses
 from seewhy.naming import method
-from seewhy.probe import Probe
 from seewhy.progress import BatchSize
 
 # (masks (n, B, H, W) of some channels, their samples (n,), their channels (n,)) -> other masks

@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from seewhy.core.probe import Probe
+from seewhy.core.rules import Rules, nodes, substitute, tensors
+from seewhy.core.targets import logits
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method
-from seewhy.probe import Probe
-from seewhy.rules import Rules, nodes, substitute, tensors
-from seewhy.targets import logits
 
 Function = Callable[..., Tensor]
 

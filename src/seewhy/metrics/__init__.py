@@ -31,7 +31,7 @@ from seewhy.metrics.localization import (
     rank_accuracy,
 )
 from seewhy.metrics.quality import adcc, coherency, complexity, entropy, gini, pearson, spearman
-from seewhy.metrics.registry import Metric, metric, metrics
+from seewhy.metrics.registry import Metric, list_metrics, metric
 from seewhy.metrics.sanity import (
     infidelity,
     max_sensitivity,
@@ -68,10 +68,10 @@ __all__ = [
     "iou",
     "largest_component",
     "linear_imputation",
+    "list_metrics",
     "mass_accuracy",
     "max_sensitivity",
     "metric",
-    "metrics",
     "parameter_randomization",
     "pearson",
     "pointing_game",

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.baselines import blurred
+from seewhy.core.observing import evaluating
+from seewhy.core.targets import logits
 from seewhy.maps import normalize
 from seewhy.metrics._maps import check_maps, ranks
 from seewhy.metrics.imputation import linear_imputation
 from seewhy.metrics.quality import spearman
-from seewhy.observe import evaluating
 from seewhy.progress import BatchSize, images_per_pass
-from seewhy.targets import logits
 
 Score = Callable[[Tensor, Tensor], Tensor]
 Fill = float | Literal["blur"] | Tensor

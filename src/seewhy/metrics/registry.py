@@ -92,7 +92,7 @@ _ALL = [
 _BY_NAME = {metric.name: metric for metric in _ALL}
 
 
-def metrics() -> list[str]:
+def list_metrics() -> list[str]:
     """The names of all metrics."""
     return list(_BY_NAME)
 

@@ -64,7 +64,7 @@ def load_model(
     return replace(model, module=module, preprocess=preprocess or model.preprocess, name=spec)
 
 
-def available_models(zoo: str | None = None) -> list[str]:
+def list_models(zoo: str | None = None) -> list[str]:
     """The specifications that can be listed: bundled networks and those of installed zoos.
 
     `zoo` is one of "scenes", "torchvision", "timm" and asks for its networks alone. The Hugging

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from seewhy.baselines import blurred
+from seewhy.core.probe import Probe
 from seewhy.maps import normalize, upsample
 from seewhy.naming import Method, expect, parse, refinement
-from seewhy.probe import Probe
 
 
 @refinement("Seewhy, after Selvaraju et al. 2017, Grad-CAM, section 3.2", "the fine method's")

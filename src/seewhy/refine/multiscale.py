@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seewhy.core.probe import Probe
 from seewhy.maps import normalize, upsample
 from seewhy.naming import Method, refinement
-from seewhy.probe import Probe
 
 
 @refinement("Gao et al. 2025, GIG-CAM: multi-scale fusion", "(Σ scale² - 1) x method")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from seewhy.core.probe import Probe
 from seewhy.maps import normalize, upsample
 from seewhy.naming import Method, refinement
-from seewhy.probe import Probe
 
 # Ways to put n maps (n, B, H, W) in [0, 1] together; the last two are soft minima, in which 0 wins.
 MIXERS: dict[str, Callable[[Tensor], Tensor]] = {

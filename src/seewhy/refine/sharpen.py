@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from seewhy.core.probe import Probe
+from seewhy.core.targets import Class, Probability
 from seewhy.maps import normalize, upsample
 from seewhy.naming import Method, refinement
-from seewhy.probe import Probe
-from seewhy.targets import Class, Probability
 
 
 @refinement("Seewhy: as sharp as the network lets it be", "N F, N thresholds")

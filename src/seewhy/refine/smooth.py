@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seewhy.core.probe import Probe
 from seewhy.naming import Method, refinement
 from seewhy.noise import noisy_copies
-from seewhy.probe import Probe
 from seewhy.progress import tracked
 
 

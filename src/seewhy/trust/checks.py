@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.core.probe import LayerLike, Probe, layer_names
 from seewhy.draw import overlay
 from seewhy.maps import finite, upsample
 from seewhy.metrics import (
@@ -31,7 +32,6 @@ from seewhy.metrics import (
 from seewhy.metrics.faithfulness import Curves
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, expect, parse
-from seewhy.probe import LayerLike, Probe, layer_names
 from seewhy.trust.lights import RULES, Light
 
 BASELINES = {"random": "noise", "center_gaussian": "a blob in the centre", "edges": "edges"}

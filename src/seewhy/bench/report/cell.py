@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from seewhy.bench.store import Run
-from seewhy.evaluate import Comparison, Evaluation, Row, Summary
-from seewhy.evaluate.summary import DRAWS
+from seewhy.evaluation import Comparison, Evaluation, Row, Summary
+from seewhy.evaluation.summary import DRAWS
 
 ALPHA = 0.05  # below it two methods are told apart
 

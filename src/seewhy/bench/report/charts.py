@@ -14,7 +14,7 @@ from seewhy.bench.report.words import figure, listed
 from seewhy.draw.curves import Curve, curves
 from seewhy.draw.page import tabs
 from seewhy.draw.scatter import Point, pareto_front, scatter
-from seewhy.evaluate.summary import bootstrap_intervals
+from seewhy.evaluation.summary import bootstrap_intervals
 from seewhy.metrics import metric as metric_of
 
 # By metric: what the x axis counts, and its shares from where to where.

@@ -12,7 +12,7 @@ from seewhy.bench.report.provenance import differing
 from seewhy.bench.report.words import chance, count, figure, listed, signed
 from seewhy.bench.store import Run
 from seewhy.draw.page import Entry, Heading, highlights, notice, table, tabs, write_page
-from seewhy.evaluate import Comparison, Row, compare, holm, summarize
+from seewhy.evaluation import Comparison, Row, compare, holm, summarize
 from seewhy.metrics import metric as metric_of
 
 Key = tuple[str, str, str, str]  # metric, method, image and target

@@ -19,8 +19,8 @@ from seewhy.bench.plan import open_dataset, open_network
 from seewhy.bench.report.cell import Cell, Pair
 from seewhy.bench.report.words import figure
 from seewhy.draw.page import notice, strip
-from seewhy.evaluate import Row
-from seewhy.evaluate.evaluate import digest_of
+from seewhy.evaluation import Row
+from seewhy.evaluation.evaluating import digest_of
 from seewhy.metrics import metric as metric_of
 from seewhy.photos import explain_photos
 

@@ -9,7 +9,7 @@ from html import escape
 from seewhy.bench.report.cell import ALPHA, Cell, graded
 from seewhy.bench.report.words import chance, count, figure, signed
 from seewhy.draw.page import Entry, Heading, folded, notice, table, tabs
-from seewhy.evaluate import Comparison, Summary
+from seewhy.evaluation import Comparison, Summary
 from seewhy.metrics import metric as metric_of
 
 CLASSES = 100  # rows of a table of classes; VOC has 20, COCO 80

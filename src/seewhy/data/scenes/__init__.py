@@ -1,8 +1,8 @@
 """Scenes: rendered pictures whose evidence is known, and two networks trained on them."""
 
 from seewhy.data.scenes.dataset import Scene, Scenes
-from seewhy.data.scenes.effect import effect
-from seewhy.data.scenes.export import LAYOUTS, export
+from seewhy.data.scenes.effects import effect
+from seewhy.data.scenes.exporting import LAYOUTS, export
 from seewhy.data.scenes.networks import load_network
 from seewhy.data.scenes.objects import CATEGORIES
 

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seewhy.layers import Layer, Layout, public_name, stages
-from seewhy.recording import Recorded, Recording, record
-from seewhy.rules import Rules, applying, check_open
-from seewhy.tail import Trace, is_affine
-from seewhy.targets import Repeated, Target, TargetLike, as_target, logits
+from seewhy.core.layers import Layer, Layout, public_name, stages
+from seewhy.core.recording import Recorded, Recording, record
+from seewhy.core.replay import Trace, is_affine
+from seewhy.core.rules import Rules, applying, check_open
+from seewhy.core.targets import Repeated, Target, TargetLike, as_target, logits
 
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
 

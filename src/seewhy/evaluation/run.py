@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.core.probe import Probe
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Annotation, Dataset, Sample
-from seewhy.evaluate.evidence import LOCALIZATION, Batch, Evidence, Pair, region_of
-from seewhy.evaluate.rows import Answers, Omission, Row
+from seewhy.evaluation.evidence import LOCALIZATION, Batch, Evidence, Pair, region_of
+from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.metrics import Metric, difficult
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, expect
-from seewhy.probe import Probe
 
 
 @dataclass(frozen=True, eq=False)

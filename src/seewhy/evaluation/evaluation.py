@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from seewhy.evaluate.rows import Answers, Omission, Row
-from seewhy.evaluate.summary import Comparison, Summary, compare, summarize
+from seewhy.evaluation.rows import Answers, Omission, Row
+from seewhy.evaluation.summary import Comparison, Summary, compare, summarize
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +52,11 @@ class Evaluation:
         return self.rows[0].method if self.rows else None
 
     def summary(self) -> list[Summary]:
-        """Means with intervals and ranks, see `seewhy.evaluate.summary.summarize`."""
+        """Means with intervals and ranks, see `seewhy.evaluation.summary.summarize`."""
         return summarize(self.rows)
 
     def comparisons(self, reference: str | None = None) -> list[Comparison]:
-        """Paired tests between methods, see `seewhy.evaluate.summary.compare`."""
+        """Paired tests between methods, see `seewhy.evaluation.summary.compare`."""
         return compare(self.rows, reference)
 
     def to_arrow(self) -> Any:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from seewhy.evaluate import Row, bootstrap_interval, compare, holm, sign_flip_test, summarize
+from seewhy.evaluation import Row, bootstrap_interval, compare, holm, sign_flip_test, summarize
 
 scipy_stats = pytest.importorskip("scipy.stats")
 

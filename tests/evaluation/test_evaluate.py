@@ -104,7 +104,7 @@ def test_results_do_not_depend_on_the_batch(model):
         assert table(four)[key] == pytest.approx(value, abs=1e-4), key
 
 
-@pytest.mark.parametrize("name", seewhy.metrics())
+@pytest.mark.parametrize("name", seewhy.list_metrics())
 def test_every_metric_can_be_asked(model, name):
     found = seewhy.evaluate(model, "scenes:2", CHEAP, [name], steps=4)
     assert not found.failures
@@ -421,7 +421,7 @@ def test_command_line(run, tmp_path):
     assert "other settings (metrics)" in run(*arguments, "--metric", "entropy", code=2).output
     assert "there is no protocol 'gig'" in run(*arguments[:2], "--protocol", "gig", code=2).output
     listed = json.loads(run("metrics", "--json").stdout)
-    assert [one["name"] for one in listed] == seewhy.metrics()
+    assert [one["name"] for one in listed] == seewhy.list_metrics()
     assert "energy_pointing_game" in run("metrics").output
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 import seewhy
 from seewhy import Probe
-from seewhy.layers import layout_of
-from seewhy.probe import layers_of
+from seewhy.core.layers import layout_of
+from seewhy.core.probe import layers_of
 
 # Architecture -> expected layer (several where versions differ), number of stages.
 TORCHVISION = {

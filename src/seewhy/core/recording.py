@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seewhy.layers import (
+from seewhy.core.layers import (
     Layer,
     Layout,
     first_tensor,
@@ -23,8 +23,8 @@ from seewhy.layers import (
     only_rearranges,
     with_first_tensor,
 )
-from seewhy.observe import evaluating, observing
-from seewhy.tail import Trace
+from seewhy.core.observing import evaluating, observing
+from seewhy.core.replay import Trace
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seewhy.core.probe import LayerLike, Probe
 from seewhy.data.dataset import Annotation, Sample
 from seewhy.data.images import Geometry
 from seewhy.maps import normalize, upsample
@@ -23,15 +24,14 @@ from seewhy.metrics import (
     class_means,
     class_probability,
     insertion_deletion,
+    list_metrics,
     metric,
-    metrics,
     pointing_game,
     randomization_cascade,
     road_curves,
 )
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, expect
-from seewhy.probe import LayerLike, Probe
 
 # Which of an annotation's regions a metric is defined on; the pointing game's is the dataset's.
 REGIONS = {
@@ -210,7 +210,7 @@ class Evidence:
 
     def _need(self, name: str) -> Any:
         """What a metric's parameter of that name stands for."""
-        if name in metrics():
+        if name in list_metrics():
             return self.values(metric(name))
         known: dict[str, Callable[[], Any]] = {
             "inputs": lambda: self.batch.inputs,

@@ -13,7 +13,7 @@ from seewhy.data.scenes import Scenes
 from seewhy.metrics import linear_imputation
 from seewhy.models import LoadedModel, load_model
 from seewhy.trust import effects, hide
-from seewhy.trust.hide import GREY
+from seewhy.trust.hiding import GREY
 
 FILLS = ["grey", "blur", "inpaint"]
 

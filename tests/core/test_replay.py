@@ -7,32 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from networks import Cnn, images, seeded
+from networks import Branching, Cnn, images, replaced, seeded
 from seewhy import Probe
-from seewhy.targets import Contrast, Probability
-from test_probe import Calls
-
-
-class Branching(Cnn):
-    """A skip around the layer, a batch size remembered from the start, and writing in place."""
-
-    def forward(self, x):
-        batch = len(x)
-        early = self.activate(self.bn1(self.conv1(x)))
-        late = self.bn2(self.conv2(early))
-        late += F.avg_pool2d(early, 2).mean(1, keepdim=True)
-        late.relu_()
-        return self.head(self.dropout(late).mean((2, 3)).view(batch, -1))
-
-
-def replaced(model: nn.Module, layer: str, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-    """The network's scores with another output of a layer, by an ordinary hook."""
-    handle = model.get_submodule(layer).register_forward_hook(lambda *_: output.clone())
-    try:
-        with torch.no_grad():
-            return model(x)
-    finally:
-        handle.remove()
+from seewhy.core.targets import Contrast, Probability
+from untouched import Calls
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2"])

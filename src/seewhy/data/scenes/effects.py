@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seewhy.core.observing import evaluating
 from seewhy.data.images import Preprocess
 from seewhy.data.scenes.dataset import Scene
 from seewhy.data.scenes.networks import PREPROCESS
 from seewhy.data.scenes.objects import CATEGORIES
-from seewhy.observe import evaluating
 
 
 def effect(

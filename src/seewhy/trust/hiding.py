@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.baselines import baseline
+from seewhy.core.observing import evaluating
+from seewhy.core.targets import logits
 from seewhy.metrics import linear_imputation
 from seewhy.models import LoadedModel
-from seewhy.observe import evaluating
-from seewhy.targets import logits
 
 Fill = Literal["grey", "blur", "inpaint"]
 

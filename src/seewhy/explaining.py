@@ -7,10 +7,10 @@ from typing import Literal, overload
 from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.core.probe import LayerLike, Probe
+from seewhy.core.targets import TargetLike
 from seewhy.maps import upsample
 from seewhy.naming import Method, expect, parse
-from seewhy.probe import LayerLike, Probe
-from seewhy.targets import TargetLike
 
 
 @overload

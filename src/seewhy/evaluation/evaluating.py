@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from seewhy.core.probe import layer_names
 from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
-from seewhy.evaluate.evaluation import Evaluation
-from seewhy.evaluate.run import Question, answers
-from seewhy.evaluate.store import Store
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.run import Question, answers
+from seewhy.evaluation.store import Store
 from seewhy.metrics import metric
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import Method, parse
-from seewhy.probe import layer_names
 
 DEFAULT_METRICS = (
     "pointing_game",

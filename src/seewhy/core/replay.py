@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from seewhy.rules import nodes, out_of_place, tensors
+from seewhy.core.rules import nodes, out_of_place, tensors
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seewhy.targets import (
+from seewhy.core.targets import (
     AnyOf,
     Class,
     Contrast,

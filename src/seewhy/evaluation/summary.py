@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from seewhy.evaluate.rows import Row
+from seewhy.evaluation.rows import Row
 from seewhy.metrics import class_means, metric
 from seewhy.metrics.quality import mean_ranks
 

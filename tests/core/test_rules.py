@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from networks import Cnn
 from reference import Oracles, relative_error
 from seewhy import Probe, explain
-from seewhy.rules import applying, nodes, rectified, substitute
+from seewhy.core.rules import applying, nodes, rectified, substitute
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def counted(calls: list[str]) -> Any:

@@ -1,10 +1,10 @@
 """Evaluation: methods graded by metrics on a dataset, with what the numbers are worth."""
 
-from seewhy.evaluate.evaluate import DEFAULT_METRICS, evaluate
-from seewhy.evaluate.evaluation import Evaluation
-from seewhy.evaluate.protocols import PROTOCOLS, Protocol, Published, protocol
-from seewhy.evaluate.rows import Answers, Omission, Row
-from seewhy.evaluate.summary import (
+from seewhy.evaluation.evaluating import DEFAULT_METRICS, evaluate
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.protocols import PROTOCOLS, Protocol, Published, protocol
+from seewhy.evaluation.rows import Answers, Omission, Row
+from seewhy.evaluation.summary import (
     Comparison,
     Summary,
     bootstrap_interval,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from seewhy.evaluate.rows import Answers, Omission, Row
+from seewhy.evaluation.rows import Answers, Omission, Row
 
 
 class Store:

@@ -1,0 +1,27 @@
+"""Public names: what `import seewhy` offers, and that no package hides behind a function."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import seewhy
+
+
+def test_no_module_is_hidden_by_a_function_of_the_same_name():
+    for module in pkgutil.walk_packages(seewhy.__path__, "seewhy."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for name, module in sys.modules.items():
+        if name.startswith("seewhy."):
+            parent, _, leaf = name.rpartition(".")
+            assert getattr(sys.modules[parent], leaf) is module, f"{name} is hidden"
+
+
+def test_lists_name_what_there_is():
+    assert {"grad_cam", "tsgb", "gig_cam"} <= set(seewhy.list_methods())
+    assert {"gradual", "multiscale"} <= set(seewhy.list_refinements())
+    assert {"pointing_game", "average_drop"} <= set(seewhy.list_metrics())
+    assert "scenes:resnet" in seewhy.list_models()
+    assert set(seewhy.__all__) <= set(dir(seewhy))
