@@ -162,10 +162,11 @@ def test_listings(run):
     assert "scenes:resnet" in run("models", "scenes").output
     rows = json.loads(run("layers", "--model", "cli_nets:net", "--json").stdout)
     assert [row["role"] for row in rows] == ["stage", "default"]
-    assert rows[0]["layer"] == "bn1"  # the ReLU goes by one name for both of its calls
-    assert rows[1] == {"layer": "relu", "kind": "ReLU", "shape": [8, 8, 8], "role": "default"}
+    assert rows[0]["layer"] == "relu#1"  # the ReLU is a layer in each of its calls
+    assert rows[1] == {"layer": "relu#2", "kind": "ReLU", "shape": [8, 8, 8], "role": "default",
+                       "read": "channels_first"}  # fmt: skip
     every = json.loads(run("layers", "--model", "cli_nets:net", "--json", "--all").stdout)
-    assert {"conv1", "bn1", "conv2", "bn2", "relu"} == {row["layer"] for row in every}
+    assert {"conv1", "bn1", "relu#1", "conv2", "bn2", "relu#2"} == {row["layer"] for row in every}
 
 
 def test_names_of_pictures_do_not_collide():

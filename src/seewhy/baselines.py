@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seewhy.maps import of_images
+
 BaselineLike = float | tuple[float, ...] | str | Tensor
 
 
@@ -24,15 +26,16 @@ def baseline(inputs: Tensor, kind: BaselineLike = 0.0, seed: int = 0) -> Tensor:
 
     Raises ValueError for anything else.
     """
-    low, high = inputs.amin((2, 3), keepdim=True), inputs.amax((2, 3), keepdim=True)
+    flat = inputs.flatten(2)
+    low, high = of_images(flat.amin(2), inputs), of_images(flat.amax(2), inputs)
     if isinstance(kind, Tensor):
         return _expanded(kind, inputs)
     if isinstance(kind, tuple | list):
-        return _expanded(torch.tensor(kind)[:, None, None], inputs)
+        return _expanded(of_images(torch.tensor(kind), inputs[0]), inputs)
     if kind == "black":
         return low.expand_as(inputs)
     if kind == "blurred":
-        return blurred(inputs, 0.1 * min(inputs.shape[-2:]))
+        return blurred(inputs, 0.1 * min(inputs.shape[2:]))
     if kind == "random":
         # Drawn on the CPU, where a seed means the same on every machine.
         noise = torch.rand(inputs.shape[1:], generator=torch.Generator().manual_seed(seed))
@@ -52,21 +55,20 @@ def blurred(
     radius: int | None = None,
     border: Literal["replicate", "reflect"] = "replicate",
 ) -> Tensor:
-    """Images (B, C, H, W) under a Gaussian.
+    """Images (B, C, H, W) under a Gaussian; or signals (B, C, L), or volumes.
 
     deviation: in pixels. radius: where the Gaussian is cut off, in pixels; three deviations if not
     given. border: whether the edge is repeated or the image mirrored there.
     """
-    for dim in (2, 3):
+    for dim in range(2, images.ndim):
         reach = min(round(3 * deviation) if radius is None else radius, images.shape[dim] - 1)
-        offset = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+        offset = torch.arange(-reach, reach + 1, dtype=torch.float64)
         weights = (-(offset**2) / (2 * deviation**2)).exp()
-        shape = [images.shape[1], 1, 1, 1]
-        shape[dim] = -1
-        kernel = (weights / weights.sum()).expand(images.shape[1], -1).reshape(shape)
-        margin = [0, 0, reach, reach] if dim == 2 else [reach, reach, 0, 0]
-        padded = F.pad(images, margin, mode=border)
-        images = F.conv2d(padded, kernel, groups=images.shape[1])
+        kernel = (weights / weights.sum()).to(images)[None, None]
+        # One side at a time: the others are lines of a batch.
+        lines = images.movedim(dim, -1)
+        padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), [reach, reach], mode=border)
+        images = F.conv1d(padded, kernel).view(lines.shape).movedim(-1, dim)
     return images
 
 

@@ -1,32 +1,78 @@
-"""What is done to any saliency map: scaling it, and bringing it to another resolution."""
+"""What is done to any saliency map: scaling it, and bringing it to another resolution.
+
+Maps of images have two sides, (B, h, w); those of signals one, (B, l), and of volumes three.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}  # how to resize what has so many sides
 
-def normalize(saliency: Tensor) -> Tensor:
+
+def normalize(saliency: Tensor, sides: int = 2) -> Tensor:
     """Scale each map of (..., H, W) to [0, 1] by its own minimum and maximum.
 
     A constant map becomes zeros. Integers and booleans become float32.
+
+    sides: how many of the last dimensions make a map: 1 for signals (..., L), 3 for volumes.
 
     Raises:
         ValueError: some values are not finite.
     """
     saliency = finite(saliency)
-    low = saliency.amin((-2, -1), keepdim=True)
-    high = saliency.amax((-2, -1), keepdim=True)
+    axes = tuple(range(-sides, 0))
+    low = saliency.amin(axes, keepdim=True)
+    high = saliency.amax(axes, keepdim=True)
     return torch.where(high > low, (saliency - low) / (high - low), 0)
 
 
-def upsample(maps: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Maps (B, h, w) at another size, (B, H, W): bilinear, align_corners=False."""
-    if maps.shape[-2:] == size:
+def unit(maps: Tensor) -> Tensor:
+    """The positive part of each map (B, ...) scaled to [0, 1]; a map without one becomes zeros."""
+    return normalize(maps.relu(), maps.ndim - 1)
+
+
+def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (B, h, w) at another size, (B, H, W): bilinear, align_corners=False.
+
+    Raises ValueError where the map has other sides than the size: a layer's of a network that
+    changes the number of dimensions on the way.
+    """
+    if maps.shape[1:] == tuple(size):
         return maps
-    resized = F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)
-    return resized[:, 0]
+    if maps.ndim - 1 != len(size):
+        raise ValueError(
+            f"a map of shape {tuple(maps.shape[1:])} cannot be brought to the size of the inputs, "
+            f"{tuple(size)}; ask for it with size='layer', or choose a layer of as many dimensions"
+        )
+    mode = MODES[len(size)]
+    return F.interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
+
+
+def averaged(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """The mean at another size, (B, H, W), of maps of several layers; of one layer its own map."""
+    if len(maps) == 1:
+        return maps[0]
+    return torch.stack([upsample(m, size) for m in maps]).mean(0)
+
+
+def means(maps: Tensor) -> Tensor:
+    """The mean of each channel: (B, K, h, w) -> (B, K)."""
+    return maps.flatten(2).mean(2)
+
+
+def sums(maps: Tensor) -> Tensor:
+    """The sum of each channel: (B, K, h, w) -> (B, K)."""
+    return maps.flatten(2).sum(2)
+
+
+def of_images(values: Tensor, like: Tensor) -> Tensor:
+    """Values (B,) or (B, K), as they multiply a tensor of (B, K, h, w)."""
+    return values.reshape(*values.shape, *[1] * (like.ndim - values.ndim))
 
 
 def finite(saliency: Tensor) -> Tensor:

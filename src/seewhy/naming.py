@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seewhy.core.probe import Probe
+    from seewhy.core.probe import Probe, Read
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -31,18 +31,16 @@ class Entry:
     source: the paper that defines it.
     passes: its cost, with F a forward pass, B a full backward pass and h a backward pass from the
         score to the layer.
-    input_gradient: whether it reads the gradient with respect to the input.
-    stages: whether it reads the network's stages.
-    tail: whether it may run the rest of the network behind the layer on other maps.
+    reads: what it reads of the pass beside the layers' maps, so that the pass records it: the
+        "input"'s gradient, the network's "stages", or the calls behind the layer ("tail"). What is
+        not named here is recorded by a further pass.
     """
 
     name: str
     function: Callable[..., Any]
     source: str
     passes: str
-    input_gradient: bool = False
-    stages: bool = False
-    tail: bool = False
+    reads: tuple[Read, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -71,24 +69,26 @@ def list_refinements() -> list[str]:
 
 
 def method(
-    source: str, passes: str, *, input_gradient: bool = False, tail: bool = False
+    source: str, passes: str, *, reads: tuple[Read, ...] = ()
 ) -> Callable[[Function], Function]:
     """Register a function `(probe, **options) -> (B, h, w)` as a method under its own name."""
 
     def register(function: Function) -> Function:
         name = function.__name__
-        METHODS[name] = Entry(name, function, source, passes, input_gradient, tail=tail)
+        METHODS[name] = Entry(name, function, source, passes, reads)
         return function
 
     return register
 
 
-def refinement(source: str, passes: str, *, stages: bool = False) -> Callable[[Function], Function]:
+def refinement(
+    source: str, passes: str, *, reads: tuple[Read, ...] = ()
+) -> Callable[[Function], Function]:
     """Register a function `(probe, method, **options) -> (B, h, w)` as a refinement."""
 
     def register(function: Function) -> Function:
         name = function.__name__
-        REFINEMENTS[name] = Entry(name, function, source, passes, stages=stages)
+        REFINEMENTS[name] = Entry(name, function, source, passes, reads)
         return function
 
     return register
@@ -156,37 +156,15 @@ class Method:
         return maps
 
     @property
-    def input_gradient(self) -> bool:
-        """Whether the method reads the gradient with respect to the input."""
-        return METHODS[self.name].input_gradient
-
-    @property
-    def stages(self) -> bool:
-        """Whether the method or a refinement reads the network's stages."""
+    def reads(self) -> frozenset[Read]:
+        """What the method and its refinements read of a pass, see `Entry`."""
         used = [METHODS[self.name], *(REFINEMENTS[one.name] for one in self.refinements)]
-        return any(entry.stages for entry in used)
-
-    @property
-    def tail(self) -> bool:
-        """Whether the method may run the rest of the network behind the layer."""
-        return METHODS[self.name].tail
+        return frozenset(read for entry in used for read in entry.reads)
 
     def _refined(self, refinements: tuple[Refinement, ...]) -> Method:
         other = Method(self.name, **dict(self.options))
         object.__setattr__(other, "refinements", refinements)
         return other
-
-
-def expect(probe: Probe, methods: Iterable[Method]) -> Probe:
-    """The probe, told to record in its one pass all that these methods will read."""
-    for method in methods:
-        if method.input_gradient:
-            probe.expect_input_gradient()
-        if method.stages:
-            probe.expect_stages()
-        if method.tail:
-            probe.expect_tail()
-    return probe
 
 
 def parse(text: str | Method) -> Method:

@@ -7,14 +7,21 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from seewhy.maps import of_images
+
 
 def noisy_copies(images: Tensor, samples: int, noise: float, seed: int) -> Iterator[Tensor]:
     """`samples` copies of images (B, C, H, W) under Gaussian noise, which is the same for all.
 
     noise: standard deviation as a share of each image's range of values.
     """
-    spread = noise * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))[:, None, None, None]
-    # Drawn on the CPU, where a seed means the same on every machine.
+    values = images.flatten(1)
+    spread = noise * of_images(values.amax(1) - values.amin(1), images)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):
-        yield images + spread * torch.randn(images.shape[1:], generator=generator).to(images)
+        yield images + spread * drawn(images.shape[1:], generator, images)
+
+
+def drawn(shape: torch.Size | tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
+    """Normal noise, drawn on the CPU in float32, where a seed means the same on every machine."""
+    return torch.randn(shape, generator=generator, dtype=torch.float32).to(like)

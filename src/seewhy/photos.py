@@ -15,7 +15,7 @@ from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import Class, Target, TargetLike
 from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
-from seewhy.naming import Method, expect, parse
+from seewhy.naming import Method, parse
 from seewhy.progress import tracked
 
 PhotoTarget = TargetLike | str
@@ -58,10 +58,11 @@ def explain_photos(
     for _, group in groupby(range(len(photos)), key=lambda index: inputs[index].shape):
         indices = list(group)
         batch = torch.stack([inputs[index] for index in indices])
-        probe = expect(Probe(model.module, batch, wanted[0], layer), parsed)
+        probe = Probe(model.module, batch, wanted[0], layer)
+        probe.expect(*{read for method in parsed for read in method.reads})
         probes = [probe, *(probe.with_target(target) for target in wanted[1:])]
         maps = [
-            [method(asked).float() for method in tracked("maps", parsed, len(parsed))]
+            [asked.maps([method])[0].float() for method in tracked("maps", parsed, len(parsed))]
             for asked in probes
         ]
         for place, index in enumerate(indices):

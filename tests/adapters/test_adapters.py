@@ -104,7 +104,9 @@ def test_pytorch_grad_cam_replaces_modules_of_a_copy():
         maps = seewhy.explain(model, x, pytorch_grad_cam.as_method(algorithm), 1, layer="bn2")
         assert maps.shape == (2, 32, 32)
     with pytest.raises(TypeError):
-        seewhy.explain(model, x, pytorch_grad_cam.as_method("GradCAM", nonsense=1), 1)
+        seewhy.explain(model, x, pytorch_grad_cam.as_method("GradCAM", nonsense=1), 1, layer="bn2")
+    with pytest.raises(ValueError, match="'relu' is called 2 times"):
+        seewhy.explain(model, x, pytorch_grad_cam.as_method("GradCAM"), 1)
     assert_same(before, state(model))
 
 
@@ -139,7 +141,7 @@ def test_errors(adapter):
     with pytest.raises(ValueError, match=f"did you mean '{right}'"):
         adapter.as_method(wrong)
     with pytest.raises(ValueError, match="not Probability"):
-        seewhy.explain(seeded(Cnn), images(), adapter.as_method(right), Probability(1))
+        seewhy.explain(seeded(Cnn), images(), adapter.as_method(right), Probability(1), layer="bn2")
     with pytest.raises(ValueError, match="identifier"):
         adapter.as_method(right, name="my method")
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import seewhy
 from seewhy import Probe
-from seewhy.core.layers import layout_of
+from seewhy.core.layers import Reader
 from seewhy.core.probe import layers_of
 
 # Architecture -> expected layer (several where versions differ), number of stages.
@@ -51,7 +51,7 @@ TIMM = {
     "regnetx_002": ("s4", 5),
     "repvgg_a0": ("stages.3", 5),
     "coatnet_0_rw_224": ("norm", 5),
-    "levit_128s": ("stages.2", 6),
+    "levit_128s": ("stages.0", 4),
     "mobilevit_xxs": ("final_conv", 5),
     "darknet53": ("stages.4", 6),
 }
@@ -94,10 +94,10 @@ def test_choice(zoo, name, expected):
     side = SMALLER.get(name, 256 if name == "darknet53" else 224)
     x = torch.randn(1, 3, side, side)
     layer, stage_count = expected
-    _, chosen, stages = layers_of(model, x)
+    _, _, stages = layers_of(model, x)
+    chosen = stages[-1]
     assert chosen == layer
     assert len(stages) == stage_count, stages
-    assert stages[-1] == chosen
 
     probe = Probe(model, x)
     assert probe.layers == (chosen,)
@@ -153,27 +153,64 @@ def test_tokens_become_the_grid_that_they_came_from(oracles):
     assert torch.equal(maps, oracles.networks.vit_tokens_to_grid(tokens["out"]))
 
 
+CONV, NORM, RELU = nn.Conv2d(3, 4, 1), nn.LayerNorm(24), nn.ReLU()
+
+
 @pytest.mark.parametrize(
-    ("shape", "image", "patches", "expected"),
+    ("image", "before", "module", "shape", "expected"),
     [
-        ((2, 64, 7, 7), (224, 224), None, ("NCHW", (7, 7), 64, 0)),
-        ((2, 7, 7, 64), (224, 224), None, ("NHWC", (7, 7), 64, 0)),
-        ((2, 20, 8, 7), (65, 57), None, ("NCHW", (8, 7), 20, 0)),
-        ((2, 8, 7, 20), (65, 57), None, ("NHWC", (8, 7), 20, 0)),
-        ((2, 12, 12, 12), (96, 96), None, ("NCHW", (12, 12), 12, 0)),
-        ((2, 197, 192), (224, 224), None, ("tokens", (14, 14), 192, 1)),
-        ((2, 201, 192), (224, 224), None, ("tokens", (14, 14), 192, 5)),
-        ((2, 49, 96), (224, 224), None, ("tokens", (7, 7), 96, 0)),
-        ((2, 85, 24), (96, 56), (12, 7), ("tokens", (12, 7), 24, 1)),
-        ((2, 512, 1, 1), (224, 224), None, None),
-        ((2, 512), (224, 224), None, None),
-        ((2, 3, 8), (224, 224), None, None),
+        # By type, whatever the proportions.
+        ((240, 320), [], CONV, (64, 7, 7), ("channels_first", (7, 7), 64, 0)),
+        ((64, 256), [], CONV, (16, 64, 64), ("channels_first", (64, 64), 16, 0)),
+        ((224, 224), [], NORM, (7, 7, 24), ("channels_last", (7, 7), 24, 0)),
+        # By a grid that was seen.
+        ((64, 256), [(16, 64, 64)], RELU, (16, 64, 64), ("channels_first", (64, 64), 16, 0)),
+        ((224, 224), [(8, 14, 14)], RELU, (14, 14, 96), ("channels_last", (14, 14), 96, 0)),
+        ((224, 224), [(8, 14, 14)], RELU, (7, 7, 96), ("channels_last", (7, 7), 96, 0)),
+        # By the proportions.
+        ((65, 57), [], RELU, (20, 8, 7), ("channels_first", (8, 7), 20, 0)),
+        ((65, 57), [], RELU, (8, 7, 20), ("channels_last", (8, 7), 20, 0)),
+        ((96, 96), [], RELU, (12, 12, 12), ("channels_first", (12, 12), 12, 0)),
+        ((224, 224), [], RELU, (3, 50, 64), None),
+        # Tokens are patches of a grid that was seen, behind a few others, and nothing else.
+        ((224, 224), [(8, 14, 14)], RELU, (197, 192), ("tokens", (14, 14), 192, 1)),
+        ((224, 224), [(8, 14, 14)], RELU, (201, 192), ("tokens", (14, 14), 192, 5)),
+        ((96, 56), [(8, 12, 7)], RELU, (85, 24), ("tokens", (12, 7), 24, 1)),
+        ((224, 224), [], RELU, (100, 96), None),
+        ((224, 224), [(8, 14, 14)], RELU, (100, 96), None),
+        ((224, 224), [(8, 80, 80)], RELU, (8400, 84), None),
+        # Signals and volumes.
+        ((400,), [], nn.Conv1d(3, 4, 1), (16, 50), ("channels_first", (50,), 16, 0)),
+        ((400,), [(16, 50)], nn.LayerNorm(32), (50, 32), ("channels_last", (50,), 32, 0)),
+        ((400,), [(16, 50)], nn.LayerNorm(32), (51, 32), ("tokens", (50,), 32, 1)),
+        ((8, 32, 32), [(4, 4, 8, 8)], RELU, (257, 24), ("tokens", (4, 8, 8), 24, 1)),
+        ((8, 32, 32), [(4, 4, 8, 8)], RELU, (4, 8, 8, 24), ("channels_last", (4, 8, 8), 24, 0)),
     ],
 )
-def test_layouts(shape, image, patches, expected):
-    layout = layout_of(shape, image, patches)
+def test_layouts(image, before, module, shape, expected):
+    reader = Reader(image)
+    convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[len(image)](1, 1, 1)
+    for earlier in before:
+        reader.read(convolution, torch.zeros(2, *earlier))
+    layout = reader.read(module, torch.zeros(2, *shape))
     found = layout and (layout.kind, layout.grid, layout.channels, layout.prefix)
     assert found == expected
+    if layout and module is RELU and not before:
+        assert layout.guessed
+
+
+def test_merged_patches():
+    """A row of a quarter of the tokens with as many numbers is the grid at half its resolution."""
+    reader = Reader((64, 64))
+    reader.read(CONV, torch.zeros(2, 12, 16, 16))
+    reader.read(nn.LayerNorm(12), torch.zeros(2, 256, 12))
+    assert reader.read(nn.LayerNorm(48), torch.zeros(2, 64, 48)).grid == (8, 8)
+    assert reader.read(nn.Linear(48, 24), torch.zeros(2, 64, 24)).grid == (8, 8)
+    # Queries of a decoder are as many by chance, and have other numbers of features.
+    reader = Reader((64, 64))
+    reader.read(CONV, torch.zeros(2, 12, 16, 16))
+    reader.read(nn.LayerNorm(12), torch.zeros(2, 256, 12))
+    assert reader.read(nn.LayerNorm(12), torch.zeros(2, 64, 12)) is None
 
 
 class ClassMaps(nn.Module):

@@ -12,7 +12,6 @@ from torch import nn
 import seewhy
 from networks import Cnn, Failing, Segmenter, Wrapped, images, seeded
 from seewhy import Probe
-from seewhy.core.probe import _chosen
 from seewhy.core.targets import Probability
 from untouched import Calls, assert_same, state
 
@@ -34,7 +33,6 @@ CAMS = [
 @pytest.mark.parametrize("layer", [None, "relu", "conv2", ["conv1", "bn2"]])
 def test_all_methods_share_one_forward(layer):
     model = seeded(Cnn)
-    _chosen.pop(model, None)
     calls = Calls(model)
     seewhy.explain(model, images(), CAMS, layer=layer)
     assert calls.count == 1
@@ -83,7 +81,7 @@ def test_a_module_with_two_names_is_one_layer():
 def test_nothing_before_the_layer_keeps_a_graph():
     probe = Probe(seeded(Cnn), images(), 0, "bn2")
     probe.logits  # noqa: B018 - runs the pass
-    kept = probe._recording.layers["bn2"].tensor
+    kept = probe._recording.calls["bn2", 1].tensor
     assert kept.is_leaf
     assert kept.requires_grad
 
@@ -117,7 +115,7 @@ def test_gradients_equal_autograd_whatever_the_relu(relu, stage):
 
 def test_several_layers_and_the_input_in_one_pass():
     model, x = seeded(Cnn, "inplace").double(), images().double()
-    probe = Probe(model, x, 3, ["bn1", "bn2"]).expect_input_gradient()
+    probe = Probe(model, x, 3, ["bn1", "bn2"]).expect("input")
     calls = Calls(model)
     leaf = x.clone().requires_grad_()
     (expected,) = torch.autograd.grad(seeded(Cnn).double()(leaf)[:, 3].sum(), leaf)
@@ -132,7 +130,7 @@ def test_the_input_gradient_on_a_network_seen_for_the_first_time():
     x = images().double()
     model = seeded(Cnn).double()
     calls = Calls(model)
-    probe = Probe(model, x, 3).expect_input_gradient()
+    probe = Probe(model, x, 3).expect("input")
     leaf = x.clone().requires_grad_()
     (expected,) = torch.autograd.grad(seeded(Cnn).double()(leaf)[:, 3].sum(), leaf)
     assert torch.allclose(probe.gradients(), Probe(seeded(Cnn).double(), x, 3).gradients())

@@ -20,7 +20,7 @@ def test_the_tail_equals_the_network_with_another_output(factory, layer, expecte
     model, x = seeded(factory, "inplace").double(), images().double()
     probe = Probe(model, x, [0, 2, 4], layer)
     if expected_before:
-        probe.expect_tail()
+        probe.expect("tail")
     maps = torch.stack([probe.activations() * factor for factor in (0.0, 0.5, 1.0, 2.0)])
     scores = probe.tail()(maps)
     assert not scores.requires_grad
@@ -33,7 +33,7 @@ def test_a_tail_that_was_expected_costs_no_forward_pass():
     model, x = seeded(Cnn), images()
     calls = Calls(model)
     before = Calls(model.conv1)
-    probe = Probe(model, x, 1, "bn1").expect_tail()
+    probe = Probe(model, x, 1, "bn1").expect("tail")
     tail = probe.tail()
     tail(probe.activations().repeat(7, 1, 1, 1, 1))
     probe.with_target(Contrast(0, 1)).tail()(probe.activations()[None])
@@ -43,7 +43,7 @@ def test_a_tail_that_was_expected_costs_no_forward_pass():
 @pytest.mark.parametrize("target", [3, Contrast(0, 1), Probability(2)])
 def test_targets_of_one_pass_have_their_own_tail(target):
     model, x = seeded(Cnn).double(), images().double()
-    first = Probe(model, x, 0, "conv1").expect_tail()
+    first = Probe(model, x, 0, "conv1").expect("tail")
     first.tail()
     probe = first.with_target(target)
     scores = probe.tail()(probe.activations()[None])
@@ -55,7 +55,7 @@ def test_tails_of_reference_networks(oracles, name):
     case = oracles[f"cam/pgc_{name}"]
     probe = Probe(
         oracles.model(case), oracles.inputs(case), case["targets"], case["params"]["layer"]
-    ).expect_tail()
+    ).expect("tail")
     scores = probe.tail()(probe.activations().repeat(2, 1, 1, 1, 1))
     assert torch.allclose(scores, probe.score.expand(2, -1), rtol=1e-10)
 

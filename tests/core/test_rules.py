@@ -159,15 +159,24 @@ def test_a_table_that_meets_no_call_is_an_error() -> None:
         explain(model, torch.randn(1, 3, 8, 8), "guided_backprop", 0)
 
 
-def test_networks_that_hide_their_functions_are_refused() -> None:
+def test_scripted_networks_are_refused() -> None:
     model, x = Cnn().eval(), torch.randn(1, 3, 16, 16)
-    for hidden, message in (
-        (torch.jit.trace(model, x), "scripted or traced"),
-        (torch.compile(model), "compiled"),
-        (nn.Sequential(torch.compile(model)), "'0' is compiled"),
-    ):
-        with pytest.raises(TypeError, match=message):
-            explain(hidden, x, "tsgb", 0)
+    with pytest.raises(TypeError, match="scripted or traced"):
+        explain(torch.jit.trace(model, x), x, "tsgb", 0)
+
+
+@pytest.mark.parametrize("method", ["tsgb", "grad_cam"])
+def test_compiled_parts_are_run_as_they_were_written(method: str) -> None:
+    model, x = Cnn().eval(), torch.randn(1, 3, 16, 16)
+    expected = explain(model, x, method, 0)
+    assert torch.equal(explain(torch.compile(model, backend="eager"), x, method, 0), expected)
+    inside = nn.Sequential(torch.compile(model, backend="eager"))
+    assert torch.equal(explain(inside, x, method, 0), expected)
+    with torch.no_grad():
+        inside(x)  # compiled by now
+    assert torch.equal(explain(inside, x, method, 0), expected)
+    model.compile(backend="eager")
+    assert torch.equal(explain(model, x, method, 0), expected)
 
 
 def test_substitute() -> None:

@@ -83,7 +83,7 @@ def test_guided_integrated_gradients_with_traces(oracles, case_id):
         assert relative_error(found[0], expected[f"{name}.f64"]) <= 1e-9, name
 
         def steepness(at):
-            return at.expect_input_gradient().input_gradient.abs()
+            return at.expect("input").input_gradient.abs()
 
         path = paths.guided_path(probe, start, steps, steepness, fraction, distance)
         points = [(at.inputs, at.score) for at, _ in path]

@@ -39,6 +39,21 @@ class Logits(nn.Module):
         return logits(self.network(inputs))
 
 
+def hooked(probe: Probe, library: str) -> list[str]:
+    """Names of the probe's layers, for a library that hooks modules and not their calls.
+
+    Raises ValueError where a layer is one of several calls of its module.
+    """
+    for layer in probe.layers:
+        name, _, number = layer.partition("#")
+        if number:
+            raise ValueError(
+                f"{library} hooks modules, and {name!r} is called {probe.calls[name]} times in a "
+                "pass; name a layer that is called once"
+            )
+    return list(probe.layers)
+
+
 def algorithm_of(module: ModuleType, algorithm: str | type) -> type:
     """The class of that name in a library; a ValueError suggests the nearest name."""
     if isinstance(algorithm, type):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed
+from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked
 from seewhy.core.probe import Probe
 from seewhy.methods.cam_extended import explained_classes
 from seewhy.models.packages import import_zoo
@@ -34,9 +34,9 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
 
     def maps(probe: Probe) -> Tensor:
         network = borrowed(probe.model)
-        layers = [network.get_submodule(layer) for layer in probe.layers]
+        layers = [network.get_submodule(name) for name in hooked(probe, "pytorch-grad-cam")]
         layout = probe.layout(probe.layers[0])
-        transform = None if layout.kind == "NCHW" else layout.to_maps
+        transform = None if layout.kind == "channels_first" else layout.to_maps
         targets = [of_class(c) for c in explained_classes(probe, "pytorch-grad-cam")]
         with (
             torch.enable_grad(),

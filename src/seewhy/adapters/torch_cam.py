@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed
+from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked
 from seewhy.core.probe import Probe
-from seewhy.methods.cam import averaged
+from seewhy.maps import averaged
 from seewhy.methods.cam_extended import explained_classes
 from seewhy.models.packages import import_zoo
 from seewhy.naming import Method
@@ -34,12 +34,12 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
     def maps(probe: Probe) -> Tensor:
         network = Logits(borrowed(probe.model))
         layout = probe.layout(probe.layers[0])
-        own = {} if layout.kind == "NCHW" else {"reshape_transform": layout.to_maps}
-        names = [f"network.{layer}" for layer in probe.layers]
+        own = {} if layout.kind == "channels_first" else {"reshape_transform": layout.to_maps}
+        names = [f"network.{name}" for name in hooked(probe, "torch-cam")]
         classes = explained_classes(probe, "torch-cam")
         with torch.enable_grad(), kind(network, names, **own, **options) as extract:
             scores = network(probe.inputs.clone())
             found = extract(classes, scores, normalized=False)
-        return averaged([each.detach() for each in found], probe.inputs.shape[-2:])
+        return averaged([each.detach() for each in found], probe.size)
 
     return adopted(name or f"torchcam_{kind.__name__}", f"torch-cam's {kind.__name__}", maps)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seewhy.bench.plan import Plan
 from seewhy.bench.work import Worker, repeatable
-from seewhy.core.observing import evaluating
+from seewhy.core.observing import outputs_of
 from seewhy.evaluation.run import Question, answers
 from seewhy.explaining import explain
 from seewhy.metrics import metric
@@ -66,8 +66,7 @@ def _calibrated(question: Question, keys: Sequence[str]) -> dict[str, Any]:
     inputs = torch.stack([image for _, image in usable]).to(model.device)
 
     def forward() -> None:
-        with evaluating(model.module), torch.no_grad():
-            model.module(inputs)
+        outputs_of(model.module, inputs)
 
     seconds = {str(one): _explaining(question, one, inputs) for one in question.methods}
     known = {name: value for name, value in seconds.items() if value is not None}

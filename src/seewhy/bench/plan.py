@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from seewhy.bench.config import Config, ConfigFile, DatasetConfig, NetworkConfig
-from seewhy.core.probe import layer_names
+from seewhy.core.probe import layer_requests
 from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
@@ -115,7 +115,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
         except (ValueError, OSError, ImportError) as error:
             raise file.error(("networks", place, "model"), error) from None
         try:
-            layer_names(model.module, network.layer)
+            layer_requests(model.module, network.layer)
         except ValueError as error:
             raise file.error(("networks", place, "layer"), error) from None
         for at, source in enumerate(config.datasets):

@@ -90,7 +90,7 @@ def explain(
 
     Writes, for each photo, one picture for each target and method, and a gallery of them all.
     """
-    from seewhy.core.probe import layer_names
+    from seewhy.core.probe import layer_requests
     from seewhy.data.images import ImageError, load_image
     from seewhy.naming import parse
 
@@ -105,7 +105,7 @@ def explain(
         paths = found_photos(photos, failures)
         loaded = load(model or "scenes:resnet", weights, classes, size, mean, std, device)
         targets = parse_targets(target or [], loaded)
-        layer_names(loaded.module, layer)
+        layer_requests(loaded.module, layer)
         names = unique_names(paths)
         folder.mkdir(parents=True, exist_ok=True)
 

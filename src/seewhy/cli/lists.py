@@ -95,30 +95,33 @@ def layers(
     import torch
     from PIL import Image
 
-    from seewhy.core.layers import public_name
+    from seewhy.core.layers import public_call
     from seewhy.core.probe import layers_of
 
     with usage_errors():
         loaded = load(model or "scenes:resnet", weights, None, size, None, None, "cpu")
         side = loaded.preprocess(Image.new("RGB", (256, 256))).shape
-        seen, chosen, stages = layers_of(loaded.module, torch.rand(1, *side))
-    by_name = {name: layer for layer in seen for name in layer.names}  # the last call counts
-    roles = {by_name[name]: (name, "stage") for name in stages}
-    roles[by_name[chosen]] = (chosen, "default")
-    rows = []
-    for layer in dict.fromkeys(by_name.values()):
-        if layer in roles or (all_layers and not layer.pooled):
-            name, role = roles.get(layer, (public_name(layer, seen), ""))
+        probe, seen, names = layers_of(loaded.module, torch.rand(1, *side))
+    roles = dict.fromkeys(names, "stage") | dict.fromkeys(probe.layers, "default")
+    rows: list[dict[str, Any]] = []
+    for layer in seen:
+        shown = [call.shown(probe.calls) for call in (public_call(layer, seen), *layer.calls)]
+        name = next((one for one in shown if one in roles), shown[0])
+        role = roles.get(name, "")
+        if role or (all_layers and not layer.pooled):
             shape = [layer.layout.channels, *layer.grid]
-            rows.append({"layer": name, "kind": layer.kind, "shape": shape, "role": role})
+            row = {"layer": name, "kind": layer.kind, "shape": shape, "role": role}
+            read = layer.layout.kind + (" (guessed)" if layer.layout.guessed else "")
+            rows.append({**row, "read": read})
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table("layer", "kind", "channels", "resolution", "", box=None)
+    table = Table("layer", "kind", "channels", "resolution", "read as", "", box=None)
     for row in rows:
-        k, h, w = row["shape"]
+        channels, *grid = row["shape"]
         style = "bold green" if row["role"] == "default" else None
-        cells = (row["layer"], row["kind"], str(k), f"{h}x{w}", row["role"])
+        read = str(row["read"]).replace("_", " ")
+        cells = (row["layer"], row["kind"], channels, "x".join(map(str, grid)), read, row["role"])
         table.add_row(*map(str, cells), style=style)
     out.print(table)
 

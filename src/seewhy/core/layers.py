@@ -1,118 +1,225 @@
-"""Layers: reading a module's output as maps, and choosing the layer to explain.
+"""Layers: calls of modules, and how their outputs are read as maps.
 
-The choice is made by what a recorded pass shows, never by a table of names: where the resolution
-changes, which outputs are mere pooling, and whether the score depends on the maps at all.
+A layer is a *call*: a module that is called three times is three layers. What holds maps, and in
+which order of dimensions, is told by the module's type, by the grids seen so far in the same pass,
+and only where neither knows by the image's proportions; never by a table of names.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import batchnorm, conv, padding, pooling
 
 _MAX_PREFIX_TOKENS = 16  # class, distillation and register tokens before the patches
+
+Grid = tuple[int, ...]
+
+
+class Call(NamedTuple):
+    """The call of that number, counted from 1, of the module of that name."""
+
+    name: str
+    number: int = 1
+
+    def shown(self, counts: Mapping[str, int]) -> str:
+        """The module's name where it was called once in a pass, else such as `relu#2`."""
+        return self.name if counts.get(self.name, 1) == 1 else f"{self.name}#{self.number}"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How an output holds its maps: "NCHW", "NHWC" (Swin) or "tokens" (B, prefix + h·w, K)."""
+    """How an output holds its maps.
 
-    kind: Literal["NCHW", "NHWC", "tokens"]
-    grid: tuple[int, int]
+    kind: "channels_first" (B, K, h, w), "channels_last" (B, h, w, K), or "tokens"
+        (B, prefix + h·w, K). Of signals and volumes the grid has one or three sides.
+    guessed: whether nothing but the image's proportions told channels first from channels last.
+    """
+
+    kind: Literal["channels_first", "channels_last", "tokens"]
+    grid: Grid
     channels: int
     prefix: int = 0
+    guessed: bool = False
 
     def to_maps(self, output: Tensor) -> Tensor:
         """The output as maps (B, K, h, w); class and register tokens are left out."""
-        if self.kind == "NCHW":
+        if self.kind == "channels_first":
             return output
-        if self.kind == "NHWC":
-            return output.permute(0, 3, 1, 2)
+        if self.kind == "channels_last":
+            return output.movedim(-1, 1)
         patches = output[:, self.prefix :].transpose(1, 2)
         return patches.reshape(len(output), self.channels, *self.grid)
 
     def with_maps(self, output: Tensor, maps: Tensor) -> Tensor:
         """The output with other maps (B, K, h, w) in it; its class and register tokens stay."""
-        if self.kind == "NCHW":
+        if self.kind == "channels_first":
             return maps
-        if self.kind == "NHWC":
-            return maps.permute(0, 2, 3, 1)
+        if self.kind == "channels_last":
+            return maps.movedim(1, -1)
         return torch.cat([output[:, : self.prefix], maps.flatten(2).transpose(1, 2)], dim=1)
 
 
-def layout_of(
-    shape: Sequence[int], image: tuple[int, int], patches: tuple[int, int] | None = None
-) -> Layout | None:
-    """The layout of an output of this shape, or None where it holds no maps.
+# Modules whose outputs are channels first, by their definition.
+_CHANNELS_FIRST: tuple[type[nn.Module], ...] = (
+    conv._ConvNd,
+    batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.LocalResponseNorm,
+    pooling._MaxPoolNd,
+    pooling._AvgPoolNd,
+    pooling._LPPoolNd,
+    pooling._AdaptiveMaxPoolNd,
+    pooling._AdaptiveAvgPoolNd,
+    nn.FractionalMaxPool2d,
+    nn.FractionalMaxPool3d,
+    nn.Upsample,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+    nn.ChannelShuffle,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    padding._ConstantPadNd,
+    padding._ReflectionPadNd,
+    padding._ReplicationPadNd,
+)
+# And those that work on the last dimension. Their subclasses may do otherwise (LayerNorm2d).
+_FEATURES_LAST: frozenset[type[nn.Module]] = frozenset(
+    (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention, nn.LSTM, nn.GRU, nn.RNN)
+)
 
-    Maps have the image's aspect ratio, up to rounding; that tells NCHW from NHWC. A row of tokens
-    is a grid of patches behind up to 16 class and register tokens; `patches` is the last grid
-    seen before it (of the patch embedding), which settles how many.
-    """
-    if len(shape) == 4:
-        _, a, b, c = shape
-        options = [Layout("NCHW", (b, c), a), Layout("NHWC", (a, b), c)]
-        fitting = [option for option in options if _fits(option.grid, image)]
-        return min(fitting, key=lambda option: _stretch(option.grid, image), default=None)
-    if len(shape) == 3:
+
+class Reader:
+    """Reads the outputs of one pass as maps, from the grids that it has seen so far."""
+
+    def __init__(self, image: Sequence[int]) -> None:
+        """Take the sides of the explained input: (L,), (H, W) or (D, H, W)."""
+        self.image = tuple(image)
+        self._grids: dict[Grid, None] = {}  # the last one seen comes last
+        self._rows: dict[int, tuple[Grid, int]] = {}  # number of tokens -> grid, features
+
+    def read(self, module: nn.Module, output: Tensor) -> Layout | None:
+        """How an output (B, ...) holds maps; None where it holds none."""
+        sides = len(self.image)
+        if output.ndim == sides + 2:
+            layout = self._maps(module, output.shape)
+            # Of signals, rows of tokens have as many dimensions as maps.
+            if layout is None and sides == 1:
+                layout = self._tokens(output.shape)
+        else:
+            layout = self._tokens(output.shape) if output.ndim == 3 else None
+        if layout is not None and math.prod(layout.grid) > 1 and not layout.guessed:
+            self._see(layout, output.shape)
+        return layout
+
+    def _see(self, layout: Layout, shape: Sequence[int]) -> None:
+        if layout.kind == "tokens":
+            self._rows[shape[1]] = (layout.grid, layout.channels)
+        else:
+            self._grids.pop(layout.grid, None)
+            self._grids[layout.grid] = None
+
+    def _maps(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
+        first = Layout("channels_first", tuple(shape[2:]), shape[1])
+        last = Layout("channels_last", tuple(shape[1:-1]), shape[-1])
+        if isinstance(module, _CHANNELS_FIRST):
+            return first
+        features_last = type(module) in _FEATURES_LAST
+        if not features_last and first.grid in self._grids:
+            return first
+        if last.grid in self._known() and (features_last or first.grid != last.grid):
+            return last
+        if len(self.image) == 1:
+            rows = self._rows.get(shape[1], ((), 0))[1] == shape[2]
+            return None if features_last or rows else replace(first, guessed=True)
+        if shape[-1] == shape[-2] in self._rows:
+            return None  # attention weights between tokens
+        options = [last] if features_last else [first, last]
+        fitting = [option for option in options if _fits(option.grid, self.image)]
+        if not fitting:
+            return None
+        best = min(fitting, key=lambda option: _stretch(option.grid, self.image))
+        return replace(best, guessed=not features_last)
+
+    def _known(self) -> set[Grid]:
+        """The grids seen, and half of each: patches are merged without a convolution."""
+        return {*self._grids, *(tuple(-(-side // 2) for side in grid) for grid in self._grids)}
+
+    def _tokens(self, shape: Sequence[int]) -> Layout | None:
+        """A row of tokens whose number is that of a grid seen, behind up to 16 more tokens."""
         _, tokens, channels = shape
-        grids = ([patches] if patches else []) + [
-            grid for prefix in range(_MAX_PREFIX_TOKENS + 1) for grid in _grids(tokens - prefix)
-        ]
-        for grid in grids:
-            prefix = tokens - grid[0] * grid[1]
-            if 0 <= prefix <= _MAX_PREFIX_TOKENS and _fits(grid, image, exact=grid != patches):
+        for grid in reversed(self._grids):
+            prefix = tokens - math.prod(grid)
+            if 0 <= prefix <= _MAX_PREFIX_TOKENS and math.prod(grid) > 1:
                 return Layout("tokens", grid, channels, prefix)
-    return None
+        # The same numbers in a quarter of the rows: patches were merged.
+        for count, (grid, features) in reversed(self._rows.items()):
+            half = tuple(-(-side // 2) for side in grid)
+            if tokens == math.prod(half) > 1 and tokens * channels == count * features:
+                self._grids[half] = None
+                return Layout("tokens", half, channels)
+        return None
 
 
-def _stretch(grid: tuple[int, int], image: tuple[int, int]) -> float:
-    """How far the grid's aspect ratio is from the image's: 0 is equal."""
-    return abs(math.log(grid[0] * image[1] / (grid[1] * image[0])))
+def usual_layout(output: Tensor, sides: int) -> Layout | None:
+    """How a layer that was asked for by name is read where nothing tells: channels first."""
+    if output.ndim < 3 or (output.ndim == 3 and sides > 1):
+        return None
+    return Layout("channels_first", tuple(output.shape[2:]), output.shape[1], guessed=True)
 
 
-def _fits(grid: tuple[int, int], image: tuple[int, int], exact: bool = False) -> bool:
-    """Whether the grid can be the image at a lower resolution; `exact` allows for no padding."""
-    h, w = grid
-    if h < 2 or w < 2 or h > image[0] or w > image[1]:
+def _stretch(grid: Grid, image: Grid) -> float:
+    """How far the grid's proportions are from the image's: 0 is equal."""
+    ratios = [math.log(side / whole) for side, whole in zip(grid, image, strict=True)]
+    return max(ratios) - min(ratios)
+
+
+def _fits(grid: Grid, image: Grid) -> bool:
+    """Whether the grid can be the image at a lower resolution."""
+    if min(grid) < 2 or any(side > whole for side, whole in zip(grid, image, strict=True)):
         return False
     # A side of n cells may have been padded or cropped by up to two cells on the way.
-    slack = 1e-9 if exact else math.log((min(h, w) + 2) / min(h, w))
-    return _stretch(grid, image) <= slack
-
-
-def _grids(cells: int) -> Iterable[tuple[int, int]]:
-    return ((h, cells // h) for h in range(2, cells // 2 + 1) if cells % h == 0)
+    return _stretch(grid, image) <= math.log((min(grid) + 2) / min(grid))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A module's output that holds maps: a candidate for explanations.
+    """A call whose output holds maps: a candidate for explanations.
 
-    `names` are all modules that hand out this very tensor, innermost first. `pooled` marks the
-    output of a module without parameters that lowered the resolution. `blocks` are the modules
-    around it other than mere containers.
+    `calls` are all that hand out this very tensor, innermost module first. `pooled` marks the
+    output of a module without parameters that lowered the resolution, `projects` that of linear
+    maps of each token by itself, as inside of attention. `blocks` are the modules around it other
+    than mere containers.
     """
 
-    names: tuple[str, ...]
+    calls: tuple[Call, ...]
     kind: str
     layout: Layout
     pooled: bool = False
+    projects: bool = False
     blocks: tuple[str, ...] = ()
 
     @property
-    def grid(self) -> tuple[int, int]:
+    def grid(self) -> Grid:
         """Resolution (h, w)."""
         return self.layout.grid
 
 
 def only_rearranges(module: nn.Module) -> bool:
     """Whether the module can only rearrange or reduce: it has neither children nor parameters."""
-    return next(module.children(), None) is None and next(module.parameters(), None) is None
+    return not module._modules and not module._parameters
+
+
+def only_projects(module: nn.Module) -> bool:
+    """Whether the module's parameters are those of Linears and the batch norms of their outputs."""
+    learned = [type(part) for part in module.modules() if part._parameters]
+    return nn.Linear in learned and set(learned) <= {nn.Linear, nn.BatchNorm1d}
 
 
 def stages(layers: Sequence[Layer]) -> list[Layer]:
@@ -122,46 +229,44 @@ def stages(layers: Sequence[Layer]) -> list[Layer]:
     resolution (the first convolution in a `layer4`) belongs to the next stage. Pooled outputs are
     left out, being the next stage's input. A rise in resolution (a decoder) starts no stage.
     """
-    resolutions: dict[str, set[tuple[int, int]]] = {}
-    last_of = {name: layer for layer in layers for name in layer.names}
+    resolutions: dict[str, set[Grid]] = {}
     for layer in layers:
         for block in layer.blocks:
             resolutions.setdefault(block, set()).add(layer.grid)
-    found: dict[tuple[int, int], Layer] = {}
+    found: dict[Grid, Layer] = {}
     for layer in layers:
         inside = [resolutions[block] for block in layer.blocks]
-        leaving = any(len(grids) == 2 and layer.grid == max(grids, key=_cells) for grids in inside)
-        finer = any(_cells(grid) < _cells(layer.grid) for grid in found)
-        # A module that is called again later (a shared ReLU) goes by its last call.
-        named = any(last_of[name] is layer for name in layer.names)
-        if named and not (layer.pooled or leaving or (finer and layer.grid not in found)):
+        leaving = any(
+            len(grids) == 2 and layer.grid == max(grids, key=math.prod) for grids in inside
+        )
+        finer = any(math.prod(grid) < math.prod(layer.grid) for grid in found)
+        if not (layer.pooled or leaving or (finer and layer.grid not in found)):
             found[layer.grid] = layer
     return list(found.values())
 
 
-def public_name(layer: Layer, layers: Sequence[Layer]) -> str:
+def public_call(layer: Layer, layers: Sequence[Layer]) -> Call:
     """The layer's usual name: its outermost module that is not several stages.
 
     `layer4` rather than `layer4.2.relu`, but `features.18` rather than `features`.
     """
-    innermost = layer.names[0]
-    others = [name for stage in stages(layers) if stage is not layer for name in stage.names]
+    innermost = layer.calls[0].name
+    others = [call.name for stage in stages(layers) if stage is not layer for call in stage.calls]
     around = [
-        name
-        for name in layer.names[1:]
-        if innermost.startswith(f"{name}.") and not any(o.startswith(f"{name}.") for o in others)
+        call
+        for call in layer.calls[1:]
+        if innermost.startswith(f"{call.name}.")
+        and not any(name.startswith(f"{call.name}.") for name in others)
     ]
-    return around[-1] if around else innermost
-
-
-def _cells(grid: tuple[int, int]) -> int:
-    return grid[0] * grid[1]
+    return around[-1] if around else layer.calls[0]
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """The tensor in a module's output: itself, or the first of a tuple or list."""
+    """The tensor in a module's output: itself, or the first of a tuple, list or mapping."""
     if isinstance(output, Tensor):
         return output
+    if isinstance(output, Mapping):
+        output = tuple(output.values())
     if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
         return output[0]
     return None
@@ -171,5 +276,9 @@ def with_first_tensor(output: Any, tensor: Tensor) -> Any:
     """The module's output with its first tensor replaced."""
     if isinstance(output, Tensor):
         return tensor
+    if isinstance(output, Mapping):
+        other = copy.copy(output)
+        other[next(iter(output))] = tensor  # type: ignore[index]
+        return other
     rest = [tensor, *output[1:]]
     return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)

@@ -1,79 +1,178 @@
-"""Watch a network run without touching it: module outputs on this thread, and eval mode."""
+"""Watch a network run and leave it as it was: module outputs on this thread, eval mode, buffers."""
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from torch import nn
-from torch.nn.modules.module import register_module_forward_hook
+import torch
+import torch.nn.modules.module as torch_module
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
-Observer = Callable[[nn.Module, Any], Any]
+Result = TypeVar("Result")
+# (module, positional arguments, keyword arguments, output) -> another output, or None
+Observer = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]
 
 _local = threading.local()
-_lock = threading.Lock()
-_watching = 0
-_handle: Any = None
+_lock = threading.RLock()
 
 
-def _dispatch(module: nn.Module, _: Any, output: Any) -> Any:
-    observers: list[Observer] = getattr(_local, "observers", [])
-    return observers[-1](module, output) if observers else None
+@dataclass(eq=False)
+class _Visit:
+    """What one run changed, and has to put back. Each change is noted before it is made."""
+
+    observer: Observer | None
+    training: list[nn.Module] = field(default_factory=list)
+    buffers: list[tuple[nn.Module, str, Tensor, int, Tensor]] = field(default_factory=list)
 
 
-@contextmanager
-def observing(observer: Observer) -> Iterator[None]:
-    """Call `observer(module, output)` after every module call of this thread.
+# Who keeps a module in eval mode that was in train mode: the last of them puts it back. Modules
+# and not networks are counted, since networks share modules.
+_evaluated: weakref.WeakKeyDictionary[nn.Module, set[_Visit]] = weakref.WeakKeyDictionary()
+_watching: set[_Visit] = set()
+_eager: set[_Visit] = set()
+_stance: Any = None
 
-    What the observer returns, unless None, replaces the module's output. One process-wide hook
-    serves all threads and does nothing on those that do not watch, so that no module of anyone's
-    is ever changed; the hook is there only while somebody watches.
+
+def undisturbed(
+    model: nn.Module, run: Callable[[], Result], observer: Observer | None = None
+) -> Result:
+    """`run()` with the model in eval mode; afterwards the model is as it was.
+
+    observer: called as `observer(module, args, kwargs, output)` after every module call of this
+        thread; what it returns, unless None, replaces the output. One process-wide hook serves all
+        threads and does nothing on those that do not watch, so that no module of anyone's is ever
+        changed; the hook is there only while somebody watches.
+
+    Also put back: buffers that the model writes in eval mode, and this thread's grad mode. Compiled
+    parts run as the Python that they were made from. An interrupt (Ctrl-C) puts all back, too, at
+    whatever moment it comes.
     """
-    global _watching, _handle
-    observers = _local.__dict__.setdefault("observers", [])
-    with _lock:
-        if _watching == 0:
-            _handle = register_module_forward_hook(_dispatch)
-        _watching += 1
-    observers.append(observer)
+    visit = _Visit(observer)
+    grad, modes = torch.is_grad_enabled(), torch._C._len_torch_function_stack()
+    interrupt: KeyboardInterrupt | None = None
     try:
-        yield
+        _enter(model, visit)
+        return run()
     finally:
-        observers.pop()
-        with _lock:
-            _watching -= 1
-            if _watching == 0:
-                _handle.remove()
+        while True:
+            try:
+                _leave(visit)
+                torch.set_grad_enabled(grad)
+                # An interrupt may come between a mode's beginning and the `with` that would end it.
+                while torch._C._len_torch_function_stack() > modes:
+                    torch._C._pop_torch_function_stack()
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
 
-# Per network: how many passes are under way, and the modules that were in train mode before the
-# first of them. Without the count, the first of two threads to finish would put the network back
-# into train mode under the other.
-_evaluations: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]]
-_evaluations = weakref.WeakKeyDictionary()
+def outputs_of(model: nn.Module, inputs: Tensor) -> Any:
+    """What the model returns, in eval mode and without a graph; it is left as it was."""
+
+    def run() -> Any:
+        with torch.no_grad():
+            return model(inputs)
+
+    return undisturbed(model, run)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for the duration; afterwards each module is in the mode in which it was."""
+def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    visits: list[_Visit] = getattr(_local, "visits", [])
+    observer = visits[-1].observer if visits else None
+    return None if observer is None else observer(module, args, kwargs, output)
+
+
+def _enter(model: nn.Module, visit: _Visit) -> None:
+    compiled = False
     with _lock:
-        running, training = _evaluations.get(model, (0, []))
-        if running == 0:
-            training = [module for module in model.modules() if module.training]
-            for module in training:
+        for module in model.modules():
+            if getattr(module, "training", False) or (_evaluated and module in _evaluated):
+                visit.training.append(module)
+                _evaluated.setdefault(module, set()).add(visit)
                 module.training = False
-        _evaluations[model] = (running + 1, training)
-    try:
-        yield
-    finally:
-        with _lock:
-            running, training = _evaluations[model]
-            if running > 1:
-                _evaluations[model] = (running - 1, training)
-            else:
-                del _evaluations[model]
-                for module in training:
+            if isinstance(module, torch.jit.ScriptModule):
+                continue
+            if module._buffers and not isinstance(module, _NormBase):  # these only write to train
+                visit.buffers.extend(_copied(module))
+            compiled = compiled or is_compiled(module)
+        if compiled:
+            _eager.add(visit)
+            _be_eager()
+        if visit.observer is not None:
+            _watching.add(visit)
+            _hook()
+            _local.__dict__.setdefault("visits", []).append(visit)
+
+
+def _leave(visit: _Visit) -> None:
+    """Put back what was changed; called again after an interrupt, it goes on where it was."""
+    with _lock:
+        visits: list[_Visit] = _local.__dict__.setdefault("visits", [])
+        if visit in visits:
+            visits.remove(visit)
+        _watching.discard(visit)
+        _hook()
+        _eager.discard(visit)
+        _be_eager()
+        while visit.training:
+            module = visit.training[-1]
+            others = _evaluated.get(module)
+            if others is not None:
+                others.discard(visit)
+                if not others:
                     module.training = True
+                    _evaluated.pop(module, None)
+            visit.training.pop()
+        while visit.buffers:
+            _restore(*visit.buffers[-1])
+            visit.buffers.pop()
+
+
+def _hook() -> None:
+    """The process-wide hook, there as long as somebody watches."""
+    hooks = torch_module._global_forward_hooks
+    there = [key for key, hook in list(hooks.items()) if hook is _dispatch]
+    if _watching and not there:
+        torch_module.register_module_forward_hook(_dispatch, with_kwargs=True)
+    elif not _watching:
+        for key in there:
+            hooks.pop(key, None)
+            torch_module._global_forward_hooks_with_kwargs.pop(key, None)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module is what `torch.compile` made, or compiles itself when it is called."""
+    return "_orig_mod" in module._modules or module._compiled_call_impl is not None
+
+
+def _be_eager() -> None:
+    """Let compiled parts run as plain Python while somebody needs that: hooks see nothing else."""
+    global _stance
+    if _eager and _stance is None:
+        _stance = torch.compiler.set_stance("force_eager")
+    elif not _eager and _stance is not None:
+        _stance.__exit__(None, None, None)
+        _stance = None
+
+
+def _copied(module: nn.Module) -> list[tuple[nn.Module, str, Tensor, int, Tensor]]:
+    return [
+        (module, name, buffer, buffer._version, buffer.detach().clone())
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()
+    ]
+
+
+def _restore(module: nn.Module, name: str, buffer: Tensor, version: int, copy: Tensor) -> None:
+    if module._buffers.get(name) is not buffer:
+        module._buffers[name] = buffer
+    if buffer._version != version:
+        with torch.inference_mode(False), torch.no_grad():
+            buffer.resize_(copy.shape).copy_(copy)

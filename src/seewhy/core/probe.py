@@ -1,4 +1,4 @@
-"""The probe: one question put to one network, *these images, this target*.
+"""The probe: one question put to one network, *these inputs, this target*.
 
 All methods asked of a probe share its one recorded forward pass and one backward pass to the
 layer.
@@ -6,68 +6,106 @@ layer.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import math
+import threading
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seewhy.core.layers import Layer, Layout, public_name, stages
-from seewhy.core.recording import Recorded, Recording, record
+from seewhy.core.choice import Choice, LayersDifferError, choose, gradients_of
+from seewhy.core.inputs import InputsLike, as_inputs
+from seewhy.core.layers import Call, Layer, Layout, public_call, stages
+from seewhy.core.observing import undisturbed
+from seewhy.core.recording import NOWHERE, Begin, Recorded, Recording, Request, record
 from seewhy.core.replay import Trace, is_affine
-from seewhy.core.rules import Rules, applying, check_open
+from seewhy.core.rules import PLAIN_ATTENTION, Rules, applying, check_open, nodes
 from seewhy.core.targets import Repeated, Target, TargetLike, as_target, logits
+from seewhy.maps import MODES, upsample
 
+if TYPE_CHECKING:
+    from seewhy.naming import Method
+
+Result = TypeVar("Result")
+# What may be read of a pass beside the layers' maps: the input's gradient, the stages' maps, and
+# the calls behind the layer.
+Read = Literal["input", "stages", "tail"]
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
 
-# The layer that was chosen for each network: later passes ask for it from the start.
-_chosen: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
-# And its stages: the outputs at each resolution, finest first.
-_stages: weakref.WeakKeyDictionary[nn.Module, tuple[str, ...]] = weakref.WeakKeyDictionary()
+# Where the graph began that led to a network's last choice of layer: where it may begin next time.
+# It saves memory and changes no result: each pass chooses the layer by itself, from the layers
+# that it recorded, and is run again if that leaves any doubt.
+_begins: weakref.WeakKeyDictionary[nn.Module, Call] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
 
 
 class Probe:
     """One recorded forward pass, and the gradients of one target, each computed at most once.
 
     model: any `nn.Module`. It is run in eval mode and left exactly as it was, after errors too.
-    inputs: (B, C, H, W) floating point, already preprocessed; never changed.
+    inputs: (B, C, H, W) floating point, already preprocessed; or (B, C, L), or (B, C, D, H, W); or
+        a tuple or dict of what the model takes, one tensor of which is explained. Never changed.
     target: what is explained (see `seewhy.targets.as_target`); None is the predicted class.
-    layer: name, module or several of them, whose outputs the CAM family reads; None chooses the
-        last layer with maps on which the score depends.
+    layer: name, module or several of them, whose outputs the CAM family reads; `relu#2` is the
+        second call of a module. None chooses the last layer with maps on which the score depends.
+    explained: which of several inputs: a position or keyword.
+    black: what the network takes for a black pixel, one value per channel, if that is known.
 
-    The pass is run when something is first asked for. Results are per image: nothing depends on
-    which other images share the batch, as long as the network itself keeps them apart in eval
-    mode.
+    The pass is run when something is first asked for. What it says depends on nothing but these
+    arguments, and results are per image: nothing depends on which other images share the batch, as
+    long as the network itself keeps them apart in eval mode.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        inputs: Tensor,
+        inputs: InputsLike,
         target: TargetLike = None,
         layer: LayerLike = None,
         *,
+        explained: int | str | None = None,
+        black: Sequence[float] | None = None,
         around: Callable[[], AbstractContextManager[Any]] | None = None,
     ) -> None:
-        _check_inputs(model, inputs)
-        self.model = model
-        self.inputs = inputs.detach()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model is a {type(model).__name__}; it should be a torch.nn.Module")
+        # A compiled network would be compiled anew with what watches it; its original runs as is.
+        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        self.black = None if black is None else tuple(black)
+        self._given = as_inputs(inputs, explained)
         self._target = as_target(target)
-        self._asked = layer_names(model, layer)
+        # What was asked for: None leaves the choice to the pass, or to the probe that this one
+        # was derived from.
+        self._requests = layer_requests(self.model, layer)
+        self._origin: Probe | None = None
         self._around = around
-        self._from_input = False
-        self._with_stages = False
-        self._with_tail = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._expected: frozenset[Read] = frozenset()
         self._recording: Recording | None = None
-        self._layers: tuple[str, ...] | None = None
+        self._resolved: tuple[Call, ...] | None = None
         self._score: Tensor | None = None
-        self._gradients: dict[str, Tensor] = {}
+        self._gradients: dict[Call | None, Tensor] = {}
+        self._elsewhere: dict[Request, Probe] = {}
 
     # ------------------------------------------------------------------ what the pass gave
+
+    @property
+    def inputs(self) -> Tensor:
+        """The explained inputs, (B, C, H, W), (B, C, L) or (B, C, D, H, W)."""
+        return self._given.tensor
+
+    @property
+    def size(self) -> torch.Size:
+        """The sides of the explained inputs: (H, W), (L,) or (D, H, W)."""
+        return self.inputs.shape[2:]
 
     @property
     def outputs(self) -> Any:
@@ -77,7 +115,7 @@ class Probe:
     @property
     def logits(self) -> Tensor:
         """Scores per class, (B, C), without a graph."""
-        return logits(self.outputs).detach()
+        return logits(self._target.read(self.outputs)).detach()
 
     @property
     def target(self) -> Target:
@@ -92,48 +130,72 @@ class Probe:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Names of the layers that were asked for; empty where the choice was left to the probe."""
-        return self._asked
+        """The layers that were asked for; empty where the choice was left to the probe."""
+        return spelled(self._requests or ())
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the explained layers: those asked for, or the one chosen."""
-        if self._layers is None:
-            self._layers = self._asked or (self._choose(),)
-        return self._layers
+        """The explained layers: those asked for, or the one chosen; see `Call.shown`."""
+        calls = self._calls()
+        return tuple(call.shown(self.calls) for call in calls)
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """How often the pass called each module, by name."""
+        return self._record().counts
 
     def activations(self, layer: str | None = None) -> Tensor:
         """A, the maps at a layer, (B, K, h, w); token grids and NHWC outputs are brought there."""
-        recorded = self._recorded(layer)
-        return self._layout_of(recorded, layer).to_maps(recorded.tensor.detach())
+        probe, call = self._at(layer)
+        return probe._layout(call).to_maps(probe._recorded(call).tensor.detach())
 
     def layout(self, layer: str | None = None) -> Layout:
         """How a layer's output holds its maps."""
-        return self._layout_of(self._recorded(layer), layer)
+        probe, call = self._at(layer)
+        return probe._layout(call)
 
     def gradients(self, layer: str | None = None) -> Tensor:
         """G = ∂score/∂A at a layer, (B, K, h, w)."""
-        recorded = self._recorded(layer)
-        layout = self._layout_of(recorded, layer)
-        return layout.to_maps(self._gradient_of(self._name(layer)))
+        probe, call = self._at(layer)
+        return probe._layout(call).to_maps(probe._gradient(call))
 
     @property
     def input_gradient(self) -> Tensor:
-        """∂score/∂input, (B, C, H, W)."""
-        if self._record().input is None:
-            self.expect_input_gradient()
-        return self._gradient_of("")
+        """∂score/∂input, of the inputs' shape."""
+        return self.expect("input")._gradient(None)
+
+    def maps(self, methods: Iterable[Method]) -> list[Tensor]:
+        """The maps of several methods, (B, h, w) each, from one pass that records what all read.
+
+        Where the score depends on other layers for some images than for others, they are explained
+        one by one, and their maps have the inputs' size.
+        """
+        methods = list(methods)
+        self.expect(*{read for method in methods for read in method.reads})
+        try:
+            return [method(self) for method in methods]
+        except LayersDifferError:
+            each = [self._image(index).maps(methods) for index in range(len(self.inputs))]
+            return [
+                torch.cat([upsample(maps, self.size) for maps in of_images])
+                for of_images in zip(*each, strict=True)
+            ]
 
     def hessian_product(self, layer: str | None = None) -> Tensor:
         """(∂²score/∂A²) A at a layer, (B, K, h, w); zero where the score is piecewise linear."""
-        recorded = self._recorded(layer)
-        layout = self._layout_of(recorded, layer)
-        tensor = recorded.tensor
+        probe, call = self._at(layer)
+        score, tensor = probe._scored(), probe._recorded(call).tensor
+        if any("ScaledDotProduct" in str(node.name()) for node in nodes(score)):
+            # Fused attention has no second derivative.
+            plain = probe._derived()
+            plain._requests, plain._around = (call,), lambda: applying(PLAIN_ATTENTION)
+            return plain.hessian_product()
+        layout = probe._layout(call)
         product = None
         with torch.inference_mode(False), torch.enable_grad():
-            (gradient,) = gradients_of(self._scored(), [tensor], differentiable=True)
+            (gradient,) = gradients_of(score, [tensor], differentiable=True)
             if gradient is None:
-                self._gradient_of(self._name(layer))  # raises
+                probe._gradient(call)  # raises
             elif gradient.requires_grad:
                 along = (gradient * tensor.detach()).sum((*range(1, gradient.ndim),))
                 (product,) = gradients_of(along, [tensor])
@@ -144,7 +206,8 @@ class Probe:
 
         Then score(A') = score(A) + ΣG ⊙ (A' - A), whatever A'.
         """
-        return is_affine(self._scored(), self._recorded(layer).tensor)
+        probe, call = self._at(layer)
+        return is_affine(probe._scored(), probe._recorded(call).tensor)
 
     def tail(self, layer: str | None = None) -> Callable[[Tensor], Tensor]:
         """The score as a function of A, without what lies before the layer.
@@ -155,22 +218,25 @@ class Probe:
 
         Raises ValueError where some of what lies between is hidden from torch functions.
         """
-        recorded = self._recorded(layer)
-        layout, name = self._layout_of(recorded, layer), self._name(layer)
-        if self._record().trace is None:
-            return self.with_inputs(self.inputs).expect_tail().tail(layer)
-        trace = Trace(self._record().trace)
+        probe, call = self._at(layer)
+        recorded, layout = probe._recorded(call), probe._layout(call)
+        if probe._record().trace is None:
+            again = probe._derived()
+            again._requests = (call,)
+            return again.expect("tail").tail()
+        trace = Trace(probe._record().trace)
         with torch.inference_mode(False), torch.enable_grad(), trace:
-            score = self._target(self.outputs)
+            score = probe._target(probe.outputs)
         replay = trace.replay(recorded.tensor, score)
-        again = recorded.tensor.detach().requires_grad_()
+        start = recorded.tensor.detach().requires_grad_()
         with torch.inference_mode(False), torch.enable_grad():
-            (found,) = gradients_of(replay(again) if replay else score.detach(), [again])
-        expected = self._gradient_of(name)
+            (found,) = gradients_of(replay(start) if replay else score.detach(), [start])
+        expected = probe._gradient(call)
         if replay is None or found is None or not _alike(found, expected):
             raise ValueError(
-                f"what lies between layer {name!r} and the score cannot be replayed: part of it "
-                "is compiled, scripted, a custom autograd function, or written into other tensors"
+                f"what lies between layer {call.shown(probe._record().counts)!r} and the score "
+                "cannot be replayed: part of it is compiled, scripted, a custom autograd function, "
+                "or written into other tensors"
             )
 
         def score_of(maps: Tensor) -> Tensor:
@@ -185,7 +251,8 @@ class Probe:
 
     def outputs_of(self, inputs: Tensor) -> Any:
         """What the model returns for other images, (N, C, H, W), by a bare forward pass."""
-        return record(self.model, inputs, (), around=self._around).outputs
+        given = self._given.with_tensor(inputs)
+        return record(self.model, given, (), around=self._around).outputs
 
     def shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What `make` returns; made once for all probes that share this pass, whatever they ask."""
@@ -200,33 +267,31 @@ class Probe:
 
         Empty for a network with one resolution all the way, such as a plain vision transformer.
         """
-        found = self._record().stages
-        if not found:
-            found = self._record_stages()
-        coarsest = max(_cells(self.activations(layer)) for layer in self.layers)
-        return {name: maps for name, maps in found.items() if _cells(maps) > coarsest}
+        recording = self._record()
+        if not recording.glimpses:
+            # It was not expected: by a pass of its own, that changes nothing of this one.
+            looked = record(self.model, self._given, None, begin=NOWHERE, glimpse=True)
+            recording.seen, recording.glimpses = looked.seen, looked.glimpses
+            recording.counts = looked.counts
+        coarsest = max(math.prod(self.activations(layer).shape[2:]) for layer in self.layers)
+        found = [stage for stage in stages(recording.seen) if math.prod(stage.grid) > coarsest]
+        lost = [s for s in found if not recording.glimpses[s].intact]
+        if lost:
+            # They were written into afterwards.
+            again = record(self.model, self._given, [stage.calls[0] for stage in lost])
+            recording.glimpses |= {stage: again.calls[stage.calls[0]] for stage in lost}
+        return {
+            public_call(stage, recording.seen).shown(recording.counts): stage.layout.to_maps(
+                recording.glimpses[stage].tensor.detach()
+            )
+            for stage in found
+        }
 
-    # ------------------------------------------------------------------ what to record
-
-    def expect_input_gradient(self) -> Probe:
-        """Let the pass record the graph from the input on; before it has run, at no extra cost."""
-        if self._recording is not None and self._recording.input is None:
-            self._forget()
-        self._from_input = True
-        return self
-
-    def expect_stages(self) -> Probe:
-        """Let the pass record the stages too.
-
-        At no extra cost before it has run, once the network's stages are known: they are looked
-        up by one further pass when they are first asked for.
-        """
-        self._with_stages = True
-        return self
-
-    def expect_tail(self) -> Probe:
-        """Let the pass write down the calls behind the layer, for `tail`, at no extra cost."""
-        self._with_tail = True
+    def expect(self, *reads: Read) -> Probe:
+        """Let the pass record what will be read of it; before it has run, at no extra cost."""
+        self._expected |= frozenset(reads)
+        if "input" in reads and self._recording is not None and self._recording.input is None:
+            self._run("input")
         return self
 
     # ------------------------------------------------------------------ derived probes
@@ -236,30 +301,40 @@ class Probe:
 
         inputs: (B, C, H, W), or several runs of the batch one after the other, (k · B, C, H, W).
         """
+        other = self._derived()
+        other._given, other._target = self._given.with_tensor(inputs.detach()), self.target
         times, rest = divmod(len(inputs), len(self.inputs))
-        target = Repeated(self.target, times) if times > 1 and not rest else self.target
-        return self._derived(inputs, target)
+        if times > 1 and not rest:
+            other._target = Repeated(self.target, times, len(self.inputs))
+        if self._requests is None:
+            other._origin = self
+        return other
 
     def at_scale(self, scale: float) -> Probe:
         """The same question about the images resized by a factor."""
-        resized = F.interpolate(
-            self.inputs, scale_factor=scale, mode="bilinear", align_corners=False
-        )
+        mode = MODES[len(self.size)]
+        resized = F.interpolate(self.inputs, scale_factor=scale, mode=mode, align_corners=False)
         return self.with_inputs(resized)
 
     def with_target(self, target: TargetLike) -> Probe:
-        """Another question about the same images: it shares this probe's forward pass."""
-        other = self._derived(self.inputs, target)
-        other._from_input = self._from_input
-        other._recording = self._record()
-        other._target = other._target.resolve(other._recording.outputs)
+        """Another question about the same images: it shares this probe's forward pass.
+
+        Unless layers were named, one is chosen for the other question by itself.
+        """
+        other = self._derived()
+        other._recording, other._expected = self._record(), self._expected
+        other._target = as_target(target).resolve(self.outputs)
         return other
 
     def with_layer(self, layer: LayerLike) -> Probe:
         """The same question read at other layers; it shares the pass if that recorded them."""
-        other = self._derived(self.inputs, self.target)
-        other._asked = other._layers = layer_names(self.model, layer)
-        if self._record().layers.keys() >= set(other._asked):
+        other = self._derived()
+        other._requests, other._origin = layer_requests(self.model, layer), None
+        here: dict[Request, Call] = {}
+        for call in self._resolved or ():
+            here |= {(call.name, None): call, call: call}
+        if other._requests and all(request in here for request in other._requests):
+            other._resolved = tuple(here[request] for request in other._requests)
             other._recording, other._score = self._recording, self._scored()
             other._gradients = self._gradients
         return other
@@ -270,64 +345,51 @@ class Probe:
         Scores and activations are the same, gradients are those of the rules: at the layers named
         here, or else at the input.
 
-        Raises TypeError for compiled and scripted networks.
+        Raises TypeError for scripted networks.
         """
         check_open(self.model)
-        other = Probe(self.model, self.inputs, self._target, layer, around=lambda: applying(rules))
-        other._layers = other._asked
-        other._from_input = not other._asked
+        other = self._derived()
+        other._target = self._target
+        other._requests, other._origin = layer_requests(self.model, layer), None
+        other._around = lambda: applying(rules)
+        return other if other._requests else other.expect("input")
+
+    def _image(self, index: int) -> Probe:
+        """The same question about one image of the batch, whose layer is chosen by itself."""
+        other = self._derived()
+        other._given = self._given.image(index)
+        other._target = self.target.of_image(index, len(self.inputs))
         return other
 
-    def _derived(self, inputs: Tensor, target: TargetLike) -> Probe:
-        other = Probe(self.model, inputs, target, self._asked, around=self._around)
-        other._layers = self._layers
+    def _derived(self) -> Probe:
+        """The same question, not yet put: at the same layers about the same inputs and classes."""
+        other = copy.copy(self)
+        other._clear()
         return other
 
     # ------------------------------------------------------------------ the pass
 
     def _record(self) -> Recording:
         if self._recording is None:
-            known = _chosen.get(self.model)
-            layers = self._asked or ((known,) if known else None)
-            if self._layers is not None:
-                layers = self._layers
-            recording = self._run(layers)
-            if not self._asked and layers and layers[0] not in recording.layers:
-                # The network was changed since its layer was chosen.
-                recording = self._run(None)
-            if recording.seen:
-                _stages[self.model] = _names_of_stages(recording)
-            self._recording = recording
-            self._target = self._target.resolve(recording.outputs)
+            self._run("input" if "input" in self._expected else _begins.get(self.model))
+        assert self._recording is not None
         return self._recording
 
-    def _run(self, layers: Sequence[str] | None) -> Recording:
-        return record(
+    def _run(self, begin: Begin) -> None:
+        self._score, self._gradients = None, {}
+        requests: tuple[Request, ...] | None = self._resolved or self._requests
+        if requests is None and self._origin is not None:
+            requests = ()  # where the layers matter, they were resolved before
+        self._recording = record(
             self.model,
-            self.inputs,
-            layers,
-            stages=_stages.get(self.model, ()) if self._with_stages else (),
-            from_input=self._from_input,
-            trace=self._with_tail,
+            self._given,
+            requests,
+            begin=begin,
+            glimpse="stages" in self._expected,
+            trace="tail" in self._expected,
             around=self._around,
         )
-
-    def _record_stages(self) -> dict[str, Tensor]:
-        """The stages' maps by a pass of their own, and a first one where they are not known."""
-        recording = self._record()
-        names = _stages.get(self.model)
-        if names is not None:
-            recording.stages = record(self.model, self.inputs, (), stages=names).stages
-        if names is None or len(recording.stages) < len(names):
-            # Not yet known, or the network was changed since they were found.
-            names = _names_of_stages(record(self.model, self.inputs, None))
-            _stages[self.model] = names
-            recording.stages = record(self.model, self.inputs, (), stages=names).stages
-        return recording.stages
-
-    def _forget(self) -> None:
-        self._recording = self._score = None
-        self._gradients = {}
+        self._target = self._target.resolve(self._recording.outputs)
 
     def _scored(self) -> Tensor:
         if self._score is None:
@@ -343,145 +405,171 @@ class Probe:
             self._score = score
         return self._score
 
-    def _choose(self) -> str:
+    # ------------------------------------------------------------------ its layers
+
+    def _calls(self) -> tuple[Call, ...]:
+        """The layers of this question."""
+        if self._resolved is None:
+            if self._origin is not None:
+                self._resolved = self._origin._calls()
+            elif self._requests is not None:
+                self._resolved = tuple(map(self._found, self._requests))
+            else:
+                self._resolved = (self._choose(),)
+        return self._resolved
+
+    def _at(self, layer: str | None) -> tuple[Probe, Call]:
+        """The probe that answers for a layer, this one or another, and its call there."""
+        calls = self._calls()
+        if layer is None:
+            if len(calls) != 1:
+                raise ValueError(f"name one of the recorded layers {list(self.layers)}")
+            return self, calls[0]
+        names = self.layers
+        if layer in names:
+            return self, calls[names.index(layer)]
+        (request,) = layer_requests(self.model, layer) or ()
+        for call in calls:
+            if request in (call, (call.name, None)):
+                return self, call
+        # Asking for another layer does not change the question: it is asked by another probe.
+        if request not in self._elsewhere:
+            self._elsewhere[request] = self.with_layer(layer)
+        return self._elsewhere[request]._at(None)
+
+    def _found(self, request: Request) -> Call:
+        """The call that was asked for: of several the last with maps on which the score depends."""
+        name, number = request
+        recorded = self._record().calls
+        calls = [call for call in recorded if call.name == name and number in (None, call.number)]
+        if not calls:
+            self._missing(request)
+        if len(calls) == 1:
+            return calls[0]
+        with_maps = [call for call in calls if recorded[call].layout] or calls
+        gradients = gradients_of(self._scored(), [recorded[call].tensor for call in with_maps])
+        used = [c for c, gradient in zip(with_maps, gradients, strict=True) if gradient is not None]
+        return (used or with_maps)[-1]
+
+    def _missing(self, request: Request) -> NoReturn:
+        name, number = request
+        counts = self._record().counts
+        if number is not None and 0 < counts[name] < number:
+            raise ValueError(f"{name!r} was called {counts[name]} times in this pass, not {number}")
+        raise ValueError(
+            f"layer {name!r} handed out no tensor with one entry per image in this pass; "
+            "was it run at all? Scripted networks hide their layers: explain the original module"
+        )
+
+    def _choose(self) -> Call:
         recording = self._record()
-        if not recording.candidates:
-            if recording.layers:
-                return next(iter(recording.layers))
+        choice = self._choice()
+        if recording.input is None and not (choice and choice.certain):
+            # An earlier layer may be the right one: look again, at all of them.
+            self._run("input")
+            recording, choice = self._record(), self._choice()
+        if choice is None:
             raise ValueError(
-                "found no layer with maps: no module returned a tensor (B, K, h, w), (B, h, w, K) "
-                "or a grid of tokens. Is the network compiled or scripted? Explain the original "
+                "found no layer with maps on which the score depends: no module returned a tensor "
+                "(B, K, h, w), (B, h, w, K) or the tokens of a grid of patches, or a detach() cuts "
+                "them off. Is the network compiled or scripted as a whole? Explain the original "
                 "module, or use a method that works on the input's gradient"
             )
-        layer = choose(recording, self._scored())
-        name = public_name(layer or recording.candidates[-1][0], recording.seen)
-        if layer is not None:
-            _chosen[self.model] = name
-        recording.layers[name] = next(
-            recorded
-            for candidate, recorded in reversed(recording.candidates)
-            if name in candidate.names
-        )
-        recording.candidates = []
-        return name
+        call = public_call(choice.layer, recording.seen)
+        if choice.recorded.intact:  # else it is recorded by name, which keeps it as it was
+            recording.calls[call] = choice.recorded
+            self._gradients[call] = choice.gradient
+        with _lock:
+            _begins[self.model] = choice.layer.calls[0]
+        return call
 
-    def _name(self, layer: str | None) -> str:
-        if layer is None:
-            if len(self.layers) > 1:
-                raise ValueError(f"name one of the recorded layers {list(self.layers)}")
-            return self.layers[0]
-        if layer in self.layers:
-            return layer
-        (name,) = layer_names(self.model, layer)
-        if name not in self.layers:
-            self._layers = self._asked = (*self.layers, name)
-            self._forget()
-        return name
+    def _choice(self) -> Choice | None:
+        candidates, score = self._record().candidates, self._scored()
+        of_classes = self._target.of_classes
+        return self._differentiating(lambda: choose(candidates, score, of_classes))
 
-    def _recorded(self, layer: str | None) -> Recorded:
-        name = self._name(layer)
-        recorded = self._record().layers.get(name)
-        if recorded is None:
-            raise ValueError(
-                f"layer {name!r} handed out no tensor with one entry per image in this pass; "
-                "was it run at all? Compiled or scripted networks hide their layers: explain the "
-                "original module"
-            )
-        return recorded
+    def _recorded(self, call: Call) -> Recorded:
+        recording = self._record()
+        if call not in recording.calls:
+            self._run("input" if recording.input is not None else None)
+            recording = self._record()
+        if call not in recording.calls:
+            self._missing(call)
+        return recording.calls[call]
 
-    def _layout_of(self, recorded: Recorded, layer: str | None) -> Layout:
+    def _layout(self, call: Call) -> Layout:
+        recorded = self._recorded(call)
         if recorded.layout is None:
             raise ValueError(
-                f"layer {self._name(layer)!r} returned {tuple(recorded.tensor.shape)}, which holds "
-                "no maps; choose a layer that returns (B, K, h, w), (B, h, w, K) or a grid of "
-                "tokens"
+                f"layer {call.shown(self._record().counts)!r} returned "
+                f"{tuple(recorded.tensor.shape)}, which holds no maps; choose a layer that returns "
+                "(B, K, h, w), (B, h, w, K) or the tokens of a grid of patches"
             )
         return recorded.layout
 
-    def _gradient_of(self, name: str) -> Tensor:
-        """One backward pass for all that was recorded; the input goes by the empty name."""
-        if name not in self._gradients:
-            recording = self._record()
-            # A network without maps still has a gradient at its input.
-            with_maps = name or recording.layers or recording.candidates
-            names = [*self.layers] if with_maps else []
-            tensors = [self._recorded(layer).tensor for layer in names]
-            if recording.input is not None:
-                names.append("")
-                tensors.append(recording.input)
-            gradients = gradients_of(self._scored(), tensors)
-            for found, gradient in zip(names, gradients, strict=True):
+    # ------------------------------------------------------------------ its gradients
+
+    def _gradient(self, call: Call | None) -> Tensor:
+        """One backward pass for all that is asked for; None is the input."""
+        if call not in self._gradients:
+            wanted: list[Call | None] = [*(self._resolved or ())]
+            if "input" in self._expected:
+                wanted.append(None)
+            gradients = self._backward(wanted)
+            if any(gradient is None for gradient in gradients) and self._record().input is None:
+                # The network may switch gradients off for a part of itself.
+                self._run("input")
+                gradients = self._backward(wanted)
+            for found, gradient in zip(wanted, gradients, strict=True):
                 if gradient is None:
-                    where = f"layer {found!r}" if found else "the input"
+                    where = (
+                        f"layer {found.shown(self._record().counts)!r}" if found else "the input"
+                    )
                     raise ValueError(
                         f"the score does not depend on {where} in a way that can be "
                         "differentiated: another branch, a detach() or a no_grad() lies between"
                     )
                 self._gradients[found] = gradient
-        return self._gradients[name]
+        return self._gradients[call]
+
+    def _backward(self, wanted: Sequence[Call | None]) -> Sequence[Tensor | None]:
+        calls = [call for call in wanted if call]
+        tensors = [self._recorded(call).tensor for call in calls]
+        if None in wanted:
+            image = self._record().input
+            assert image is not None
+            tensors.append(image)
+        score = self._scored()
+        return self._differentiating(lambda: gradients_of(score, tensors))
+
+    def _differentiating(self, run: Callable[[], Result]) -> Result:
+        """A backward pass, in eval mode: checkpoints run parts of the network again."""
+        try:
+            if any(getattr(module, "training", False) for module in self.model.modules()):
+                return undisturbed(self.model, run)
+            return run()
+        except RuntimeError as error:
+            if "Checkpointing is not compatible" not in str(error):
+                raise
+            raise ValueError(
+                "the network uses reentrant gradient checkpointing, which allows no gradient of a "
+                "layer; switch checkpointing off, or call checkpoint(..., use_reentrant=False)"
+            ) from error
 
 
-def gradients_of(
-    score: Tensor, tensors: Sequence[Tensor], differentiable: bool = False
-) -> Sequence[Tensor | None]:
-    """Gradients of each image's score; None for a tensor on which no score depends."""
-    if not score.requires_grad or not tensors:
-        return [None] * len(tensors)
-    with torch.inference_mode(False):
-        return torch.autograd.grad(
-            score.sum(),
-            tensors,
-            retain_graph=True,
-            create_graph=differentiable,
-            allow_unused=True,
-        )
+def layers_of(model: nn.Module, inputs: InputsLike) -> tuple[Probe, list[Layer], list[str]]:
+    """A probe, all layers with maps in the order of its pass, and the stages' names.
 
-
-def choose(recording: Recording, score: Tensor) -> Layer | None:
-    """The layer to explain: the last one with maps on which the score depends.
-
-    Passed over are the projections inside a transformer's block, a map per class (the output of
-    a classifier that is a convolution), and layers whose maps the score no longer reads, such as
-    the patches of a last block of which only the class token is used. None where the score
-    depends on no layer at all.
+    The stages are the outputs at each resolution down to the chosen layer.
     """
-    scores = logits(recording.outputs)
-    candidates = [
-        (layer, recorded.tensor)
-        for layer, recorded in recording.candidates
-        if layer.layout.kind == "NCHW" or layer.kind != "Linear"
-    ]
-    # The choice nearly always falls on one of the last few; a backward pass to them is short.
-    for part in (candidates[-16:], candidates[:-16]):
-        gradients = gradients_of(score, [tensor for _, tensor in part])
-        for (layer, tensor), gradient in zip(reversed(part), reversed(gradients), strict=True):
-            if gradient is None or not layer.layout.to_maps(gradient).any():
-                continue
-            if layer.layout.channels == scores.shape[1] > 1:
-                (first,) = gradients_of(scores[:, 0], [tensor])
-                if first is not None and not layer.layout.to_maps(first)[:, 1:].any():
-                    continue
-            return layer
-    return None
+    probe = Probe(model, inputs).expect("stages")
+    names = [*probe.stages, *probe.layers]
+    return probe, probe._record().seen, names
 
 
-def layers_of(model: nn.Module, inputs: Tensor) -> tuple[list[Layer], str, list[str]]:
-    """All layers with maps in the order of one pass, the name of the chosen one, and the stages.
-
-    inputs: (B, C, H, W). The stages are the outputs at each resolution down to the chosen layer.
-    """
-    probe = Probe(model, inputs)
-    probe._recording = recording = record(model, inputs, None)
-    probe._target = probe._target.resolve(recording.outputs)
-    name = probe._choose()
-    chosen = next(layer for layer in reversed(recording.seen) if name in layer.names)
-    cells = chosen.grid[0] * chosen.grid[1]
-    finer = [stage for stage in stages(recording.seen) if stage.grid[0] * stage.grid[1] > cells]
-    return recording.seen, name, [*(public_name(s, recording.seen) for s in finer), name]
-
-
-def _names_of_stages(recording: Recording) -> tuple[str, ...]:
-    return tuple(public_name(stage, recording.seen) for stage in stages(recording.seen))
+def spelled(requests: Sequence[Request]) -> tuple[str, ...]:
+    """The layers as they would be asked for: `relu#2`, or `relu`."""
+    return tuple(f"{name}#{number}" if number else name for name, number in requests)
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:
@@ -489,45 +577,34 @@ def _alike(found: Tensor, expected: Tensor) -> bool:
     return bool((found - expected).abs().max() <= 0.05 * expected.abs().max())
 
 
-def _cells(maps: Tensor) -> int:
-    return maps.shape[-2] * maps.shape[-1]
-
-
-def _check_inputs(model: nn.Module, inputs: Tensor) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model is a {type(model).__name__}; it should be a torch.nn.Module")
-    if not isinstance(inputs, Tensor):
-        raise TypeError(
-            f"inputs is a {type(inputs).__name__}; it should be a tensor (B, C, H, W), "
-            "as preprocessed for the model"
-        )
-    if inputs.ndim != 4 or not inputs.is_floating_point() or 0 in inputs.shape:
-        raise ValueError(
-            f"inputs has shape {tuple(inputs.shape)} and type {inputs.dtype}; it should be a "
-            "floating-point tensor (B, C, H, W) with at least one image"
-        )
-
-
-def layer_names(model: nn.Module, layer: LayerLike) -> tuple[str, ...]:
-    """The names of the layers that a user named or handed over; () where there were none.
+def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | None:
+    """The layers that a user named or handed over; None where the choice is left to the probe.
 
     Raises ValueError for what is not part of the model.
     """
     if layer is None:
-        return ()
+        return None
     wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
     by_module = {module: name for name, module in model.named_modules() if name}
-    # A module may go by several names; the first is its own.
-    by_name = dict(model.named_modules(remove_duplicate=False))
-    names = []
+    # A module may go by several names; the first is its own. Compiled parts go by their originals'.
+    by_name = {
+        name.replace("_orig_mod.", ""): module
+        for name, module in model.named_modules(remove_duplicate=False)
+    }
+    requests: list[Request] = []
     for item in wanted:
-        module = item if isinstance(item, nn.Module) else by_name.get(item)
-        if module in by_module:
-            names.append(by_module[module])
-        elif isinstance(item, nn.Module):
-            raise ValueError(f"layer {type(item).__name__} is not one of the model's submodules")
-        else:
-            close = difflib.get_close_matches(str(item), list(by_module.values()), n=3)
+        if isinstance(item, nn.Module):
+            if item not in by_module:
+                raise ValueError(
+                    f"layer {type(item).__name__} is not one of the model's submodules"
+                )
+            requests.append((by_module[item], None))
+            continue
+        name, _, number = str(item).removeprefix("_orig_mod.").partition("#")
+        name = name.replace("_orig_mod.", "")
+        if by_name.get(name) not in by_module or (number and not number.isdecimal()):
+            close = difflib.get_close_matches(name, list(by_module.values()), n=3)
             hint = f"; did you mean {', '.join(close)}?" if close else ""
             raise ValueError(f"the model has no layer {item!r}{hint}")
-    return tuple(names)
+        requests.append((by_module[by_name[name]], int(number) if number else None))
+    return tuple(requests)

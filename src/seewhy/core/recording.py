@@ -7,210 +7,343 @@ copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
+from seewhy.core.inputs import Inputs
 from seewhy.core.layers import (
+    Call,
     Layer,
     Layout,
+    Reader,
     first_tensor,
-    layout_of,
+    only_projects,
     only_rearranges,
+    usual_layout,
     with_first_tensor,
 )
-from seewhy.core.observing import evaluating, observing
+from seewhy.core.observing import undisturbed
 from seewhy.core.replay import Trace
+from seewhy.core.rules import WithoutParameters, WithoutShortcuts
+
+# A module's name and which of its calls, counted from 1; None is any.
+Request = tuple[str, int | None]
+# Where the graph begins while the layer is looked for: at the input; at a call; or anew wherever
+# the resolution falls below all before it.
+Begin = Call | Literal["input"] | None
+NOWHERE = Call("", 0)
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A module's output within the graph, as the module returned it, and how it holds maps."""
+    """A call's output within the graph, and how it holds maps; `version` as it was returned."""
 
     tensor: Tensor
     layout: Layout | None
+    version: int
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing has been written into the tensor since."""
+        return self.tensor._version == self.version
 
 
 @dataclass
 class Recording:
     """What one forward pass left behind.
 
-    `layers` holds the recorded outputs by name, `stages` the maps of the stages without a graph;
-    `candidates` holds the outputs of the last stage, in order, and `seen` every output with maps,
-    where the pass was asked to look for the layer itself. `trace` holds the calls behind the first
-    recorded output, where they were asked for, and `shared` what was computed since and does not
-    depend on the target.
+    calls: the recorded outputs of the layers that were asked for.
+    candidates: where the pass was to look for the layer itself, the outputs in question, in order.
+    seen: every output with maps, in order, where the pass was to look for the layer itself.
+    glimpses: those of them that may be stages, without a graph.
+    counts: how often each module was called.
+    trace: the calls of torch functions behind the first recorded output, where asked for.
+    shared: what was computed since and does not depend on the target.
     """
 
     outputs: Any = None
     input: Tensor | None = None
-    layers: dict[str, Recorded] = field(default_factory=dict)
-    stages: dict[str, Tensor] = field(default_factory=dict)
+    calls: dict[Call, Recorded] = field(default_factory=dict)
     candidates: list[tuple[Layer, Recorded]] = field(default_factory=list)
     seen: list[Layer] = field(default_factory=list)
+    glimpses: dict[Layer, Recorded] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     trace: Trace | None = None
     shared: dict[Hashable, Any] = field(default_factory=dict)
 
 
 def record(
     model: nn.Module,
-    inputs: Tensor,
-    layers: Sequence[str] | None,
+    inputs: Inputs,
+    layers: Sequence[Request] | None,
     *,
-    stages: Sequence[str] = (),
-    from_input: bool = False,
+    begin: Begin = None,
+    glimpse: bool = False,
     trace: bool = False,
     around: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> Recording:
     """Run the model once, in eval mode, and record the outputs of `layers`.
 
-    inputs: (B, C, H, W), left as they are.
-    layers: module names; None records every output since the last change of resolution, from
-        which the layer is chosen afterwards.
-    stages: names of modules whose maps are recorded without a graph.
-    from_input: let the graph begin at the input.
+    inputs: left as they are.
+    layers: the calls to record; None records all outputs that the layer may be chosen from
+        afterwards.
+    begin: where the graph begins. Of layers that are named it is the first of these, or the input.
+    glimpse: keep the stages' tensors, where the layer is to be chosen.
     trace: write down the calls behind the first recorded output.
     around: a context manager in which to run the pass, such as a table of rules.
     """
-    recorder = _Recorder(model, inputs, layers, stages)
+    # Which of several inputs a call depends on is told by the graph that begins at the explained
+    # one, if nothing else is part of it.
+    named_calls = layers is not None and all(number for _, number in layers)
+    foreign = inputs.ambiguous and not named_calls
+    if foreign:
+        begin = "input"
+    recorder = _Recorder(model, inputs, layers, begin, glimpse=glimpse, foreign=foreign)
     recording = recorder.recording
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(evaluating(model))
-        # A copy is a normal tensor also where the caller's is an inference tensor, and what the
-        # model does to its input in place does not reach the caller's.
-        image = inputs.detach().clone()
-        if from_input:
-            recording.input = image.requires_grad_()
-            torch.set_grad_enabled(True)
-            image = image.clone()
-        if around is not None:
-            stack.enter_context(around())
-        if trace:
-            recording.trace = stack.enter_context(Trace())
-        stack.enter_context(observing(recorder.observe))
-        # A compiled network would be compiled anew with what watches it; its original runs as is.
-        recording.outputs = getattr(model, "_orig_mod", model)(image)
-    containers = {
-        name
-        for module, name in recorder.names.items()
-        if type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-    }
-    recording.seen = [seen.layer(containers) for seen in recorder.seen]
-    recording.candidates = [
-        (recording.seen[index], recorded) for index, recorded, _ in recorder.candidates
-    ]
+
+    def run() -> None:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            # A copy is a normal tensor also where the caller's is an inference tensor, and what
+            # the model does to its input in place does not reach the caller's.
+            image = inputs.tensor.clone()
+            if begin == "input":
+                recording.input = image.requires_grad_()
+                torch.set_grad_enabled(True)
+                image = image.clone()
+            if any(isinstance(module, _FUSED) for module in recorder.names):
+                stack.enter_context(WithoutShortcuts())
+            if around is not None:
+                stack.enter_context(around())
+            elif foreign:
+                stack.enter_context(WithoutParameters())
+            if trace:
+                recording.trace = stack.enter_context(Trace())
+            try:
+                recording.outputs = inputs.run(model, image)
+            except (RuntimeError, ValueError) as error:
+                if (reason := _reason(model, inputs.tensor, error)) is None:
+                    raise
+                raise ValueError(reason) from error
+
+    undisturbed(model, run, recorder.observe)
+    if recorder.handed_through and begin != "input":
+        return record(
+            model, inputs, layers, begin="input", glimpse=glimpse, trace=trace, around=around
+        )
+    recorder.finish()
     return recording
+
+
+def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
+    """Why a network cannot take these inputs, where that is the user's to know."""
+    weights = next(model.parameters(), inputs)
+    shape = tuple(inputs.shape)
+    if weights.device != inputs.device:
+        return (
+            f"inputs are on {inputs.device} and the model is on {weights.device}: {error}; move "
+            "one of them, as in inputs.to(device)"
+        )
+    if weights.dtype != inputs.dtype and weights.is_floating_point():
+        return (
+            f"inputs are {inputs.dtype} and the model's weights {weights.dtype}: {error}; convert "
+            "one of them, as in inputs.to(dtype)"
+        )
+    if inputs.ndim == 3:
+        return (
+            f"the network failed on inputs of shape {shape}, which count as (B, C, L): {error}; "
+            "a single image is inputs[None], of shape (B, C, H, W)"
+        )
+    return None
+
+
+# Outside of training these take a shortcut through one fused function, whose parts nobody sees.
+_FUSED = (nn.TransformerEncoderLayer, nn.MultiheadAttention)
 
 
 @dataclass
 class _Seen:
-    names: list[str]
+    calls: list[Call]
     module: nn.Module
     layout: Layout
     pooled: bool
 
     def layer(self, containers: set[str]) -> Layer:
-        parts = self.names[0].split(".")
-        around = [".".join(parts[:end]) for end in range(1, len(parts))]
-        blocks = tuple(name for name in around if name not in containers)
+        blocks = _around(self.calls[0].name, containers)
+        projects = self.layout.kind != "channels_first" and only_projects(self.module)
         kind = type(self.module).__name__
-        return Layer(tuple(self.names), kind, self.layout, self.pooled, blocks)
+        return Layer(tuple(self.calls), kind, self.layout, self.pooled, projects, blocks)
+
+
+def _around(name: str, containers: set[str]) -> tuple[str, ...]:
+    parts = name.split(".")
+    around = [".".join(parts[:end]) for end in range(1, len(parts))]
+    return tuple(one for one in around if one not in containers)
 
 
 class _Recorder:
     def __init__(
         self,
         model: nn.Module,
-        inputs: Tensor,
-        layers: Sequence[str] | None,
-        stages: Sequence[str],
+        inputs: Inputs,
+        layers: Sequence[Request] | None,
+        begin: Begin,
+        *,
+        glimpse: bool,
+        foreign: bool,
     ) -> None:
         self.recording = Recording()
         self.names = {module: name for name, module in model.named_modules() if name}
         self.layers = None if layers is None else frozenset(layers)
-        self.stages = frozenset(stages)
-        self.batch = len(inputs)
-        self.image = (inputs.shape[-2], inputs.shape[-1])
-        self.patches: tuple[int, int] | None = None  # the last grid seen in NCHW or NHWC
-        self.tokens: set[int] = set()  # lengths of the rows of tokens seen
+        self.looks = layers is None or glimpse
+        # Where the layers are named, nothing is recorded but these.
+        self.begin = begin if layers is None else NOWHERE
+        self.begun = not isinstance(self.begin, Call)
+        self.glimpse, self.foreign = glimpse, foreign
+        self.batch = len(inputs.tensor)
+        self.reader = Reader(inputs.tensor.shape[2:])
         self.seen: list[_Seen] = []
-        self.candidates: list[tuple[int, Recorded, Tensor]] = []
-        self.lowest = inputs.shape[-2] * inputs.shape[-1] + 1
+        self.candidates: list[tuple[_Seen, Recorded, Tensor]] = []
+        self.glimpses: list[tuple[_Seen, Recorded]] = []
+        self.lowest = math.inf
         self.last: tuple[Tensor | None, int] = (None, 0)  # handed on, and its version then
+        self.handed_through = False
 
-    def observe(self, module: nn.Module, output: Any) -> Any:
+    def observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """See one module's output; return what to hand on in its place, if anything."""
         name = self.names.get(module)
+        if name is None:
+            return None
+        self.recording.counts[name] += 1
         tensor = first_tensor(output)
-        if name is None or tensor is None or not tensor.is_floating_point():
+        if tensor is None or not tensor.is_floating_point():
             return None
         if not tensor.ndim or len(tensor) != self.batch:
             return None
-        layout = self._layout(tensor)
-        if layout and name in self.stages:
-            self.recording.stages[name] = layout.to_maps(tensor.detach()).clone()
-        if self.layers is None:
-            kept = self._consider(name, module, tensor, layout) if layout else None
-        elif name in self.layers:
-            kept = self._keep(tensor)
-            self.recording.layers[name] = Recorded(kept[0], layout)
-        else:
-            kept = None
-        return None if kept is None else with_first_tensor(output, kept[1])
+        layout = self.reader.read(module, tensor)
+        if self.foreign and not tensor.requires_grad:
+            return None  # it depends on other inputs only
+        call = Call(name, self.recording.counts[name])
+        given = any(argument is tensor for argument in (*args, *kwargs.values()))
+        handed = None
+        if self.layers is not None and (call in self.layers or (name, None) in self.layers):
+            kept, handed = self._keep(module, tensor, given)
+            usual = layout or usual_layout(tensor, len(self.reader.image))
+            self.recording.calls[call] = Recorded(kept, usual, kept._version)
+        # What a whole backbone returns under several names is no further layer.
+        looks = self.looks and not isinstance(output, Mapping)
+        if looks and layout is not None and math.prod(layout.grid) > 1:
+            considered = self._consider(
+                call, module, tensor if handed is None else handed, given, layout
+            )
+            handed = handed if considered is None else considered
+        return None if handed is None else with_first_tensor(output, handed)
 
-    def _layout(self, tensor: Tensor) -> Layout | None:
-        if tensor.ndim == 4 and tensor.shape[-1] == tensor.shape[-2] in self.tokens:
-            return None  # attention weights between tokens
-        layout = layout_of(tensor.shape, self.image, self.patches)
-        if layout is not None:
-            if layout.kind == "tokens":
-                self.tokens.add(tensor.shape[1])
-            else:
-                self.patches = layout.grid
-        return layout
+    def _keep(
+        self, module: nn.Module, tensor: Tensor, given: bool, start: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The tensor as part of the graph, or the start of it, and what to hand on.
 
-    def _keep(self, tensor: Tensor, start: bool = False) -> tuple[Tensor, Tensor]:
-        """The tensor as part of the graph, or the start of it, and the copy to hand on."""
-        if start or not tensor.requires_grad:
-            tensor = tensor.detach().requires_grad_()
+        given: whether the module handed out the very tensor that it was given.
+        """
         torch.set_grad_enabled(True)
-        return tensor, tensor.clone()
+        if tensor.requires_grad and not start:
+            return tensor, tensor.clone()
+        if tensor.is_inference():
+            raise ValueError(
+                f"layer {self.names[module]!r} ran inside torch.inference_mode(), so nothing can "
+                "be differentiated from there on; let the network's forward use torch.no_grad() "
+                "instead, or neither"
+            )
+        if given and _writes(module) and not tensor._is_view():
+            # Whoever reads this tensor from now on reads what the module wrote into it.
+            kept = tensor.detach().clone().requires_grad_()
+            return kept, tensor.copy_(kept)
+        # Others may have read it before: the graph would begin too late for them.
+        self.handed_through |= given
+        kept = tensor.detach().requires_grad_()
+        return kept, kept.clone()
 
     def _consider(
-        self, name: str, module: nn.Module, tensor: Tensor, layout: Layout
-    ) -> tuple[Tensor, Tensor] | None:
+        self, call: Call, module: nn.Module, tensor: Tensor, given: bool, layout: Layout
+    ) -> Tensor | None:
         """Record a candidate; a new lowest resolution makes all earlier ones obsolete."""
         last, version = self.last
         if last is not None and _same_values(tensor, last) and tensor._version == version:
             if tensor.shape == last.shape:
-                self.seen[-1].names.append(name)
+                self.seen[-1].calls.append(call)
                 return None
             if only_rearranges(module):
                 return None
-        cells = layout.grid[0] * layout.grid[1]
+        if given and not _writes(module):
+            return None  # an earlier output, or none of a module
+        cells = math.prod(layout.grid)
         lower = cells < self.lowest
         pooled = lower and only_rearranges(module)
-        self.seen.append(_Seen([name], module, layout, pooled))
+        seen = _Seen([call], module, layout, pooled)
+        self.seen.append(seen)
+        self.last = (tensor, tensor._version)
         if pooled:
-            self.last = (tensor, tensor._version)
             return None
-        if lower:
-            self.lowest = cells
-            # Outputs of the stage before that are still in use, by a skip connection, say, would
-            # keep its graph alive. (Unless the graph is to begin at the input anyway.)
-            for _, _, handed in self.candidates if self.recording.input is None else ():
-                handed.detach_()
-            self.candidates.clear()
-        kept, handed = self._keep(tensor, start=lower and self.recording.input is None)
-        self.candidates.append((len(self.seen) - 1, Recorded(kept, layout), handed))
-        self.last = (handed, handed._version)
-        return kept, handed
+        self.lowest = min(cells, self.lowest)
+        handed = None
+        kept = tensor
+        begins = call == self.begin
+        self.begun |= begins
+        if self.begun:
+            start = begins or (lower and self.begin is None)
+            if lower and self.begin != "input":
+                # Outputs of the stage before that are still in use, by a skip connection, say,
+                # would keep its graph alive.
+                for _, _, tensor_in_use in self.candidates:
+                    tensor_in_use.detach_()
+                self.candidates.clear()
+                start = True
+            if start or tensor._is_view() or not tensor.requires_grad:
+                kept, handed = self._keep(module, tensor, given, start)
+                self.last = (handed, handed._version)
+            in_use = tensor if handed is None else handed
+            self.candidates.append((seen, Recorded(kept, layout, kept._version), in_use))
+        if self.glimpse:
+            self._glimpse(seen, Recorded(kept.detach(), layout, kept._version))
+        return handed
+
+    def _glimpse(self, seen: _Seen, recorded: Recorded) -> None:
+        """Keep a tensor until a later one of its block, or of one around it, has its resolution."""
+        inside = seen.calls[0].name.rpartition(".")[0]
+        around = f"{inside}." if inside else ""
+        self.glimpses = [
+            (other, kept)
+            for other, kept in self.glimpses
+            if other.layout.grid != seen.layout.grid or not other.calls[0].name.startswith(around)
+        ]
+        self.glimpses.append((seen, recorded))
+
+    def finish(self) -> None:
+        """Put together what was seen."""
+        containers = {
+            name
+            for module, name in self.names.items()
+            if type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+        }
+        layers = {id(seen): seen.layer(containers) for seen in self.seen}
+        self.recording.seen = list(layers.values())
+        self.recording.candidates = [(layers[id(s)], kept) for s, kept, _ in self.candidates]
+        self.recording.glimpses = {layers[id(s)]: kept for s, kept in self.glimpses}
+
+
+def _writes(module: nn.Module) -> bool:
+    """Whether the module, in eval mode, writes into what it is given."""
+    return getattr(module, "inplace", False) and not isinstance(module, _DropoutNd)
 
 
 def _same_values(tensor: Tensor, other: Tensor) -> bool:

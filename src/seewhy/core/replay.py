@@ -8,6 +8,7 @@ taken from the record. Whether a tail is affine is read from the autograd graph.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_map, tree_map_only
 
 from seewhy.core.rules import nodes, out_of_place, tensors
 
@@ -59,6 +60,8 @@ class Trace(TorchFunctionMode):
         kwargs = kwargs or {}
         if not torch.is_grad_enabled():
             return function(*args, **kwargs)
+        # New lists: the network may go on to append to those that it gave.
+        args, kwargs = tree_map(lambda value: value, (args, kwargs))
         plain = out_of_place(function, args, kwargs)
         before = {}
         written = next(tensors((args, kwargs)), None)
@@ -125,13 +128,24 @@ def _versions(value: Any) -> dict[int, int]:
 # are linear in each, which are affine as long as only one of them varies.
 # fmt: off
 _LINEAR = frozenset((
-    "AdaptiveAvgPool2D", "Add", "Alias", "AsStrided", "AvgPool2D", "Cat", "Clone", "Expand",
-    "Gather", "Index", "IndexSelect", "Mean", "Neg", "Permute", "ReshapeAlias", "Select", "Slice",
-    "Split", "Squeeze", "Stack", "Sub", "Sum", "T", "ToCopy", "Transpose", "Unbind", "UnsafeSplit",
-    "UnsafeView", "Unsqueeze", "UpsampleBilinear2D", "View",
+    "AdaptiveAvgPool1D", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D", "Add", "Alias", "AsStrided",
+    "AvgPool2D", "AvgPool3D", "Cat", "Clone", "Expand", "Gather", "Index", "IndexSelect", "Mean",
+    "Neg", "Permute", "ReshapeAlias", "Select", "Slice", "Split", "Squeeze", "Stack", "Sub", "Sum",
+    "T", "ToCopy", "Transpose", "Unbind", "UnsafeSplit", "UnsafeView", "Unsqueeze",
+    "UpsampleBilinear2D", "UpsampleLinear1D", "UpsampleNearest1D", "UpsampleNearest2D",
+    "UpsampleNearest3D", "UpsampleTrilinear3D", "View",
+))
+_MULTILINEAR = frozenset(("Addmm", "Addmv", "Baddbmm", "Bmm", "Convolution", "Mm", "Mul", "Mv"))
+# And of those that leave each channel to itself, or only compare what was already computed.
+_CHANNELWISE = _LINEAR | frozenset((
+    "AdaptiveMaxPool1D", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D", "Amax", "Clamp", "ClampMax",
+    "ClampMin", "Copy", "CopySlices", "CudnnBatchNorm", "Div", "Elu", "Exp", "Gelu", "Hardsigmoid",
+    "Hardswish", "Hardtanh", "LeakyRelu", "Log", "LogSoftmax", "Logsumexp", "Max",
+    "MaxPool2DWithIndices", "MaxPool3DWithIndices", "Maximum", "Minimum", "Mul", "NativeBatchNorm",
+    "PixelShuffle", "Pow", "Relu", "Sigmoid", "Silu", "Softmax", "Softplus", "Sqrt", "Tanh",
+    "Threshold", "UpsampleBicubic2D", "Where",
 ))
 # fmt: on
-_MULTILINEAR = frozenset(("Addmm", "Addmv", "Baddbmm", "Bmm", "Convolution", "Mm", "Mul", "Mv"))
 
 
 def is_affine(end: Tensor, start: Tensor) -> bool:
@@ -140,26 +154,42 @@ def is_affine(end: Tensor, start: Tensor) -> bool:
     Functions that it does not know count as not affine; so does a graph that does not lead from
     one to the other.
     """
-    origin = torch.autograd.graph.get_gradient_edge(start).node
+    origin = _node(start)
     between = _between(end, origin)
-    if origin not in between:
-        return False
-    for node in between - {origin}:
-        kind = node.name().removesuffix("0").removesuffix("1").removesuffix("2")
-        kind = kind.removesuffix("Backward")
-        varying = [following for following, _ in node.next_functions if following in between]
+    for node in between:
+        kind = _kind(node)
+        varying = [one for one, _ in node.next_functions if one in between or one is origin]
         if kind not in _LINEAR and not (kind in _MULTILINEAR and len(varying) == 1):
             return False
-    return True
+    return bool(between)
+
+
+def mixes_nothing(end: Tensor, start: Tensor) -> bool:
+    """Whether nothing learned lies between: `end` pools, scales or compares `start`'s channels.
+
+    Functions that it does not know count as learned; so does a graph that does not lead there.
+    """
+    between = _between(end, _node(start))
+    return bool(between) and all(_kind(node) in _CHANNELWISE for node in between)
+
+
+def _node(tensor: Tensor) -> Any:
+    with torch.inference_mode(False):
+        return torch.autograd.graph.get_gradient_edge(tensor).node
+
+
+def _kind(node: Any) -> str:
+    return re.sub(r"(Backward)?\d*$", "", str(node.name()))
 
 
 def _between(end: Tensor, origin: Any) -> set[Any]:
-    """The nodes of the graph through which `end` depends on the origin, both included."""
+    """The nodes of the graph through which `end` depends on the origin, which is not among them."""
     below: dict[Any, list[Any]] = {}
     for node in nodes(end):
         for following, _ in node.next_functions:
             below.setdefault(following, []).append(node)
-    found, left = set(), [origin] if origin in below else []
+    found: set[Any] = set()
+    left = list(below.get(origin, []))
     while left:
         node = left.pop()
         if node not in found:

@@ -82,19 +82,42 @@ class applying(TorchFunctionMode):
             )
 
 
+class WithoutParameters(TorchFunctionMode):
+    """Parameters take no part in the graph: what then requires a gradient depends on its start."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one call."""
+        return function(*_without_parameters(args), **_without_parameters(kwargs or {}))
+
+
+class WithoutShortcuts(TorchFunctionMode):
+    """Every function is called as it is: torch's fused layers stand aside where a mode watches."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one call."""
+        return function(*args, **(kwargs or {}))
+
+
 def check_open(model: nn.Module) -> None:
-    """Raise TypeError for compiled, scripted and traced networks, which hide their functions."""
+    """Raise TypeError for scripted and traced networks, which hide their functions."""
     for name, module in model.named_modules():
-        where = f"the model's {name!r}" if name else "the model"
         if isinstance(module, torch.jit.ScriptModule):
+            where = f"the model's {name!r}" if name else "the model"
             raise TypeError(
                 f"{where} is scripted or traced, which hides its functions from rules; "
                 "explain the module that it was made from"
-            )
-        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
-            raise TypeError(
-                f"{where} is compiled, which hides its functions from rules; explain the module "
-                "that was compiled (torch.compile keeps it as `_orig_mod`)"
             )
 
 
@@ -164,6 +187,35 @@ class _Rectified(torch.autograd.Function):
         return gradient.clamp(min=0)
 
 
+def _plain_attention(
+    attention: Callable[..., Any],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **options: Any,
+) -> Tensor:
+    """softmax(QKᵀ)V from plain functions."""
+    plain: Tensor = torch.ops.aten._scaled_dot_product_attention_math(
+        query, key, value, attn_mask, dropout_p, is_causal, **options
+    )[0]
+    return plain
+
+
+def _plain_multi_head(attention: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    output, weights = attention(*args, **{**kwargs, "need_weights": True})
+    return output, weights if kwargs.get("need_weights", True) else None
+
+
+# Attention without fused kernels, which have no second derivative.
+PLAIN_ATTENTION: Rules = {
+    F.scaled_dot_product_attention: _plain_attention,
+    F.multi_head_attention_forward: _plain_multi_head,
+}
+
+
 # ------------------------------------------------------------------------ reading a call
 
 
@@ -190,12 +242,18 @@ def _out_of_place(function: Callable[..., Any]) -> Callable[..., Any]:
     name = getattr(function, "__name__", "")
     if name == "detach_":  # changes the graph and not the values
         return function
+    if name == "copy_":
+        return _copied
     plain = f"__{name[3:]}" if name.startswith("__i") else name[:-1] if name[-1:] == "_" else ""
     for owner in (torch.Tensor, torch, F):
         other = getattr(owner, plain, None)
         if plain and callable(other):
             return other  # type: ignore[no-any-return]
     return function
+
+
+def _copied(written: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    return source.to(written).expand_as(written).clone()
 
 
 @lru_cache(maxsize=1024)

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Literal, SupportsInt, TypeGuard
+from typing import Any, ClassVar, Literal, SupportsInt, TypeGuard
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map, tree_map_only
 
 Classes = int | tuple[int, ...]
 
@@ -44,13 +45,19 @@ def _first(outputs: Any, keys: Sequence[str]) -> Tensor:
         if isinstance(value, Tensor):
             return value
     raise TypeError(
-        f"the model returned a {type(outputs).__name__} without a tensor of scores; "
-        "pass a target function that turns it into one score per image"
+        f"the model returned a {type(outputs).__name__} without a tensor of scores; pass "
+        "targets.Of(key, target) for one of several heads, or a function of the outputs that "
+        "returns one score per image"
     )
 
 
 class Target(ABC):
-    """What is explained: a function from a network's outputs to one score per image, (B,)."""
+    """What is explained: a function from a network's outputs to one score per image, (B,).
+
+    of_classes: whether the score is one of the network's classes.
+    """
+
+    of_classes: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, outputs: Any) -> Tensor:
@@ -60,9 +67,32 @@ class Target(ABC):
         """The target with all that depends on the outputs settled, such as the predicted class."""
         return self
 
+    def read(self, outputs: Any) -> Any:
+        """The part of the outputs that the target reads."""
+        return outputs
+
+    def asking(self, question: Target) -> Target:
+        """Another question about the same part of the outputs."""
+        return question
+
+    @property
+    def question(self) -> Target:
+        """What is asked of the part of the outputs that the target reads."""
+        return self
+
+    def of_image(self, index: int, images: int) -> Target:
+        """The target of one image of a batch, to be asked of that image alone."""
+        return _OfImage(self, index, images)
+
+
+class ClassTarget(Target):
+    """A score of the network's classes."""
+
+    of_classes: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
-class Class(Target):
+class Class(ClassTarget):
     """The logit of one class for all images (int), or of one class per image (tuple)."""
 
     classes: Classes
@@ -71,10 +101,31 @@ class Class(Target):
         """Logits (B,) of the classes."""
         return _pick(_class_scores(outputs), self.classes)
 
+    def of_image(self, index: int, images: int) -> Class:
+        """The class of one image."""
+        return Class(self.classes if isinstance(self.classes, int) else self.classes[index])
+
 
 @dataclass(frozen=True)
-class Predicted(Target):
-    """The logit of the most likely class of each image, or of the `rank`-th most likely one."""
+class Not(ClassTarget):
+    """What speaks against a class: minus its logit, for all images (int) or one class per image.
+
+    Of a network with one logit it is the opposite class.
+    """
+
+    classes: Classes
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Minus the logits (B,) of the classes."""
+        return -_pick(_class_scores(outputs), self.classes)
+
+
+@dataclass(frozen=True)
+class Predicted(ClassTarget):
+    """The logit of the most likely class of each image, or of the `rank`-th most likely one.
+
+    Of a network with one logit that is `Class(0)`.
+    """
 
     rank: int = 1
 
@@ -90,7 +141,7 @@ class Predicted(Target):
 
 
 @dataclass(frozen=True)
-class AnyOf(Target):
+class AnyOf(ClassTarget):
     """Any of several classes: the log-sum-exp of their logits, or the largest of them."""
 
     classes: tuple[int, ...]
@@ -112,7 +163,7 @@ class AnyOf(Target):
 
 
 @dataclass(frozen=True)
-class TopK(Target):
+class TopK(ClassTarget):
     """Any of each image's `k` most likely classes: the log-sum-exp of their logits."""
 
     k: int
@@ -129,7 +180,7 @@ class TopK(Target):
 
 
 @dataclass(frozen=True)
-class _AnyOfEach(Target):
+class _AnyOfEach(ClassTarget):
     """Any of some classes, other ones for each image: the log-sum-exp of their logits."""
 
     classes: tuple[tuple[int, ...], ...]
@@ -141,7 +192,7 @@ class _AnyOfEach(Target):
 
 
 @dataclass(frozen=True)
-class Contrast(Target):
+class Contrast(ClassTarget):
     """What speaks for class `a` rather than class `b`: the difference of their logits."""
 
     a: Classes
@@ -154,7 +205,7 @@ class Contrast(Target):
 
 
 @dataclass(frozen=True)
-class Probability(Target):
+class Probability(ClassTarget):
     """The probability of a class, in [0, 1]; of the predicted class where none is named.
 
     `activation` is "softmax" for one label per image, "sigmoid" for networks with many.
@@ -184,7 +235,7 @@ class Probability(Target):
 
 
 @dataclass(frozen=True, eq=False)
-class Segment(Target):
+class Segment(ClassTarget):
     """A region of a segmentation network's output: the mean logit of a class inside it.
 
     `region` is a boolean mask (H, W) or (B, H, W), resized to the output where they differ;
@@ -196,37 +247,57 @@ class Segment(Target):
 
     def __call__(self, outputs: Any) -> Tensor:
         """Mean logits (B,)."""
-        scores = logits(outputs)
-        if scores.ndim != 4:
-            raise ValueError(
-                "Segment needs one score per class and pixel, (B, C, H, W); "
-                f"the model returned {tuple(scores.shape)}"
-            )
+        scores = _pixel_scores(outputs)
         _check_class(self.class_index, scores)
-        inside = self._inside(scores)
-        sizes = inside.sum((1, 2))
+        inside = self._inside(scores).flatten(1)
+        sizes = inside.sum(1)
         if (sizes == 0).any():
             empty = (sizes == 0).nonzero().flatten().tolist()
             raise ValueError(f"class {self.class_index} has an empty region in images {empty}")
-        return (scores[:, self.class_index] * inside).sum((1, 2)) / sizes
+        return (scores[:, self.class_index].flatten(1) * inside).sum(1) / sizes
 
     def resolve(self, outputs: Any) -> Segment:
         """With the region that these outputs give to the class, where none was named."""
-        inside = self._inside(logits(outputs))
-        return Segment(self.class_index, inside)
+        return Segment(self.class_index, self._inside(_pixel_scores(outputs)))
 
     def _inside(self, scores: Tensor) -> Tensor:
         if self.region is None:
-            return scores.argmax(1) == self.class_index
+            return _region(scores, self.class_index)
         region = self.region.to(scores.device)
-        region = region[None] if region.ndim == 2 else region
-        if region.ndim != 3 or len(region) not in (1, len(scores)):
+        sides = scores.ndim - 2
+        region = region[None] if region.ndim == sides else region
+        if region.ndim != sides + 1 or len(region) not in (1, len(scores)):
             raise ValueError(
                 f"region has shape {tuple(self.region.shape)}; it should be (H, W) or "
                 f"(B, H, W) for {len(scores)} images"
             )
-        resized = F.interpolate(region[:, None].float(), scores.shape[-2:])[:, 0] > 0.5
-        return resized.expand(len(scores), -1, -1)
+        resized = F.interpolate(region[:, None].float(), scores.shape[2:])[:, 0] > 0.5
+        return resized.expand(len(scores), *[-1] * sides)
+
+
+def _pixel_scores(outputs: Any) -> Tensor:
+    scores = logits(outputs)
+    if scores.ndim < 3:
+        raise ValueError(
+            "Segment needs one score per class and pixel, (B, C, H, W); "
+            f"the model returned {tuple(scores.shape)}"
+        )
+    return scores
+
+
+def _region(scores: Tensor, index: int) -> Tensor:
+    """Where the network gives the class: (B, C, H, W) -> (B, H, W), bool.
+
+    A mask of one channel gives it where the score is above 0; above 0.5 where all scores of the
+    image are probabilities, from 0 to 1.
+    """
+    scores = scores.detach()
+    if scores.shape[1] > 1:
+        return scores.argmax(1) == index
+    flat = scores.flatten(1)
+    probabilities = (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
+    threshold = torch.where(probabilities, 0.5, 0.0).view(-1, *[1] * (scores.ndim - 2))
+    return scores[:, 0] > threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,28 +332,119 @@ class Score(Target):
 
 
 @dataclass(frozen=True)
+class Of(Target):
+    """A question about one part of what the network returned: one head of several, say.
+
+    path: key, index or attribute, or several of them with dots between: "gender", "0", "heads.age".
+    target: what any target may be; None is the predicted class there.
+    """
+
+    path: str | int
+    target: TargetLike = None
+
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        object.__setattr__(self, "target", as_target(self.target))
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Scores (B,)."""
+        return as_target(self.target)(self.read(outputs))
+
+    def resolve(self, outputs: Any) -> Of:
+        """With its target settled by that part."""
+        return Of(self.path, as_target(self.target).resolve(self.read(outputs)))
+
+    def read(self, outputs: Any) -> Any:
+        """That part of the outputs."""
+        for step in str(self.path).split("."):
+            outputs = _part(outputs, step, self.path)
+        return as_target(self.target).read(outputs)
+
+    def asking(self, question: Target) -> Of:
+        """Another question about that part."""
+        return Of(self.path, as_target(self.target).asking(question))
+
+    @property
+    def question(self) -> Target:
+        """What is asked of that part."""
+        return as_target(self.target).question
+
+    def of_image(self, index: int, images: int) -> Of:
+        """The question about one image."""
+        return Of(self.path, as_target(self.target).of_image(index, images))
+
+    @property
+    def of_classes(self) -> bool:  # type: ignore[override]
+        """Whether it is a question about classes."""
+        return as_target(self.target).of_classes
+
+
+def _part(outputs: Any, step: str, path: str | int) -> Any:
+    if isinstance(outputs, Mapping) and step in outputs:
+        return outputs[step]
+    if isinstance(outputs, Sequence) and step.lstrip("-").isdecimal() and int(step) < len(outputs):
+        return outputs[int(step)]
+    if not isinstance(outputs, Tensor) and hasattr(outputs, step):
+        return getattr(outputs, step)
+    there = list(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
+    raise ValueError(f"the model's outputs have no part {path!r}: at {step!r} there is {there}")
+
+
+@dataclass(frozen=True)
+class _OfImage(Target):
+    """A target of a batch, asked of one of its images alone."""
+
+    target: Target
+    index: int
+    images: int
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """The score (1,)."""
+
+        def repeated(value: Tensor) -> Tensor:
+            own = value.ndim and len(value) == 1
+            return value.expand(self.images, *value.shape[1:]) if own else value
+
+        return self.target(tree_map_only(Tensor, repeated, outputs))[self.index : self.index + 1]
+
+    @property
+    def of_classes(self) -> bool:  # type: ignore[override]
+        """Whether it is a question about classes."""
+        return self.target.of_classes
+
+
+@dataclass(frozen=True)
 class Repeated(Target):
-    """A target asked of several images for each of its own: `times` runs of the whole batch."""
+    """A target asked of several images for each of its own: `times` runs of a batch of `images`."""
 
     target: Target
     times: int
+    images: int
 
     def __call__(self, outputs: Any) -> Tensor:
         """Scores (times · B,), run by run."""
-        images = len(logits(outputs))
-        size = images // self.times
+        count = self.images * self.times
 
         def run(start: int) -> Any:
+            end = start + self.images
+            if isinstance(outputs, list) and len(outputs) == count:
+                return outputs[start:end]  # one entry per image
+
             def part(value: Any) -> Any:
-                own = isinstance(value, Tensor) and value.ndim and len(value) == images
-                return value[start : start + size] if own else value
+                own = isinstance(value, Tensor) and value.ndim and len(value) == count
+                return value[start:end] if own else value
 
             return tree_map(part, outputs)
 
-        return torch.cat([self.target(run(start)) for start in range(0, images, size)])
+        return torch.cat([self.target(run(start)) for start in range(0, count, self.images)])
+
+    @property
+    def of_classes(self) -> bool:  # type: ignore[override]
+        """Whether it is a question about classes."""
+        return self.target.of_classes
 
 
-TargetLike = Target | int | Sequence[int] | Tensor | Callable[[Any], Tensor] | None
+TargetLike = Target | int | Sequence[int] | Tensor | np.ndarray | Callable[[Any], Tensor] | None
 
 
 def as_target(target: TargetLike) -> Target:
@@ -295,7 +457,7 @@ def as_target(target: TargetLike) -> Target:
         return Predicted()
     if isinstance(target, Target):
         return target
-    if isinstance(target, Tensor) and target.ndim <= 1 and not target.is_floating_point():
+    if isinstance(target, Tensor | np.ndarray) and target.ndim <= 1:
         target = target.tolist()
     if _is_index(target):
         return Class(int(target))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seewhy.core.probe import layer_names
+from seewhy.core.probe import layer_requests
 from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
@@ -133,7 +133,7 @@ def check(question: Question, batch_size: int) -> None:
             raise ValueError(f"{name}={value}; it should be {least} at least")
     if len(question.methods) < 2 and any(one.name == "win" for one in question.metrics):
         raise ValueError("the metric 'win' compares methods; name two at least")
-    layer_names(question.model.module, question.layer)
+    layer_requests(question.model.module, question.layer)
 
 
 def digest_of(module: nn.Module) -> str:

@@ -31,7 +31,7 @@ from seewhy.metrics import (
     road_curves,
 )
 from seewhy.models import LoadedModel
-from seewhy.naming import Method, expect
+from seewhy.naming import Method
 
 # Which of an annotation's regions a metric is defined on; the pointing game's is the dataset's.
 REGIONS = {
@@ -116,12 +116,12 @@ class Batch:
     def explain(self, method: Method, images: Tensor, index: Tensor) -> Tensor:
         """The method's maps (N, h, w) of other images for the pairs' targets."""
         classes = [self.classes[place] for place in index.tolist()]
-        probe = expect(Probe(self.model.module, images, classes, self.layer), [method])
-        return self.maps(method, probe)
+        return self.maps(method, Probe(self.model.module, images, classes, self.layer))
 
     def maps(self, method: Method, probe: Probe) -> Tensor:
         """The method's maps of a probe at the size of the inputs, (P, h, w) float."""
-        return upsample(method(probe).float(), self.size)
+        (maps,) = probe.maps([method])
+        return upsample(maps.float(), self.size)
 
     def masks(self, kind: str) -> tuple[Tensor, Tensor]:
         """The regions on the input, (P, h, w) bool, and which of them have any pixel, (P,)."""
@@ -236,7 +236,7 @@ class Evidence:
         places = torch.arange(len(images), device=images.device)
         if not batch.explain_again:
             return batch.score(images, places), self.saliency[:0]
-        probe = expect(Probe(batch.model.module, images, batch.classes, batch.layer), [self.method])
+        probe = Probe(batch.model.module, images, batch.classes, batch.layer)
         maps = batch.maps(self.method, probe)
         classes = torch.tensor(batch.classes, device=images.device)
         return batch.model.probabilities(probe.logits)[places, classes], maps
@@ -269,7 +269,7 @@ class Evidence:
 
         def explain(network: nn.Module) -> Tensor:
             probe = Probe(network, batch.inputs, batch.classes, batch.layer)
-            return batch.maps(self.method, expect(probe, [self.method]))
+            return batch.maps(self.method, probe)
 
         return randomization_cascade(batch.model.module, explain)
 

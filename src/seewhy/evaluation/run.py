@@ -19,7 +19,7 @@ from seewhy.evaluation.evidence import LOCALIZATION, Batch, Evidence, Pair, regi
 from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.metrics import Metric, difficult
 from seewhy.models import LoadedModel
-from seewhy.naming import Method, expect
+from seewhy.naming import Method
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def _answer_together(
     omissions: list[Omission] = []
     rows: list[Row] = []
     probe = Probe(question.model.module, inputs, None, question.layer)
-    expect(probe, question.methods)
+    probe.expect(*{read for method in question.methods for read in method.reads})
     pairs = []
     for place, sample in enumerate(samples):
         own, left_out = _pairs(question, classes, place, sample, probe.logits[place])

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.methods.cam import averaged, weighted
+from seewhy.maps import averaged, sums
+from seewhy.methods.cam import weighted
 from seewhy.naming import method
 from seewhy.progress import BatchSize, in_chunks
 
@@ -14,7 +15,7 @@ from seewhy.progress import BatchSize, in_chunks
 @method(
     "Desai & Ramaswamy 2020, Ablation-CAM",
     "F + h where the score is affine in A, else F + h + K tails",
-    tail=True,
+    reads=("tail",),
 )
 def ablation_cam(probe: Probe, *, batch_size: BatchSize = "auto") -> Tensor:
     """relu(Σ_k w_k A_k), w_k the score's relative fall when channel k is set to zero.
@@ -33,19 +34,19 @@ def ablation_cam(probe: Probe, *, batch_size: BatchSize = "auto") -> Tensor:
         weighted(falls(probe, layer, batch_size) / scale, probe.activations(layer))
         for layer in probe.layers
     ]
-    return averaged(maps, probe.inputs.shape[-2:])
+    return averaged(maps, probe.size)
 
 
 def falls(probe: Probe, layer: str, batch_size: BatchSize = "auto") -> Tensor:
     """How far the score falls without each channel: (B, K)."""
     activations = probe.activations(layer)
     if probe.affine(layer):
-        return (probe.gradients(layer) * activations).sum((2, 3))
+        return sums(probe.gradients(layer) * activations)
     scores_of = probe.tail(layer)
 
     def without(part: slice) -> Tensor:
         count = part.stop - part.start
-        maps = activations.repeat(count, 1, 1, 1, 1)
+        maps = activations.repeat(count, *[1] * activations.ndim)
         maps[torch.arange(count), :, torch.arange(part.start, part.stop)] = 0
         return scores_of(maps)
 

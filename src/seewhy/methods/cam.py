@@ -1,12 +1,13 @@
 """The gradient CAM family: pure functions of activations and gradients that read as published.
 
 Each takes the activations A and the gradients G = ∂score/∂A of one layer, both (B, K, h, w), and
-returns one map per image, (B, h, w), not negative and not normalised.
+returns one map per image, (B, h, w), not negative and not normalised. Of signals (B, K, l) and
+volumes (B, K, d, h, w) they are the same formulas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import upsample
+from seewhy.maps import averaged, means, of_images, sums
 from seewhy.naming import method
 
 Cam = Callable[..., Tensor]
@@ -33,7 +34,7 @@ def cam_method(source: str) -> Callable[[Cam], Cam]:
                 function(probe.activations(layer), probe.gradients(layer), **options)
                 for layer in probe.layers
             ]
-            return averaged(maps, probe.inputs.shape[-2:])
+            return averaged(maps, probe.size)
 
         method(source, passes="F + h")(of_probe)
         return function
@@ -41,22 +42,15 @@ def cam_method(source: str) -> Callable[[Cam], Cam]:
     return register
 
 
-def averaged(maps: Sequence[Tensor], size: torch.Size | tuple[int, int]) -> Tensor:
-    """The mean at another size, (B, H, W), of maps of several layers; of one layer its own map."""
-    if len(maps) == 1:
-        return maps[0]
-    return torch.stack([upsample(m, size) for m in maps]).mean(0)
-
-
 def weighted(weights: Tensor, activations: Tensor) -> Tensor:
     """relu(Σ_k w_k A_k): weights (B, K), activations (B, K, h, w) -> (B, h, w)."""
-    return torch.einsum("bk,bkhw->bhw", weights, activations).relu()
+    return torch.einsum("bk,bk...->b...", weights, activations).relu()
 
 
 @cam_method("Selvaraju et al. 2017, Grad-CAM, eq. 1-2")
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """relu(Σ_k w_k A_k), each channel weighted by its mean gradient."""
-    return weighted(gradients.mean((2, 3)), activations)
+    return weighted(means(gradients), activations)
 
 
 def grad_cam_plus_plus_weights(
@@ -74,10 +68,10 @@ def weights_of_derivatives(
     D¹, D² and D³, each (B, K, h, w), are the score's derivatives at each place, of exp(score) up
     to a common factor.
     """
-    denominator = 2 * second + activations.sum((2, 3), keepdim=True) * third + eps
+    denominator = 2 * second + of_images(sums(activations), third) * third + eps
     # Where D² = 0 the weight is zero whatever the denominator; without eps that would be 0/0.
     alpha = torch.where(second == 0, 0, second / denominator.where(second != 0, 1))
-    return (alpha * first.relu()).sum((2, 3))
+    return sums(alpha * first.relu())
 
 
 @cam_method("Chattopadhyay et al. 2018, Grad-CAM++, eq. 6 and 19")
@@ -94,7 +88,7 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor, *, eps: float = 1
 @cam_method("Fu et al. 2020, Axiom-based Grad-CAM (XGrad-CAM), eq. 7")
 def xgrad_cam(activations: Tensor, gradients: Tensor, *, eps: float = 1e-7) -> Tensor:
     """relu(Σ_k w_k A_k), gradients averaged with the activations as weights: ΣG·A / (ΣA + eps)."""
-    weights = (gradients * activations).sum((2, 3)) / (activations.sum((2, 3)) + eps)
+    weights = sums(gradients * activations) / (sums(activations) + eps)
     return weighted(weights, activations)
 
 
@@ -130,11 +124,11 @@ def principal_component(maps: Tensor) -> Tensor:
 
     The sign agrees with the mean over the channels.
     """
-    b, k, h, w = maps.shape
+    _, k, *grid = maps.shape
     # Eigenvectors need float32 at least; of the two Gram matrices the smaller one is cheaper.
     places = maps.flatten(2).mT.to(torch.promote_types(maps.dtype, torch.float32))
     centred = places - places.mean(1, keepdim=True)
-    if h * w <= k:
+    if places.shape[1] <= k:
         values, vectors = torch.linalg.eigh(centred @ centred.mT)
         projection = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
     else:
@@ -142,4 +136,4 @@ def principal_component(maps: Tensor) -> Tensor:
         projection = (centred @ vectors[..., -1:])[..., 0]
     agreement = (projection * centred.mean(2)).sum(1, keepdim=True)
     signed = torch.where(agreement < 0, -projection, projection)
-    return signed.reshape(b, h, w).to(maps.dtype)
+    return signed.reshape(-1, *grid).to(maps.dtype)

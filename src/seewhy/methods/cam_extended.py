@@ -13,7 +13,8 @@ from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.core.targets import Class, Target, logits
-from seewhy.methods.cam import averaged, weighted, weights_of_derivatives
+from seewhy.maps import averaged, means, of_images, sums
+from seewhy.methods.cam import weighted, weights_of_derivatives
 from seewhy.naming import Method, method
 from seewhy.noise import noisy_copies
 from seewhy.progress import tracked
@@ -31,7 +32,7 @@ def cam(probe: Probe) -> Tensor:
     maps = []
     for layer in probe.layers:
         gradients = probe.gradients(layer)
-        mean = gradients.mean((2, 3), keepdim=True)
+        mean = of_images(means(gradients), gradients)
         # Places may differ by rounding.
         alike = (gradients - mean).abs().max() <= 1e-2 * gradients.abs().max()
         if not (probe.affine(layer) and alike):
@@ -39,8 +40,9 @@ def cam(probe: Probe) -> Tensor:
                 f"CAM needs global average pooling and one linear layer behind {layer!r}, and a "
                 "logit as the target; 'grad_cam' is the same map there and works for every head"
             )
-        maps.append(torch.einsum("bk,bkhw->bhw", gradients.sum((2, 3)), probe.activations(layer)))
-    return averaged(maps, probe.inputs.shape[-2:])
+        activations = probe.activations(layer)
+        maps.append(torch.einsum("bk,bk...->b...", sums(gradients), activations))
+    return averaged(maps, probe.size)
 
 
 @method("Zhang et al. 2025, Finer-CAM", "F + h")
@@ -103,8 +105,8 @@ def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> 
     maps = []
     for layer in probe.layers:
         weights = probe.gradients(layer) - probe.hessian_product(layer) / 2
-        maps.append(weighted(weights.mean((2, 3)), probe.activations(layer)))
-    return averaged(maps, probe.inputs.shape[-2:])
+        maps.append(weighted(means(weights), probe.activations(layer)))
+    return averaged(maps, probe.size)
 
 
 def _residual_softmax(scores: Tensor, classes: list[int]) -> Tensor:
@@ -151,7 +153,7 @@ def smooth_grad_cam_plus_plus(
         activations = probe.activations(layer)
         weights = weights_of_derivatives(activations, first, second, third, eps)
         maps.append(weighted(weights, activations))
-    return averaged(maps, probe.inputs.shape[-2:])
+    return averaged(maps, probe.size)
 
 
 def explained_classes(probe: Probe, what: str) -> list[int]:

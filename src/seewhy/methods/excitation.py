@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from seewhy.core.probe import Probe
 from seewhy.core.rules import Rules, nodes, substitute
 from seewhy.core.targets import logits
-from seewhy.methods.cam import averaged
+from seewhy.maps import averaged
 from seewhy.naming import method
 
 Function = Callable[..., Tensor]
@@ -26,7 +26,7 @@ Skip = Literal["share", "copy"]
 EPS = 1e-20  # as in TorchRay
 
 
-@method("Zhang et al. 2018, Top-down neural attention by excitation backprop", "2F + 2B")
+@method("Zhang et al. 2018, Excitation backprop, eq. 3-8", "2F + 2B", reads=("stages",))
 def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = False) -> Tensor:
     """Σ_channels of the excitation, at the stage before the last; it sums to 1 over the layer.
 
@@ -40,7 +40,7 @@ def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = 
     return _excitation(_ruled(probe, skip, at_input))
 
 
-@method("Zhang et al. 2018, Top-down neural attention by excitation backprop", "2F + 2B")
+@method("Zhang et al. 2018, Excitation backprop, eq. 3-8", "2F + 2B", reads=("stages",))
 def contrastive_excitation_backprop(
     probe: Probe, *, skip: Skip = "share", at_input: bool = False
 ) -> Tensor:
@@ -67,7 +67,6 @@ def _ruled(probe: Probe, skip: Skip, at_input: bool) -> Probe:
     if probe.named:
         return probe.with_rules(rules, probe.named)
     # The last stage is coarse; towards the image, the errors at negative inputs pile up.
-    probe.expect_stages()
     *_, layer = [*probe.layers, *probe.stages]
     return probe.with_rules(rules, layer)
 
@@ -76,7 +75,7 @@ def _excitation(ruled: Probe) -> Tensor:
     if not ruled.layers:
         return ruled.input_gradient.sum(1)
     maps = [ruled.gradients(layer).sum(1) for layer in ruled.layers]
-    return averaged(maps, ruled.inputs.shape[-2:])
+    return averaged(maps, ruled.size)
 
 
 def _rules(skip: Skip) -> Rules:

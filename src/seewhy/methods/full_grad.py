@@ -12,7 +12,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from seewhy.core.probe import Probe
 from seewhy.core.rules import Rule
-from seewhy.maps import upsample
+from seewhy.maps import normalize, of_images, upsample
 from seewhy.naming import method
 
 # (index of the layer in the forward pass, bias ⊙ gradient (B, K, h, w))
@@ -28,12 +28,11 @@ def full_grad(probe: Probe) -> Tensor:
     authors' code, biases of Linears, which have no place in the image, are left out.
     pytorch-grad-cam scales each channel by itself, so that the faintest counts like the strongest.
     """
-    size = probe.inputs.shape[-2:]
     maps: list[Tensor] = []
 
     def add(_: int, product: Tensor) -> None:
         # Bilinear upsampling is linear: it may come after the sum over channels.
-        maps.append(upsample(_scaled(product).sum(1), size))
+        maps.append(upsample(_scaled(product).sum(1), probe.size))
 
     gradient = collected(probe, add)
     return torch.stack([*maps, _scaled(gradient * probe.inputs).sum(1)]).sum(0)
@@ -50,7 +49,7 @@ def collected(probe: Probe, collect: Collect) -> Tensor:
     def tapped(function: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         nonlocal count
         output = function(input, *args, **kwargs)
-        if output.ndim != 4:
+        if output.ndim < 3:
             return output
         # An affine function's constant is what it makes of zero: one pixel of a batch norm does,
         # and of a convolution the bias itself, which its padding does not reach.
@@ -58,29 +57,29 @@ def collected(probe: Probe, collect: Collect) -> Tensor:
         if bias is None:
             return output
         index, count = count, count + 1
-        return _tap(output, lambda gradient: collect(index, gradient * bias[:, None, None]))
+        return _tap(output, lambda gradient: collect(index, gradient * of_images(bias, output[0])))
 
     rule: Rule = tapped
-    return probe.with_rules({F.conv2d: rule, F.batch_norm: rule}).input_gradient
+    functions = (F.conv1d, F.conv2d, F.conv3d, F.batch_norm)
+    return probe.with_rules(dict.fromkeys(functions, rule)).input_gradient
 
 
 def _constant(
     function: Callable[..., Tensor], input: Tensor, args: Any, kwargs: Any
 ) -> Tensor | None:
     """The constant (K,) that an affine function adds; None for a convolution without bias."""
-    if function.__name__ == "conv2d":
+    if function.__name__.startswith("conv"):
         bias: Tensor | None = kwargs.get("bias", args[1] if len(args) > 1 else None)
         return bias
     with torch.no_grad():
-        return function(input.new_zeros(1, input.shape[1], 1, 1), *args, **kwargs).flatten()
+        zero = input.new_zeros(1, input.shape[1], *[1] * (input.ndim - 2))
+        return function(zero, *args, **kwargs).flatten()
 
 
 def _scaled(product: Tensor) -> Tensor:
     """|product| scaled to [0, 1] per image."""
     strength = product.abs()
-    low = strength.amin((1, 2, 3), keepdim=True)
-    span = strength.amax((1, 2, 3), keepdim=True) - low
-    return (strength - low) / torch.where(span > 0, span, 1)
+    return normalize(strength, strength.ndim - 1)
 
 
 def _tap(value: Tensor, show: Callable[[Tensor], None]) -> Tensor:

@@ -10,18 +10,17 @@ from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.core.rules import Rule, Rules, rectified, substitute
-from seewhy.maps import upsample
-from seewhy.methods.cam import averaged
+from seewhy.maps import averaged, upsample
 from seewhy.naming import Method, method
 
 
-@method("Simonyan et al. 2014, Deep inside convolutional networks", "F + B", input_gradient=True)
+@method("Simonyan et al. 2014, Deep inside convolutional networks", "F + B", reads=("input",))
 def gradient(probe: Probe) -> Tensor:
     """max_channels |∂score/∂input|, not negative."""
     return strongest(probe.input_gradient)
 
 
-@method("Shrikumar et al. 2016, Not just a black box", "F + B", input_gradient=True)
+@method("Shrikumar et al. 2016, Not just a black box", "F + B", reads=("input",))
 def input_x_gradient(probe: Probe) -> Tensor:
     """Σ_channels input ⊙ gradient, signed."""
     return relevance(probe, at_input=True)
@@ -71,7 +70,7 @@ def deconvnet(probe: Probe) -> Tensor:
 @method("Selvaraju et al. 2017, Grad-CAM, section 3.2", "2F + B + h")
 def guided_grad_cam(probe: Probe) -> Tensor:
     """Guided backprop ⊙ Grad-CAM at the resolution of the input; not negative."""
-    return guided_backprop(probe) * upsample(Method("grad_cam")(probe), probe.inputs.shape[-2:])
+    return guided_backprop(probe) * upsample(Method("grad_cam")(probe), probe.size)
 
 
 def strongest(gradients: Tensor) -> Tensor:
@@ -87,4 +86,4 @@ def relevance(probe: Probe, at_input: bool = False) -> Tensor:
     if at_input or not probe.named:
         return (probe.input_gradient * probe.inputs).sum(1)
     maps = [(probe.gradients(layer) * probe.activations(layer)).sum(1) for layer in probe.named]
-    return averaged(maps, probe.inputs.shape[-2:])
+    return averaged(maps, probe.size)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seewhy.maps import means
 from seewhy.methods.cam import cam_method, grad_cam_plus_plus_weights
 
 
@@ -35,7 +36,7 @@ def global_guidance(
     product = activations * gradients
     guide = (product if guidance == "channel" else product.sum(1, keepdim=True)).relu()
     if weights == "mean":
-        w = gradients.mean((2, 3))
+        w = means(gradients)
     else:
         w = grad_cam_plus_plus_weights(activations, gradients)
-    return torch.einsum("bk,bkhw->bhw", w, guide * activations).relu()
+    return torch.einsum("bk,bk...->b...", w, guide * activations).relu()

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from seewhy.baselines import BaselineLike, baseline
 from seewhy.core.probe import Probe
-from seewhy.maps import upsample
-from seewhy.methods.cam import averaged
+from seewhy.maps import averaged, means, of_images, upsample
 from seewhy.naming import method
 from seewhy.progress import BatchSize, in_chunks, tracked
 
@@ -63,11 +62,11 @@ def integrate(
     start: x_0, (B, C, H, W); positions and weights: (N,).
     """
     way = probe.inputs - start
-    share = weights.to(way).view(-1, 1, 1, 1, 1)
+    share = of_images(weights.to(way), way[None])
 
     def run(part: slice) -> Tensor:
-        points = torch.lerp(start, probe.inputs, positions[part].to(way).view(-1, 1, 1, 1, 1))
-        at = probe.with_inputs(points.flatten(0, 1)).expect_input_gradient()
+        points = torch.lerp(start, probe.inputs, of_images(positions[part].to(way), way[None]))
+        at = probe.with_inputs(points.flatten(0, 1)).expect("input")
         return (at.input_gradient.view_as(points) * share[part]).sum(0)
 
     total = torch.zeros_like(way)
@@ -133,7 +132,7 @@ def integrate_guided(
     """The gradient at the start of each step ⊙ the step, summed: (B, C, H, W), signed."""
 
     def steepness(at: Probe) -> Tensor:
-        return at.expect_input_gradient().input_gradient.abs()
+        return at.expect("input").input_gradient.abs()
 
     total = torch.zeros_like(start)
     path = guided_path(probe, start, steps, steepness, fraction, max_distance)
@@ -191,7 +190,7 @@ def gig_cam(
 
     def salience(at: Probe) -> Tensor:
         maps = [_weighted(at, layer, at.activations(layer)) for layer in at.layers]
-        return upsample(averaged(maps, probe.inputs.shape[-2:]), probe.inputs.shape[-2:])[:, None]
+        return upsample(averaged(maps, probe.size), probe.size)[:, None]
 
     path = guided_path(probe, start, steps, salience, fraction)
     points = (at for at, _ in path)
@@ -223,12 +222,12 @@ def _cams_along(points: Iterable[Probe], steps: int, probe: Probe, aggregate: Ag
         add(at)
     add(probe)
     found = [totals[layer].relu() / (steps if aggregate == "maps" else 1) for layer in probe.layers]
-    return averaged(found, probe.inputs.shape[-2:])
+    return averaged(found, probe.size)
 
 
 def _weighted(at: Probe, layer: str, maps: Tensor) -> Tensor:
     """Σ_k mean_ij(G_k) ⊙ maps_k, signed: (B, K, h, w) -> (B, h, w)."""
-    return torch.einsum("bk,bkhw->bhw", at.gradients(layer).mean((2, 3)), maps)
+    return torch.einsum("bk,bk...->b...", means(at.gradients(layer)), maps)
 
 
 # ---------------------------------------------------------------------- paths
@@ -241,7 +240,7 @@ def _straight_path(
     positions = torch.arange(steps).to(start) / steps
 
     def run(part: slice) -> Probe:
-        points = torch.lerp(start, probe.inputs, positions[part].view(-1, 1, 1, 1, 1))
+        points = torch.lerp(start, probe.inputs, of_images(positions[part], start[None]))
         return probe.with_inputs(points.flatten(0, 1))
 
     return in_chunks("straight path", run, steps, probe.inputs, batch_size)

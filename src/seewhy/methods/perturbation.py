@@ -6,16 +6,17 @@ target alone (`probe.with_target`) share the forward passes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy import baselines
 from seewhy.baselines import BaselineLike
 from seewhy.core.probe import Probe
 from seewhy.core.targets import Repeated
+from seewhy.maps import upsample
 from seewhy.naming import method
 from seewhy.progress import BatchSize, in_chunks
 
@@ -65,25 +66,29 @@ def mean_of_masks(scores: Tensor, masks: Masks) -> Tensor:
     total = scores.new_zeros(())
     for start in range(0, len(scores), 64):
         shown = masks(slice(start, min(start + 64, len(scores))))[:, 0, 0]
-        total = total + torch.einsum("nb,nhw->bhw", scores[start : start + 64].to(shown), shown)
+        total = total + torch.einsum("nb,n...->b...", scores[start : start + 64].to(shown), shown)
     return total / len(scores)
 
 
 def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int) -> Masks:
-    """RISE's masks: (n, 1, 1, H, W) in [0, 1] for a slice."""
-    height, width = inputs.shape[-2:]
-    cell_h, cell_w = -(-height // cells), -(-width // cells)
+    """RISE's masks: (n, 1, 1, H, W) in [0, 1] for a slice; cells x cells is for two sides."""
+    size = inputs.shape[2:]
+    cell = [-(-side // cells) for side in size]
     # Drawn on the CPU, where a seed means the same on every machine.
     generator = torch.Generator().manual_seed(seed)
-    grids = (torch.rand(count, 1, cells, cells, generator=generator) < keep).to(inputs)
-    tops = torch.randint(cell_h, (count,), generator=generator).tolist()
-    lefts = torch.randint(cell_w, (count,), generator=generator).tolist()
-    size = ((cells + 1) * cell_h, (cells + 1) * cell_w)
+    shape = (count, *[cells] * len(size))
+    shown = torch.rand(shape, generator=generator, dtype=torch.float32) < keep
+    shifts = [torch.randint(side, (count,), generator=generator).tolist() for side in cell]
+    large = tuple((cells + 1) * side for side in cell)
 
     def masks(part: slice) -> Tensor:
-        large = F.interpolate(grids[part], size, mode="bilinear", align_corners=False)
-        shifted = zip(large, tops[part], lefts[part], strict=True)
-        return torch.stack([m[None, :, y : y + height, x : x + width] for m, y, x in shifted])
+        grown = upsample(shown[part].to(inputs), large)
+        starts = zip(*(one[part] for one in shifts), strict=True)
+        windows = [
+            mask[tuple(slice(a, a + side) for a, side in zip(start, size, strict=True))]
+            for mask, start in zip(grown, starts, strict=True)
+        ]
+        return torch.stack(windows)[:, None, None]
 
     return masks
 
@@ -110,21 +115,26 @@ def occlusion(
 
     Raises ValueError for options out of range.
     """
-    height, width = probe.inputs.shape[-2:]
-    patch = max(1, round(min(height, width) / 6)) if patch is None else patch
+    size = probe.size
+    patch = max(1, round(min(size) / 6)) if patch is None else patch
     stride = max(1, patch // 2) if stride is None else stride
-    if not 1 <= patch <= min(height, width) or not 1 <= stride <= patch:
+    if not 1 <= patch <= min(size) or not 1 <= stride <= patch:
         raise ValueError(
-            f"patch={patch}, stride={stride}; a patch should fit into the image of {height} x "
-            f"{width}, and the stride should be 1 at least and not longer than the patch"
+            f"patch={patch}, stride={stride}; a patch should fit into the image of "
+            f"{' x '.join(map(str, size))}, and the stride should be 1 at least and not longer "
+            "than the patch"
         )
-    rows, columns = (_windows(side, patch, stride).to(probe.inputs) for side in (height, width))
-    count = len(rows) * len(columns)
+    windows = [_windows(side, patch, stride).to(probe.inputs) for side in size]
+    places = [len(rows) for rows in windows]
+    count = math.prod(places)
 
     def hidden(part: slice) -> Tensor:
-        index = torch.arange(count, device=rows.device)[part]
-        both = rows[index // len(columns), :, None] * columns[index % len(columns), None, :]
-        return both[:, None, None]
+        index = torch.arange(count, device=probe.inputs.device)[part]
+        covered = probe.inputs.new_ones(len(index), *[1] * len(size))
+        for axis, place in enumerate(torch.unravel_index(index, places)):
+            sides = [-1 if side == axis else 1 for side in range(len(size))]
+            covered = covered * windows[axis][place].view(len(index), *sides)
+        return covered[:, None, None]
 
     scores = responses(
         probe,
@@ -135,9 +145,11 @@ def occlusion(
         start=baselines.baseline(probe.inputs, baseline, seed),
         batch_size=batch_size,
     )
-    falls = (probe.score - scores).view(len(rows), len(columns), -1)
-    total = torch.einsum("rcb,rh,cw->bhw", falls.to(rows), rows, columns)
-    return total / torch.einsum("rh,cw->hw", rows, columns)
+    total = (probe.score - scores).T.to(probe.inputs).view(-1, *places)
+    hides = torch.ones_like(total[:1])
+    for rows in windows:  # each replaces the first of the sides that are left, and puts it last
+        total, hides = (torch.tensordot(one, rows, ([1], [0])) for one in (total, hides))
+    return total / hides
 
 
 def _windows(side: int, patch: int, stride: int) -> Tensor:
@@ -176,12 +188,12 @@ def responses(
 
     def scores(part: slice) -> Tensor:
         times = part.stop - part.start
-        return Repeated(probe.target, times)(outputs(part)).view(times, -1)
+        return Repeated(probe.target, times, len(images))(outputs(part)).view(times, -1)
 
     if isinstance(probe.outputs, Tensor) and probe.outputs.ndim == 2:
         kept = probe.shared(
             (what, key),
             lambda: torch.cat([*in_chunks(what, outputs, count, images, batch_size)]),
         )
-        return Repeated(probe.target, count)(kept).view(count, -1)
+        return Repeated(probe.target, count, len(images))(kept).view(count, -1)
     return torch.cat([*in_chunks(what, scores, count, images, batch_size)])

@@ -14,8 +14,9 @@ from seewhy.naming import method
 def random(probe: Probe, *, seed: int = 0) -> Tensor:
     """Uniform noise in [0, 1), the same for all images."""
     # Drawn on the CPU, where a seed means the same on every machine.
-    noise = torch.rand(probe.inputs.shape[-2:], generator=torch.Generator().manual_seed(seed))
-    return noise.to(probe.inputs).repeat(len(probe.inputs), 1, 1)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(probe.size, generator=generator, dtype=torch.float32)
+    return noise.to(probe.inputs).repeat(len(probe.inputs), *[1] * len(probe.size))
 
 
 @method("baseline: photographers centre their subject", "0")
@@ -28,11 +29,11 @@ def center_gaussian(probe: Probe, *, width: float = 0.25) -> Tensor:
     """
     if width <= 0:
         raise ValueError(f"width={width}; it should be positive")
-    rows, columns = (
-        (-(((torch.arange(side) + 0.5) / side - 0.5) ** 2) / (2 * width**2)).exp()
-        for side in probe.inputs.shape[-2:]
-    )
-    return (rows[:, None] * columns).to(probe.inputs).repeat(len(probe.inputs), 1, 1)
+    heights = torch.ones((), dtype=torch.float32)
+    for side in probe.size:
+        offsets = (torch.arange(side, dtype=torch.float32) + 0.5) / side - 0.5
+        heights = heights[..., None] * (-(offsets**2) / (2 * width**2)).exp()
+    return heights.to(probe.inputs).repeat(len(probe.inputs), *[1] * len(probe.size))
 
 
 @method("baseline: Adebayo et al. 2018 compare with an edge detector; Sobel & Feldman 1968", "0")
@@ -40,6 +41,18 @@ def edges(probe: Probe) -> Tensor:
     """Steepness of the image by Sobel's operator, the mean of its channels taken first."""
     smooth = probe.inputs.new_tensor([1, 2, 1]) / 4
     slope = probe.inputs.new_tensor([-1, 0, 1]) / 2
-    kernels = torch.stack([smooth[:, None] * slope, slope[:, None] * smooth])[:, None]
-    grey = F.pad(probe.inputs.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(grey, kernels).square().sum(1).sqrt()
+    grey = probe.inputs.mean(1)
+    steepness = torch.zeros_like(grey)
+    for along in range(1, grey.ndim):
+        change = grey
+        for dim in range(1, grey.ndim):
+            change = _filtered(change, slope if dim == along else smooth, dim)
+        steepness += change.square()
+    return steepness.sqrt()
+
+
+def _filtered(images: Tensor, kernel: Tensor, dim: int) -> Tensor:
+    """Images (B, ...) under a kernel (3,) along one of their sides, whose ends are repeated."""
+    lines = images.movedim(dim, -1)
+    padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (1, 1), mode="replicate")
+    return F.conv1d(padded, kernel[None, None]).view(lines.shape).movedim(-1, dim)

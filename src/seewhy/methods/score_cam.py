@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import normalize, upsample
-from seewhy.methods.cam import averaged, weighted
+from seewhy.maps import averaged, normalize, of_images, upsample
+from seewhy.methods.cam import weighted
 from seewhy.methods.perturbation import responses
 from seewhy.naming import method
 from seewhy.progress import BatchSize
@@ -57,7 +57,7 @@ def ss_cam(
 
     def noisy(masks: Tensor, samples: Tensor, channels: Tensor) -> Tensor:
         speckles = [
-            _noise(masks.shape[-2:], seed, sample, channel)
+            _noise(masks.shape[2:], seed, sample, channel)
             for sample, channel in zip(samples.tolist(), channels.tolist(), strict=True)
         ]
         return masks + noise * torch.stack(speckles)[:, None].to(masks)
@@ -69,7 +69,8 @@ def _noise(size: torch.Size, seed: int, sample: int, channel: int) -> Tensor:
     # A seed for each mask: its noise does not depend on which masks share a pass. Drawn on the
     # CPU, where a seed means the same on every machine.
     own = ((seed << 40) + (sample << 20) + channel) % 2**63
-    return torch.randn(size, generator=torch.Generator().manual_seed(own))
+    generator = torch.Generator().manual_seed(own)
+    return torch.randn(size, generator=generator, dtype=torch.float32)
 
 
 @method("Naidu et al. 2020, IS-CAM", "F + N K F for all targets together")
@@ -82,17 +83,18 @@ def is_cam(probe: Probe, *, steps: int = 10, batch_size: BatchSize = "auto") -> 
     """
 
     def scaled(masks: Tensor, samples: Tensor, channels: Tensor) -> Tensor:
-        return masks * ((samples + 1) / steps).to(masks)[:, None, None, None]
+        return masks * of_images(((samples + 1) / steps).to(masks), masks)
 
     return _cam(probe, "IS-CAM", (steps,), steps, scaled, batch_size)
 
 
 def channel_masks(activations: Tensor, size: torch.Size) -> Tensor:
     """Channels at the size of the image, scaled to [0, 1]: (B, k, H, W); constant ones are 0."""
-    maps = normalize(upsample(activations.flatten(0, 1), size)).view(*activations.shape[:2], *size)
+    maps = normalize(upsample(activations.flatten(0, 1), size), len(size))
     # Upsampling lets rounding errors into a constant channel, which must not become its mask.
-    constant = activations.amin((2, 3)) == activations.amax((2, 3))
-    return maps.masked_fill(constant[:, :, None, None], 0)
+    flat = activations.flatten(2)
+    constant = of_images((flat.amin(2) == flat.amax(2)).flatten(), maps)
+    return maps.masked_fill(constant, 0).view(*activations.shape[:2], *size)
 
 
 def score_weights(
@@ -113,7 +115,7 @@ def score_weights(
     if samples < 1:
         raise ValueError(f"{what} needs 1 mask per channel at least, not {samples}")
     activations = probe.activations(layer)
-    count, size = activations.shape[1], probe.inputs.shape[-2:]
+    count, size = activations.shape[1], probe.size
 
     def masks(part: slice) -> Tensor:
         index = torch.arange(part.start, part.stop)
@@ -134,4 +136,4 @@ def _cam(
         )
         for layer in probe.layers
     ]
-    return averaged(maps, probe.inputs.shape[-2:])
+    return averaged(maps, probe.size)

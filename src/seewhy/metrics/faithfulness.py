@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.baselines import blurred
-from seewhy.core.observing import evaluating
+from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
 from seewhy.maps import normalize
 from seewhy.metrics._maps import check_maps, ranks
@@ -48,13 +48,12 @@ def class_probability(
         of_image = chosen.to(images.device)[index]
         scores = []
         count = images_per_pass(images, batch_size)
-        with evaluating(model), torch.no_grad():
-            for part, of_part in zip(
-                torch.split(images, count), torch.split(of_image, count), strict=True
-            ):
-                raw = logits(model(part))
-                probabilities = raw.softmax(1) if activation == "softmax" else raw.sigmoid()
-                scores.append(probabilities.gather(1, of_part[:, None])[:, 0])
+        for part, of_part in zip(
+            torch.split(images, count), torch.split(of_image, count), strict=True
+        ):
+            raw = logits(outputs_of(model, part))
+            probabilities = raw.softmax(1) if activation == "softmax" else raw.sigmoid()
+            scores.append(probabilities.gather(1, of_part[:, None])[:, 0])
         return torch.cat(scores)
 
     return score

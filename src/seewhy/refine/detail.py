@@ -6,8 +6,8 @@ from torch import Tensor
 
 from seewhy.baselines import blurred
 from seewhy.core.probe import Probe
-from seewhy.maps import normalize, upsample
-from seewhy.naming import Method, expect, parse, refinement
+from seewhy.maps import unit, upsample
+from seewhy.naming import Method, parse, refinement
 
 
 @refinement("Seewhy, after Selvaraju et al. 2017, Grad-CAM, section 3.2", "the fine method's")
@@ -28,10 +28,9 @@ def detail(
     """
     if smoothing <= 0:
         raise ValueError(f"smoothing={smoothing}; it should be above 0")
-    size = probe.inputs.shape[-2:]
     finer = parse(by)
     # First, so that one pass records what both read, and a network without ReLUs costs no more.
-    fine = upsample(finer(expect(probe, [finer])), size).relu()
-    smooth = normalize(blurred(fine[:, None], smoothing * min(size))[:, 0])
-    where = normalize(upsample(method(probe), size).relu())
-    return normalize((where * smooth).sqrt())
+    fine = upsample(finer(probe.expect(*finer.reads)), probe.size).relu()
+    smooth = unit(blurred(fine[:, None], smoothing * min(probe.size))[:, 0])
+    where = unit(upsample(method(probe), probe.size))
+    return unit((where * smooth).sqrt())

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import normalize, upsample
+from seewhy.maps import normalize, of_images, upsample
 from seewhy.naming import Method, refinement
 
 
 @refinement(
-    "Szandala 2021, Enhancing deep neural network saliency visualizations", "0", stages=True
+    "Szandala 2021, Enhancing deep neural network saliency visualizations", "0", reads=("stages",)
 )
 def gradual(
     probe: Probe,
@@ -39,9 +39,8 @@ def gradual(
     """
     if image not in ("signed", "bright", "none"):
         raise ValueError(f"image={image!r}; it should be 'signed', 'bright' or 'none'")
-    probe.expect_stages()
     maps = method(probe)
-    if maps.shape[-2:] == probe.inputs.shape[-2:]:
+    if maps.shape[1:] == probe.size:
         raise ValueError(
             f"'gradual' cannot refine {str(method)!r}: its maps already have the resolution of the "
             "input; use it with a method that reads one layer's maps, such as 'grad_cam'"
@@ -60,7 +59,7 @@ def gradual(
     if image != "none" and depth is None:
         inputs = probe.inputs
         if image == "bright":
-            inputs = inputs - inputs.amin((1, 2, 3), keepdim=True)
+            inputs = inputs - of_images(inputs.flatten(1).amin(1), inputs)
         factors.append(brightness(inputs))
     extrapolated = extrapolate(maps, factors)
     return standardized(extrapolated) if standardize else extrapolated
@@ -68,23 +67,26 @@ def gradual(
 
 def brightness(activations: Tensor) -> Tensor:
     """Σ_channels E / max(E), the maximum that of each image: (B, K, h, w) -> (B, h, w)."""
-    peak = activations.amax((1, 2, 3))
-    return activations.sum(1) / torch.where(peak == 0, 1, peak)[:, None, None]
+    peak = activations.flatten(1).amax(1)
+    total = activations.sum(1)
+    return total / of_images(torch.where(peak == 0, 1, peak), total)
 
 
 def extrapolate(maps: Tensor, factors: Iterable[Tensor]) -> Tensor:
     """The maps (B, h, w), resized to each factor (B, H, W) in turn and multiplied by it."""
     for factor in factors:
-        maps = upsample(maps, factor.shape[-2:]) * factor
+        maps = upsample(maps, factor.shape[1:]) * factor
     return maps
 
 
 def standardized(maps: Tensor) -> Tensor:
     """Each map's z-scores, clipped to ±1 and scaled to [0, 1]; a constant map becomes zeros."""
-    deviation = maps.std((1, 2), keepdim=True)
-    scores = (maps - maps.mean((1, 2), keepdim=True)) / torch.where(deviation > 0, deviation, 1)
-    return normalize(scores.clamp(-1, 1))
+    flat = maps.flatten(1)
+    deviation = flat.std(1, keepdim=True)
+    scores = (flat - flat.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1)
+    return normalize(scores.clamp(-1, 1), sides=1).view(maps.shape)
 
 
 def _cells(maps: Tensor) -> int:
-    return maps.shape[-2] * maps.shape[-1]
+    """Cells of maps (B, h, w), or of maps (B, K, h, w) of a stage."""
+    return maps[0].numel()

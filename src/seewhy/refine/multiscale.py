@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import normalize, upsample
+from seewhy.maps import of_images, unit, upsample
 from seewhy.naming import Method, refinement
 
 
@@ -39,14 +40,15 @@ def multiscale(
     maps = [_at(probe, method, scale) for scale in scales]
     if len(maps) == 1:
         return maps[0]
-    finest = max((found.shape[-2:] for found in maps), key=lambda size: size[0] * size[1])
-    size = min(finest, probe.inputs.shape[-2:], key=lambda size: size[0] * size[1])
-    scaled = torch.stack([normalize(upsample(found, size).relu()) for found in maps])
+    finest = max((found.shape[1:] for found in maps), key=math.prod)
+    size = min(finest, probe.size, key=math.prod)
+    scaled = torch.stack([unit(upsample(found, size)) for found in maps])
     if combine == "product":
         return scaled.prod(0)
     if combine == "geometric":
         return scaled.prod(0) ** (1 / len(maps))
-    masses = torch.stack([found.relu().sum((1, 2)) for found in maps])[:, :, None, None]
+    masses = torch.stack([found.relu().flatten(1).sum(1) for found in maps])
+    masses = of_images(masses, scaled)
     return (masses * scaled).sum(0) / masses.sum(0).clamp_min(torch.finfo(masses.dtype).tiny)
 
 
@@ -59,7 +61,7 @@ def _at(probe: Probe, method: Method, scale: float) -> Tensor:
     except torch.cuda.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
-        here, there = (" x ".join(map(str, p.inputs.shape[-2:])) for p in (probe, resized))
+        here, there = (" x ".join(map(str, p.size)) for p in (probe, resized))
         raise ValueError(
             f"'multiscale' cannot refine {str(method)!r}: the network failed on the images at "
             f"{there} instead of {here} pixels, as networks for one size do: {error}"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import normalize, upsample
+from seewhy.maps import normalize, unit, upsample
 from seewhy.naming import Method, refinement
 
 # Ways to put n maps (n, B, H, W) in [0, 1] together; the last two are soft minima, in which 0 wins.
@@ -20,7 +20,7 @@ MIXERS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@refinement("RefineCAM (Contreras et al.): maps of several layers", "F + B", stages=True)
+@refinement("RefineCAM (Contreras et al.): maps of several layers", "2F + B", reads=("stages",))
 def refine_cam(probe: Probe, method: Method, *, mix: str = "product") -> Tensor:
     """The method's maps at several layers, multiplied at the size of the input, in [0, 1].
 
@@ -46,10 +46,10 @@ def refine_cam(probe: Probe, method: Method, *, mix: str = "product") -> Tensor:
     for layer in layers:
         at = together.with_layer(layer)
         found = method(at)
-        if found.shape[-2:] != at.activations().shape[-2:]:
+        if found.shape[1:] != at.activations().shape[2:]:
             raise ValueError(
                 f"'refine_cam' cannot refine {str(method)!r}: its maps are not those of a layer; "
                 "use it with a method that reads one layer's maps, such as 'layer_cam'"
             )
-        maps.append(normalize(upsample(normalize(found.relu()), probe.inputs.shape[-2:])))
-    return normalize(MIXERS[mix](torch.stack(maps)))
+        maps.append(normalize(upsample(unit(found), probe.size), len(probe.size)))
+    return normalize(MIXERS[mix](torch.stack(maps)), len(probe.size))

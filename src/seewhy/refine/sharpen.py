@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.core.targets import Class, Probability
-from seewhy.maps import normalize, upsample
+from seewhy.maps import of_images, unit, upsample
 from seewhy.naming import Method, refinement
 
 
@@ -41,27 +41,27 @@ def sharpen(
         raise ValueError(f"thresholds={tuple(thresholds)}; they should lie in (0, 1]")
     if price < 0:
         raise ValueError(f"price={price}; it should not be negative")
-    maps = normalize(upsample(method(probe), probe.inputs.shape[-2:]).relu())
+    maps = unit(upsample(method(probe), probe.size))
     said = _said(probe)
     tiny = torch.finfo(maps.dtype).tiny
     scale = said.abs().clamp_min(tiny)
-    best, found = torch.full_like(maps[:, 0, 0], -torch.inf), maps
+    best, found = maps.new_full((len(maps),), -torch.inf), maps
     for threshold in sorted(thresholds):
         sharper = (2 * maps / threshold - 1).clamp(0, 1) * (0.8 + 0.2 * maps)
         lost = (said - _said(probe.with_inputs(probe.inputs * sharper[:, None]))) / scale
         kept = (1 - lost).clamp(max=1).amin(0)
-        worth = kept - price * sharper.mean((1, 2)).clamp_min(tiny).log2()
+        worth = kept - price * sharper.flatten(1).mean(1).clamp_min(tiny).log2()
         better = worth > best
         best = torch.where(better, worth, best)
-        found = torch.where(better[:, None, None], sharper, found)
+        found = torch.where(of_images(better, found), sharper, found)
     return found
 
 
 def _said(probe: Probe) -> Tensor:
     """What the network says of the target, (1 or 2, B)."""
-    target = probe.target
-    if not isinstance(target, Class):
+    question = probe.target.question
+    if not isinstance(question, Class):
         return probe.score[None]
-    classes = target.classes
+    classes = question.classes
     either = (Probability(classes, "softmax"), Probability(classes, "sigmoid"))
-    return torch.stack([one(probe.outputs) for one in either]).detach()
+    return torch.stack([probe.target.asking(one)(probe.outputs) for one in either]).detach()

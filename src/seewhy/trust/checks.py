@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
-from seewhy.core.probe import LayerLike, Probe, layer_names
+from seewhy.core.probe import LayerLike, Probe, layer_requests, spelled
 from seewhy.draw import overlay
 from seewhy.maps import finite, upsample
 from seewhy.metrics import (
@@ -31,7 +31,7 @@ from seewhy.metrics import (
 )
 from seewhy.metrics.faithfulness import Curves
 from seewhy.models import LoadedModel
-from seewhy.naming import Method, expect, parse
+from seewhy.naming import Method, parse
 from seewhy.trust.lights import RULES, Light
 
 BASELINES = {"random": "noise", "center_gaussian": "a blob in the centre", "edges": "edges"}
@@ -130,9 +130,9 @@ class Case:
 
     def explain(self, network: nn.Module, target: int, method: Method | None = None) -> Tensor:
         """The map (1, h, w) of a network for a class."""
-        method = method or self.method
-        probe = expect(Probe(network, self.inputs, target, self.layer), [method])
-        return upsample(method(probe).float(), self.inputs.shape[-2:])
+        probe = Probe(network, self.inputs, target, self.layer)
+        (maps,) = probe.maps([method or self.method])
+        return upsample(maps.float(), probe.size)
 
 
 def examine(
@@ -175,9 +175,10 @@ def case_of(
     if steps < 4:
         raise ValueError(f"steps={steps}; give at least 4, so that a quarter of the map is one")
     wanted = None if target is None else model.class_index(target)
-    layers = layer_names(model.module, layer) or None  # names fit copies of the network, too
+    # Names fit copies of the network, too.
+    layers = spelled(layer_requests(model.module, layer) or ()) or None
     inputs = model.preprocess(photo)[None].to(model.device)
-    probe = expect(Probe(model.module, inputs, wanted, layers), [parsed])
+    probe = Probe(model.module, inputs, wanted, layers).expect(*parsed.reads)
     logits = probe.logits
     if logits.ndim != 2:
         raise ValueError(
@@ -187,7 +188,7 @@ def case_of(
         raise ValueError(
             f"target class {wanted} is out of range: {model.name} has {logits.shape[1]} classes"
         )
-    saliency = finite(upsample(parsed(probe).float(), inputs.shape[-2:]))
+    saliency = finite(upsample(parsed(probe).float(), probe.size))
     index = int(logits[0].argmax()) if wanted is None else wanted
     return Case(model, photo, parsed, layers, steps, inputs, logits[0], index, saliency)
 

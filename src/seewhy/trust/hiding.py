@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.baselines import baseline
-from seewhy.core.observing import evaluating
+from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
 from seewhy.metrics import linear_imputation
 from seewhy.models import LoadedModel
@@ -86,8 +86,7 @@ def effects(
             f"{photo.width}x{photo.height}; give pictures of one size"
         )
     inputs = torch.stack([model.preprocess(picture) for picture in (photo, hidden)])
-    with evaluating(model.module), torch.no_grad():
-        scores = logits(model.module(inputs.to(model.device)))
+    scores = logits(outputs_of(model.module, inputs.to(model.device)))
     if scores.ndim != 2:
         raise ValueError(f"{model.name} returns {tuple(scores.shape)}; give one score per class")
     before, after = model.probabilities(scores).cpu()

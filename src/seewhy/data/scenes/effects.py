@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seewhy.core.observing import evaluating
+from seewhy.core.observing import outputs_of
 from seewhy.data.images import Preprocess
 from seewhy.data.scenes.dataset import Scene
 from seewhy.data.scenes.networks import PREPROCESS
@@ -38,8 +38,7 @@ def effect(
     scenes = [scene, *(scene.without(i) for i in range(len(scene.labels)))]
     first = next(network.parameters())
     inputs = torch.stack([preprocess(each.image) for each in scenes]).to(first.device, first.dtype)
-    with evaluating(network), torch.no_grad():
-        logits = network(inputs)
+    logits = outputs_of(network, inputs)
     if not 0 <= target < logits.shape[1]:
         raise ValueError(f"target: {target} is not one of the outputs 0 to {logits.shape[1] - 1}")
     chosen: Tensor = logits[:, target]

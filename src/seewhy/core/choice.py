@@ -1,0 +1,106 @@
+"""Choosing the layer to explain: by what a recorded pass shows, never by a table of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from seewhy.core.layers import Layer
+from seewhy.core.recording import Recorded
+from seewhy.core.replay import mixes_nothing
+
+Candidate = tuple[Layer, Recorded]
+
+
+class LayersDifferError(ValueError):
+    """The images of a batch would be explained at different layers."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The layer, and the score's gradient there.
+
+    certain: whether the score of every image depends on it. Otherwise it is the best among these
+        candidates, and earlier ones may be better.
+    """
+
+    layer: Layer
+    recorded: Recorded
+    gradient: Tensor
+    certain: bool
+
+
+def choose(candidates: Sequence[Candidate], score: Tensor, of_classes: bool) -> Choice | None:
+    """The last layer with maps on which the score depends; None where it depends on none.
+
+    Passed over are the projections inside a transformer's block; layers whose maps the score no
+    longer reads, such as the patches of a last block of which only the class token is used; and
+    the output itself, that is maps behind which nothing learned lies, where the score is one of
+    classes (`of_classes`) or reads one channel of them.
+
+    Where no image has a gradient anywhere, it is the last layer to which the graph leads; where
+    there is nothing but the output, the output.
+
+    Raises LayersDifferError where the score depends on other layers for some images than for
+    others. Images whose score has no gradient anywhere take no part in this.
+    """
+    chosen: Choice | None = None
+    connected: Choice | None = None
+    output: Choice | None = None
+    undecided = torch.ones(len(score), dtype=torch.bool, device=score.device)
+    for (layer, recorded), gradient in _gradients(candidates, score):
+        if gradient is None or layer.projects:
+            continue
+        this = Choice(layer, recorded, gradient, certain=False)
+        touched = layer.layout.to_maps(gradient).flatten(2).any(2)  # (B, K)
+        reads_output = of_classes or int(touched.sum(1).max()) == 1
+        if reads_output and mixes_nothing(score, recorded.tensor):
+            output = output or this
+            continue
+        connected = connected or this
+        alive = touched.any(1) & undecided
+        if not alive.any():
+            continue
+        if chosen is not None:
+            names = [found.calls[-1].name for found in (chosen.layer, layer)]
+            raise LayersDifferError(
+                f"some images of this batch would be explained at {names[0]!r} and some at "
+                f"{names[1]!r}, since their scores depend on different parts of the network; "
+                "explain them one by one, or name the layer"
+            )
+        chosen = this
+        undecided &= ~alive
+        if not undecided.any():
+            return replace(chosen, certain=True)
+    return chosen or connected or output
+
+
+def _gradients(
+    candidates: Sequence[Candidate], score: Tensor
+) -> Iterator[tuple[Candidate, Tensor | None]]:
+    """The candidates from the last one on, with their gradients; few backward passes, and short."""
+    end = len(candidates)
+    size = 1  # the choice nearly always falls on the last one, or on one of the last few
+    while end > 0:
+        part = candidates[max(0, end - size) : end]
+        gradients = gradients_of(score, [recorded.tensor for _, recorded in part])
+        yield from zip(reversed(part), reversed(gradients), strict=True)
+        end, size = end - size, 4 * size
+
+
+def gradients_of(
+    score: Tensor, tensors: Sequence[Tensor], differentiable: bool = False
+) -> Sequence[Tensor | None]:
+    """Gradients of each image's score; None for a tensor on which no score depends."""
+    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+    if not score.requires_grad or not wanted:
+        return [None] * len(tensors)
+    with torch.inference_mode(False):
+        found = torch.autograd.grad(
+            score.sum(), wanted, retain_graph=True, create_graph=differentiable, allow_unused=True
+        )
+    left = iter(found)
+    return [next(left) if tensor.requires_grad else None for tensor in tensors]

@@ -1,0 +1,145 @@
+"""What a network takes: one tensor, or several of which one is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+# A tensor (B, C, ...), or a tuple, list or mapping of what `model(*inputs)` or `model(**inputs)`
+# takes.
+InputsLike = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arguments of a network; `key` names the explained one: a position or a keyword."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    key: int | str
+
+    @property
+    def tensor(self) -> Tensor:
+        """The explained tensor, (B, C, ...)."""
+        found: Tensor = self.args[self.key] if isinstance(self.key, int) else self.kwargs[self.key]
+        return found
+
+    @property
+    def several(self) -> bool:
+        """Whether anything else goes into the network beside the explained tensor."""
+        return len(self.args) + len(self.kwargs) > 1
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether another input could have been explained as well: a second image, say."""
+        others = (*self.args, *self.kwargs.values())
+        return any(_explainable(value) for value in others if value is not self.tensor)
+
+    def with_tensor(self, tensor: Tensor) -> Inputs:
+        """The same arguments about another explained tensor, (k · B, C, ...).
+
+        What else has one entry per image is repeated k times.
+        """
+        images = len(self.tensor)
+        times = len(tensor) // images
+
+        def repeated(value: Tensor) -> Tensor:
+            own = value.ndim and len(value) == images and times > 1
+            return value.repeat(times, *[1] * (value.ndim - 1)) if own else value
+
+        args, kwargs = tree_map_only(Tensor, repeated, (self.args, self.kwargs))
+        if isinstance(self.key, int):
+            args = (*args[: self.key], tensor, *args[self.key + 1 :])
+        else:
+            kwargs = {**kwargs, self.key: tensor}
+        return replace(self, args=args, kwargs=kwargs)
+
+    def image(self, index: int) -> Inputs:
+        """The arguments about one image of the batch."""
+        images = len(self.tensor)
+
+        def own(value: Tensor) -> Tensor:
+            return value[index : index + 1] if value.ndim and len(value) == images else value
+
+        args, kwargs = tree_map_only(Tensor, own, (self.args, self.kwargs))
+        return replace(self, args=args, kwargs=kwargs)
+
+    def run(self, model: nn.Module, tensor: Tensor) -> Any:
+        """What the model returns for these arguments, with `tensor` as the explained one.
+
+        The others are given as copies: what the model writes into them does not reach the caller.
+        """
+        copied = (
+            tree_map_only(Tensor, torch.clone, (self.args, self.kwargs)) if self.several else None
+        )
+        args, kwargs = copied or (self.args, self.kwargs)
+        if isinstance(self.key, int):
+            return model(*args[: self.key], tensor, *args[self.key + 1 :], **kwargs)
+        return model(*args, **{**kwargs, self.key: tensor})
+
+
+def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
+    """The arguments that a user means, and which of them is explained.
+
+    explained: position or keyword; None is the only floating-point tensor (B, C, ...) among them.
+
+    Raises TypeError or ValueError where that does not lead to one such tensor; the message lists
+    what there is.
+    """
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    if isinstance(inputs, Tensor):
+        args = (inputs,)
+    elif isinstance(inputs, tuple | list):
+        args = tuple(inputs)
+    elif isinstance(inputs, Mapping):
+        kwargs = dict(inputs)
+    else:
+        raise TypeError(
+            f"inputs is a {type(inputs).__name__}; it should be a tensor (B, C, H, W), as "
+            "preprocessed for the model, or a tuple or dict of what the model takes"
+        )
+    given: dict[int | str, Any] = {**dict(enumerate(args)), **dict(kwargs.items())}
+    if explained is None:
+        fitting = [key for key, value in given.items() if _explainable(value)]
+        if len(given) == 1:
+            fitting = list(given)
+        if len(fitting) != 1:
+            which = "several of the inputs" if fitting else "none of the inputs"
+            raise ValueError(
+                f"{which} could be explained: {_listed(given)}; name a floating-point tensor "
+                "(B, C, ...) with the option explained, by position or keyword"
+            )
+        explained = fitting[0]
+    if explained not in given:
+        raise ValueError(f"explained={explained!r} is not among the inputs: {_listed(given)}")
+    found = given[explained]
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"the explained input is a {type(found).__name__}; it should be a tensor (B, C, ...)"
+        )
+    if not _explainable(found) or 0 in found.shape:
+        raise ValueError(
+            f"inputs has shape {tuple(found.shape)} and type {found.dtype}; it should be a "
+            "floating-point tensor (B, C, H, W) with at least one image, or (B, C, L) or "
+            "(B, C, D, H, W)"
+        )
+    return Inputs(args, kwargs, explained).with_tensor(found.detach())
+
+
+def _explainable(value: Any) -> bool:
+    return isinstance(value, Tensor) and 3 <= value.ndim <= 5 and value.is_floating_point()
+
+
+def _listed(given: Mapping[int | str, Any]) -> str:
+    def shown(value: Any) -> str:
+        if isinstance(value, Tensor):
+            return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+        return type(value).__name__
+
+    return ", ".join(f"{key!r}: {shown(value)}" for key, value in given.items())
