@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from networks import Cnn
 from reference import Oracles, relative_error
 from seewhy import Probe, explain
 from seewhy.core.rules import applying
-from seewhy.methods.gradients import relevance
-from seewhy.methods.tsgb import rules, tsgb, with_tsgb
+from seewhy.core.targets import Segment
+from seewhy.methods.tsgb import _balance, _Weighted, rules, selective, tsgb
 
 MAPS = [
     f"tsgb/tiny_{name}"
@@ -30,6 +31,7 @@ MAPS = [
         "mobilenet_x64_b3",
     )
 ]
+AUTHORS = {"groups": "joint", "activations": "gradient", "signed": True}
 DTYPES = {torch.float64: "f64", torch.float32: "f32"}
 
 
@@ -56,12 +58,12 @@ def test_maps(oracles: Oracles, case_id: str, dtype: torch.dtype, inplace: bool)
     tensor, kind = f"map.{DTYPES[dtype]}", DTYPES[dtype]
     expected = oracles.tensors(case)[tensor]
     model = Passes(oracles.model(case, dtype, inplace))
-    ruled = with_tsgb(Probe(model, oracles.inputs(case, dtype)))
+    probe = Probe(model, oracles.inputs(case, dtype))
     maps = [
-        relevance(ruled.with_target(list(targets)))
+        tsgb(probe.with_target(list(targets)), **AUTHORS)
         for targets in zip(*case["targets"], strict=True)
     ]
-    assert model.forwards == 1
+    assert model.forwards == 2  # the scores, and one rule pass for all targets
     tolerance = case["tensors"][tensor][f"tol_{kind}"]
     assert relative_error(torch.stack(maps, 1), expected) <= tolerance
 
@@ -71,7 +73,9 @@ def test_maps_with_separate_groups(oracles: Oracles, dtype: torch.dtype) -> None
     case = oracles["tsgb/tiny_mobilenet_x64_b3"]
     expected = oracles.tensors(case)["map_grouped.f64"][:, 1]
     model, targets = oracles.model(case, dtype), [row[1] for row in case["targets"]]
-    found = explain(model, oracles.inputs(case, dtype), "tsgb(groups='separate')", targets)
+    found = explain(
+        model, oracles.inputs(case, dtype), "tsgb(activations='gradient', signed=True)", targets
+    )
     assert relative_error(found, expected) < (1e-10 if dtype == torch.float64 else 1e-5)
 
 
@@ -86,7 +90,7 @@ def test_relevance_at_convolution_outputs(oracles: Oracles, dtype: torch.dtype) 
     assert len(expected) == 14
     exact = Probe(oracles.model(case), oracles.inputs(case), layer=list(expected))
     model, x = oracles.model(case, dtype), oracles.inputs(case, dtype)
-    probe = with_tsgb(Probe(model, x, case["targets"][0], layer=list(expected)))
+    probe = selective(Probe(model, x, case["targets"][0], layer=list(expected)))
     for layer, gradient in expected.items():
         if dtype == torch.float64:
             assert relative_error(probe.gradients(layer)[0], gradient) < 1e-7
@@ -100,7 +104,7 @@ def test_gradients_at_convolution_inputs(oracles: Oracles) -> None:
     expected, x = oracles.tensors(case), oracles.inputs(case)
     before = {"features.3": "features.2", "features.6": "features.5", "features.8": "features.7"}
     model = oracles.model(case, inplace=False)
-    probe = with_tsgb(Probe(model, x, case["targets"][0], layer=list(before.values())))
+    probe = selective(Probe(model, x, case["targets"][0], layer=list(before.values())))
     for convolution, layer in before.items():
         assert (
             relative_error(probe.gradients(layer)[0], expected[f"grad_total.{convolution}"]) < 1e-5
@@ -110,7 +114,9 @@ def test_gradients_at_convolution_inputs(oracles: Oracles) -> None:
 def test_map_at_a_layer(oracles: Oracles) -> None:
     case = oracles["tsgb/layers_tiny_vgg"]
     model, x = oracles.model(case), oracles.inputs(case)
-    found = explain(model, x, "tsgb", case["targets"][0], layer="features.5", size="layer")
+    found = explain(
+        model, x, "tsgb(signed=True)", case["targets"][0], layer="features.5", size="layer"
+    )
     activations = model.features[:6](x)
     gradient = oracles.tensors(case)["grad_total.features.6"]
     assert relative_error(found, (activations * gradient).sum(1).detach()) < 1e-5
@@ -142,10 +148,12 @@ def test_single_layers(oracles: Oracles, unit: str, dtype: torch.dtype) -> None:
             y = F.batch_norm(x, data["mean"], data["var"], data["w"], data["b"])
         else:
             y = F.linear(x, data["w"], data["b"])
-            y.grad_fn.balanced = True
     kind = DTYPES[dtype]
     assert relative_error(y.detach(), tensors[f"{unit}.y.f64"]) < 1e-5
-    (found,) = torch.autograd.grad(y, x, data["grad_out"])
+    if unit.startswith("linear"):
+        found = _balance(data["grad_out"], _Weighted(F.linear, x, data["w"]), 1.0)
+    else:
+        (found,) = torch.autograd.grad(y, x, data["grad_out"])
     expected = tensors[f"{unit}.grad_in.{kind}"]
     tolerance = case["tensors"][f"{unit}.grad_in.{kind}"][f"tol_{kind}"]
     assert relative_error(found, expected) <= tolerance
@@ -161,10 +169,9 @@ def test_classes_without_active_negative_weights_are_finite(oracles: Oracles) ->
     positive, negative = w.clamp(min=0), w.clamp(max=0)
     for row in range(2):
         for unit in range(2):
-            with applying(rules("joint")):
-                y = F.linear(x, w)
-            y.grad_fn.balanced = True
-            (gradient,) = torch.autograd.grad(y[row, unit], x)
+            chosen = torch.zeros(len(x), len(w)).double()
+            chosen[row, unit] = 1
+            gradient = _balance(chosen, _Weighted(F.linear, x, w), 1.0)
             found, balance = gradient[row], x[row].detach() @ negative[unit]
             beta = 0 if balance == 0 else x[row].detach() @ positive[unit] / balance.abs()
             assert torch.allclose(found, positive[unit] + beta * negative[unit])
@@ -278,32 +285,80 @@ def test_the_classifier_is_found_wherever_it_stands(kind: str, dtype: torch.dtyp
 def test_the_relevance_of_the_classifier_is_balanced(oracles: Oracles) -> None:
     case = oracles["tsgb/tiny_resnet_basic_x64_b3"]
     model, x = oracles.model(case), oracles.inputs(case)
-    found = explain(model, x, "tsgb", 2, layer="layer4", size="layer")
+    found = explain(model, x, "tsgb(signed=True)", 2, layer="layer4", size="layer")
     assert found.abs().amax() > 1e-2
     assert torch.allclose(found.sum((1, 2)), torch.zeros(3, dtype=found.dtype), atol=1e-12)
 
 
-def test_another_classifier_can_be_named(oracles: Oracles) -> None:
-    case = oracles["tsgb/tiny_vgg_x65x57"]
-    model, x = oracles.model(case), oracles.inputs(case)
-    default, last, inner = (
-        tsgb(Probe(model, x, 2), classifier=name) for name in (None, "classifier.6", "classifier.3")
-    )
-    assert torch.equal(default, last)
-    assert relative_error(inner, last) > 0.1
-    for name, message in (
-        ("classifier.7", "name of a Linear"),
-        ("features.1", "name of a Linear"),
-        ("features.0", "wider than 1×1"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            tsgb(Probe(model, x, 2), classifier=name)
+def test_the_balance_can_be_lowered() -> None:
+    """Without it, negative weights take nothing away, and no relevance is negative."""
+    model, x = Head("linear").double(), torch.rand(2, 3, 12, 10, dtype=torch.float64)
+    full, none = (explain(model, x, f"tsgb(signed=True, balance={b})", 1) for b in (1, 0))
+    half = explain(model, x, "tsgb(signed=True, balance=0.5)", 1)
+    assert torch.allclose((full + none) / 2, half)
+    assert full.min() < 0 <= none.min()
+    with pytest.raises(ValueError, match="balance=-1"):
+        explain(model, x, "tsgb(balance=-1)", 1)
 
 
-def test_no_classifier_is_an_error() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ValueError, match="last Linear or 1×1 convolution"):
-        explain(model, torch.rand(1, 3, 8, 8), "tsgb", 0)
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_convolution_may_be_the_classifier(kernel: int) -> None:
+    """A map per class: its last convolution is balanced, whatever its size."""
+    torch.manual_seed(0)
+    head = nn.Conv2d(6, 3, kernel, padding=kernel // 2)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), head).double()
+    x = torch.rand(2, 3, 9, 8, dtype=torch.float64)
+    found = explain(model, x, "tsgb(signed=True)", Segment(1, torch.ones(9, 8) > 0), layer="1")
+    assert torch.allclose(found.sum((1, 2)), torch.zeros(2).double(), atol=1e-12)
+    assert found.abs().max() > 1e-3
+
+
+ACTIVATIONS = [
+    nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.Hardtanh(), nn.LeakyReLU(), nn.PReLU(),
+    nn.ELU(), nn.SELU(), nn.CELU(), nn.GELU(), nn.SiLU(), nn.Mish(), nn.Hardswish(), nn.Tanh(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("behind", ["input", "convolution"])
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+def test_activations_keep_relevance(activation: nn.Module, behind: str) -> None:
+    """All that a next layer gives back reaches what is before, also where it saturates."""
+    activation.double()
+    x = 8 * torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    x.requires_grad_()
+    body = nn.Conv2d(4, 4, 1).double()
+    with applying(rules()):
+        before = body(x) if behind == "convolution" else x.clone()
+        y = activation(before)
+        z = F.conv2d(y, torch.ones(1, 4, 1, 1).double())
+    (at_x,) = torch.autograd.grad(z.sum(), x)
+    assert torch.allclose((at_x * x).sum(), z.sum())
+    if behind == "input":
+        shares = (y.abs() / y.abs().sum(1, keepdim=True)).nan_to_num(0)
+        assert torch.allclose(at_x * x, shares * z, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        lambda x: torch.sigmoid(x.flip(1)) * x,
+        lambda x: x * F.hardsigmoid(x.flip(1)),
+        lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(),
+        lambda x: x.mean((2, 3), keepdim=True) * x,
+        lambda x: x * torch.full((4, 1, 1), -0.5).double(),
+        lambda x: 3.0 * x,
+    ],
+)
+def test_gates_take_no_relevance(gate: Callable[[Tensor], Tensor]) -> None:
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    for before in (nn.Identity(), nn.Conv2d(4, 4, 1, bias=False).double()):
+        with applying(rules()):
+            out = gate(before(x))
+        (found,) = torch.autograd.grad((out * weights).sum(), x)
+        if isinstance(before, nn.Identity):
+            assert torch.allclose(found * x, out * weights)
+        assert torch.allclose((found * x).sum(1), (out * weights).sum(1))
 
 
 def test_layer_norm_lets_relevance_through() -> None:
@@ -352,8 +407,8 @@ class Mixed(nn.Module):
 def test_one_channel_carries_what_gradients_would(groups: str) -> None:
     """Double precision takes the long way at batch norms, single precision the short one."""
     model, x = Mixed(groups=4), torch.randn(2, 3, 32, 28)
-    short = tsgb(Probe(model, x, 1), groups=groups)
-    long = tsgb(Probe(model.double(), x.double(), 1), groups=groups)
+    short = tsgb(Probe(model, x, 1), groups=groups, signed=True)
+    long = tsgb(Probe(model.double(), x.double(), 1), groups=groups, signed=True)
     assert relative_error(short, long) < 1e-4
 
 
@@ -376,11 +431,11 @@ def test_weights_of_convolutions_matter_only_through_the_activations() -> None:
     assert relative_error(explain(model, x, "tsgb", 1), before) < 1e-8
 
 
-def test_clamp_keeps_the_positive_part() -> None:
+def test_the_positive_part_is_shown() -> None:
     model, x = Mixed(), torch.randn(2, 3, 32, 32)
-    signed = explain(model, x, "tsgb", 1)
+    signed = explain(model, x, "tsgb(signed=True)", 1)
     assert signed.min() < 0
-    assert torch.equal(explain(model, x, "tsgb(clamp=True)", 1), signed.clamp(min=0))
+    assert torch.equal(explain(model, x, "tsgb", 1), signed.clamp(min=0))
 
 
 class Convolutions(TorchDispatchMode):

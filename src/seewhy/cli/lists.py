@@ -95,17 +95,16 @@ def layers(
     import torch
     from PIL import Image
 
-    from seewhy.core.layers import public_call
     from seewhy.core.probe import layers_of
 
     with usage_errors():
         loaded = load(model or "scenes:resnet", weights, None, size, None, None, "cpu")
         side = loaded.preprocess(Image.new("RGB", (256, 256))).shape
-        probe, seen, names = layers_of(loaded.module, torch.rand(1, *side))
+        probe, recording, names = layers_of(loaded.module, torch.rand(1, *side))
     roles = dict.fromkeys(names, "stage") | dict.fromkeys(probe.layers, "default")
     rows: list[dict[str, Any]] = []
-    for layer in seen:
-        shown = [call.shown(probe.calls) for call in (public_call(layer, seen), *layer.calls)]
+    for layer in recording.seen:
+        shown = [call.shown(probe.calls) for call in (recording.public(layer), *layer.calls)]
         name = next((one for one in shown if one in roles), shown[0])
         role = roles.get(name, "")
         if role or (all_layers and not layer.pooled):

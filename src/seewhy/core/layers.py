@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -33,8 +34,7 @@ class Call(NamedTuple):
         return self.name if counts.get(self.name, 1) == 1 else f"{self.name}#{self.number}"
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """How an output holds its maps.
 
     kind: "channels_first" (B, K, h, w), "channels_last" (B, h, w, K), or "tokens"
@@ -89,10 +89,16 @@ _CHANNELS_FIRST: tuple[type[nn.Module], ...] = (
     padding._ReflectionPadNd,
     padding._ReplicationPadNd,
 )
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 # And those that work on the last dimension. Their subclasses may do otherwise (LayerNorm2d).
 _FEATURES_LAST: frozenset[type[nn.Module]] = frozenset(
     (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention, nn.LSTM, nn.GRU, nn.RNN)
 )
+
+
+@lru_cache(maxsize=1024)
+def _is_channels_first(kind: Any) -> bool:
+    return issubclass(kind, _CHANNELS_FIRST)
 
 
 class Reader:
@@ -127,17 +133,17 @@ class Reader:
 
     def _maps(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
         first = Layout("channels_first", tuple(shape[2:]), shape[1])
-        last = Layout("channels_last", tuple(shape[1:-1]), shape[-1])
-        if isinstance(module, _CHANNELS_FIRST):
+        if _is_channels_first(type(module)):  # type: ignore[arg-type]
             return first
         features_last = type(module) in _FEATURES_LAST
         if not features_last and first.grid in self._grids:
             return first
+        last = Layout("channels_last", tuple(shape[1:-1]), shape[-1])
         if last.grid in self._known() and (features_last or first.grid != last.grid):
             return last
         if len(self.image) == 1:
             rows = self._rows.get(shape[1], ((), 0))[1] == shape[2]
-            return None if features_last or rows else replace(first, guessed=True)
+            return None if features_last or rows else first._replace(guessed=True)
         if shape[-1] == shape[-2] in self._rows:
             return None  # attention weights between tokens
         options = [last] if features_last else [first, last]
@@ -145,7 +151,7 @@ class Reader:
         if not fitting:
             return None
         best = min(fitting, key=lambda option: _stretch(option.grid, self.image))
-        return replace(best, guessed=not features_last)
+        return best._replace(guessed=not features_last)
 
     def _known(self) -> set[Grid]:
         """The grids seen, and half of each: patches are merged without a convolution."""
@@ -188,27 +194,36 @@ def _fits(grid: Grid, image: Grid) -> bool:
     return _stretch(grid, image) <= math.log((min(grid) + 2) / min(grid))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Layer:
     """A call whose output holds maps: a candidate for explanations.
 
     `calls` are all that hand out this very tensor, innermost module first. `pooled` marks the
-    output of a module without parameters that lowered the resolution, `projects` that of linear
-    maps of each token by itself, as inside of attention. `blocks` are the modules around it other
-    than mere containers.
+    output of a module without parameters that lowered the resolution.
     """
 
-    calls: tuple[Call, ...]
-    kind: str
+    calls: list[Call]
+    module: nn.Module
     layout: Layout
     pooled: bool = False
-    projects: bool = False
-    blocks: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Grid:
         """Resolution (h, w)."""
         return self.layout.grid
+
+    @property
+    def kind(self) -> str:
+        """The innermost module's type."""
+        return type(self.module).__name__
+
+    @property
+    def projects(self) -> bool:
+        """Whether it is a linear map of each token by itself, as inside of attention."""
+        if self.layout.kind == "channels_first":
+            return False
+        learned = {type(part) for part in self.module.modules() if part._parameters}
+        return nn.Linear in learned and learned <= {nn.Linear, nn.BatchNorm1d}
 
 
 def only_rearranges(module: nn.Module) -> bool:
@@ -216,26 +231,23 @@ def only_rearranges(module: nn.Module) -> bool:
     return not module._modules and not module._parameters
 
 
-def only_projects(module: nn.Module) -> bool:
-    """Whether the module's parameters are those of Linears and the batch norms of their outputs."""
-    learned = [type(part) for part in module.modules() if part._parameters]
-    return nn.Linear in learned and set(learned) <= {nn.Linear, nn.BatchNorm1d}
-
-
-def stages(layers: Sequence[Layer]) -> list[Layer]:
+def stages_of(layers: Sequence[Layer], kinds: Mapping[str, type[nn.Module]]) -> list[Layer]:
     """The output of each stage on the way down in resolution, finest first.
 
     That is the last output at each resolution; but what a block computes before it lowers the
     resolution (the first convolution in a `layer4`) belongs to the next stage. Pooled outputs are
     left out, being the next stage's input. A rise in resolution (a decoder) starts no stage.
+
+    kinds: the types of the modules, by name; mere containers are no blocks.
     """
+    blocks = {layer: _blocks(layer.calls[0].name, kinds) for layer in layers}
     resolutions: dict[str, set[Grid]] = {}
     for layer in layers:
-        for block in layer.blocks:
+        for block in blocks[layer]:
             resolutions.setdefault(block, set()).add(layer.grid)
     found: dict[Grid, Layer] = {}
     for layer in layers:
-        inside = [resolutions[block] for block in layer.blocks]
+        inside = [resolutions[block] for block in blocks[layer]]
         leaving = any(
             len(grids) == 2 and layer.grid == max(grids, key=math.prod) for grids in inside
         )
@@ -245,13 +257,20 @@ def stages(layers: Sequence[Layer]) -> list[Layer]:
     return list(found.values())
 
 
-def public_call(layer: Layer, layers: Sequence[Layer]) -> Call:
+def _blocks(name: str, kinds: Mapping[str, type[nn.Module]]) -> list[str]:
+    """The modules around a module, other than mere containers."""
+    parts = name.split(".")
+    around = (".".join(parts[:end]) for end in range(1, len(parts)))
+    return [one for one in around if kinds[one] not in _CONTAINERS]
+
+
+def public_call(layer: Layer, stages: Sequence[Layer]) -> Call:
     """The layer's usual name: its outermost module that is not several stages.
 
     `layer4` rather than `layer4.2.relu`, but `features.18` rather than `features`.
     """
     innermost = layer.calls[0].name
-    others = [call.name for stage in stages(layers) if stage is not layer for call in stage.calls]
+    others = [call.name for stage in stages if stage is not layer for call in stage.calls]
     around = [
         call
         for call in layer.calls[1:]

@@ -9,8 +9,6 @@ from __future__ import annotations
 import copy
 import difflib
 import math
-import threading
-import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
@@ -18,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from seewhy.core.choice import Choice, LayersDifferError, choose, gradients_of
 from seewhy.core.inputs import InputsLike, as_inputs
-from seewhy.core.layers import Call, Layer, Layout, public_call, stages
-from seewhy.core.observing import undisturbed
-from seewhy.core.recording import NOWHERE, Begin, Recorded, Recording, Request, record
+from seewhy.core.layers import Call, Layout
+from seewhy.core.observing import named_modules, undisturbed
+from seewhy.core.recording import Begin, Recorded, Recording, Request, record
 from seewhy.core.replay import Trace, is_affine
 from seewhy.core.rules import PLAIN_ATTENTION, Rules, applying, check_open, nodes
 from seewhy.core.targets import Repeated, Target, TargetLike, as_target, logits
@@ -37,12 +36,6 @@ Result = TypeVar("Result")
 # the calls behind the layer.
 Read = Literal["input", "stages", "tail"]
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
-
-# Where the graph began that led to a network's last choice of layer: where it may begin next time.
-# It saves memory and changes no result: each pass chooses the layer by itself, from the layers
-# that it recorded, and is run again if that leaves any doubt.
-_begins: weakref.WeakKeyDictionary[nn.Module, Call] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
 
 
 class Probe:
@@ -82,6 +75,7 @@ class Probe:
         self._target = as_target(target)
         # What was asked for: None leaves the choice to the pass, or to the probe that this one
         # was derived from.
+        self._names = named_modules(self.model)
         self._requests = layer_requests(self.model, layer)
         self._origin: Probe | None = None
         self._around = around
@@ -94,6 +88,7 @@ class Probe:
         self._score: Tensor | None = None
         self._gradients: dict[Call | None, Tensor] = {}
         self._elsewhere: dict[Request, Probe] = {}
+        self._shared: dict[Hashable, Any] = {}
 
     # ------------------------------------------------------------------ what the pass gave
 
@@ -121,6 +116,11 @@ class Probe:
     def target(self) -> Target:
         """The target with all that depends on the outputs settled, such as the predicted class."""
         self._record()
+        return self._target
+
+    @property
+    def asked(self) -> Target:
+        """The target as it was asked, which the outputs may not yet have settled."""
         return self._target
 
     @property
@@ -252,14 +252,13 @@ class Probe:
     def outputs_of(self, inputs: Tensor) -> Any:
         """What the model returns for other images, (N, C, H, W), by a bare forward pass."""
         given = self._given.with_tensor(inputs)
-        return record(self.model, given, (), around=self._around).outputs
+        return record(self.model, given, (), names=self._names, around=self._around).outputs
 
     def shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` returns; made once for all probes that share this pass, whatever they ask."""
-        kept = self._record().shared
-        if key not in kept:
-            kept[key] = make()
-        return kept[key]
+        """What `make` returns; made once for all probes about these inputs, whatever they ask."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     @property
     def stages(self) -> dict[str, Tensor]:
@@ -267,25 +266,26 @@ class Probe:
 
         Empty for a network with one resolution all the way, such as a plain vision transformer.
         """
-        recording = self._record()
-        if not recording.glimpses:
-            # It was not expected: by a pass of its own, that changes nothing of this one.
-            looked = record(self.model, self._given, None, begin=NOWHERE, glimpse=True)
-            recording.seen, recording.glimpses = looked.seen, looked.glimpses
-            recording.counts = looked.counts
+        looked = self._record()
+        if not looked.glimpses:
+            # It was not expected: by a pass of its own.
+            looked = self.shared("stages", self._look)
         coarsest = max(math.prod(self.activations(layer).shape[2:]) for layer in self.layers)
-        found = [stage for stage in stages(recording.seen) if math.prod(stage.grid) > coarsest]
-        lost = [s for s in found if not recording.glimpses[s].intact]
+        found = [stage for stage in looked.stages if math.prod(stage.grid) > coarsest]
+        lost = [stage for stage in found if not looked.glimpses[stage].intact]
         if lost:
             # They were written into afterwards.
             again = record(self.model, self._given, [stage.calls[0] for stage in lost])
-            recording.glimpses |= {stage: again.calls[stage.calls[0]] for stage in lost}
+            looked.glimpses |= {stage: again.calls[stage.calls[0]] for stage in lost}
         return {
-            public_call(stage, recording.seen).shown(recording.counts): stage.layout.to_maps(
-                recording.glimpses[stage].tensor.detach()
+            looked.public(stage).shown(looked.counts): stage.layout.to_maps(
+                looked.glimpses[stage].tensor.detach()
             )
             for stage in found
         }
+
+    def _look(self) -> Recording:
+        return record(self.model, self._given, None, begin="nowhere", glimpse=True)
 
     def expect(self, *reads: Read) -> Probe:
         """Let the pass record what will be read of it; before it has run, at no extra cost."""
@@ -323,6 +323,7 @@ class Probe:
         """
         other = self._derived()
         other._recording, other._expected = self._record(), self._expected
+        other._shared = self._shared
         other._target = as_target(target).resolve(self.outputs)
         return other
 
@@ -333,6 +334,7 @@ class Probe:
         here: dict[Request, Call] = {}
         for call in self._resolved or ():
             here |= {(call.name, None): call, call: call}
+        other._shared = self._shared
         if other._requests and all(request in here for request in other._requests):
             other._resolved = tuple(here[request] for request in other._requests)
             other._recording, other._score = self._recording, self._scored()
@@ -371,7 +373,7 @@ class Probe:
 
     def _record(self) -> Recording:
         if self._recording is None:
-            self._run("input" if "input" in self._expected else _begins.get(self.model))
+            self._run("input" if "input" in self._expected else "late")
         assert self._recording is not None
         return self._recording
 
@@ -384,6 +386,7 @@ class Probe:
             self.model,
             self._given,
             requests,
+            names=self._names,
             begin=begin,
             glimpse="stages" in self._expected,
             trace="tail" in self._expected,
@@ -454,7 +457,7 @@ class Probe:
     def _missing(self, request: Request) -> NoReturn:
         name, number = request
         counts = self._record().counts
-        if number is not None and 0 < counts[name] < number:
+        if number is not None and 0 < counts.get(name, 0) < number:
             raise ValueError(f"{name!r} was called {counts[name]} times in this pass, not {number}")
         raise ValueError(
             f"layer {name!r} handed out no tensor with one entry per image in this pass; "
@@ -475,12 +478,10 @@ class Probe:
                 "them off. Is the network compiled or scripted as a whole? Explain the original "
                 "module, or use a method that works on the input's gradient"
             )
-        call = public_call(choice.layer, recording.seen)
+        call = recording.public(choice.layer)
         if choice.recorded.intact:  # else it is recorded by name, which keeps it as it was
             recording.calls[call] = choice.recorded
             self._gradients[call] = choice.gradient
-        with _lock:
-            _begins[self.model] = choice.layer.calls[0]
         return call
 
     def _choice(self) -> Choice | None:
@@ -491,7 +492,7 @@ class Probe:
     def _recorded(self, call: Call) -> Recorded:
         recording = self._record()
         if call not in recording.calls:
-            self._run("input" if recording.input is not None else None)
+            self._run("input" if recording.input is not None else "late")
             recording = self._record()
         if call not in recording.calls:
             self._missing(call)
@@ -545,26 +546,30 @@ class Probe:
     def _differentiating(self, run: Callable[[], Result]) -> Result:
         """A backward pass, in eval mode: checkpoints run parts of the network again."""
         try:
-            if any(getattr(module, "training", False) for module in self.model.modules()):
-                return undisturbed(self.model, run)
+            if any(getattr(module, "training", False) for module in self._names):
+                return undisturbed(self._names, run)
             return run()
         except RuntimeError as error:
-            if "Checkpointing is not compatible" not in str(error):
+            if isinstance(error, CheckpointError):
+                what = "which runs parts of it again without the rules of this method"
+            elif "use_reentrant" in str(error):
+                what = "which in its reentrant form allows no gradient of a layer"
+            else:
                 raise
             raise ValueError(
-                "the network uses reentrant gradient checkpointing, which allows no gradient of a "
-                "layer; switch checkpointing off, or call checkpoint(..., use_reentrant=False)"
+                f"the network uses gradient checkpointing, {what}; switch it off, or call "
+                "checkpoint(..., use_reentrant=False) and use a method without rules"
             ) from error
 
 
-def layers_of(model: nn.Module, inputs: InputsLike) -> tuple[Probe, list[Layer], list[str]]:
-    """A probe, all layers with maps in the order of its pass, and the stages' names.
+def layers_of(model: nn.Module, inputs: InputsLike) -> tuple[Probe, Recording, list[str]]:
+    """A probe, its pass, in which all layers with maps were seen, and the stages' names.
 
     The stages are the outputs at each resolution down to the chosen layer.
     """
     probe = Probe(model, inputs).expect("stages")
     names = [*probe.stages, *probe.layers]
-    return probe, probe._record().seen, names
+    return probe, probe._record(), names
 
 
 def spelled(requests: Sequence[Request]) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -25,21 +25,21 @@ from seewhy.core.layers import (
     Layout,
     Reader,
     first_tensor,
-    only_projects,
     only_rearranges,
+    public_call,
+    stages_of,
     usual_layout,
     with_first_tensor,
 )
-from seewhy.core.observing import undisturbed
+from seewhy.core.observing import named_modules, undisturbed
 from seewhy.core.replay import Trace
 from seewhy.core.rules import WithoutParameters, WithoutShortcuts
 
 # A module's name and which of its calls, counted from 1; None is any.
 Request = tuple[str, int | None]
-# Where the graph begins while the layer is looked for: at the input; at a call; or anew wherever
-# the resolution falls below all before it.
-Begin = Call | Literal["input"] | None
-NOWHERE = Call("", 0)
+# Where the graph begins while the layer is looked for: at the input, "late" (among the last modules
+# that the network has, where the layer nearly always is), or nowhere.
+Begin = Literal["input", "late", "nowhere"]
 
 
 @dataclass(frozen=True)
@@ -60,24 +60,34 @@ class Recorded:
 class Recording:
     """What one forward pass left behind.
 
+    names: the model's modules.
     calls: the recorded outputs of the layers that were asked for.
     candidates: where the pass was to look for the layer itself, the outputs in question, in order.
     seen: every output with maps, in order, where the pass was to look for the layer itself.
     glimpses: those of them that may be stages, without a graph.
     counts: how often each module was called.
     trace: the calls of torch functions behind the first recorded output, where asked for.
-    shared: what was computed since and does not depend on the target.
     """
 
+    names: Mapping[nn.Module, str]
     outputs: Any = None
     input: Tensor | None = None
     calls: dict[Call, Recorded] = field(default_factory=dict)
     candidates: list[tuple[Layer, Recorded]] = field(default_factory=list)
     seen: list[Layer] = field(default_factory=list)
     glimpses: dict[Layer, Recorded] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, int] = field(default_factory=dict)
     trace: Trace | None = None
-    shared: dict[Hashable, Any] = field(default_factory=dict)
+
+    @cached_property
+    def stages(self) -> list[Layer]:
+        """The output of each stage among what was seen, finest first."""
+        kinds = {name: type(module) for module, name in self.names.items()}
+        return stages_of(self.seen, kinds)
+
+    def public(self, layer: Layer) -> Call:
+        """The layer's usual name."""
+        return public_call(layer, self.stages) if len(layer.calls) > 1 else layer.calls[0]
 
 
 def record(
@@ -85,7 +95,8 @@ def record(
     inputs: Inputs,
     layers: Sequence[Request] | None,
     *,
-    begin: Begin = None,
+    names: dict[nn.Module, str] | None = None,
+    begin: Begin = "late",
     glimpse: bool = False,
     trace: bool = False,
     around: Callable[[], AbstractContextManager[Any]] | None = None,
@@ -95,6 +106,7 @@ def record(
     inputs: left as they are.
     layers: the calls to record; None records all outputs that the layer may be chosen from
         afterwards.
+    names: the model's modules with their names, if they are known.
     begin: where the graph begins. Of layers that are named it is the first of these, or the input.
     glimpse: keep the stages' tensors, where the layer is to be chosen.
     trace: write down the calls behind the first recorded output.
@@ -106,7 +118,8 @@ def record(
     foreign = inputs.ambiguous and not named_calls
     if foreign:
         begin = "input"
-    recorder = _Recorder(model, inputs, layers, begin, glimpse=glimpse, foreign=foreign)
+    names = names or named_modules(model)
+    recorder = _Recorder(names, inputs, layers, begin, glimpse=glimpse, foreign=foreign)
     recording = recorder.recording
 
     def run() -> None:
@@ -120,7 +133,7 @@ def record(
                 recording.input = image.requires_grad_()
                 torch.set_grad_enabled(True)
                 image = image.clone()
-            if any(isinstance(module, _FUSED) for module in recorder.names):
+            if any(isinstance(module, _FUSED) for module in names):
                 stack.enter_context(WithoutShortcuts())
             if around is not None:
                 stack.enter_context(around())
@@ -135,12 +148,18 @@ def record(
                     raise
                 raise ValueError(reason) from error
 
-    undisturbed(model, run, recorder.observe)
+    undisturbed(names, run, recorder.observe)
     if recorder.handed_through and begin != "input":
         return record(
-            model, inputs, layers, begin="input", glimpse=glimpse, trace=trace, around=around
+            model,
+            inputs,
+            layers,
+            names=names,
+            begin="input",
+            glimpse=glimpse,
+            trace=trace,
+            around=around,
         )
-    recorder.finish()
     return recording
 
 
@@ -170,30 +189,10 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
 _FUSED = (nn.TransformerEncoderLayer, nn.MultiheadAttention)
 
 
-@dataclass
-class _Seen:
-    calls: list[Call]
-    module: nn.Module
-    layout: Layout
-    pooled: bool
-
-    def layer(self, containers: set[str]) -> Layer:
-        blocks = _around(self.calls[0].name, containers)
-        projects = self.layout.kind != "channels_first" and only_projects(self.module)
-        kind = type(self.module).__name__
-        return Layer(tuple(self.calls), kind, self.layout, self.pooled, projects, blocks)
-
-
-def _around(name: str, containers: set[str]) -> tuple[str, ...]:
-    parts = name.split(".")
-    around = [".".join(parts[:end]) for end in range(1, len(parts))]
-    return tuple(one for one in around if one not in containers)
-
-
 class _Recorder:
     def __init__(
         self,
-        model: nn.Module,
+        names: dict[nn.Module, str],
         inputs: Inputs,
         layers: Sequence[Request] | None,
         begin: Begin,
@@ -201,19 +200,16 @@ class _Recorder:
         glimpse: bool,
         foreign: bool,
     ) -> None:
-        self.recording = Recording()
-        self.names = {module: name for name, module in model.named_modules() if name}
+        self.recording = Recording(names)
+        self.names, self.counts = names, self.recording.counts
         self.layers = None if layers is None else frozenset(layers)
         self.looks = layers is None or glimpse
         # Where the layers are named, nothing is recorded but these.
-        self.begin = begin if layers is None else NOWHERE
-        self.begun = not isinstance(self.begin, Call)
+        self.begun = begin == "input" and layers is None
+        self.late = _last(names) if begin == "late" and layers is None else set()
         self.glimpse, self.foreign = glimpse, foreign
         self.batch = len(inputs.tensor)
         self.reader = Reader(inputs.tensor.shape[2:])
-        self.seen: list[_Seen] = []
-        self.candidates: list[tuple[_Seen, Recorded, Tensor]] = []
-        self.glimpses: list[tuple[_Seen, Recorded]] = []
         self.lowest = math.inf
         self.last: tuple[Tensor | None, int] = (None, 0)  # handed on, and its version then
         self.handed_through = False
@@ -221,9 +217,10 @@ class _Recorder:
     def observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """See one module's output; return what to hand on in its place, if anything."""
         name = self.names.get(module)
-        if name is None:
+        if not name:
             return None
-        self.recording.counts[name] += 1
+        number = self.counts[name] = self.counts.get(name, 0) + 1
+        self.begun = self.begun or module in self.late
         tensor = first_tensor(output)
         if tensor is None or not tensor.is_floating_point():
             return None
@@ -232,8 +229,8 @@ class _Recorder:
         layout = self.reader.read(module, tensor)
         if self.foreign and not tensor.requires_grad:
             return None  # it depends on other inputs only
-        call = Call(name, self.recording.counts[name])
-        given = any(argument is tensor for argument in (*args, *kwargs.values()))
+        call = Call(name, number)
+        given = _among(tensor, args) or (bool(kwargs) and _among(tensor, kwargs.values()))
         handed = None
         if self.layers is not None and (call in self.layers or (name, None) in self.layers):
             kept, handed = self._keep(module, tensor, given)
@@ -248,15 +245,13 @@ class _Recorder:
             handed = handed if considered is None else considered
         return None if handed is None else with_first_tensor(output, handed)
 
-    def _keep(
-        self, module: nn.Module, tensor: Tensor, given: bool, start: bool = False
-    ) -> tuple[Tensor, Tensor]:
+    def _keep(self, module: nn.Module, tensor: Tensor, given: bool) -> tuple[Tensor, Tensor]:
         """The tensor as part of the graph, or the start of it, and what to hand on.
 
         given: whether the module handed out the very tensor that it was given.
         """
         torch.set_grad_enabled(True)
-        if tensor.requires_grad and not start:
+        if tensor.requires_grad:
             return tensor, tensor.clone()
         if tensor.is_inference():
             raise ValueError(
@@ -276,11 +271,11 @@ class _Recorder:
     def _consider(
         self, call: Call, module: nn.Module, tensor: Tensor, given: bool, layout: Layout
     ) -> Tensor | None:
-        """Record a candidate; a new lowest resolution makes all earlier ones obsolete."""
+        """Record a candidate, once the graph has begun."""
         last, version = self.last
         if last is not None and _same_values(tensor, last) and tensor._version == version:
             if tensor.shape == last.shape:
-                self.seen[-1].calls.append(call)
+                self.recording.seen[-1].calls.append(call)
                 return None
             if only_rearranges(module):
                 return None
@@ -289,56 +284,41 @@ class _Recorder:
         cells = math.prod(layout.grid)
         lower = cells < self.lowest
         pooled = lower and only_rearranges(module)
-        seen = _Seen([call], module, layout, pooled)
-        self.seen.append(seen)
+        layer = Layer([call], module, layout, pooled)
+        self.recording.seen.append(layer)
         self.last = (tensor, tensor._version)
         if pooled:
             return None
         self.lowest = min(cells, self.lowest)
-        handed = None
-        kept = tensor
-        begins = call == self.begin
-        self.begun |= begins
+        kept, handed = tensor, None
         if self.begun:
-            start = begins or (lower and self.begin is None)
-            if lower and self.begin != "input":
-                # Outputs of the stage before that are still in use, by a skip connection, say,
-                # would keep its graph alive.
-                for _, _, tensor_in_use in self.candidates:
-                    tensor_in_use.detach_()
-                self.candidates.clear()
-                start = True
-            if start or tensor._is_view() or not tensor.requires_grad:
-                kept, handed = self._keep(module, tensor, given, start)
+            if tensor._is_view() or not tensor.requires_grad:
+                kept, handed = self._keep(module, tensor, given)
                 self.last = (handed, handed._version)
-            in_use = tensor if handed is None else handed
-            self.candidates.append((seen, Recorded(kept, layout, kept._version), in_use))
+            self.recording.candidates.append((layer, Recorded(kept, layout, kept._version)))
         if self.glimpse:
-            self._glimpse(seen, Recorded(kept.detach(), layout, kept._version))
+            self._glimpse(layer, Recorded(kept.detach(), layout, kept._version))
         return handed
 
-    def _glimpse(self, seen: _Seen, recorded: Recorded) -> None:
+    def _glimpse(self, layer: Layer, recorded: Recorded) -> None:
         """Keep a tensor until a later one of its block, or of one around it, has its resolution."""
-        inside = seen.calls[0].name.rpartition(".")[0]
+        inside = layer.calls[0].name.rpartition(".")[0]
         around = f"{inside}." if inside else ""
-        self.glimpses = [
-            (other, kept)
-            for other, kept in self.glimpses
-            if other.layout.grid != seen.layout.grid or not other.calls[0].name.startswith(around)
-        ]
-        self.glimpses.append((seen, recorded))
+        glimpses = self.recording.glimpses
+        for other in [*glimpses]:
+            if other.grid == layer.grid and other.calls[0].name.startswith(around):
+                del glimpses[other]
+        glimpses[layer] = recorded
 
-    def finish(self) -> None:
-        """Put together what was seen."""
-        containers = {
-            name
-            for module, name in self.names.items()
-            if type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-        }
-        layers = {id(seen): seen.layer(containers) for seen in self.seen}
-        self.recording.seen = list(layers.values())
-        self.recording.candidates = [(layers[id(s)], kept) for s, kept, _ in self.candidates]
-        self.recording.glimpses = {layers[id(s)]: kept for s, kept in self.glimpses}
+
+def _last(names: Mapping[nn.Module, str]) -> set[nn.Module]:
+    """The last modules with weights: a quarter of them, 4 at least and 16 at most."""
+    learned = [module for module in names if module._parameters]
+    return set(learned[-min(16, max(4, len(learned) // 4)) :])
+
+
+def _among(tensor: Tensor, values: Iterable[Any]) -> bool:
+    return any(value is tensor for value in values)  # `in` would compare their numbers
 
 
 def _writes(module: nn.Module) -> bool:

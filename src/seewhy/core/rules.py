@@ -52,6 +52,8 @@ class applying(TorchFunctionMode):
         """Take a table of rules."""
         super().__init__()
         self._rules = {_name(function): rule for function, rule in rules.items()}
+        # What is to be done of each function that was called: looked up once.
+        self._plans: dict[Callable[..., Any], tuple[Rule | None, bool]] = {}
         self._called = False
 
     def __torch_function__(
@@ -62,12 +64,17 @@ class applying(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run one call by its rule, or as it is."""
-        rule = self._rules.get(_name(function))
-        self._called |= rule is not None
-        args, kwargs = _without_parameters(args), _without_parameters(kwargs or {})
-        if not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors((args, kwargs)))):
+        if function not in self._plans:
+            self._plans[function] = (self._rules.get(_name(function)), _may_write(function))
+        rule, writes = self._plans[function]
+        args, kwargs = without_parameters(args, kwargs)
+        if rule is None and not writes:
             return function(*args, **kwargs)
-        function, args, kwargs = out_of_place(function, args, kwargs)
+        self._called |= rule is not None
+        if not (torch.is_grad_enabled() and _varies(args, kwargs)):
+            return function(*args, **kwargs)
+        if writes:
+            function, args, kwargs = out_of_place(function, args, kwargs)
         return function(*args, **kwargs) if rule is None else rule(function, *args, **kwargs)
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
@@ -93,7 +100,8 @@ class WithoutParameters(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run one call."""
-        return function(*_without_parameters(args), **_without_parameters(kwargs or {}))
+        args, kwargs = without_parameters(args, kwargs)
+        return function(*args, **kwargs)
 
 
 class WithoutShortcuts(TorchFunctionMode):
@@ -153,6 +161,20 @@ def nodes(output: Tensor) -> Iterator[Any]:
             if following not in known:
                 known.add(following)
                 found.append(following)
+
+
+def nearest(output: Tensor, wanted: Callable[[Any], bool]) -> Iterator[Any]:
+    """The first such nodes on the ways from a tensor back through the autograd graph."""
+    left, known = [output.grad_fn], {output.grad_fn, None}
+    while left:
+        node = left.pop()
+        if node is not None and wanted(node):
+            yield node
+            continue
+        for following, _ in getattr(node, "next_functions", ()):
+            if following not in known:
+                known.add(following)
+                left.append(following)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -257,6 +279,19 @@ def _copied(written: Tensor, source: Tensor, non_blocking: bool = False) -> Tens
 
 
 @lru_cache(maxsize=1024)
+def _may_write(function: Callable[..., Any]) -> bool:
+    """Whether a call of the function may write into its argument."""
+    return _out_of_place(function) is not function or _place_of_inplace(function) is not None
+
+
+def _varies(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a gradient is recorded for any of the arguments."""
+    if args and isinstance(args[0], Tensor) and args[0].requires_grad:
+        return True
+    return any(tensor.requires_grad for tensor in tensors((args, kwargs)))
+
+
+@lru_cache(maxsize=1024)
 def _place_of_inplace(function: Callable[..., Any]) -> int | None:
     """The position of the parameter `inplace`, if the function has one."""
     try:
@@ -274,6 +309,19 @@ def _not_in_place(
         return args, kwargs
     kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
     return (args if place >= len(args) else (*args[:place], False, *args[place + 1 :])), kwargs
+
+
+def without_parameters(
+    args: tuple[Any, ...], kwargs: dict[str, Any] | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments in which parameters are cut from the graph."""
+    for value in args:
+        if isinstance(value, nn.Parameter | list | tuple):
+            args = tuple(map(_without_parameters, args))
+            break
+    return args, {
+        key: _without_parameters(value) for key, value in kwargs.items()
+    } if kwargs else {}
 
 
 def _without_parameters(value: Any) -> Any:

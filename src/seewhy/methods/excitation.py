@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import GradientEdge
 
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Rules, nodes, substitute
-from seewhy.core.targets import logits
+from seewhy.core.rules import Rules, nearest, substitute
+from seewhy.core.targets import Score
 from seewhy.maps import averaged
 from seewhy.naming import method
 
@@ -50,14 +51,24 @@ def contrastive_excitation_backprop(
     `excitation_backprop`.
     """
     ruled = _ruled(probe, skip, at_input)
-    last = next((n for n in nodes(logits(ruled.outputs)) if hasattr(n, "contrastive")), None)
-    if last is None:
+    score = ruled.target(ruled.outputs)
+    starts = []
+    for node in nearest(score, lambda node: hasattr(node, "walk")):
+        edge = GradientEdge(node, 0)
+        (p,) = torch.autograd.grad(score.sum(), edge, retain_graph=True, allow_unused=True)
+        if p is not None:
+            input, weight = node.saved_tensors
+            starts.append((input, node.walk(p, input, weight) - node.walk(p, input, -weight)))
+    if not starts:
         raise ValueError(
-            "the contrast is made in the last Linear or convolution before the scores, and there "
+            "the contrast is made in the last Linear or convolution before the score, and there "
             "is none; use 'excitation_backprop'"
         )
-    last.contrastive = True
-    return _excitation(ruled).clamp(min=0)
+
+    def contrast(_: Any) -> Tensor:
+        return torch.stack([(x * p).flatten(1).sum(1) for x, p in starts]).sum(0)
+
+    return _excitation(ruled.with_target(Score(contrast))).clamp(min=0)
 
 
 def _ruled(probe: Probe, skip: Skip, at_input: bool) -> Probe:
@@ -83,10 +94,10 @@ def _rules(skip: Skip) -> Rules:
     if skip not in ("share", "copy"):
         raise ValueError(f"skip must be 'share' or 'copy', not {skip!r}")
     rules: Rules = {
-        F.conv2d: _weighted,
-        F.linear: _weighted,
-        F.avg_pool2d: _pooled,
-        F.adaptive_avg_pool2d: _pooled,
+        **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, F.linear), _weighted),
+        **dict.fromkeys((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), _pooled),
+        **dict.fromkeys((F.adaptive_avg_pool1d, F.adaptive_avg_pool2d), _pooled),
+        F.adaptive_avg_pool3d: _pooled,
         F.batch_norm: _passed,
     }
     return {**rules, torch.add: _shared} if skip == "share" else rules
@@ -108,7 +119,7 @@ def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Shares of the inputs in their mean."""
     shares = pool(input * input.detach(), *args, **kwargs)
     value = pool(input.detach(), *args, **kwargs)
-    return substitute(value, shares / (value + EPS))
+    return substitute(value, shares / (value + _eps(value)))
 
 
 def _passed(batch_norm: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -120,11 +131,13 @@ def _shared(add: Function, input: Tensor, other: Any, **kwargs: Any) -> Tensor:
     if not isinstance(other, Tensor) or kwargs or input.shape != other.shape:
         return add(input, other, **kwargs)
     value = add(input.detach(), other.detach())
-    return substitute(value, add(input * input.detach(), other * other.detach()) / (value + EPS))
+    return substitute(
+        value, add(input * input.detach(), other * other.detach()) / (value + _eps(value))
+    )
 
 
 class _Excitation(torch.autograd.Function):
-    """p ↦ x ⊙ ∂/∂x(w⁺x)ᵀ(p / w⁺x), less the same of -w where the contrast is made."""
+    """p ↦ x ⊙ ∂/∂x(w⁺x)ᵀ(p / w⁺x)."""
 
     @staticmethod
     def forward(
@@ -135,20 +148,24 @@ class _Excitation(torch.autograd.Function):
         layer: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
         ctx.save_for_backward(input, weight)
-        ctx.layer, ctx.contrastive = layer, False
+
+        def walk(probability: Tensor, input: Tensor, weight: Tensor) -> Tensor:
+            with torch.enable_grad():
+                x = input.detach().requires_grad_()
+                excitation = layer(x, weight.clamp(min=0))
+            (back,) = torch.autograd.grad(
+                excitation, x, probability / (excitation.detach() + _eps(excitation))
+            )
+            return torch.mul(x.detach(), back)
+
+        ctx.walk = walk
         return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, probability: Tensor) -> tuple[None, Tensor, None, None]:
-        input, weight = ctx.saved_tensors
+        return None, ctx.walk(probability, *ctx.saved_tensors), None, None
 
-        def passed(weight: Tensor) -> Tensor:
-            with torch.enable_grad():
-                x = input.detach().requires_grad_()
-                excitation = ctx.layer(x, weight.clamp(min=0))
-            (back,) = torch.autograd.grad(excitation, x, probability / (excitation.detach() + EPS))
-            return torch.mul(input, back)
 
-        contrast = passed(-weight) if ctx.contrastive else 0
-        return None, passed(weight) - contrast, None, None
+def _eps(tensor: Tensor) -> float:
+    return max(EPS, torch.finfo(tensor.dtype).tiny)

@@ -1,7 +1,7 @@
 """Target-selective gradient backprop (TSGB): gradients that follow activations and not weights.
 
 The rules are written in terms of *relevance*, gradient ⊙ value. A convolution needs of its output
-only the relevance summed over channels, which a batch norm and a ReLU leave as it is. So one
+only the relevance summed over channels, which a batch norm and an activation leave as it is. So one
 channel travels beside the output of a convolution (its `_Share`) through these to the next
 convolution, and what lies between needs neither gradients nor memory. Wherever anything else reads
 such a tensor, it meets an ordinary node of the graph that turns its gradient into relevance.
@@ -10,23 +10,29 @@ such a tensor, it meets an ordinary node of the graph that turns its gradient in
 from __future__ import annotations
 
 import math
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import GradientEdge
+from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Rules, nodes, substitute, tensors
-from seewhy.core.targets import logits
+from seewhy.core.rules import Rules, nearest, substitute, tensors
+from seewhy.core.targets import Score
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method
 
 Function = Callable[..., Tensor]
+Groups = Literal["separate", "joint"]
+Activations = Literal["kept", "gradient"]
 
 EPS = 1e-10  # as in the authors' code
 
@@ -35,139 +41,321 @@ EPS = 1e-10  # as in the authors' code
 def tsgb(
     probe: Probe,
     *,
-    groups: Literal["joint", "separate"] = "joint",
-    classifier: str | None = None,
-    clamp: bool = False,
+    balance: float = 1.0,
+    groups: Groups = "separate",
+    activations: Activations = "kept",
+    signed: bool = False,
 ) -> Tensor:
-    """Σ_channels gradient ⊙ value of the TSGB backward pass, signed.
+    """The positive part of Σ_channels gradient ⊙ value of the TSGB backward pass.
 
     At the input and its resolution, or at the layers of the probe where such were named.
 
-    groups: whether the groups of a grouped convolution share out their relevance together, as in
-        the authors' code, or each on its own.
-    classifier: name of the Linear or 1×1 convolution whose negative weights are balanced; None is
-        the last one before the scores.
-    clamp: keep the positive part only.
+    balance: how far the classifier's negative weights make up for the positive ones; the authors
+        take 0.75 to 0.9 for ResNets.
+    groups: whether the groups of a grouped convolution share out their relevance each on its own,
+        or "joint"ly, as in the authors' code.
+    activations: whether relevance is "kept" by all element-wise activations, as the authors' rules
+        leave it at a ReLU, or the others have their ordinary "gradient", as in the authors' code.
+        That loses the strongest evidence where they saturate (ReLU6 above 6).
+    signed: all of the sum instead of its positive part, which is what the authors show.
 
-    Raises ValueError for networks with attention, for which TSGB is not defined, and where no
-    classifier is found; TypeError for compiled and scripted networks.
+    Of a product with a gate (a sigmoid, one number per channel, a constant) all relevance goes to
+    what is gated. With the last three options as the authors have them the numbers are theirs.
+
+    Raises ValueError for networks with attention, for which TSGB is not defined.
     """
-    maps = relevance(with_tsgb(probe, groups, classifier))
-    return maps.clamp(min=0) if clamp else maps
+    maps = relevance(selective(probe, balance, groups, activations))
+    return maps if signed else maps.clamp(min=0)
 
 
-def with_tsgb(
-    probe: Probe, groups: Literal["joint", "separate"] = "joint", classifier: str | None = None
+def selective(
+    probe: Probe,
+    balance: float = 1.0,
+    groups: Groups = "separate",
+    activations: Activations = "kept",
 ) -> Probe:
-    """The same question under the backward pass of TSGB, one forward pass for any targets:
+    """The same question under TSGB's backward pass; one forward pass serves all targets."""
+    if balance < 0:
+        raise ValueError(f"balance={balance}; it should not be negative")
+    if groups not in ("separate", "joint"):
+        raise ValueError(f"groups must be 'separate' or 'joint', not {groups!r}")
+    if activations not in ("kept", "gradient"):
+        raise ValueError(f"activations must be 'kept' or 'gradient', not {activations!r}")
 
-    ruled = with_tsgb(Probe(model, images))
-    maps = [relevance(ruled.with_target(target)) for target in targets]
+    def ruled() -> Probe:
+        return probe.with_rules(rules(groups, activations), probe.named)
+
+    shared: Probe = probe.shared(("tsgb", groups, activations, probe.named), ruled)
+    return _balanced(shared.with_target(probe.asked), balance)
+
+
+def rules(groups: Groups = "separate", activations: Activations = "kept") -> Rules:
+    """The rules of TSGB for one forward pass."""
+    return _Pass(groups, activations).table()
+
+
+# ------------------------------------------------------------------------------ the classifier
+
+
+@dataclass
+class _Weighted:
+    """A linear layer or convolution, (input, weight) -> output, which may be the classifier."""
+
+    layer: Callable[[Tensor, Tensor], Tensor]
+    input: Tensor
+    weight: Tensor
+
+
+def _balanced(ruled: Probe, balance: float) -> Probe:
+    """The probe of a score whose gradient at the classifier's input is the balanced one."""
+    score = ruled.target(ruled.outputs)
+    starts = []
+    for node in nearest(score, lambda node: _classifier(node) is not None):
+        classifier, edge = _classifier(node), GradientEdge(node, 0)
+        (gradient,) = torch.autograd.grad(score.sum(), edge, retain_graph=True, allow_unused=True)
+        if classifier is not None and gradient is not None:
+            starts.append((classifier.input, _balance(gradient, classifier, balance)))
+
+    def linear(_: Any) -> Tensor:
+        return torch.stack([(x * gradient).flatten(1).sum(1) for x, gradient in starts]).sum(0)
+
+    return ruled.with_target(Score(linear)) if starts else ruled
+
+
+def _classifier(node: Any) -> _Weighted | None:
+    """The layer whose output a node of the graph is, or of whose activation."""
+    weighted: Callable[[], _Weighted | None] = getattr(node, "weighted", lambda: None)
+    return weighted()
+
+
+def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
+    """TSGB-FC: Σ_c g_c (w⁺_c + β_c w⁻_c) with β_c = balance · x·w⁺_c / |x·w⁻_c|.
+
+    Where the layer is applied at several places, x·w is summed over them, weighted by |g_c|: were
+    they balanced one by one, no place would have any relevance. Only classes with a gradient are
+    multiplied out. Where x·w⁻ = 0 there is nothing to balance, and β is 0.
     """
-    if groups not in ("joint", "separate"):
-        raise ValueError(f"groups must be 'joint' or 'separate', not {groups!r}")
-    ruled = probe.with_rules(rules(groups), probe.named)
-    _classifier(ruled, classifier).balanced = True
-    return ruled
+    layer, weight = classifier.layer, classifier.weight
+    axis = 1 if weight.ndim > 2 else -1  # of the classes
+    chosen = gradient.movedim(axis, 0).flatten(1).any(1).nonzero()[:, 0]
+    if weight.ndim == 2:  # convolutions may have groups
+        gradient, weight = gradient[..., chosen], weight[chosen]
+    with torch.enable_grad():
+        x = classifier.input.detach().requires_grad_()
+        speaking, against = layer(x, weight.clamp(min=0)), layer(x, weight.clamp(max=0))
 
+    def total(output: Tensor) -> Tensor:
+        weighed = output.detach() * gradient.abs()
+        others = [d for d in range(1, output.ndim) if d != axis % output.ndim]
+        return weighed.sum(others, keepdim=True, dtype=_precise(output)) if others else weighed
 
-@lru_cache
-def rules(groups: Literal["joint", "separate"] = "joint") -> Rules:
-    """The rules of TSGB; the classifier's own is switched on in its node of the graph."""
-    return {
-        F.conv2d: partial(_conv2d, separate=groups == "separate"),
-        F.linear: _linear,
-        F.batch_norm: _batch_norm,
-        F.layer_norm: _layer_norm,
-        F.relu: _relu,
-        F.avg_pool2d: _avg_pool2d,
-        torch.matmul: _no_attention,
-        torch.bmm: _no_attention,
-        torch.einsum: _no_attention,
-        F.scaled_dot_product_attention: _no_attention,
-        F.multi_head_attention_forward: _no_attention,
-    }
+    beta = balance * total(speaking) / total(against).abs()
+    beta = beta.nan_to_num(nan=0, posinf=0, neginf=0).to(gradient)
+    (passed,) = torch.autograd.grad((speaking, against), x, (gradient, gradient * beta))
+    return passed
 
 
 # ------------------------------------------------------------------------------ the rules
 
 
-def _conv2d(
-    convolution: Function,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] | str = 0,
-    dilation: int | tuple[int, ...] = 1,
-    groups: int = 1,
-    *,
-    separate: bool,
-) -> Tensor:
-    """TSGB-Conv: an output's relevance is shared out over its window in proportion to |input|.
+@dataclass(frozen=True)
+class _Share:
+    """What is known of a tensor that a rule made.
 
-    Per window the share is Σ|x| over its part of the window / Σ|x| over the window. Written as a
-    weighted mean of the incoming shares, autograd itself does the rest: the gradient of Σ_c |x_c|
-    is sign(x), and that of a sum over windows is the transposed convolution.
+    relevance: (B, groups, h, w), whose gradient is the tensor's relevance summed over the channels
+        of each group; None where only the ordinary gradient leads back. Its values mean nothing.
+    sparse: whether it can be zero where the input that it was computed from is not: behind an
+        activation, and where a channel sees few of the channels before.
+    rectified: whether it comes from a ReLU: not negative, and zero where no gradient passes.
+    weighted: the convolution, if it is one, or an activation behind one.
+    version: of the tensor when this was found; a change in place makes it void.
     """
-    value = convolution(input.detach(), weight, bias, stride, padding, dilation, groups)
-    parts = groups if separate else 1
 
-    def windows(maps: Tensor) -> Tensor:
-        if weight.shape[2:] == (1, 1) and padding in (0, (0, 0)):
-            down, across = (stride, stride) if isinstance(stride, int) else stride
-            return maps[:, :, ::down, ::across]
-        ones = weight.new_ones(parts, 1, *weight.shape[2:])
-        return F.conv2d(maps, ones, None, stride, padding, dilation, parts)
+    relevance: Tensor | None = None
+    sparse: bool = False
+    rectified: bool = False
+    gate: bool = False
+    weighted: Callable[[], _Weighted | None] = lambda: None
+    version: int = 0
 
-    known = _share_of(input)
-    if known.relevance is None:
-        activity = windows(_sums(_magnitude(input, known), parts))
-        total = activity.detach()
-    else:
+
+_UNKNOWN = _Share()
+_INPUT = {1: conv1d_input, 2: conv2d_input, 3: conv3d_input}
+_CONVOLUTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+class _Pass:
+    """The rules of TSGB for one forward pass, and what they know of its tensors."""
+
+    def __init__(self, groups: Groups, activations: Activations) -> None:
+        self.separate, self.kept = groups == "separate", activations == "kept"
+        self.shares: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        # The convolutions wider than 1×1 that may be the classifier: only the last may, and the
+        # input of each would take memory.
+        self.last: deque[_Weighted] = deque(maxlen=4)
+
+    def table(self) -> Rules:
+        """The rules: everything else keeps its ordinary gradient."""
+        activations = (
+            F.relu, F.relu6, F.hardtanh, F.leaky_relu, F.prelu, F.rrelu, F.elu, F.selu, F.celu,
+            F.gelu, F.silu, F.mish, F.hardswish, torch.tanh,
+        )  # fmt: skip
+        attention = (
+            torch.matmul, torch.bmm, torch.einsum, F.scaled_dot_product_attention,
+            F.multi_head_attention_forward,
+        )  # fmt: skip
+        averages = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+        return {
+            **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), self.convolution),
+            **dict.fromkeys(activations, self.activation),
+            **dict.fromkeys((torch.sigmoid, F.hardsigmoid), self.gate),
+            **dict.fromkeys(averages, _average_pool),
+            **dict.fromkeys(attention, _no_attention),
+            F.linear: self.linear,
+            F.batch_norm: self.batch_norm,
+            F.layer_norm: _layer_norm,
+            torch.mul: self.product,
+        }
+
+    def share(self, tensor: Any) -> _Share:
+        """What is known of a tensor."""
+        if not isinstance(tensor, Tensor):
+            return _UNKNOWN
+        share: _Share = self.shares.get(tensor, _UNKNOWN)  # type: ignore[no-untyped-call]
+        return share if share.version == tensor._version else _UNKNOWN
+
+    def remember(self, tensor: Tensor, share: _Share) -> Tensor:
+        """The tensor, of which this is known from now on."""
+        self.shares[tensor] = replace(share, version=tensor._version)
+        return tensor
+
+    def with_share(self, value: Tensor, share: _Share) -> Tensor:
+        """A value whose gradient goes back as relevance."""
+        output = _Relevance.apply(value, share.relevance, share.weighted)  # type: ignore[no-untyped-call]
+        return self.remember(output, share)
+
+    def convolution(
+        self,
+        function: Function,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] | str = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        """TSGB-Conv: an output's relevance is shared out over its window in proportion to |input|.
+
+        Per window the share is Σ|x| over its part of the window / Σ|x| over the window.
+        """
+        value = function(input.detach(), weight, bias, stride, padding, dilation, groups)
+        parts = groups if self.separate else 1
+        known = self.share(input)
         # The finest division that both the shares that come in and those that go out respect.
-        fine = math.lcm(known.relevance.shape[1], parts)
-        magnitude = _sums(_magnitude(input.detach(), known), fine)
-        shares = known.relevance.repeat_interleave(fine // known.relevance.shape[1], 1)
-        activity = windows(_sums(magnitude * shares, parts))
-        total = windows(_sums(magnitude, parts))
-    relevance = activity / (total + _eps(total))
-    pointwise = weight.shape[2:] == (1, 1) and groups == 1 and value.shape[2:] == input.shape[2:]
-    layer = (input, weight) if pointwise else None
-    return _with_share(value, _Share(relevance, sparse=groups > 1, layer=layer))
+        fine = parts if known.relevance is None else math.lcm(known.relevance.shape[1], parts)
+        magnitude = _magnitude(input.detach(), known.rectified, fine)
+        size = value.shape[2:]
+        window = _Window(weight.shape[2:], stride, padding, dilation, parts, size)
+        relevance = _Spread.apply(  # type: ignore[no-untyped-call]
+            input if known.relevance is None else known.relevance,
+            magnitude,
+            window,
+            known.relevance is None,
+            known.rectified,
+        )
+
+        def layer(x: Tensor, w: Tensor) -> Tensor:
+            return function(x, w, None, stride, padding, dilation, groups)
+
+        weighted = _Weighted(layer, input, weight)
+        if math.prod(weight.shape[2:]) == 1 and groups == 1:
+            return self.with_share(value, _Share(relevance, weighted=lambda: weighted))
+        self.last.append(weighted)
+        share = _Share(relevance, sparse=groups > 1, weighted=weakref.ref(weighted))
+        return self.with_share(value, share)
+
+    def linear(
+        self, linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        """The ordinary gradient, unless it is the classifier."""
+        weighted = _Weighted(lambda x, w: linear(x, w), input, weight)
+        value = linear(input.detach(), weight, bias)
+        return _Linear.apply(value, input, weight, weighted)  # type: ignore[no-untyped-call, no-any-return]
+
+    def activation(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Relevance is left as it is: gradient ⊙ output / input.
+
+        Of a ReLU that is the ordinary gradient. Of the others the ordinary one would lose what is
+        strongest, where they saturate.
+        """
+        known = self.share(input)
+        rectified = function.__name__ in ("relu", "relu6")
+        relu = function.__name__ == "relu"
+        if not self.kept and not relu:
+            return self.remember(function(input, *args, **kwargs), _Share(rectified=rectified))
+        if known.relevance is not None:
+            value = function(input.detach(), *args, **kwargs)
+            return self.with_share(value, replace(known, sparse=True, rectified=rectified))
+        if relu:
+            output = function(input, *args, **kwargs)
+        else:
+            x = input.detach()
+            value = function(x, *args, **kwargs)
+            output = substitute(value, input * torch.where(x == 0, 0, value / x))
+        return self.remember(output, _Share(sparse=True, rectified=rectified))
+
+    def gate(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The ordinary gradient; a product with the result gives it none."""
+        return self.remember(function(input, *args, **kwargs), _Share(gate=True))
+
+    def product(self, mul: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
+        """All relevance goes to what is gated: by a sigmoid, by one number per channel, by a
+        constant."""
+        signal, factor = (b, a) if self.is_gate(a, b) else (a, b)
+        if not self.is_gate(factor, signal):
+            return mul(a, b, **kwargs)
+        factor = factor.detach() if isinstance(factor, Tensor) else factor
+        known = self.share(signal)
+        if known.relevance is None:
+            return mul(signal, factor, **kwargs)
+        value = mul(signal.detach(), factor, **kwargs)
+        # A constant of another sign or size may follow: no longer a ReLU's.
+        return self.with_share(value, replace(known, sparse=True, rectified=False))
+
+    def is_gate(self, factor: Any, signal: Any) -> bool:
+        """Whether a factor lets through a part of the signal."""
+        if not isinstance(signal, Tensor) or not signal.requires_grad:
+            return False
+        if not isinstance(factor, Tensor) or not factor.requires_grad:
+            return not isinstance(factor, Tensor) or _broadcasts(factor, signal)
+        if factor.ndim != signal.ndim:
+            return False
+        broadcast = factor.numel() < signal.numel() and signal.ndim > 2
+        return self.share(factor).gate or broadcast
+
+    def batch_norm(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Gradient ⊙ output / input: relevance is left as it is."""
+        value = function(input.detach(), *args, **kwargs)
+        known = self.share(input)
+        # Zeros take no relevance, so it is only left as it is where there are none. And in double
+        # precision the authors' EPS does show.
+        if known.relevance is None or known.sparse or torch.finfo(value.dtype).eps < EPS:
+            return substitute(value, input * (value * _inverse(input.detach())))
+        return self.with_share(value, replace(known, rectified=False))
 
 
-def _linear(linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The ordinary gradient, or TSGB-FC in the classifier."""
-    value = linear(input.detach(), weight, bias)
-    return _Linear.apply(value, input, weight)  # type: ignore[no-any-return, no-untyped-call]
+def _broadcasts(factor: Tensor, signal: Tensor) -> bool:
+    """Whether a factor takes on the signal's shape, and not the other way round."""
+    sides = zip(reversed(factor.shape), reversed(signal.shape), strict=False)
+    return factor.ndim <= signal.ndim and all(a in (1, b) for a, b in sides)
 
 
-def _relu(relu: Function, input: Tensor) -> Tensor:
-    """The ordinary gradient, which leaves relevance as it is: the output is the input or zero."""
-    known = _share_of(input)
-    if known.relevance is None:
-        output = relu(input)
-        return _remember(output, _Share(None, sparse=True, rectified=True))
-    return _with_share(relu(input.detach()), replace(known, sparse=True, rectified=True))
-
-
-def _batch_norm(batch_norm: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Gradient ⊙ output / input: relevance is left as it is."""
-    value = batch_norm(input.detach(), *args, **kwargs)
-    known = _share_of(input)
-    # Zeros take no relevance, so it is only left as it is where there are none. And in double
-    # precision the authors' EPS does show.
-    if known.relevance is None or known.sparse or torch.finfo(value.dtype).eps < EPS:
-        return substitute(value, input * (value * _inverse(input.detach())))
-    return _with_share(value, _Share(known.relevance))
-
-
-def _avg_pool2d(avg_pool2d: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _average_pool(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Relevance goes back through the pool as a gradient would: Pᵀ(gradient ⊙ output) / input."""
-    value = avg_pool2d(input.detach(), *args, **kwargs)
+    value = pool(input.detach(), *args, **kwargs)
     inverse = _inverse(input.detach())
-    return substitute(value, avg_pool2d(input * inverse, *args, **kwargs) * value)
+    return substitute(value, pool(input * inverse, *args, **kwargs) * value)
 
 
 def _layer_norm(
@@ -205,144 +393,158 @@ def _no_attention(function: Function, *args: Any, **kwargs: Any) -> Any:
 # --------------------------------------------------------------------------- relevance
 
 
-@dataclass(frozen=True)
-class _Share:
-    """What is known of a tensor that a rule made.
-
-    relevance: (B, groups, h, w), whose gradient is the tensor's relevance summed over the channels
-        of each group; None where only the ordinary gradient leads back. Its values are all 1.
-    sparse: whether it can be zero where the input that it was computed from is not: behind a ReLU,
-        and where a channel sees few of the channels before.
-    rectified: whether it comes from a ReLU: not negative, and zero where no gradient passes.
-    layer: input and weight of a 1×1 convolution that could turn out to be the classifier.
-    version: of the tensor when this was found; a change in place makes it void.
-    """
-
-    relevance: Tensor | None = None
-    sparse: bool = False
-    rectified: bool = False
-    layer: tuple[Tensor, Tensor] | None = None
-    version: int = 0
-
-
-_UNKNOWN = _Share()
-
-
-def _share_of(tensor: Tensor) -> _Share:
-    share: _Share = getattr(tensor, "_tsgb_share", _UNKNOWN)
-    return share if share.version == tensor._version else _UNKNOWN
-
-
-def _remember(tensor: Tensor, share: _Share) -> Tensor:
-    setattr(tensor, "_tsgb_share", replace(share, version=tensor._version))  # noqa: B010
-    return tensor
-
-
-def _with_share(value: Tensor, share: _Share) -> Tensor:
-    layer = share.layer or (None, None)
-    output = _Relevance.apply(value, share.relevance, *layer)  # type: ignore[no-untyped-call]
-    return _remember(output, share)
-
-
 class _Relevance(torch.autograd.Function):
-    """A value whose gradient goes back as relevance; or through the 1×1 convolution it is, if this
-    turns out to be the classifier."""
+    """A value whose gradient goes back as relevance, summed over the channels of each group."""
 
     @staticmethod
     def forward(
-        ctx: Any, value: Tensor, relevance: Tensor, input: Tensor | None, weight: Tensor | None
+        ctx: Any, value: Tensor, relevance: Tensor, weighted: Callable[[], _Weighted | None]
     ) -> Tensor:
-        ctx.groups = relevance.shape[1]
-        ctx.save_for_backward(value, input, weight)
-        if weight is not None:
-            ctx.balanced = False
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        value, input, weight = ctx.saved_tensors
-        if not getattr(ctx, "balanced", False):
-            return None, _sums(gradient * value, ctx.groups), None, None
-        through_relu = gradient.where(value != 0, 0).movedim(1, -1)
-        passed = _balanced(through_relu, input.movedim(1, -1), weight.flatten(1))
-        return None, None, passed.movedim(-1, 1), None
-
-
-class _Linear(torch.autograd.Function):
-    """A linear layer with its ordinary gradient; balanced if it turns out to be the classifier."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, input: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(None, input, weight)
-        ctx.balanced = False
+        ctx.groups, ctx.weighted = relevance.shape[1], weighted
+        ctx.save_for_backward(value)
         return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
-        _, input, weight = ctx.saved_tensors
-        return None, _balanced(gradient, input, weight) if ctx.balanced else gradient @ weight, None
+        (value,) = ctx.saved_tensors
+        return None, _sums(gradient * value, ctx.groups), None
 
 
-def _balanced(gradient: Tensor, input: Tensor, weight: Tensor) -> Tensor:
-    """TSGB-FC: Σ_c g_c (w⁺_c + β_c w⁻_c) with β_c = x·w⁺_c / |x·w⁻_c|.
+class _Linear(torch.autograd.Function):
+    """A linear layer's value with its ordinary gradient."""
 
-    gradient (B, ..., classes), input (B, ..., features), weight (classes, features). Where the
-    layer is applied at several places, x·w is summed over them, weighted by |g_c|: were they
-    balanced one by one, no place would have any relevance. Only classes with a gradient are
-    multiplied out. Where x·w⁻ = 0 there is nothing to balance, and β is 0.
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, input: Tensor, weight: Tensor, weighted: _Weighted
+    ) -> Tensor:
+        ctx.weight, ctx.weighted = weight, lambda: weighted
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None]:
+        return None, gradient @ ctx.weight, None, None
+
+
+class _Spread(torch.autograd.Function):
+    """The relevance of a convolution's output, from that of its input, or from the input itself.
+
+    Backward, each output's relevance goes to its window in proportion to the input's magnitude;
+    to an input whose own relevance is unknown as a gradient, relevance / input.
     """
-    classes = gradient.flatten(0, -2).any(0).nonzero()[:, 0]
-    g = gradient[..., classes].reshape(len(input), -1, len(classes))
-    x = input.reshape(len(input), -1, input.shape[-1])
-    positive, negative = weight[classes].clamp(min=0), weight[classes].clamp(max=0)
-    speaks_for = (x @ positive.T * g.abs()).sum(1, keepdim=True)
-    against = (x @ negative.T * g.abs()).sum(1, keepdim=True)
-    beta = (speaks_for / against.abs()).nan_to_num(nan=0, posinf=0, neginf=0)
-    return (g @ positive + (g * beta) @ negative).reshape(input.shape)
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        source: Tensor,
+        magnitude: Tensor,
+        window: _Window,
+        as_gradient: bool,
+        rectified: bool,
+    ) -> Tensor:
+        ctx.window, ctx.as_gradient = window, as_gradient
+        ctx.groups, ctx.dtype = source.shape[1], source.dtype
+        ctx.save_for_backward(magnitude, source if as_gradient and not rectified else None)
+        # Nobody reads the values: one number for all of them.
+        shape = (len(source), window.parts, *window.size)
+        return torch.zeros((), dtype=magnitude.dtype, device=source.device).expand(shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None]:
+        magnitude, input = ctx.saved_tensors
+        window: _Window = ctx.window
+        total = window.sums(_sums(magnitude, window.parts))
+        share = window.spread(relevance / (total + EPS), magnitude.shape[2:])
+        if not ctx.as_gradient:
+            shared = magnitude * _repeated(share, magnitude.shape[1])
+            return _sums(shared, ctx.groups), None, None, None, None
+        gradient = _repeated(share, ctx.groups).to(ctx.dtype)
+        return gradient if input is None else gradient * input.sign(), None, None, None, None
 
 
-def _classifier(probe: Probe, name: str | None) -> Any:
-    """The node of the classifier: the one with this name, or the nearest to the scores."""
-    scores = logits(probe.outputs)
-    weight = None if name is None else _weight_of(probe.model, name)
-    for node in nodes(scores):
-        if hasattr(node, "balanced") and (
-            weight is None or node.saved_tensors[2].data_ptr() == weight.data_ptr()
-        ):
-            return node
-    raise ValueError(
-        "TSGB balances the weights of the last Linear or 1×1 convolution before the scores, and "
-        "found none; name one with the option classifier"
-        if name is None
-        else f"classifier {name!r} has no part in the scores, or is wider than 1×1"
-    )
+@dataclass(frozen=True)
+class _Window:
+    """The windows of a convolution, of whose channels only the `parts` are told apart.
 
+    size: resolution of the output.
+    """
 
-def _weight_of(model: nn.Module, name: str) -> Tensor:
-    module = dict(model.named_modules()).get(name)
-    if not isinstance(module, nn.Linear | nn.Conv2d):
-        raise ValueError(
-            f"classifier {name!r} should be the name of a Linear or Conv2d of the network"
+    kernel: tuple[int, ...]
+    stride: int | tuple[int, ...]
+    padding: int | tuple[int, ...] | str
+    dilation: int | tuple[int, ...]
+    parts: int
+    size: tuple[int, ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether each window is one cell, and there is one for each cell."""
+        one_cell = math.prod(self.kernel) == 1 and set(_each(self.stride)) == {1}
+        return one_cell and not any(_each(self._pads()))
+
+    def sums(self, maps: Tensor) -> Tensor:
+        """The sum over each window: (B, parts, h, w) -> (B, parts, h', w')."""
+        if self.single:
+            return maps
+        convolution = _CONVOLUTION[len(self.kernel)]
+        return convolution(
+            maps, self._ones(maps), None, self.stride, self.padding, self.dilation, self.parts
         )
-    return module.weight
+
+    def spread(self, maps: Tensor, size: Sequence[int]) -> Tensor:
+        """The transpose: each window's value to all of its cells, added up."""
+        if self.single:
+            return maps
+        shape = (*maps.shape[:2], *size)
+        found: Tensor = _INPUT[len(self.kernel)](  # type: ignore[no-untyped-call]
+            shape, self._ones(maps), maps, self.stride, self._pads(), self.dilation, self.parts
+        )
+        return found
+
+    def _ones(self, maps: Tensor) -> Tensor:
+        return maps.new_ones(self.parts, 1, *self.kernel)
+
+    def _pads(self) -> int | tuple[int, ...]:
+        if not isinstance(self.padding, str):
+            return self.padding
+        if self.padding == "valid":
+            return 0
+        wide = [*_each(self.dilation)] * len(self.kernel)
+        return tuple(d * (k - 1) // 2 for k, d in zip(self.kernel, wide, strict=False))
+
+
+def _each(sides: int | Sequence[int]) -> Sequence[int]:
+    return (sides,) if isinstance(sides, int) else sides
+
+
+def _magnitude(input: Tensor, rectified: bool, groups: int) -> Tensor:
+    """Σ|x| over the channels of each group, in single precision at least: (B, groups, h, w)."""
+    return _sums(input if rectified else input.abs(), groups)
 
 
 def _sums(maps: Tensor, groups: int) -> Tensor:
     """Sums over the channels of each group: (B, C, h, w) -> (B, groups, h, w)."""
+    if maps.shape[1] == groups:
+        return maps.to(_precise(maps))
     b, c, *size = maps.shape
-    return maps.reshape(b, groups, c // groups, *size).sum(2)
+    return maps.reshape(b, groups, c // groups, *size).sum(2, dtype=_precise(maps))
 
 
-def _magnitude(tensor: Tensor, share: _Share) -> Tensor:
-    return tensor if share.rectified else tensor.abs()
+def _repeated(maps: Tensor, channels: int) -> Tensor:
+    """Each group's value for each of its channels: (B, groups, h, w) -> (B, channels, h, w)."""
+    groups = maps.shape[1]
+    if groups == 1:
+        return maps.expand(-1, channels, *maps.shape[2:])
+    return maps.repeat_interleave(channels // groups, 1) if channels != groups else maps
+
+
+def _precise(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _inverse(value: Tensor) -> Tensor:
     """1 / value; 0 where the value is too small for that."""
-    return torch.where(value.abs() < 10 * _eps(value), 0, 1 / (value + _eps(value)))
-
-
-def _eps(tensor: Tensor) -> float:
-    return max(EPS, torch.finfo(tensor.dtype).tiny)
+    eps = max(EPS, torch.finfo(value.dtype).tiny)
+    return torch.where(value.abs() < 10 * eps, 0, 1 / (value + eps))

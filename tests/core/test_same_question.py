@@ -1,0 +1,416 @@
+"""The same question always gets the same answer, and it is the one that plain autograd gives.
+
+For about eighty networks: the first call, later ones, a fresh copy, other sizes and targets in
+between, and Grad-CAM by a plain hook and `torch.autograd.grad` at the layer that is reported.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seewhy
+from architectures import NETWORKS, Network
+from seewhy import Probe, targets
+from seewhy.core.layers import first_tensor, with_first_tensor
+from seewhy.maps import upsample
+from strange import (
+    CASES,
+    Alias,
+    Checkpointed,
+    Counting,
+    Depth,
+    Detector,
+    Frozen,
+    HeadsOfClasses,
+    SharedWithGate,
+    Siamese,
+    Tutorial,
+    TwoHeads,
+    Yolo,
+    signal,
+    volume,
+)
+from untouched import assert_same, state
+
+
+def made(build, seed: int = 0) -> nn.Module:
+    """A network with fixed random weights in eval mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build().eval()
+
+
+def drawn(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def plain(model: nn.Module, x: Tensor, target: int, probe: Probe) -> tuple[Tensor, Tensor]:
+    """Maps and gradients at the probe's layer by a hook on the module and autograd over it all."""
+    name, _, number = probe.layers[0].partition("#")
+    outputs = []
+
+    def keep(module, args, output):
+        outputs.append(first_tensor(output))
+        return with_first_tensor(output, outputs[-1].clone())  # what follows in place is a copy's
+
+    handle = model.get_submodule(name).register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            scores = targets.Class(target)(model(x.clone().requires_grad_()))
+            kept = outputs[int(number or 1) - 1]
+            (gradient,) = torch.autograd.grad(scores.sum(), kept)
+    finally:
+        handle.remove()
+    layout = probe.layout()
+    return layout.to_maps(kept.detach()), layout.to_maps(gradient)
+
+
+def alike(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
+    return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp_min(1e-12))
+
+
+def check(model: nn.Module, x: Tensor, other: Tensor | None) -> Probe:
+    first = seewhy.explain(model, x, "grad_cam", 1)
+    fresh = copy.deepcopy(model)
+    if other is not None:
+        elsewhere = seewhy.explain(model, other, "grad_cam", 0)
+    seewhy.explain(model, x, "grad_cam", 0)
+    assert torch.equal(seewhy.explain(model, x, "grad_cam", 1), first)
+    assert torch.equal(seewhy.explain(model, x, "grad_cam", 1), first)
+    if other is not None:
+        assert torch.equal(seewhy.explain(fresh, other, "grad_cam", 0), elsewhere)
+    assert torch.equal(seewhy.explain(fresh, x, "grad_cam", 1), first)
+    probe = Probe(model, x, 1)
+    maps, gradients = plain(model, x, 1, probe)
+    assert gradients.any()
+    assert alike(probe.activations(), maps)
+    assert alike(probe.gradients(), gradients)
+    expected = torch.einsum("bk,bk...->b...", gradients.flatten(2).mean(2), maps).relu()
+    assert torch.allclose(
+        first, upsample(expected, x.shape[2:]), atol=1e-4 * float(maps.abs().max())
+    )
+    return probe
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_architectures(network: Network) -> None:
+    model = network.build()
+    x = drawn(1, 3, network.size, network.size)
+    other = None if network.fixed else drawn(1, 3, network.size + 32, network.size + 64, seed=2)
+    check(model, x, other)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_strange_networks(name: str) -> None:
+    case = CASES[name]
+    model = made(case.build)
+    x, other = (drawn(2, *size) for size in case.sizes)
+    if name == "frozen":  # plain autograd finds nothing there
+        probe = Probe(model, x, 1)
+        scores = (model.fc.weight[1] / 1)[:, None, None] * probe.activations()
+        assert alike(
+            seewhy.explain(model, x, "hires_cam", 1, size="layer") * 49, scores.sum(1).relu()
+        )
+    else:
+        probe = check(model, x, other)
+    assert probe.layers == (case.layer,)
+    # Named, it is the same.
+    named = seewhy.explain(model, x, "grad_cam", 1, layer=case.layer)
+    assert alike(named, seewhy.explain(model, x, "grad_cam", 1))
+    alone = torch.cat([seewhy.explain(model, one[None], "grad_cam", 1) for one in x])
+    assert alike(named, alone)
+
+
+# ---------------------------------------------------------------------- a layer is a call
+
+
+def test_each_call_of_a_shared_module_is_a_layer():
+    model, x = made(Tutorial), drawn(2, 3, 32, 32)
+    every = {
+        number: seewhy.explain(model, x, "grad_cam", 1, layer=f"relu#{number}", size="layer")
+        for number in (1, 2)
+    }
+    assert every[1].shape[1:] == (28, 28)
+    assert every[2].shape[1:] == (10, 10)
+    # Without a number: the last call whose output holds maps.
+    plainly = Probe(model, x, 1, "relu")
+    assert plainly.layers == ("relu#2",)
+    with pytest.raises(ValueError, match="called 4 times in this pass, not 5"):
+        seewhy.explain(model, x, "grad_cam", 1, layer="relu#5")
+    with pytest.raises(ValueError, match="holds no maps"):
+        seewhy.explain(model, x, "grad_cam", 1, layer="relu#3")
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["grad_cam+smooth(samples=2)", "gig_cam(steps=3)", "integrated_grad_cam(steps=3)", "tsgb",
+     "grad_cam+gradual", "score_cam", "ablation_cam", "layer_cam+refine_cam"],
+)  # fmt: skip
+@pytest.mark.parametrize("build", [Tutorial, SharedWithGate])
+def test_methods_on_shared_modules(build, method):
+    model, x = made(build), drawn(2, 3, 32, 32)
+    first = seewhy.explain(model, x, method, 1)
+    assert torch.equal(seewhy.explain(model, x, method, 1), first)
+    assert torch.isfinite(first).all()
+
+
+def test_reading_changes_nothing():
+    model, x = made(SharedWithGate), drawn(2, 3, 32, 32)
+    expected = seewhy.explain(model, x, "grad_cam", 1, size="layer")
+    probe = Probe(model, x, 1)
+    probe.activations("conv")
+    probe.gradients("relu#1")
+    assert probe.layers == ("last",)
+    assert torch.equal(seewhy.Method("grad_cam")(probe), expected)
+    assert torch.equal(probe.gradients("conv"), Probe(model, x, 1, "conv").gradients())
+    named = Probe(model, x, 1, "conv")
+    named.activations("last")
+    named.stages  # noqa: B018
+    assert named.layers == ("conv",)
+
+
+# ---------------------------------------------------------------------- heads and outputs
+
+
+@pytest.mark.parametrize("first", ["coarse", "fine"])
+def test_each_head_has_a_layer_of_its_own(first):
+    model, x = made(lambda: TwoHeads(first)), drawn(2, 3, 32, 32)
+    for _ in range(2):
+        for head in ("fine", "coarse", "fine"):
+            target = targets.Of(head, 1)
+            assert Probe(model, x, target).layers == (head,)
+            maps = seewhy.explain(model, x, ["grad_cam", "tsgb", "gradient"], target)
+            assert all(torch.isfinite(found).all() and found.any() for found in maps.values())
+    probe = Probe(model, x, targets.Of("fine", 1))
+    assert probe.with_target(targets.Of("coarse", 1)).layers == ("coarse",)
+    assert probe.layers == ("fine",)
+
+
+def test_one_of_several_heads_takes_any_target():
+    model, x = made(TwoHeads), drawn(2, 3, 32, 32)
+    scores = model(x)["fine"]
+    of = {
+        "predicted": (None, scores.max(1).values),
+        "class": (2, scores[:, 2]),
+        "each": ([0, 1], scores[[0, 1], [0, 1]]),
+        "contrast": (targets.Contrast(0, 1), scores[:, 0] - scores[:, 1]),
+        "probability": (targets.Probability(1), scores.softmax(1)[:, 1]),
+        "second": (targets.Predicted(2), scores.topk(2).values[:, 1]),
+        "function": (lambda head: head.sum(1), scores.sum(1)),
+    }
+    for target, expected in of.values():
+        assert torch.allclose(Probe(model, x, targets.Of("fine", target)).score, expected)
+    assert Probe(model, x, targets.Of("fine")).logits.shape == (2, 3)
+    with pytest.raises(ValueError, match="no part 'age'"):
+        seewhy.explain(model, x, "grad_cam", targets.Of("age", 1))
+
+
+def test_methods_that_balance_the_classifier_take_the_one_that_the_score_reads():
+    model, x = made(TwoHeads), drawn(2, 3, 32, 32)
+
+    class Fine(nn.Module):
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net.of_fine(self.net.fine(self.net.trunk(x)).mean((2, 3)))
+
+    for method in ("tsgb", "contrastive_excitation_backprop", "finer_cam", "shapley_cam"):
+        found = seewhy.explain(model, x, method, targets.Of("fine", 1))
+        assert alike(found, seewhy.explain(Fine(model).eval(), x, method, 1)), method
+
+
+def test_a_batch_whose_classes_read_different_layers():
+    model, x = made(HeadsOfClasses), drawn(3, 3, 32, 32)
+    together = seewhy.explain(model, x, ["grad_cam", "gradient"], [0, 3, 1])
+    for i, target in enumerate((0, 3, 1)):
+        for method, maps in together.items():
+            assert alike(maps[i : i + 1], seewhy.explain(model, x[i : i + 1], method, target))
+    with pytest.raises(ValueError, match="'a'"):
+        Probe(model, x, [0, 3, 1]).layers  # noqa: B018
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("queries", [16, 100])
+def test_queries_are_no_patches(listed, queries):
+    model, x = made(lambda: Detector(queries, listed)), drawn(2, 3, 64, 48)
+
+    def score(outputs):
+        if listed:
+            return torch.stack([each["scores"][:, 2].max() for each in outputs])
+        return outputs["detections"]["logits"][:, :, 2].max(1).values
+
+    probe = Probe(model, x, score)
+    assert probe.activations().shape[2:] == (8, 6)
+    assert probe.layers == ("encoder",)
+    methods = ["grad_cam", "gradient", "occlusion(patch=16)", "rise(masks=20)", "score_cam"]
+    together = seewhy.explain(model, x, methods, score)
+    for method, maps in together.items():
+        alone = torch.cat([seewhy.explain(model, one[None], method, score) for one in x])
+        assert alike(maps, alone), method
+        assert maps.any()
+
+
+def test_rows_of_predictions_are_no_maps():
+    model, x = made(Yolo), drawn(2, 3, 64, 64)
+    probe = Probe(model, x, lambda rows: rows[:, :, 3].logsumexp(1))
+    assert probe.activations().shape[2:] == (4, 4)
+    assert not probe.layers[0].startswith("heads")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_output_itself_is_not_explained(channels):
+    model, x = made(lambda: Depth(channels)), drawn(2, 3, 32, 32)
+    model.head.bias.data.fill_(-float(model(x).median()))  # some pixels of each kind
+    for target in (targets.Segment(0), lambda out: out[:, 0].mean((1, 2))):
+        assert Probe(model, x, target).layers == ("decoder",)
+    segment = targets.Segment(0).resolve(model(x))
+    mask = model(x)[:, 0] > 0 if channels == 1 else model(x).argmax(1) == 0
+    assert torch.equal(segment.region, mask)
+
+
+def test_probabilities_of_one_channel():
+    scores = torch.tensor([[0.1, 0.6], [0.4, 0.9]])[None, None]
+    region = targets.Segment(0).resolve(scores).region
+    assert region.tolist() == [[[False, True], [False, True]]]
+
+
+# ---------------------------------------------------------------------- several inputs
+
+
+def test_the_call_that_depends_on_the_explained_input_counts():
+    model, x, other = made(Siamese), drawn(2, 3, 32, 32), drawn(2, 3, 32, 32, seed=5)
+
+    class Against(nn.Module):
+        """The same network of one input; its backbone runs once."""
+
+        def __init__(self, first: bool) -> None:
+            super().__init__()
+            self.net, self.first = model, first
+
+        def forward(self, image: Tensor) -> Tensor:
+            mine = self.net.backbone(image).mean((2, 3))
+            with torch.no_grad():
+                there = other if self.first else x
+                body = self.net.backbone
+                for layer in body:
+                    there = layer.forward(there)  # past all hooks
+            return self.net.head((mine - there.mean((2, 3))).abs())
+
+    for explained, given in ((0, x), (1, other)):
+        for layer in (None, "backbone.3"):
+            maps = seewhy.explain(
+                model, (x, other), "grad_cam", 1, explained=explained, layer=layer
+            )
+            expected = seewhy.explain(Against(explained == 0).eval(), given, "grad_cam", 1)
+            assert alike(maps, expected)
+    probe = Probe(model, (x, other), 1, explained=1)
+    assert probe.layers == ("backbone.3#2",)
+    with pytest.raises(ValueError, match=r"several of the inputs.*0: \(2, 3, 32, 32\)"):
+        seewhy.explain(model, (x, other), "grad_cam", 1)
+    with pytest.raises(ValueError, match="explained=2"):
+        seewhy.explain(model, (x, other), "grad_cam", 1, explained=2)
+    alone = torch.cat([
+        seewhy.explain(model, (a[None], b[None]), "rise(masks=10)", 1, explained=0)
+        for a, b in zip(x, other, strict=True)
+    ])  # fmt: skip
+    assert alike(seewhy.explain(model, (x, other), "rise(masks=10)", 1, explained=0), alone)
+
+
+def test_inputs_by_keyword():
+    class Conditioned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.word = nn.Conv2d(3, 8, 3, stride=2), nn.Embedding(5, 8)
+            self.fc = nn.Linear(8, 4)
+
+        def forward(self, pixels: Tensor, words: Tensor) -> Tensor:
+            gate = self.word(words).mean(1)[:, :, None, None]
+            return self.fc((self.conv(pixels).relu() * gate).mean((2, 3)))
+
+    model, x, words = made(Conditioned), drawn(3, 3, 32, 32), torch.tensor([[1, 2], [0, 4], [3, 3]])
+    methods = ["grad_cam", "integrated_gradients(steps=3)", "occlusion(patch=16)", "ablation_cam"]
+    together = seewhy.explain(model, {"pixels": x, "words": words}, methods, 1)
+    assert list(together) == methods
+    for i in range(3):
+        inputs = {"pixels": x[i : i + 1], "words": words[i : i + 1]}
+        for method, maps in seewhy.explain(model, inputs, methods, 1).items():
+            assert alike(maps, together[method][i : i + 1]), method
+    with pytest.raises(ValueError, match="none of the inputs"):
+        seewhy.explain(model, {"words": words, "more": words}, "grad_cam", 1)
+
+
+# ---------------------------------------------------------------------- signals and volumes
+
+
+@pytest.mark.parametrize(("build", "size"), [(signal, (3, 64)), (volume, (3, 8, 16, 16))])
+def test_signals_and_volumes_are_images_with_other_sides(build, size):
+    """A network of images with the same weights, on inputs that are constant along the new side."""
+    model, x = made(build), drawn(2, *size)
+    for method in ("grad_cam", "layer_cam", "eigen_cam", "gradient", "tsgb", "full_grad"):
+        maps = seewhy.explain(model, x, method, 1)
+        assert maps.shape == (2, *size[1:])
+        assert torch.isfinite(maps).all()
+
+
+def as_image_network(model: nn.Module) -> nn.Module:
+    """The network of images (B, C, L, 1) that computes what this one does of signals."""
+    parts = []
+    for part in model:
+        if isinstance(part, nn.Conv1d):
+            conv = nn.Conv2d(
+                part.in_channels, part.out_channels, (part.kernel_size[0], 1), (part.stride[0], 1)
+            )
+            conv.load_state_dict({"weight": part.weight[..., None], "bias": part.bias})
+            part = conv
+        elif isinstance(part, nn.BatchNorm1d):
+            norm = nn.BatchNorm2d(part.num_features)
+            norm.load_state_dict(part.state_dict())
+            part = norm
+        elif isinstance(part, nn.AdaptiveAvgPool1d):
+            part = nn.AdaptiveAvgPool2d(1)
+        parts.append(part)
+    return nn.Sequential(*parts).eval()
+
+
+# ---------------------------------------------------------------------- the model is left alone
+
+
+@pytest.mark.parametrize("build", [Checkpointed, Counting, Alias])
+def test_models_that_write_are_put_back(build):
+    model, x = made(build).train(), drawn(2, 3, 32, 32)
+    before = state(model)
+    for method in ("grad_cam", "gradient", "integrated_gradients(steps=2)"):
+        seewhy.explain(model, x, method, 1)
+    if build is Checkpointed:
+        with pytest.raises(ValueError, match="without the rules"):
+            seewhy.explain(model, x, "tsgb", 1)
+    else:
+        seewhy.explain(model, x, "tsgb", 1)
+    assert_same(before, state(model))
+
+
+def test_reentrant_checkpoints_say_so():
+    model = made(lambda: Checkpointed(True))
+    with pytest.raises(ValueError, match="use_reentrant=False"):
+        seewhy.explain(model, drawn(1, 3, 32, 32).requires_grad_(), "gradient", 1)
+
+
+def test_inference_mode_inside_says_so():
+    model = made(lambda: Frozen(torch.inference_mode))
+    with pytest.raises(ValueError, match="inference_mode"):
+        seewhy.explain(model, drawn(1, 3, 32, 32), "grad_cam", 1, layer="backbone")
+
+
+def test_numpy_targets():
+    import numpy as np
+
+    model, x = made(Tutorial), drawn(2, 3, 32, 32)
+    expected = seewhy.explain(model, x, "grad_cam", [3, 4])
+    assert torch.equal(seewhy.explain(model, x, "grad_cam", np.array([3, 4])), expected)
+    assert torch.equal(seewhy.explain(model, x, "grad_cam", [np.int64(3), np.int64(4)]), expected)
