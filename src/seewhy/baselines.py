@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,16 +14,24 @@ from seewhy.maps import of_images
 BaselineLike = float | tuple[float, ...] | str | Tensor
 
 
-def baseline(inputs: Tensor, kind: BaselineLike = 0.0, seed: int = 0) -> Tensor:
+def baseline(
+    inputs: Tensor,
+    kind: BaselineLike = 0.0,
+    seed: int = 0,
+    *,
+    black: Sequence[float] | None = None,
+) -> Tensor:
     """The baseline of each image, (B, C, H, W), independent of the other images.
 
     inputs: (B, C, H, W), as the network takes them.
     kind: a number in units of the inputs, or one per channel; 0 is the mean colour where inputs
-        are normalised. "black" is the lowest value of each of the image's channels, "blurred" the
-        image under a Gaussian of a tenth of its shorter side, "random" noise, equally likely
+        are normalised. "black" is black pixels where it is known what the network takes for them
+        (`black`), else 0. "darkest" is the lowest value of each of the image's channels, "blurred"
+        the image under a Gaussian of a tenth of its shorter side, "random" noise, equally likely
         between each channel's extremes and the same for all images. A tensor that broadcasts to
         the inputs is itself.
     seed: of the noise.
+    black: what the network takes for a black pixel, per channel; a loaded model knows it.
 
     Raises ValueError for anything else.
     """
@@ -30,20 +39,23 @@ def baseline(inputs: Tensor, kind: BaselineLike = 0.0, seed: int = 0) -> Tensor:
     low, high = of_images(flat.amin(2), inputs), of_images(flat.amax(2), inputs)
     if isinstance(kind, Tensor):
         return _expanded(kind, inputs)
+    if kind == "black":
+        kind = 0.0 if black is None else tuple(black)
     if isinstance(kind, tuple | list):
         return _expanded(of_images(torch.tensor(kind), inputs[0]), inputs)
-    if kind == "black":
+    if kind == "darkest":
         return low.expand_as(inputs)
     if kind == "blurred":
         return blurred(inputs, 0.1 * min(inputs.shape[2:]))
     if kind == "random":
         # Drawn on the CPU, where a seed means the same on every machine.
-        noise = torch.rand(inputs.shape[1:], generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.rand(inputs.shape[1:], generator=generator, dtype=torch.float32)
         return low + (high - low) * noise.to(inputs)
     if isinstance(kind, str):
         raise ValueError(
-            f"baseline={kind!r}; it should be 'black', 'blurred', 'random', a number, one number "
-            "per channel or a tensor"
+            f"baseline={kind!r}; it should be 'black', 'darkest', 'blurred', 'random', a number, "
+            "one number per channel or a tensor"
         )
     return _expanded(torch.tensor(kind), inputs)
 
@@ -73,6 +85,8 @@ def blurred(
 
 
 def _expanded(given: Tensor, inputs: Tensor) -> Tensor:
+    if not given.to(inputs).isfinite().all():
+        raise ValueError("baseline holds values that are not finite as numbers of the inputs' type")
     try:
         return given.detach().to(inputs).expand_as(inputs)
     except RuntimeError:

@@ -62,7 +62,7 @@ def averaged(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
 
 def means(maps: Tensor) -> Tensor:
     """The mean of each channel: (B, K, h, w) -> (B, K)."""
-    return maps.flatten(2).mean(2)
+    return maps.mean(tuple(range(2, maps.ndim)))
 
 
 def sums(maps: Tensor) -> Tensor:

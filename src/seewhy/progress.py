@@ -25,24 +25,33 @@ BatchSize = int | Literal["auto"]
 
 
 @contextmanager
-def watching(report: Report) -> Iterator[None]:
-    """Call `report(what, done, total)` after each step of the long runs inside.
+def watching(watcher: Report) -> Iterator[None]:
+    """Call `watcher(what, done, total)` after each step of the long runs inside.
 
     Without it nothing is reported.
     """
-    token = _report.set(report)
+    token = _report.set(watcher)
     try:
         yield
     finally:
         _report.reset(token)
 
 
+def report(what: str = "", done: int = 0, total: int = 0) -> None:
+    """Tell whoever watches how far a long run is; without a name, only that it goes on.
+
+    Who watches may raise, to end a run that takes too long: whatever a user's option can lengthen
+    should report at times.
+    """
+    if (watcher := _report.get()) is not None:
+        watcher(what, done, total)
+
+
 def tracked(what: str, steps: Iterable[Item], total: int) -> Iterator[Item]:
     """The same steps, each reported when it is done."""
     for done, step in enumerate(steps, 1):
         yield step
-        if (report := _report.get()) is not None:
-            report(what, done, total)
+        report(what, done, total)
 
 
 def images_per_pass(inputs: Tensor, batch_size: BatchSize) -> int:
@@ -96,5 +105,4 @@ def in_chunks(
             continue
         yield result
         done = part.stop
-        if (report := _report.get()) is not None:
-            report(what, done, count)
+        report(what, done, count)

@@ -12,6 +12,7 @@ from reference import relative_error
 from seewhy import Method, Probe
 from seewhy.baselines import baseline, blurred
 from seewhy.core.targets import Contrast, Probability
+from seewhy.maps import normalize, upsample
 from seewhy.methods import paths
 from seewhy.progress import watching
 
@@ -86,7 +87,7 @@ def test_guided_integrated_gradients_with_traces(oracles, case_id):
             return at.expect("input").input_gradient.abs()
 
         path = paths.guided_path(probe, start, steps, steepness, fraction, distance)
-        points = [(at.inputs, at.score) for at, _ in path]
+        points = [(at.inputs, at.score) for at, _, _ in path]
         l1 = torch.stack([(probe.inputs - x).abs().sum() for x, _ in points])
         logits = torch.cat([score for _, score in points])
         assert relative_error(l1, expected[f"{name}.trace.l1"]) <= 1e-9, name
@@ -105,6 +106,48 @@ def test_guided_integrated_gradients_in_float32(oracles, case_id):
             probe, start, run["x_steps"], run["fraction"], run["max_dist"]
         )
         assert relative_error(found[0], expected[key]) <= case["tensors"][key]["tol_f32"], name
+
+
+GIG = [
+    "gig/gig_tiny_vgg_x64_b3_s0_img1",
+    "gig/gig_tiny_resnet_basic_x64_b3_s0_img0",
+    "gig/gig_tiny_mobilenet_x65x57_s0_img0",
+]
+
+
+@pytest.mark.parametrize("case_id", GIG)
+def test_gig_cam_of_the_authors(oracles, case_id):
+    """The whole map, and the same among other images of a batch."""
+    probe, expected, case = question(oracles, case_id)
+    params, layer = case["params"], case["params"]["layer"]
+    method = f"gig_cam(steps={params['steps']})"
+    (target,) = case["targets"]
+    found = seewhy.explain(probe.model, probe.inputs, method, target, layer=layer)
+    assert relative_error(found[0], expected["attr.f64"]) <= 1e-8
+    batch = torch.cat([probe.inputs.flip(2), probe.inputs, probe.inputs.flip(3)])
+    together = seewhy.explain(probe.model, batch, method, target, layer=layer)
+    assert torch.equal(together[1], found[0])
+
+
+@pytest.mark.parametrize("case_id", GIG)
+def test_the_path_of_gig_cam(oracles, case_id):
+    probe, expected, case = question(oracles, case_id)
+    params = case["params"]
+    probe = probe.with_layer(params["layer"])
+    start = torch.zeros_like(probe.inputs)
+
+    def magnitude(at):
+        cam = (at.activations() * at.gradients().mean((2, 3), keepdim=True)).sum(1)
+        return upsample(cam, probe.size)[:, None].abs()
+
+    path = paths.guided_path(
+        probe, start, params["steps"], magnitude, params["fraction"], params["max_dist"]
+    )
+    points = [at.inputs for at, _, _ in path]
+    left = torch.stack([(probe.inputs - x).abs().sum() for x in points])
+    assert relative_error(left, expected["l1_left.f64"]) <= 1e-9
+    for x, key in ((points[1], "x_step1.f64"), (points[-1], "x_last.f64")):
+        assert relative_error(x[0].movedim(0, 2), expected[key]) <= 1e-8
 
 
 # ---------------------------------------------------------------------- properties
@@ -128,7 +171,7 @@ CAM_PATHS = ["integrated_grad_cam", "gig_cam"]
 ALL_PATHS = [*CAM_PATHS, "integrated_gradients", "guided_integrated_gradients"]
 
 
-@pytest.mark.parametrize("start", ["black", "blurred", "random", 0.0, (0.1, -0.2, 0.3)])
+@pytest.mark.parametrize("start", ["darkest", "blurred", "random", 0.0, (0.1, -0.2, 0.3)])
 def test_integrated_gradients_are_complete(start):
     method = Method("integrated_gradients", steps=200, baseline=start)
     found = method(Probe(CURVED, PHOTOS, 2)).sum((1, 2))
@@ -158,7 +201,7 @@ def test_guided_path_arrives_and_falls_linearly(steps, fraction):
     points, steps_taken = zip(
         *[
             (at.inputs, step)
-            for at, step in paths.guided_path(probe, start, steps, lambda at: noise, fraction)
+            for at, step, _ in paths.guided_path(probe, start, steps, lambda at: noise, fraction)
         ],
         strict=True,
     )
@@ -180,47 +223,50 @@ def test_guided_path_ends_in_the_image_of_any_type():
     photos = images(2).float() * 7
     probe = Probe(seeded(Cnn), photos, 0)
     start = baseline(photos, "random")
-    at, step = list(paths.guided_path(probe, start, 9, lambda at: photos.abs()))[-1]
+    at, step, _ = list(paths.guided_path(probe, start, 9, lambda at: photos.abs()))[-1]
     assert torch.equal(at.inputs + step, photos) or torch.allclose(at.inputs + step, photos)
 
 
-@pytest.mark.parametrize("method", CAM_PATHS)
-def test_increments_telescope_where_the_score_is_linear_in_the_maps(method):
-    """Every path then gives relu(Σ_k w_k (A_k(x) - A_k(x_0))); a curved score breaks that."""
-
-    def closed_form(model):
-        weights, maps = [], []
-        for x in (PHOTOS, torch.zeros_like(PHOTOS)):
-            probe = Probe(model, x, 1, "net.relu")
-            weights.append(probe.gradients().mean((2, 3)))
-            maps.append(probe.activations())
-        return torch.einsum("bk,bkhw->bhw", weights[0], maps[0] - maps[1]).relu()
-
-    for steps in (3, 8):
-        options = {"steps": steps, "aggregate": "increments"}
-        probe = Probe(LINEAR, PHOTOS, 1, "net.relu")
-        assert torch.allclose(Method(method, **options)(probe), closed_form(LINEAR))
-        curved = Method(method, **options)(Probe(CURVED, PHOTOS, 1, "net.relu"))
-        assert relative_error(curved, closed_form(CURVED)) > 1e-3
-
-
-def test_integrated_grad_cam_by_loops():
+@pytest.mark.parametrize("difference", [False, True])
+def test_integrated_grad_cam_by_loops(difference):
+    """As in the authors' demo, or with A(x_0) taken off as in the paper."""
     model, layer, steps = CURVED, "net.conv2", 5
     maps = torch.zeros(3, 8, 8).double()
-    origin = Probe(model, torch.zeros_like(PHOTOS), 2, layer).activations()
-    for t in range(1, steps + 1):
-        probe = Probe(model, PHOTOS * t / steps, 2, layer)
+    origin = Probe(model, torch.zeros_like(PHOTOS), 1, layer).activations()
+    for t in range(1, steps + 1) if difference else range(steps):
+        probe = Probe(model, PHOTOS * t / steps, 1, layer)
         weights = probe.gradients().mean((2, 3))
-        maps += torch.einsum("bk,bkhw->bhw", weights, probe.activations() - origin).relu() / steps
+        activations = probe.activations() - (origin if difference else 0)
+        maps += torch.einsum("bk,bkhw->bhw", weights, activations).relu()
+    assert maps.any()
     for batch_size in (1, 7, "auto"):
-        method = Method("integrated_grad_cam", steps=steps, batch_size=batch_size)
-        assert torch.allclose(method(Probe(model, PHOTOS, 2, layer)), maps)
+        method = Method(
+            "integrated_grad_cam", steps=steps, batch_size=batch_size, difference=difference
+        )
+        assert torch.allclose(method(Probe(model, PHOTOS, 1, layer)), maps)
+
+
+def test_black_pixels_are_what_the_network_takes_for_them():
+    black = (-2.0, -1.9, -1.8)
+    own = torch.tensor(black).double()[:, None, None]
+    for name in CAM_PATHS:
+        probe = Probe(CURVED, PHOTOS, 1, black=black)
+        expected = Method(name, steps=4, baseline=own)(Probe(CURVED, PHOTOS, 1))
+        assert expected.any()
+        assert torch.equal(Method(name, steps=4)(probe), expected)
+        unknown = Method(name, steps=4, baseline=0.0)(Probe(CURVED, PHOTOS, 1))
+        assert torch.equal(Method(name, steps=4)(Probe(CURVED, PHOTOS, 1)), unknown)
 
 
 def test_gig_cam_takes_another_way_than_the_straight_line():
-    probe = Probe(CURVED, PHOTOS, 2)
-    straight, guided = (Method(name, steps=6)(probe) for name in CAM_PATHS)
-    assert relative_error(guided, straight) > 0.01
+    probe = Probe(CURVED, PHOTOS, 1)
+    guided, bound = (
+        normalize(Method("gig_cam", steps=6, max_distance=distance)(probe)) for distance in (1, 0)
+    )
+    assert relative_error(guided, bound) > 0.01
+    # Bound to the straight line it is the integrated Grad-CAM of the same points.
+    straight = upsample(Method("integrated_grad_cam", steps=6)(probe), (32, 32))
+    assert relative_error(bound, normalize(straight)) < 0.1
 
 
 @pytest.mark.parametrize("name", ALL_PATHS)
@@ -246,30 +292,56 @@ def test_maps_are_those_of_each_image_alone(name, target):
     [
         ("integrated_gradients", 8),
         ("guided_integrated_gradients", 8),
-        ("integrated_grad_cam", 8 + 1),
-        ("gig_cam", 8 + 1),
+        ("integrated_grad_cam", 8),
+        ("gig_cam", 8),
     ],
 )
 def test_passes(name, expected):
-    """The CAM paths end in the probe's own pass, which other methods share."""
+    """Guided paths go image by image on a CPU."""
     model = seeded(Cnn)
     probe = Probe(model, images(2), [0, 1])
     probe.activations()
     seen = []
     model.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
     Method(name, steps=8)(probe)
-    assert sum(seen) == 2 * (expected - ("cam" in name))
-    assert len(seen) == (1 if "integrated" in name and "guided" not in name else 8)
+    assert sum(seen) == 2 * expected
+    assert len(seen) == (16 if name in ("gig_cam", "guided_integrated_gradients") else 1)
 
 
 def test_progress_is_reported_to_those_who_watch():
     reports = []
     with watching(lambda *report: reports.append(report)):
-        Method("gig_cam", steps=4)(Probe(CURVED, PHOTOS, 1))
+        Method("gig_cam", steps=4)(Probe(CURVED, PHOTOS[:1], 1))
         Method("integrated_gradients", steps=4, batch_size=6)(Probe(CURVED, PHOTOS, 1))
     Method("gig_cam", steps=4)(Probe(CURVED, PHOTOS, 1))
-    assert [done for _, done, _ in reports] == [1, 2, 3, 4, 2, 4]
-    assert {total for *_, total in reports} == {4}
+    named = [(done, total) for what, done, total in reports if what]
+    assert [done for done, _ in named] == [1, 2, 3, 4, 2, 4]
+    assert {total for _, total in named} == {4}
+
+
+@pytest.mark.parametrize("name", ["gig_cam", "guided_integrated_gradients"])
+def test_what_is_not_finite_ends_at_once(name):
+    with pytest.raises(ValueError, match="not finite"):
+        seewhy.explain(seeded(Cnn), images(1), f"{name}(baseline=1e39)", 1)
+    assert seewhy.explain(seeded(Cnn), images(1), f"{name}(baseline=1e38, steps=3)", 1).shape
+    broken = seeded(Cnn)
+    broken.conv2.weight.data[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="not finite"):
+        seewhy.explain(broken, images(1), name, 1)
+
+
+def test_whoever_watches_may_end_a_path():
+    """Also inside of a step, where a small fraction makes many rounds."""
+    calls = []
+
+    def impatient(*_):
+        calls.append(1)
+        if len(calls) > 20:
+            raise TimeoutError("too long")
+
+    with watching(impatient), pytest.raises(TimeoutError):
+        seewhy.explain(CURVED, PHOTOS[:1], "gig_cam(steps=3, fraction=0.01, max_distance=1)", 1)
+    assert len(calls) == 21
 
 
 def test_smaller_parts_after_running_out_of_memory():
@@ -301,7 +373,10 @@ def test_smaller_parts_after_running_out_of_memory():
 def test_baselines():
     own = torch.full((3, 1, 1), 0.5).double()
     assert torch.equal(baseline(PHOTOS, own), torch.full_like(PHOTOS, 0.5))
-    assert torch.equal(baseline(PHOTOS, "black")[1, 2], PHOTOS[1, 2].min().expand(32, 32))
+    assert torch.equal(baseline(PHOTOS, "darkest")[1, 2], PHOTOS[1, 2].min().expand(32, 32))
+    assert torch.equal(baseline(PHOTOS, "black"), torch.zeros_like(PHOTOS))
+    own_black = baseline(PHOTOS, "black", black=(-1.0, -2.0, -3.0))
+    assert torch.equal(own_black[:, 1], torch.full((3, 32, 32), -2.0).double())
     noise = baseline(PHOTOS, "random", seed=3)
     assert torch.equal(noise, baseline(PHOTOS, "random", seed=3))
     assert not torch.equal(noise, baseline(PHOTOS, "random", seed=4))
@@ -335,7 +410,7 @@ def test_an_own_baseline_is_an_option():
         ("integrated_gradients(batch_size=0)", "batch_size=0"),
         ("gig_cam(steps=0)", "steps=0"),
         ("gig_cam(fraction=0)", "fraction=0"),
-        ("gig_cam(aggregate='sum')", "aggregate='sum'"),
+        ("gig_cam(fraction=1e-9)", "fraction=1e-09"),
         ("guided_integrated_gradients(max_distance=2)", "max_distance=2"),
     ],
 )

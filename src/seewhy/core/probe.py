@@ -72,7 +72,7 @@ class Probe:
         self.model: nn.Module = getattr(model, "_orig_mod", model)
         self.black = None if black is None else tuple(black)
         self._given = as_inputs(inputs, explained)
-        self._target = as_target(target)
+        self._target, self._settled = as_target(target), False
         # What was asked for: None leaves the choice to the pass, or to the probe that this one
         # was derived from.
         self._names = named_modules(self.model)
@@ -115,7 +115,8 @@ class Probe:
     @property
     def target(self) -> Target:
         """The target with all that depends on the outputs settled, such as the predicted class."""
-        self._record()
+        if not self._settled:
+            self._record()
         return self._target
 
     @property
@@ -175,7 +176,10 @@ class Probe:
         try:
             return [method(self) for method in methods]
         except LayersDifferError:
-            each = [self._image(index).maps(methods) for index in range(len(self.inputs))]
+            alone = [self.image(index) for index in range(len(self.inputs))]
+            for one in alone:
+                one._origin = None  # each chooses a layer by itself
+            each = [one.maps(methods) for one in alone]
             return [
                 torch.cat([upsample(maps, self.size) for maps in of_images])
                 for of_images in zip(*each, strict=True)
@@ -303,9 +307,20 @@ class Probe:
         """
         other = self._derived()
         other._given, other._target = self._given.with_tensor(inputs.detach()), self.target
+        other._settled = True
         times, rest = divmod(len(inputs), len(self.inputs))
         if times > 1 and not rest:
             other._target = Repeated(self.target, times, len(self.inputs))
+        if self._requests is None:
+            other._origin = self
+        return other
+
+    def image(self, index: int) -> Probe:
+        """The same question, at the same layers, about one image of the batch."""
+        other = self._derived()
+        other._given = self._given.image(index)
+        other._target = self.target.of_image(index, len(self.inputs))
+        other._settled = True
         if self._requests is None:
             other._origin = self
         return other
@@ -324,7 +339,7 @@ class Probe:
         other = self._derived()
         other._recording, other._expected = self._record(), self._expected
         other._shared = self._shared
-        other._target = as_target(target).resolve(self.outputs)
+        other._target, other._settled = as_target(target).resolve(self.outputs), True
         return other
 
     def with_layer(self, layer: LayerLike) -> Probe:
@@ -356,13 +371,6 @@ class Probe:
         other._around = lambda: applying(rules)
         return other if other._requests else other.expect("input")
 
-    def _image(self, index: int) -> Probe:
-        """The same question about one image of the batch, whose layer is chosen by itself."""
-        other = self._derived()
-        other._given = self._given.image(index)
-        other._target = self.target.of_image(index, len(self.inputs))
-        return other
-
     def _derived(self) -> Probe:
         """The same question, not yet put: at the same layers about the same inputs and classes."""
         other = copy.copy(self)
@@ -392,7 +400,9 @@ class Probe:
             trace="tail" in self._expected,
             around=self._around,
         )
-        self._target = self._target.resolve(self._recording.outputs)
+        if not self._settled:
+            self._target = self._target.resolve(self._recording.outputs)
+            self._settled = True
 
     def _scored(self) -> Tensor:
         if self._score is None:

@@ -7,7 +7,8 @@ image come first. On a guided path each image goes its own way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,14 +19,13 @@ from seewhy.baselines import BaselineLike, baseline
 from seewhy.core.probe import Probe
 from seewhy.maps import averaged, means, of_images, upsample
 from seewhy.naming import method
-from seewhy.progress import BatchSize, in_chunks, tracked
+from seewhy.progress import BatchSize, in_chunks, report, tracked
 
 Rule = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]
-Aggregate = Literal["maps", "increments"]
-Step = tuple[Probe, Tensor]
+Step = tuple[Probe, Tensor, Tensor]
 
-# Shares of the whole distance that count as rounding errors.
-_ROUNDING = 1e-9
+# How far a distance may be from the one to be reached, as a share of it.
+_CLOSE = 1e-9
 
 
 # ---------------------------------------------------------------------- gradients along a path
@@ -118,12 +118,19 @@ def guided_integrated_gradients(
 ) -> Tensor:
     """Σ_channels of the gradients integrated along a path that avoids large gradients, signed.
 
-    fraction: share of the features, those with the least gradients, that move at a time.
+    fraction: share of the features, those with the least gradients, that move at a time; 0.01 at
+        least.
     max_distance: how far a feature may be ahead of or behind the straight line; 1 is a free path,
         and 0 the straight line itself.
+
+    Raises ValueError for options out of range, and where a gradient is not finite.
     """
-    start = _start(probe, baseline, seed)
-    return integrate_guided(probe, start, steps, fraction, max_distance).sum(1)
+    starts = _start(probe, baseline, seed)
+
+    def alone(probe: Probe, start: Tensor) -> Tensor:
+        return integrate_guided(probe, start, steps, fraction, max_distance).sum(1)
+
+    return _image_by_image(probe, starts, alone)
 
 
 def integrate_guided(
@@ -136,7 +143,7 @@ def integrate_guided(
 
     total = torch.zeros_like(start)
     path = guided_path(probe, start, steps, steepness, fraction, max_distance)
-    for at, step in tracked("guided integrated gradients", path, steps):
+    for at, step, _ in tracked("guided integrated gradients", path, steps):
         total += at.input_gradient * step
     return total
 
@@ -148,102 +155,108 @@ def integrate_guided(
 def integrated_grad_cam(
     probe: Probe,
     *,
-    steps: int = 20,
-    baseline: BaselineLike = 0.0,
-    aggregate: Aggregate = "maps",
+    steps: int = 50,
+    baseline: BaselineLike = "black",
+    difference: bool = False,
     seed: int = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
-    """Grad-CAM of the change in activations, averaged on the straight line from a baseline.
+    """Σ_t relu(Σ_k w_k(x_t) A_k(x_t)), the Grad-CAMs of points on the straight line added up.
 
-    aggregate: "maps" is mean_t relu(Σ_k w_k(x_t) (A_k(x_t) - A_k(x_0))), as published;
-        "increments" is relu(Σ_t Σ_k w_k(x_t) (A_k(x_t) - A_k(x_{t-1}))). The weights w_k are the
-        mean gradients. Where they do not change on the way, as with a logit behind global pooling
-        and one Linear, "increments" is Grad-CAM of A(x) - A(x_0) on every path.
+    These are the authors' demo's: x_0 … x_{T-1}, from black pixels, and the activations themselves.
+
+    baseline: see `seewhy.baselines.baseline`.
+    difference: take A(x_t) - A(x_0), as equation 6 of the paper has it, at x_1 … x_T.
     batch_size: images per pass; "auto" as many as fit.
     """
     start = _start(probe, baseline, seed)
-    return _cams_along(_straight_path(probe, start, steps, batch_size), steps, probe, aggregate)
+    first = 1 if difference else 0
+    origin = probe.with_inputs(start)
+    totals: dict[str, Tensor] = {}
+
+    def run(part: slice) -> None:
+        positions = torch.arange(part.start + first, part.stop + first).to(start) / steps
+        points = torch.lerp(start, probe.inputs, of_images(positions, start[None]))
+        at = probe.with_inputs(points.flatten(0, 1))
+        for layer in probe.layers:
+            maps = at.activations(layer)
+            if difference:
+                maps = maps - origin.activations(layer).repeat(len(points), *[1] * (maps.ndim - 1))
+            found = (
+                _weighted(at, layer, maps).relu().view(*points.shape[:2], *maps.shape[2:]).sum(0)
+            )
+            totals[layer] = totals[layer] + found if layer in totals else found
+
+    for _ in in_chunks("Integrated Grad-CAM", run, _steps(steps), probe.inputs, batch_size):
+        pass
+    return averaged([totals[layer] for layer in probe.layers], probe.size)
 
 
 @method("Gao et al. 2025, GIG-CAM; the path after Kapishnikov et al. 2021", "T (F + h)")
 def gig_cam(
     probe: Probe,
     *,
-    steps: int = 20,
-    baseline: BaselineLike = 0.0,
-    aggregate: Aggregate = "maps",
+    steps: int = 30,
+    baseline: BaselineLike = "black",
     fraction: float = 0.25,
+    max_distance: float = 0.02,
     seed: int = 0,
 ) -> Tensor:
-    """Integrated Grad-CAM on a path that each step chooses by the Grad-CAM so far.
+    """Integrated Grad-CAM on a path that each step chooses by the Grad-CAM so far, (B, H, W).
 
-    At each point the current Grad-CAM, at the size of the input, ranks the pixels; of those that
-    have not arrived, the least salient `fraction` moves first, until the L1 distance to the image
-    has fallen by its T-th part. The most salient pixels thus come last, in the surroundings to
-    which they belong. The paper's text is not public beyond its abstract; the documentation tells
-    what is a reading here, and how it was chosen.
+    At each point the current Grad-CAM before its ReLU, at the size of the input, ranks the pixels
+    by its magnitude; of those that have not arrived, the least salient `fraction` moves first, all
+    channels together, until the L1 distance to the image has fallen by its T-th part. The map is
+    the sum of the Grad-CAMs at x_0 … x_{T-1}, each counted as often as pixels were chosen to move
+    on from there. So it is in the authors' code.
 
-    aggregate: as in `integrated_grad_cam`.
+    baseline: see `seewhy.baselines.baseline`.
+    fraction: from 0.01 to 1.
+    max_distance: how far a pixel may be ahead of or behind the straight line; 1 is a free path.
+
+    Raises ValueError for options out of range, and where a Grad-CAM is not finite.
     """
-    start = _start(probe, baseline, seed)
+    starts = _start(probe, baseline, seed)
 
-    def salience(at: Probe) -> Tensor:
-        maps = [_weighted(at, layer, at.activations(layer)) for layer in at.layers]
-        return upsample(averaged(maps, probe.size), probe.size)[:, None]
+    def alone(probe: Probe, start: Tensor) -> Tensor:
+        def salience(at: Probe) -> Tensor:
+            maps = [_weighted(at, layer, at.activations(layer)) for layer in at.layers]
+            return upsample(averaged(maps, probe.size), probe.size)[:, None]
 
-    path = guided_path(probe, start, steps, salience, fraction)
-    points = (at for at, _ in path)
-    return _cams_along(points, steps, probe, aggregate)
+        def magnitude(at: Probe) -> Tensor:
+            found.append(salience(at))
+            return found[-1].abs()
 
+        found: list[Tensor] = []
+        total = torch.zeros_like(start[:, 0])
+        path = guided_path(probe, start, steps, magnitude, fraction, max_distance)
+        for _, _, rounds in tracked("GIG-CAM", path, steps):
+            cam = found.pop()[:, 0].relu()
+            total += of_images(rounds.to(cam), cam) * cam
+        return total
 
-def _cams_along(points: Iterable[Probe], steps: int, probe: Probe, aggregate: Aggregate) -> Tensor:
-    """The CAMs at x_1 … x_T put together; `points` are those before the image, which is x_T."""
-    if aggregate not in ("maps", "increments"):
-        raise ValueError(f"aggregate={aggregate!r}; it should be 'maps' or 'increments'")
-    totals: dict[str, Tensor] = {}
-    origins: dict[str, Tensor] = {}
-
-    def add(at: Probe) -> None:
-        for layer in probe.layers:
-            activations = at.activations(layer)
-            runs = activations.view(-1, len(probe.inputs), *activations.shape[1:])
-            if layer not in origins:
-                origins[layer], totals[layer] = runs[0], torch.zeros_like(runs[0, :, 0])
-            before = origins[layer][None]
-            if aggregate == "increments":
-                before = torch.cat([before, runs[:-1]])
-                origins[layer] = runs[-1]
-            maps = _weighted(at, layer, (runs - before).flatten(0, 1))
-            maps = maps.relu() if aggregate == "maps" else maps
-            totals[layer] = totals[layer] + maps.view(*runs.shape[:2], *maps.shape[1:]).sum(0)
-
-    for at in tracked("CAMs along the path", points, steps):
-        add(at)
-    add(probe)
-    found = [totals[layer].relu() / (steps if aggregate == "maps" else 1) for layer in probe.layers]
-    return averaged(found, probe.size)
+    return _image_by_image(probe, starts, alone)
 
 
 def _weighted(at: Probe, layer: str, maps: Tensor) -> Tensor:
     """Σ_k mean_ij(G_k) ⊙ maps_k, signed: (B, K, h, w) -> (B, h, w)."""
-    return torch.einsum("bk,bk...->b...", means(at.gradients(layer)), maps)
+    return (maps * of_images(means(at.gradients(layer)), maps)).sum(1)
+
+
+def _image_by_image(probe: Probe, starts: Tensor, run: Callable[[Probe, Tensor], Tensor]) -> Tensor:
+    """The maps of images that each go their own way.
+
+    On a guided path rounding decides which feature comes first, and the rounding of a pass depends
+    on how many images share it. So they go one by one, where that costs no time: on a CPU. On an
+    accelerator they go together.
+    """
+    if starts.device.type != "cpu":
+        return run(probe, starts)
+    each = [run(probe.image(i), starts[i : i + 1]) for i in range(len(starts))]
+    return torch.cat(each)
 
 
 # ---------------------------------------------------------------------- paths
-
-
-def _straight_path(
-    probe: Probe, start: Tensor, steps: int, batch_size: BatchSize
-) -> Iterator[Probe]:
-    """Probes at x_0 … x_{T-1} of the straight line, several points in each."""
-    positions = torch.arange(steps).to(start) / steps
-
-    def run(part: slice) -> Probe:
-        points = torch.lerp(start, probe.inputs, of_images(positions[part], start[None]))
-        return probe.with_inputs(points.flatten(0, 1))
-
-    return in_chunks("straight path", run, steps, probe.inputs, batch_size)
 
 
 def guided_path(
@@ -256,83 +269,141 @@ def guided_path(
 ) -> Iterator[Step]:
     """Probes at x_0 … x_{T-1}, each with the step (B, C, H, W) to the next point; x_T is the image.
 
+    The third of each is how often features were chosen to move on, (B,).
+
     start: x_0, (B, C, H, W).
-    salience: what a probe says of each feature, (B, C, H, W), or of each pixel, (B, 1, H, W). At
-        each step the least salient `fraction` of features moves first, among those that have not
-        arrived; the L1 distance to the image falls by an equal part with each step.
+    salience: what a probe says of each feature, (B, C, H, W), or of each pixel, whose channels move
+        together, (B, 1, H, W); not negative. At each step the least salient `fraction` of features
+        moves first, among those that have not arrived; the L1 distance to the image falls by an
+        equal part with each step.
     max_distance: how far ahead of or behind the straight line a feature may be, in [0, 1].
 
-    Raises ValueError for options out of range.
+    Raises ValueError for options out of range, and where the salience is not finite.
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps}; a path needs 1 at least")
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction={fraction}; it should lie above 0 and not above 1")
+    if not 0.01 <= fraction <= 1:
+        raise ValueError(f"fraction={fraction}; it should lie in [0.01, 1]")
     if not 0 <= max_distance <= 1:
         raise ValueError(f"max_distance={max_distance}; it should lie in [0, 1]")
     image, here = probe.inputs, start
-    for step in range(steps):
+    for step in range(_steps(steps)):
         at = probe.with_inputs(here)
         said = salience(at)
-        way = (image - start).abs()
+        if not said.isfinite().all():
+            raise ValueError(
+                f"what the network says at step {step} of the path is not finite: its weights, the "
+                "inputs or the baseline may hold values that are too large, or NaN"
+            )
         if step == 0:
-            arrived = torch.zeros_like(said, dtype=_precise(start))
-        if said.shape[1] == 1:
-            way = way.sum(1, keepdim=True)
+            together = said.shape[1] == 1
+            way = Way(_features(start, together), _features(image, together))
+            x, total = way.start, way.left(way.start)
         done = (step + 1) / steps
-        arrived = advanced(
-            arrived.flatten(1),
-            said.flatten(1),
-            way.flatten(1).to(arrived.dtype),
-            done,
-            (max(done - max_distance, 0.0), min(done + max_distance, 1.0)),
-            fraction,
-        ).view_as(said)
-        there = torch.lerp(start.to(arrived.dtype), image.to(arrived.dtype), arrived)
-        there = image if step == steps - 1 else there.to(image.dtype)
-        yield at, there - here
+        bounds = (max(done - max_distance, 0.0), min(done + max_distance, 1.0))
+        x, rounds = advanced(
+            way, x, _features(said, together)[..., 0], total * (1 - done), bounds, fraction
+        )
+        there = image if step == steps - 1 else _inputs(x, image)
+        yield at, there - here, rounds
         here = there
 
 
+@dataclass(frozen=True)
+class Way:
+    """Where features begin and where they go, (B, features, channels) each."""
+
+    start: Tensor
+    end: Tensor
+
+    def at(self, share: float) -> Tensor:
+        """The points that have gone a share of their way."""
+        return self.start + (self.end - self.start) * share
+
+    def gone(self, x: Tensor) -> Tensor:
+        """The share of its way that each number has gone; infinite where it has none."""
+        length = self.end - self.start
+        return torch.where(length == 0, torch.inf, (x - self.start) / length)
+
+    def left(self, x: Tensor) -> Tensor:
+        """The L1 distance to the end, (B,)."""
+        return _total((x - self.end).abs())
+
+
 def advanced(
-    arrived: Tensor,
+    way: Way,
+    x: Tensor,
     salience: Tensor,
-    way: Tensor,
-    done: float,
+    left: Tensor,
     bounds: tuple[float, float],
     fraction: float,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Let each image's least salient features move on until their L1 distance has fallen enough.
 
-    arrived: how far each feature is on its way, in [0, 1], (B, N); way: its whole distance (B, N).
-    done: the share of all the distance that will have been gone.
-    bounds: the lowest and the highest share that a feature may have gone.
+    x: where they are, (B, N, C); salience: finite, (B, N).
+    left: the distance that is to be left, (B,).
+    bounds: the lowest and the highest share of its way that a feature may have gone.
 
-    Returns the new shares (B, N).
+    Returns where they are then, and how often features were chosen, (B,), once at least.
     """
-    low, high = bounds
-    arrived = arrived.clamp_min(low)
-    total = way.sum(1, keepdim=True)
-    kth = 1 + int(fraction * (way.shape[1] - 1))
+    behind, ahead = way.at(bounds[0]), way.at(bounds[1])
+    x = torch.where(way.gone(x) < bounds[0], behind, x)
+    kth = 1 + int(fraction * (salience.shape[1] - 1))
+    rounds = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    unfinished = torch.ones_like(rounds, dtype=torch.bool)
     while True:
-        excess = (way * (1 - arrived)).sum(1, keepdim=True) - total * (1 - done)
-        closed = (arrived >= high) | (way == 0)
-        moving = (excess > _ROUNDING * total) & ~closed.all(1, keepdim=True)
-        if not moving.any():
-            return arrived
-        order = salience.masked_fill(closed, torch.inf)
+        rounds += unfinished
+        distance = way.left(x)
+        close = (distance - left).abs() <= _CLOSE * torch.maximum(distance, left).clamp_min(1)
+        arrived = (x == ahead).all(2)
+        unfinished = unfinished & ~close & (distance > left) & ~arrived.all(1)
+        if not unfinished.any():
+            return x, rounds
+        # Among those that have not arrived; so each round moves one at least.
+        order = salience.masked_fill(arrived, torch.inf)
         threshold = order.kthvalue(kth, dim=1, keepdim=True).values
-        chosen = (order <= threshold) & ~closed & moving
-        reachable = (way * (high - arrived) * chosen).sum(1, keepdim=True)
-        gain = (excess / reachable).clamp(max=1)
-        moved = torch.where(gain < 1, arrived + gain * (high - arrived), high)
-        arrived = torch.where(chosen, moved, arrived)
+        chosen = (order <= threshold) & ~arrived & unfinished[:, None]
+        gain = (distance - left) / _total((x - ahead).abs() * chosen[:, :, None])
+        part = x + (ahead - x) * of_images(gain, x)
+        moved = torch.where(of_images(gain > 1, x), ahead, part)
+        x = torch.where(chosen[:, :, None], moved, x)
+        # Where they went a part of the way, the distance is what it should be.
+        unfinished = unfinished & (gain > 1)
+        if not unfinished.any():
+            return x, rounds
+        report()
 
 
-def _precise(like: Tensor) -> torch.dtype:
-    """float64, so that the order of features does not hang on rounding; where the device has it."""
-    return torch.float32 if like.device.type == "mps" else torch.float64
+def _total(values: Tensor) -> Tensor:
+    """The sum of each image's numbers, (B, N, C) -> (B,).
+
+    On a CPU as NumPy adds them: which of two equally salient pixels comes first hangs on the
+    rounding here, and so the authors' numbers come out to the last digits.
+    """
+    if values.device.type != "cpu":
+        return values.flatten(1).sum(1)
+    return torch.from_numpy(np.stack([image.sum() for image in values.contiguous().numpy()]))
+
+
+def _features(images: Tensor, together: bool) -> Tensor:
+    """Images (B, C, H, W) as numbers of pixels, (B, H·W, C), or of features, (B, H·W·C, 1).
+
+    In float64, so that the order of features does not hang on rounding, where the device has it.
+    """
+    dtype = torch.float32 if images.device.type == "mps" else torch.float64
+    rows = images.to(dtype).movedim(1, -1).flatten(1, -2).contiguous()
+    return rows if together else rows.flatten(1)[:, :, None]
+
+
+def _inputs(x: Tensor, like: Tensor) -> Tensor:
+    """Features as images (B, C, H, W) again."""
+    channels = like.shape[1]
+    return x.reshape(len(x), *like.shape[2:], channels).movedim(-1, 1).to(like).contiguous()
+
+
+def _steps(steps: int) -> int:
+    if steps < 1:
+        raise ValueError(f"steps={steps}; a path needs 1 at least")
+    return steps
 
 
 def _start(probe: Probe, kind: BaselineLike, seed: int) -> Tensor:
-    return baseline(probe.inputs, kind, seed)
+    return baseline(probe.inputs, kind, seed, black=probe.black)

@@ -142,7 +142,7 @@ def occlusion(
         (patch, stride, baseline, seed),
         lambda part: 1 - hidden(part),
         count,
-        start=baselines.baseline(probe.inputs, baseline, seed),
+        start=baselines.baseline(probe.inputs, baseline, seed, black=probe.black),
         batch_size=batch_size,
     )
     total = (probe.score - scores).T.to(probe.inputs).view(-1, *places)
