@@ -18,7 +18,7 @@ from seewhy.cli.explain import unique_names
 
 FACTORY = """
 from networks import Cnn, seeded
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 def net():
     model = seeded(Cnn)
     model.preprocess = Preprocess(resize=40, crop=32)
@@ -97,7 +97,8 @@ def test_json_is_one_record_per_photo(run):
 
 def test_maps_equal_those_of_the_library(run):
     from seewhy import explain
-    from seewhy.data.images import Preprocess, load_image
+    from seewhy.data.images import load_image
+    from seewhy.data.preprocess import Preprocess
 
     run("explain", "one.png", *NET, "--method", "grad_cam", "--target", "4", "--out", "out",
         "--maps", "npy", "--size", "32x32")  # fmt: skip

@@ -10,7 +10,7 @@ from PIL import Image
 from networks import Cnn, seeded
 from seewhy import explain, explain_photos
 from seewhy.core.targets import Contrast, Predicted
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.models import LoadedModel
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel")

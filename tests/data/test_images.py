@@ -16,7 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from seewhy.data.images import Geometry, ImageError, Preprocess, find_images, load_image
+from seewhy.data.finding import find_images
+from seewhy.data.geometry import Geometry
+from seewhy.data.images import ImageError, load_image
+from seewhy.data.preprocess import Preprocess
 from seewhy.models import import_torchvision
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)

@@ -14,8 +14,9 @@ from torch import nn
 import seewhy
 from networks import Cnn, seeded
 from seewhy.data.dataset import Annotation, Dataset, Sample
-from seewhy.data.images import ImageError, Preprocess
+from seewhy.data.images import ImageError
 from seewhy.data.load import load_dataset
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes, export
 from seewhy.metrics import metric
 from seewhy.models import LoadedModel

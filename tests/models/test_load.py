@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from seewhy.data.images import Preprocess, load_image
+from seewhy.data.images import load_image
+from seewhy.data.preprocess import Preprocess
 from seewhy.models import (
     LoadedModel,
     ModelError,
@@ -47,7 +48,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / f"{name}.py").write_text(
         "from tests_tiny import Tiny\n"
         "from torch import nn\n"
-        "from seewhy.data.images import Preprocess\n"
+        "from seewhy.data.preprocess import Preprocess\n"
         "from seewhy.models import LoadedModel\n"
         "def tiny(): return Tiny().train()\n"
         "def with_preprocess():\n"

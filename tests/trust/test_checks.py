@@ -16,7 +16,7 @@ from torch import nn
 
 import seewhy
 from networks import Cnn, Segmenter, seeded
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import Scenes
 from seewhy.metrics import (
     average_drop,

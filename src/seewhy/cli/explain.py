@@ -167,7 +167,8 @@ def found_photos(arguments: list[str], failures: dict[Path, str]) -> list[Path]:
 
     Raises ImageError where none leads anywhere.
     """
-    from seewhy.data.images import ImageError, find_images
+    from seewhy.data.finding import find_images
+    from seewhy.data.images import ImageError
 
     paths: dict[Path, None] = {}
     problem: ImageError | None = None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seewhy.core.probe import LayerLike, Probe
 from seewhy.data.dataset import Annotation, Sample
-from seewhy.data.images import Geometry
+from seewhy.data.geometry import Geometry
 from seewhy.maps import normalize, upsample
 from seewhy.metrics import (
     Metric,
