@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,11 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from seewhy.data.finding import find_images
-from seewhy.data.geometry import Geometry
 from seewhy.data.images import ImageError, load_image
-from seewhy.data.preprocess import Preprocess
-from seewhy.models import import_torchvision
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -34,9 +27,6 @@ def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
-
-
-# -- decoding ---------------------------------------------------------------------------------
 
 
 def test_every_kind_of_source_gives_the_same_pixels(tmp_path: Path) -> None:
@@ -231,245 +221,6 @@ def test_size_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
     bomb = b"P5 50000 50000 255\n"
     with pytest.raises(ImageError, match=r"bytes: .*exceeds limit"):
         load_image(bomb)
-
-
-# -- finding ----------------------------------------------------------------------------------
-
-
-def test_find_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [
-        "b.JPG",
-        "a.png",
-        "deep/er/c.webp",
-        "notes.txt",
-        ".hidden.png",
-        ".git/d.png",
-        "x[1].gif",
-    ]
-    for name in names:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"?")
-    (tmp_path / "folder.png").mkdir()
-
-    def found(*given: str) -> list[str]:
-        paths = find_images([str(tmp_path / name) for name in given])
-        return [path.relative_to(tmp_path).as_posix() for path in paths]
-
-    everything = ["a.png", "b.JPG", "deep/er/c.webp", "x[1].gif"]
-    assert found("") == everything
-    assert found("**/*") == everything
-    assert found("*.png") == ["a.png"]
-    assert found("d*") == ["deep/er/c.webp"]
-    assert found("x[1].gif") == ["x[1].gif"]
-    assert found("notes.txt") == ["notes.txt"], "named outright"
-    assert found("b.JPG", "a.png", "deep/../a.png", "") == everything
-    monkeypatch.chdir(tmp_path)
-    assert find_images("a.png") == [Path("a.png")]
-    assert find_images(["a.png", tmp_path / "a.png"]) == [Path("a.png")]
-    for nothing in ("missing.jpg", "*.tiff", "*.txt", "folder.png"):
-        with pytest.raises(ImageError, match=r"^\S*" + nothing.replace("*", r"\*")):
-            found("a.png", nothing)
-
-
-# -- preprocessing ----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def transforms() -> ModuleType:
-    if find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    import_torchvision()
-    return importlib.import_module("torchvision.transforms")
-
-
-SETTINGS = [
-    (256, 224, "bilinear"),
-    (232, (160, 201), "bicubic"),
-    ((97, 64), None, "lanczos"),
-    (33, 64, "bilinear"),
-    (None, (61, 150), "nearest"),
-    (40, (41, 39), "nearest"),
-    (None, None, "bilinear"),
-]
-
-
-@pytest.mark.parametrize("channels", [3, 1])
-@pytest.mark.parametrize(("resize", "crop", "interpolation"), SETTINGS)
-@pytest.mark.parametrize("size", [(120, 91), (75, 200), (64, 64)])
-def test_input_equals_torchvision(transforms, size, resize, crop, interpolation, channels) -> None:
-    mean, std = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)) if channels == 3 else ((0.45,), (0.22,))
-    mode = transforms.InterpolationMode(interpolation)
-    steps = [transforms.Grayscale()] if channels == 1 else []
-    steps += [transforms.Resize(resize, mode)] if resize else []
-    steps += [transforms.CenterCrop(crop)] if crop else []
-    steps += [transforms.ToTensor(), transforms.Normalize(mean, std)]
-    photo = noise(*size)
-    preprocess = Preprocess(resize, crop, mean, std, interpolation, channels)
-    actual, expected = preprocess(photo), transforms.Compose(steps)(photo)
-    assert actual.dtype == torch.float32
-    assert torch.equal(actual, expected)
-    assert actual.shape[1:] == preprocess.geometry(photo).input[::-1]
-
-
-def test_unnormalize_gives_the_picture_that_the_network_saw() -> None:
-    photo = noise(50, 40)
-    preprocess = Preprocess(crop=30)
-    assert preprocess.unnormalize(preprocess(photo)).tobytes() == (
-        photo.crop((10, 5, 40, 35)).tobytes()
-    )
-    grey = Preprocess(mean=(0.5,), std=(0.2,), channels=1)
-    assert grey.unnormalize(grey(photo)).tobytes() == photo.convert("L").tobytes()
-    with pytest.raises(ValueError, match=r"tensor is \(1, 3, 9, 9\); give \(3, h, w\)"):
-        preprocess.unnormalize(torch.zeros(1, 3, 9, 9))
-
-
-@pytest.mark.parametrize(
-    ("options", "what"),
-    [
-        ({"resize": 0}, "resize=0"),
-        ({"crop": (3, -1)}, r"crop=\(3, -1\)"),
-        ({"mean": (0.5,)}, r"mean=\(0.5,\); give 3 values"),
-        ({"std": (1.0, 0.0, 1.0)}, "std=.*positive"),
-        ({"channels": 4}, "channels=4"),
-        ({"interpolation": "cubic"}, "interpolation='cubic'; give one of"),
-    ],
-)
-def test_wrong_settings_are_named(options: dict[str, object], what: str) -> None:
-    with pytest.raises(ValueError, match=what):
-        Preprocess(**options)  # type: ignore[arg-type]
-
-
-def test_elongated_photo_is_refused_before_it_fills_the_memory() -> None:
-    with pytest.raises(ImageError, match="1x9000000 pixels would be resized to 224x2016000000"):
-        Preprocess(resize=224, crop=224).geometry((1, 9_000_000))
-
-
-# -- geometry ---------------------------------------------------------------------------------
-
-sides = st.integers(1, 70)
-geometries = st.builds(
-    lambda resize, crop, size: Preprocess(resize, crop).geometry(size),
-    st.none() | st.integers(8, 60) | st.tuples(sides, sides),
-    st.none() | st.integers(1, 80) | st.tuples(sides, sides),
-    st.tuples(st.integers(1, 90), st.integers(1, 90)),
-)
-
-
-@given(geometries)
-@settings(max_examples=100, deadline=None)
-def test_points_round_trip(geometry: Geometry) -> None:
-    points = torch.rand(5, 2, dtype=torch.float64) * torch.tensor(geometry.original)
-    there = geometry.points_to_input(points)
-    assert torch.allclose(geometry.points_to_original(there), points, atol=1e-9)
-    corners = geometry.points_to_input(torch.tensor([[0, 0], geometry.original]))
-    left_top = -torch.tensor(geometry.offset)
-    assert torch.allclose(corners[0], left_top.float())
-    assert torch.allclose(corners[1], (left_top + torch.tensor(geometry.resized)).float())
-
-
-@given(geometries)
-@settings(max_examples=100, deadline=None)
-def test_a_ramp_comes_back_as_the_matching_ramp(geometry: Geometry) -> None:
-    width, height = geometry.input
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float64) + 0.5,
-        torch.arange(width, dtype=torch.float64) + 0.5,
-        indexing="ij",
-    )
-    back, seen = geometry.input_to_original(torch.stack([x, y, 3 * x - 2 * y]))
-    for row in range(0, geometry.original[1], 7):
-        for column in range(0, geometry.original[0], 5):
-            point = torch.tensor([column + 0.5, row + 0.5], dtype=torch.float64)
-            px, py = geometry.points_to_input(point).tolist()
-            inside = 0 <= px < width and 0 <= py < height
-            if min(abs(px), abs(px - width), abs(py), abs(py - height)) > 1e-6:
-                assert bool(seen[row, column]) == inside
-            if not seen[row, column]:
-                assert back[:, row, column].tolist() == [0, 0, 0]
-                continue
-            # half a pixel of border knows no slope
-            px, py = min(max(px, 0.5), width - 0.5), min(max(py, 0.5), height - 0.5)
-            expected = torch.tensor([px, py, 3 * px - 2 * py], dtype=torch.float64)
-            assert torch.allclose(back[:, row, column], expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-def test_without_a_crop_it_is_the_ordinary_bilinear_upsampling(dtype: torch.dtype) -> None:
-    map = torch.rand(2, 7, 7, dtype=dtype)
-    back, seen = Preprocess(resize=(224, 200)).geometry((331, 127)).input_to_original(map)
-    expected = torch.nn.functional.interpolate(map[None].double(), (127, 331), mode="bilinear")[0]
-    assert back.dtype == dtype
-    assert seen.all()
-    assert torch.allclose(back.double(), expected, atol=1e-6 if dtype != torch.float16 else 2e-3)
-    alone, _ = Preprocess(resize=(224, 200)).geometry((331, 127)).input_to_original(map[1])
-    assert torch.equal(alone, back[1])
-
-
-def test_crop_leaves_margins_unseen_and_padding_nothing() -> None:
-    cut = Preprocess(crop=(4, 6)).geometry((10, 4))
-    back, seen = cut.input_to_original(torch.ones(4, 6))
-    assert seen.tolist() == [[False] * 2 + [True] * 6 + [False] * 2] * 4
-    assert torch.equal(back, seen.float())
-
-    padded = Preprocess(crop=9).geometry((5, 4))
-    assert padded.offset == (-2, -2)
-    map = torch.zeros(9, 9)
-    map[2:6, 2:7] = 1
-    back, seen = padded.input_to_original(map)
-    assert seen.all()
-    assert (back == 1).all()
-
-
-def test_boxes_are_clipped_to_the_input() -> None:
-    geometry = Preprocess(resize=20, crop=20).geometry((80, 40))
-    boxes = torch.tensor([[0, 0, 80, 40], [20, 10, 30, 20], [0, 0, 10, 10], [60, 0, 80, 40]])
-    expected = [[0, 0, 20, 20], [0, 5, 5, 10], [0, 0, 0, 5], [20, 0, 20, 20]]
-    assert geometry.boxes_to_input(boxes).tolist() == expected
-    assert geometry.boxes_to_input(boxes[:0]).shape == (0, 4)
-
-
-def test_mask_to_input_is_the_nearest_resize_and_crop() -> None:
-    mask = torch.rand(2, 31, 53, generator=torch.Generator().manual_seed(0)) > 0.5
-    preprocess = Preprocess(resize=24, crop=(30, 20), interpolation="nearest")
-    geometry = preprocess.geometry((53, 31))
-    expected = [
-        np.asarray(Image.fromarray(m.numpy().astype(np.uint8))
-        .resize(geometry.resized, Image.Resampling.NEAREST)
-        .crop((geometry.offset[0], -3, geometry.offset[0] + 20, 27)))
-        for m in mask
-    ]  # fmt: skip
-    actual = geometry.mask_to_input(mask)
-    assert actual.dtype == torch.bool
-    assert np.array_equal(actual.numpy().astype(np.uint8), np.stack(expected))
-    with pytest.raises(ValueError, match=r"mask is \(53, 31\); the photo wants \(..., 31, 53\)"):
-        geometry.mask_to_input(torch.zeros(53, 31))
-    with pytest.raises(ValueError, match=r"map is \(4, 4\), torch.int64"):
-        geometry.input_to_original(torch.zeros(4, 4, dtype=torch.long))
-
-
-def test_a_square_on_a_real_photo_comes_back_where_it_was(shared: Path) -> None:
-    for path in find_images([shared / "real" / "coco" / "images", shared / "real" / "imagenet"])[
-        ::20
-    ]:
-        photo = load_image(path).point(lambda value: value // 3)  # no white of its own
-        side = min(photo.size) // 8
-        left, top = photo.width // 2 - 2 * side, photo.height // 2 + side // 2
-        painted = photo.copy()
-        painted.paste(WHITE, (left, top, left + side, top + side))
-        for preprocess in (
-            Preprocess(resize=256, crop=224),
-            Preprocess(resize=(224, 224), interpolation="bicubic"),
-            Preprocess(resize=150, crop=(300, 256)),
-        ):
-            change = (preprocess(painted) - preprocess(photo)).abs().sum(0)
-            back, seen = preprocess.geometry(photo).input_to_original(change)
-            y, x = torch.nonzero(back > 0.5 * back.max(), as_tuple=True)
-            assert back.shape == seen.shape == (photo.height, photo.width)
-            expected = torch.tensor([left, top, left + side, top + side])
-            found = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1])
-            pixel = max(photo.width / preprocess.geometry(photo).resized[0], 1.0)
-            assert (found - expected).abs().max() <= 2 * pixel + 1, path.name
 
 
 def test_environment_of_pillow_is_untouched(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ CHEAP = ["grad_cam", "gradient"]
 def model():
     """A small untrained network that knows the scenes' categories."""
     net = seeded(Cnn, classes=len(CATEGORIES))
-    return LoadedModel(net, Preprocess(resize=40, crop=32), CATEGORIES, "small", multi_label=True)
+    return LoadedModel(net, Preprocess(resize=40, crop=32), CATEGORIES, "small", "sigmoid")
 
 
 def table(evaluation):

@@ -99,8 +99,8 @@ class Batch:
         self.tolerance, self.steps = tolerance, steps
         self.classes = [pair.class_index for pair in pairs]
         self.original = inputs.new_tensor([pair.probability for pair in pairs])
-        activation = "sigmoid" if model.multi_label else "softmax"
-        self._probability = class_probability(model.module, self.classes, activation)  # type: ignore[arg-type]
+        self.target = model.target(self.classes)
+        self._probability = class_probability(model.module, self.classes, model.probabilities)
         self._masks: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -116,7 +116,8 @@ class Batch:
     def explain(self, method: Method, images: Tensor, index: Tensor) -> Tensor:
         """The method's maps (N, h, w) of other images for the pairs' targets."""
         classes = [self.classes[place] for place in index.tolist()]
-        probe = expect(Probe(self.model.module, images, classes, self.layer), [method])
+        target = self.model.target(classes)
+        probe = expect(Probe(self.model.module, images, target, self.layer), [method])
         return self.maps(method, probe)
 
     def maps(self, method: Method, probe: Probe) -> Tensor:
@@ -236,7 +237,7 @@ class Evidence:
         places = torch.arange(len(images), device=images.device)
         if not batch.explain_again:
             return batch.score(images, places), self.saliency[:0]
-        probe = expect(Probe(batch.model.module, images, batch.classes, batch.layer), [self.method])
+        probe = expect(Probe(batch.model.module, images, batch.target, batch.layer), [self.method])
         maps = batch.maps(self.method, probe)
         classes = torch.tensor(batch.classes, device=images.device)
         return batch.model.probabilities(probe.logits)[places, classes], maps
@@ -268,7 +269,7 @@ class Evidence:
         batch = self.batch
 
         def explain(network: nn.Module) -> Tensor:
-            probe = Probe(network, batch.inputs, batch.classes, batch.layer)
+            probe = Probe(network, batch.inputs, batch.target, batch.layer)
             return batch.maps(self.method, expect(probe, [self.method]))
 
         return randomization_cascade(batch.model.module, explain)

@@ -62,11 +62,12 @@ def regions(scores: Tensor, activation: Activation | None) -> Tensor:
 class Asked(Target):
     """A class of a network, or the one at a rank, whatever the shape of the outputs.
 
-    index: of the class; None for the one that is likeliest, or has the largest region, at `rank`.
+    index: of the class, or of one class per image; None for the one that is likeliest, or has the
+        largest region, at `rank`.
     activation: of the network, see `Activation`.
     """
 
-    index: int | None = None
+    index: int | tuple[int, ...] | None = None
     rank: int = 1
     activation: Activation | None = None
 
@@ -88,10 +89,14 @@ class Asked(Target):
             )
         scores = class_scores(outputs, self.activation).detach()
         count = scores.shape[1]
-        if self.index is not None and not 0 <= self.index < count:
-            raise ValueError(f"class {self.index} does not exist; give 0 to {count - 1}")
+        for index in (self.index,) if isinstance(self.index, int) else self.index or ():
+            if not 0 <= index < count:
+                raise ValueError(
+                    f"target class {index} is out of range: the model has {count} classes, "
+                    f"0 to {count - 1}"
+                )
         if not 1 <= self.rank <= count:
-            raise ValueError(f"rank {self.rank} does not exist; give 1 to {count}")
+            raise ValueError(f"rank={self.rank} is out of range: the model has {count} classes")
         if own.ndim == 2 and own.shape[1] == count:
             if self.index is None:
                 return Predicted(self.rank).resolve(outputs)
@@ -101,7 +106,7 @@ class Asked(Target):
             ranked = scores if inside is None else inside.sum((2, 3))
             classes = ranked.sort(dim=1, descending=True, stable=True).indices[:, self.rank - 1]
         else:
-            classes = torch.full((len(scores),), self.index, device=scores.device)
+            classes = torch.tensor(self.index, device=scores.device).expand(len(scores))
         places = torch.arange(len(scores), device=scores.device)
         region = None if inside is None else inside[places, classes]
         return Resolved(tuple(classes.tolist()), region, self.activation)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seewhy.core.observing import evaluating
-from seewhy.core.targets import Predicted, Target, TargetLike, as_target, logits
+from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target, logits
 from seewhy.data.preprocess import Picture, Preprocess
 from seewhy.models.answers import Activation, Asked, probabilities, regions
 
@@ -105,6 +105,8 @@ class LoadedModel:
         found = as_target(asked)
         if isinstance(found, Predicted):
             return Asked(rank=found.rank, activation=self.activation)
+        if isinstance(found, Class):
+            return Asked(found.classes, activation=self.activation)
         return found
 
     def probabilities(self, logits: Tensor) -> Tensor:

@@ -117,10 +117,9 @@ class Case:
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         """The target's probability on pictures (N, C, h, w), (N,)."""
-        if len(self.logits) == 1 and not self.model.multi_label:
-            raise ValueError("the network has a single class, of which it is always 100 % sure")
-        activation = "sigmoid" if self.model.multi_label else "softmax"
-        ask = class_probability(self.model.module, [self.target], activation)  # type: ignore[arg-type]
+        if self.model.activation == "none":
+            raise ValueError("the network gives plain numbers, not probabilities")
+        ask = class_probability(self.model.module, [self.target], self.model.probabilities)
         return ask(images, torch.zeros_like(index))
 
     def sweep(self, maps: Tensor) -> Curves:
@@ -131,7 +130,8 @@ class Case:
     def explain(self, network: nn.Module, target: int, method: Method | None = None) -> Tensor:
         """The map (1, h, w) of a network for a class."""
         method = method or self.method
-        probe = expect(Probe(network, self.inputs, target, self.layer), [method])
+        asked = self.model.target(target)
+        probe = expect(Probe(network, self.inputs, asked, self.layer), [method])
         return upsample(method(probe).float(), self.inputs.shape[-2:])
 
 
@@ -177,19 +177,17 @@ def case_of(
     wanted = None if target is None else model.class_index(target)
     layers = layer_names(model.module, layer) or None  # names fit copies of the network, too
     inputs = model.preprocess(photo)[None].to(model.device)
-    probe = expect(Probe(model.module, inputs, wanted, layers), [parsed])
+    probe = expect(Probe(model.module, inputs, model.target(wanted), layers), [parsed])
     logits = probe.logits
     if logits.ndim != 2:
         raise ValueError(
             f"{model.name} returns {tuple(logits.shape)}; checks need one score per class, (1, K)"
         )
-    if wanted is not None and wanted >= logits.shape[1]:
-        raise ValueError(
-            f"target class {wanted} is out of range: {model.name} has {logits.shape[1]} classes"
-        )
     saliency = finite(upsample(parsed(probe).float(), inputs.shape[-2:]))
-    index = int(logits[0].argmax()) if wanted is None else wanted
-    return Case(model, photo, parsed, layers, steps, inputs, logits[0], index, saliency)
+    if wanted is None:
+        single = logits.shape[1] == 1
+        wanted = int((model.probabilities(logits[0]) if single else logits[0]).argmax())
+    return Case(model, photo, parsed, layers, steps, inputs, logits[0], wanted, saliency)
 
 
 def check(case: Case, name: str) -> Check:
@@ -277,7 +275,7 @@ def _confidence_drop(case: Case) -> Check:
 
 def _target_selectivity(case: Case) -> Check:
     if len(case.logits) == 1:
-        raise ValueError("the network has a single class, so there is no runner-up")
+        raise ValueError("a single output tells two classes apart by one map, turned round")
     other = next(index for index in case.logits.topk(2).indices.tolist() if index != case.target)
     value = float(target_selectivity(case.saliency, case.explain(case.model.module, other)))
     probability = float(case.model.probabilities(case.logits)[other])
