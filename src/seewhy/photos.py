@@ -25,7 +25,7 @@ from seewhy.core.targets import Class, Score, Target, TargetLike
 from seewhy.data.arrays import load_array, shown
 from seewhy.data.finding import find_images
 from seewhy.data.geometry import Geometry
-from seewhy.data.grey import Window
+from seewhy.data.grey import Window, checked
 from seewhy.data.images import PHOTO_PIXELS, ImageError, load_image
 from seewhy.data.preprocess import Picture
 from seewhy.explanation import Explanation, gallery_of
@@ -173,6 +173,8 @@ def explain_photos(
         TypeError: arguments of another kind.
     """
     asked = question(model, methods, targets, layer)
+    if window is not None:
+        checked(window)
     items = _items(photos)
     if sources is not None:
         if len(sources) != len(items):
@@ -410,6 +412,9 @@ def _answer(
 
 def _name(model: LoadedModel, target: Target) -> str:
     """What a target is called before the network has said anything."""
+    if isinstance(target, Score):
+        named = getattr(target.function, "__name__", "<lambda>")
+        return "a function" if named == "<lambda>" else named
     if not isinstance(target, Asked) or isinstance(target.index, tuple):
         return str(target)
     if target.index is not None:
@@ -420,7 +425,7 @@ def _name(model: LoadedModel, target: Target) -> str:
 def _said(model: LoadedModel, target: Target, logits: Tensor | None, place: int) -> dict[str, Any]:
     """What was explained of a photo: its name and, of a class, the index and the probability."""
     if not isinstance(target, Class | Resolved):
-        return {"target": str(target), "probability": None}
+        return {"target": _name(model, target), "probability": None}
     index = target.classes if isinstance(target.classes, int) else target.classes[place]
     probability = None
     if logits is not None and logits.ndim == 2 and model.activation != "none":

@@ -1,9 +1,12 @@
-"""Decoding of every kind of photo, the network's input, and the way back to the photo."""
+"""Decoding of every kind of photo."""
 
 from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from seewhy.data.images import ImageError, load_image
+from seewhy.notes import Note
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -111,6 +115,63 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
         assert np.abs(grey[:, 0].astype(int) - expected).max() == 0
 
 
+XRAY = np.array([[200, 2050, 3900]], dtype=np.uint16)  # 12 bits, as most X-rays have
+
+
+@pytest.mark.parametrize("kind", ["array", "PNG", "TIFF", "int32"])
+def test_xrays_are_shown_by_their_real_range_and_say_so(kind: str) -> None:
+    source: bytes | np.ndarray = XRAY
+    if kind in ("PNG", "TIFF"):
+        source = encoded(Image.fromarray(XRAY), kind)
+    elif kind == "int32":
+        source = encoded(Image.fromarray(XRAY.astype(np.int32)), "TIFF")
+    with pytest.warns(Note, match=r"values are 200 .* to 3900 .*--window LOW HIGH"):
+        image = load_image(source)
+    assert np.asarray(image)[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
+
+
+def test_values_below_zero_are_shown_by_their_real_range() -> None:
+    hounsfield = np.array([[-1024, 1000, 3024]], dtype=np.int16)
+    with pytest.warns(Note, match="-1024"):
+        assert np.asarray(load_image(hounsfield))[0, :, 0].tolist() == [0, 128, 255]
+    with pytest.warns(Note, match="are 7 "):
+        assert load_image(np.full((2, 2), 7, np.uint16)).getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_a_window_clips_and_is_silent() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for source in (XRAY, encoded(Image.fromarray(XRAY)), XRAY.astype(np.float32)):
+            image = load_image(source, window=(1050, 3050))
+            assert np.asarray(image)[0, :, 0].tolist() == [0, 128, 255]
+        grey = Image.fromarray(np.array([[0, 100, 200]], np.uint8))
+        assert np.asarray(load_image(grey, window=(100, 200)))[0, :, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("window", [(3, 3), (5, 1), (0, np.inf), (np.nan, 1)])
+def test_a_window_without_width_is_refused(window: tuple[float, float]) -> None:
+    with pytest.raises(ImageError, match=r"window .* give the values of black and of white"):
+        load_image(XRAY, window=window)
+
+
+def test_a_window_is_for_grey_values(tmp_path: Path) -> None:
+    noise(4, 4).save(tmp_path / "colour.png")
+    for source in (tmp_path / "colour.png", np.zeros((4, 4, 3), np.uint8)):
+        with pytest.raises(ImageError, match="has colours"):
+            load_image(source, window=(0, 9))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_where_white_is_zero_the_image_is_inverted(tmp_path: Path, dtype: type) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="writes MinIsWhite, which Pillow cannot")
+    full = np.iinfo(dtype).max
+    tifffile.imwrite(
+        tmp_path / "x.tif", np.array([[0, full // 2, full]], dtype), photometric="miniswhite"
+    )
+    shown = np.asarray(load_image(tmp_path / "x.tif"))[0, :, 0].tolist()
+    assert shown in ([255, 128, 0], [255, 127, 0])
+
+
 def test_sixteen_bit_colour_keeps_its_high_byte() -> None:
     cv2 = pytest.importorskip("cv2", reason="writes 16-bit RGB, which Pillow cannot")
     bgr = np.array([[[0, 32768, 65535]]], dtype=np.uint16)
@@ -159,7 +220,7 @@ def test_float_arrays_span_zero_to_one() -> None:
         (np.zeros((3, 9, 9)), r"shape \(3, 9, 9\); give \(H, W\)"),
         (np.zeros((0, 4)), "no pixels"),
         (np.zeros((4, 4), dtype=np.int64), "dtype int64"),
-        (np.full((2, 2), -1, dtype=np.int32), "values from -1"),
+        (np.full((2, 2), 7.5), "or a window LOW HIGH"),
     ],
 )
 def test_unusable_arrays_are_named(array: np.ndarray, what: str) -> None:
@@ -221,6 +282,87 @@ def test_size_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
     bomb = b"P5 50000 50000 255\n"
     with pytest.raises(ImageError, match=r"bytes: .*exceeds limit"):
         load_image(bomb)
+
+
+# -- large photos -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "rotated", "transparent", "palette", "array"])
+def test_large_photos_are_shrunk_to_the_same_picture(kind: str) -> None:
+    small = noise(40, 30)
+    photo = small.resize((1600, 1200), Image.Resampling.BICUBIC)
+    source: bytes | np.ndarray
+    size = (200, 150)
+    if kind == "array":
+        source = np.asarray(photo)
+    elif kind == "JPEG":
+        source = encoded(photo, "JPEG", quality=95)
+    elif kind == "rotated":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        source = encoded(photo.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
+    elif kind == "transparent":
+        photo.putalpha(255)
+        source = encoded(photo)
+    else:
+        source = encoded(photo.quantize() if kind == "palette" else photo)
+    with pytest.warns(Note, match=r"pixels, shrunk to \d+x\d+ while it is read"):
+        image = load_image(source, shrink=30_000)
+    assert image.mode == "RGB"
+    assert image.size == size
+    expected = load_image(source).resize(size, Image.Resampling.LANCZOS)
+    difference = np.asarray(image, float) - np.asarray(expected)
+    assert np.abs(difference).mean() < 2
+    assert load_image(source, shrink=1600 * 1200).size == (1600, 1200)
+
+
+def test_an_open_image_of_the_users_is_not_shrunk_itself(tmp_path: Path) -> None:
+    noise(640, 480).save(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as mine:
+        assert load_image(mine, shrink=5000).size == (81, 61)
+        assert mine.size == (640, 480)
+
+
+def test_a_photo_of_97_megapixels_takes_little_memory(tmp_path: Path) -> None:
+    """Decoded in full it has 291 MB."""
+    Image.new("L", (12080, 8040), 90).save(tmp_path / "large.jpg")
+    code = """
+import resource, sys
+from seewhy.data.images import PHOTO_PIXELS, load_image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+image = load_image(sys.argv[1], shrink=PHOTO_PIXELS)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(image.width * image.height <= PHOTO_PIXELS, (after - before) // 1024)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, tmp_path / "large.jpg"],
+        capture_output=True, text=True, check=True, timeout=100,
+    )  # fmt: skip
+    fits, megabytes = done.stdout.split()
+    assert fits == "True"
+    assert int(megabytes) < 150
+
+
+# -- files that are none ----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
+        with pytest.raises(ImageError, match="a pipe or a device"):
+            load_image(path)
+
+
+def test_npy_files_hold_photos_and_run_nothing(tmp_path: Path) -> None:
+    photo = noise(5, 4)
+    np.save(tmp_path / "a.npy", np.asarray(photo))
+    assert load_image(tmp_path / "a.npy").tobytes() == photo.tobytes()
+    np.save(tmp_path / "evil.npy", np.array([print], dtype=object), allow_pickle=True)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:90])
+    for name in ("evil.npy", "cut.npy"):
+        with pytest.raises(ImageError, match=rf"{name}: no readable \.npy file"):
+            load_image(tmp_path / name)
 
 
 def test_environment_of_pillow_is_untouched(tmp_path: Path) -> None:

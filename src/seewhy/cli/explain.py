@@ -113,6 +113,7 @@ def explain(
     Nothing that is there already is written onto. Without --model, photos are explained with
     photos:efficientnet_lite0, which is installed with Seewhy and knows ImageNet's thousand classes.
     """
+    from seewhy.data.grey import checked
     from seewhy.models import DEFAULT_MODEL
     from seewhy.photos import answers, question
 
@@ -125,6 +126,8 @@ def explain(
             err.print(f"No --model given: explaining with [b]{model}[/b].")
         elif not photos:
             raise ValueError("name at least one photo, folder or glob")
+        if window is not None:
+            checked(window)
         methods = parse_methods(method or ["tsgb"])
         paths = found_photos(photos or [], folder, failures)
         loaded = load(model, weights, classes, size, mean, std, device, activation)
@@ -168,20 +171,27 @@ def parse_targets(texts: list[str], model: LoadedModel) -> list[PhotoTarget]:
     from seewhy.core.targets import Predicted
     from seewhy.models.loaded import ModelError, number_of_classes
 
+    if not texts:
+        return [None]
+    count = number_of_classes(model) or 1000
     targets: list[PhotoTarget] = []
     for text in texts:
         if match := re.fullmatch(r"top(\d{1,9})", text):
             if int(match[1]) == 0:
                 raise ValueError(f"--target {text}: ranks count from 1; top1 is the likeliest")
-            count = min(int(match[1]), number_of_classes(model) or 1000)
-            targets += [Predicted(rank) for rank in range(1, count + 1)]
+            targets += [Predicted(rank) for rank in range(1, min(int(match[1]), count) + 1)]
             continue
         try:
-            targets.append(model.class_index(text))
+            index = model.class_index(text)
         except ModelError as error:
             hint = "; for several classes repeat --target" if "," in text else ""
             raise ValueError(f"--target {text}: {error}{hint}") from None
-    return targets or [None]
+        if index >= count:
+            raise ValueError(
+                f"--target {text}: {model.name} tells {count} classes apart, from 0 on"
+            )
+        targets.append(index)
+    return targets
 
 
 def sample_scenes(folder: Path) -> list[str]:

@@ -73,6 +73,8 @@ def shortened(text: str, most: int) -> str:
 
 def ours(path: Path) -> bool:
     """Whether a file is a picture that a command like this wrote."""
+    if path.name.endswith(".map.png"):  # a map itself lies beside its picture
+        path = path.with_name(path.name.replace(".map.png", ".png"))
     if path.suffix.lower() != ".png":
         return False
     try:

@@ -27,9 +27,7 @@ def eight_bits(
         ValueError: another type, floats out of range, or a window without width.
     """
     if window is not None:
-        low, high = window
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ValueError(f"window {low:g} {high:g}; give the values of black and of white")
+        low, high = checked(window)
     elif values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     elif values.dtype.kind == "f":
@@ -49,6 +47,14 @@ def eight_bits(
         levels = np.arange(np.iinfo(values.dtype).max + 1, dtype=np.float32)
         return np.asarray(_scaled(levels, low, high)[values])
     return _scaled(values.astype(np.float32), low, high)
+
+
+def checked(window: Window) -> Window:
+    """The window itself. Raises ValueError where it has no width."""
+    low, high = window
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"window {low:g} {high:g}; give the values of black and of white")
+    return window
 
 
 def real_range(values: npt.NDArray[Any], name: str) -> Window:
