@@ -124,7 +124,9 @@ def load(
 
     preprocess = parse_size(size) if size is not None else {}
     preprocess |= {
-        name: parse_channels(name, text) for name, text in (("mean", mean), ("std", std)) if text
+        name: parse_channels(name, text)
+        for name, text in (("mean", mean), ("std", std))
+        if text is not None
     }
     sys.path.insert(0, "")  # package.module:name is looked for in the working directory too
     try:

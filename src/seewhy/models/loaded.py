@@ -84,11 +84,6 @@ class LoadedModel:
             return (f"not {self.classes[0]}", self.classes[0])
         return self.classes
 
-    @property
-    def multi_label(self) -> bool:
-        """Whether each class is a yes or no of its own."""
-        return self.activation == "sigmoid"
-
     def target(self, asked: TargetLike | str) -> Target:
         """The target that is meant: a class by name or index, None for the predicted one, ...
 
