@@ -293,20 +293,27 @@ def _batches(photos: Iterable[_Photo], size: int) -> Iterator[list[_Photo]]:
         yield batch
 
 
-def _explained(asked: Question, group: list[_Photo]) -> list[Answer]:
+def _explained(asked: Question, group: list[_Photo]) -> Iterator[Answer]:
     """The answers for photos of one input size, in one pass; where that fails, one by one."""
-    if len(group) == 1:
-        return _asked(asked, group, careful=True)
-    try:
-        return _asked(asked, group, careful=False)
-    except Exception:
-        pass
+    together: Iterator[Answer] | None = None
+    if len(group) > 1:
+        try:
+            together = _asked(asked, group, careful=False)
+        except Exception:
+            pass
     # Outside of the handler, where the error no longer holds the batch in memory.
-    return [answer for one in group for answer in _asked(asked, [one], careful=True)]
+    if together is not None:
+        yield from together
+    else:
+        for one in group:
+            yield from _asked(asked, [one], careful=True)
 
 
-def _asked(asked: Question, group: list[_Photo], careful: bool) -> list[Answer]:
-    """The answers for photos in one pass. If careful, a failure is written down, else raised."""
+def _asked(asked: Question, group: list[_Photo], careful: bool) -> Iterator[Answer]:
+    """The answers for photos in one pass. If careful, a failure is written down, else raised.
+
+    Maps are laid back on a photo when its answer is taken: together they fill the memory.
+    """
     failures: list[Failure] = []
 
     def tried(make: Callable[[], Made], *what: str) -> Made | None:
@@ -320,7 +327,7 @@ def _asked(asked: Question, group: list[_Photo], careful: bool) -> list[Answer]:
 
     ran = tried(lambda: _run(asked, group))
     if ran is None:
-        return [Answer([], [], tuple(failures), source=one.source) for one in group]
+        return (Answer([], [], tuple(failures), source=one.source) for one in group)
     probe, logits = ran
     maps = []
     for target in asked.targets:
@@ -330,10 +337,10 @@ def _asked(asked: Question, group: list[_Photo], careful: bool) -> list[Answer]:
             for method in tracked("maps", asked.methods, len(asked.methods)):
                 made = tried(partial(_map, about, method), label, str(method))
                 maps += [made] if made else []
-    return [
+    return (
         _answer(asked.model, photo, place, logits, maps, failures)
         for place, photo in enumerate(group)
-    ]
+    )
 
 
 def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:

@@ -104,6 +104,14 @@ def test_what_holds_no_picture_is_named() -> None:
         load_image(dicom(VALUES)[:-4])
 
 
+def test_deflated_files_are_refused_before_they_grow() -> None:
+    values = dicom(VALUES)
+    assert values.count(b"1.2.840.10008.1.2.1\0") == 1
+    deflated = values.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
+    with pytest.raises(ImageError, match="deflated"):
+        load_image(deflated)
+
+
 def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     data = dicom(VALUES)
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)

@@ -316,6 +316,15 @@ def test_large_photos_are_shrunk_to_the_same_picture(kind: str) -> None:
     assert load_image(source, shrink=1600 * 1200).size == (1600, 1200)
 
 
+def test_a_broken_image_that_pillow_has_opened(tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(encoded(noise(64, 64), "JPEG")[:900])
+    with (
+        Image.open(tmp_path / "cut.jpg") as mine,
+        pytest.raises(ImageError, match=r"cut\.jpg: cannot"),
+    ):
+        load_image(mine)
+
+
 def test_an_open_image_of_the_users_is_not_shrunk_itself(tmp_path: Path) -> None:
     noise(640, 480).save(tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.jpg") as mine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,13 @@ def _read(path: Path) -> npt.NDArray[Any]:
             f'{path}: to read the channels of a TIFF, pip install "seewhy[tiff]"'
         ) from error
     try:
-        array: npt.NDArray[Any] = tifffile.imread(path)
+        with tifffile.TiffFile(path) as file:
+            shape = file.series[0].shape
+            if math.prod(shape) > 3 * MAX_PIXELS:
+                raise ImageError(f"{path}: shape {shape}; make it smaller first")
+            array: npt.NDArray[Any] = file.series[0].asarray()
+    except ImageError:
+        raise
     except Exception as error:  # a decoder fed with broken bytes may raise anything
         raise ImageError(f"{path}: cannot be decoded ({error}); give a complete TIFF") from error
     return array

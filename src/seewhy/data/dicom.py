@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
-from typing import Any, BinaryIO
+from io import BytesIO
+from typing import Any
 
 import numpy.typing as npt
 from PIL import Image, ImageOps
@@ -12,17 +12,18 @@ from PIL import Image, ImageOps
 from seewhy.data.grey import Window, eight_bits, real_range
 from seewhy.data.images import Bounds, ImageError
 
+# Of files that are compressed as a whole, and may grow to any size when they are read.
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 
-def read_dicom(
-    source: str | Path | BinaryIO, name: str, bounds: Bounds, window: Window | None
-) -> Image.Image:
+
+def read_dicom(content: bytes, name: str, bounds: Bounds, window: Window | None) -> Image.Image:
     """The first frame of a DICOM file as an 8-bit image, grey or RGB.
 
     Grey values are those after the modality's rescaling, such as Hounsfield units. The window is
     the one given, else the file's first, else the real range of the values.
 
     Raises:
-        ImageError: pydicom is not installed, or the file holds no picture that can be decoded.
+        ImageError: pydicom is not installed, or the file holds no picture, or is deflated.
     """
     try:
         import pydicom
@@ -31,7 +32,9 @@ def read_dicom(
             f'{name}: a DICOM file; to read it, pip install "seewhy[dicom]"'
         ) from error
     pixels: Any = import_module("pydicom.pixels")  # its types hide what it offers
-    data: Any = pydicom.dcmread(source)
+    if _DEFLATED in content:
+        raise ImageError(f"{name}: a deflated DICOM file; inflate it first")
+    data: Any = pydicom.dcmread(BytesIO(content))
     if "PixelData" not in data:
         raise ImageError(f"{name}: a DICOM file without a picture in it")
     bounds.check((int(data.Columns), int(data.Rows)), name)

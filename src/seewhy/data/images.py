@@ -83,11 +83,8 @@ def load_image(
         source = read_npy(Path(source))
     if isinstance(source, np.ndarray):
         found = _of_array(source, name, bounds, window)
-    elif isinstance(source, Image.Image):
-        bounds.check(source.size, name)
-        found = _decoded(source, name, window)
     else:
-        found = _of_file(source, name, bounds, window)
+        found = _of_image(source, name, bounds, window)
     return _rgb(found, shrink)
 
 
@@ -156,21 +153,27 @@ def _name(source: object) -> str:
     )
 
 
-def _of_file(
-    source: str | Path | bytes | BinaryIO,
+def _of_image(
+    source: str | Path | bytes | BinaryIO | Image.Image,
     name: str,
     bounds: Bounds,
     window: Window | None,
 ) -> Image.Image:
     if isinstance(source, bytes):
         source = BytesIO(source)
+    if isinstance(source, str):
+        source = Path(source)
     Image.init()
     readable = [format for format in FORMATS if format in Image.OPEN]
     try:
+        if isinstance(source, Image.Image):
+            bounds.check(source.size, name)
+            return _decoded(source, name, window)
         if _is_dicom(source):
             from seewhy.data.dicom import read_dicom
 
-            return read_dicom(source, name, bounds, window)
+            data = source.read_bytes() if isinstance(source, Path) else source.read()
+            return read_dicom(data, name, bounds, window)
         with Image.open(source, formats=readable) as image:
             bounds.check(image.size, name)
             if bounds.kept is not None:
@@ -191,10 +194,10 @@ def _of_file(
         ) from error
 
 
-def _is_dicom(source: str | Path | BinaryIO) -> bool:
+def _is_dicom(source: Path | BinaryIO) -> bool:
     """Whether the file begins as DICOM files do; a stream is left where it was."""
-    if isinstance(source, str | Path):
-        with Path(source).open("rb") as file:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
     start = source.tell()
     beginning = source.read(132)
