@@ -315,6 +315,10 @@ def test_results_within_the_photos_folder_are_not_read_back(run):
             assert "2 of 2 photos explained" in result.output
         for path in Path().rglob("*.map.png"):
             path.unlink()
+    Image.new("RGB", (40, 40)).save("results/unmarked.png")
+    assert "2 of 2 photos explained" in run(*asked, "--out", "results").output
+    assert "3 of 3 photos explained" in run(*asked, "--out", "elsewhere").output
+    Path("results/unmarked.png").unlink()
     result = run("explain", "results", *NET, "--out", "elsewhere", code=2)
     assert "holds no images but those written by seewhy" in result.output
     named = run("explain", "results/one.gallery.png", *NET, "--method", "grad_cam", "--out", "more")

@@ -270,7 +270,7 @@ def test_a_photo_that_fails_costs_no_other(tmp_path):
     dark = LoadedModel(seeded(Dark), Preprocess(resize=(32, 32)), CLASSES, "dark")
     (tmp_path / "bad.png").write_bytes(b"no picture")
     white = Image.new("RGB", (40, 40), "white")
-    pictures = [photo(40, 40), tmp_path / "bad.png", white, tmp_path / "gone.png", photo(40, 40, 1)]
+    pictures = [photo(40, 40), white, tmp_path / "bad.png", tmp_path / "gone.png", photo(40, 40, 1)]
     with pytest.warns(RuntimeWarning) as caught:
         found = explain_photos(dark, pictures, ["grad_cam", "gradient"], ["cat", None])
     assert [len(one.explanations) for one in found] == [4, 0, 0, 0, 4]

@@ -334,7 +334,7 @@ def test_an_open_image_of_the_users_is_not_shrunk_itself(tmp_path: Path) -> None
 
 def test_a_photo_of_97_megapixels_takes_little_memory(tmp_path: Path) -> None:
     """Decoded in full it has 291 MB."""
-    Image.new("L", (12080, 8040), 90).save(tmp_path / "large.jpg")
+    Image.new("RGB", (12080, 8040), (90, 60, 30)).save(tmp_path / "large.jpg")
     code = """
 import resource, sys
 from seewhy.data.images import PHOTO_PIXELS, load_image

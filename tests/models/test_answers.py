@@ -84,6 +84,16 @@ def test_a_class_of_a_segmentation_network_is_its_region() -> None:
     assert predicted({"out": smaller}).shape == (3,)
 
 
+def test_the_predicted_class_has_the_largest_region_not_the_largest_logits() -> None:
+    maps = torch.zeros(1, 3, 4, 4)
+    maps[:, 0] = 1
+    maps[:, 1, 0] = 100
+    asked = loaded(nn.Identity()).target
+    assert asked(None).resolve(maps).classes == (0,)  # type: ignore[attr-defined]
+    assert asked(Predicted(2)).resolve(maps).classes == (1,)  # type: ignore[attr-defined]
+    assert float(scores(loaded(nn.Identity()), 2, maps)) == 0  # it has no region: the whole picture
+
+
 def test_one_channel_masks_and_masks_of_several_classes() -> None:
     logits = torch.full((1, 1, 4, 4), -2.0)
     logits[..., :1] = 3

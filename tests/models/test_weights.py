@@ -139,7 +139,7 @@ def test_what_the_network_lacks_is_never_made_up(nets: str, tmp_path: Path) -> N
 
 def test_a_checkpoint_that_holds_itself(nets: str, tmp_path: Path) -> None:
     content: dict[str, object] = {"epoch": 1}
-    content["model"] = content
+    content |= dict.fromkeys(["model", *map(str, range(200))], content)
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(ModelError, match="no state dict in it"):
         load_model(f"{nets}:tiny", weights=tmp_path / "w.pt")
