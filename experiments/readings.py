@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from seewhy import Probe, list_methods, load_model, normalize
 from seewhy.core.targets import Probability
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes
 from seewhy.maps import upsample
 from seewhy.metrics import (

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from seewhy.data.images import Preprocess, load_image
+from seewhy.data.images import load_image
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import Scenes
 from seewhy.demo import explain_scene
 from seewhy.explanation import Explanation, gallery_of

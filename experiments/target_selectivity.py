@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 import seewhy
 from seewhy.core.probe import layers_of
-from seewhy.data.images import Preprocess, load_image
+from seewhy.data.images import load_image
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes, load_network
 from seewhy.draw.galleries import Cell, Row, gallery
 from seewhy.draw.overlays import overlay

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seewhy.baselines import blurred
-from seewhy.data.images import find_images, load_image
+from seewhy.data.finding import find_images
+from seewhy.data.images import load_image
 from seewhy.data.scenes import Scene, Scenes
 from seewhy.demo import proportion
 from seewhy.metrics import randomization_cascade

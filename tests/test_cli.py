@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +20,22 @@ from seewhy.cli.explain import unique_names
 
 FACTORY = """
 from networks import Cnn, seeded
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 def net():
     model = seeded(Cnn)
     model.preprocess = Preprocess(resize=40, crop=32)
+    return model
+def silent():
+    class Silent(Cnn):
+        def forward(self, x): return super().forward(x).detach()
+    model = seeded(Silent)
+    model.preprocess = Preprocess(resize=(32, 32))
+    return model
+def raising(): raise RuntimeError("out of luck")
+def plain(): return seeded(Cnn)
+def binary():
+    model = seeded(Cnn, classes=1)
+    model.preprocess = Preprocess(resize=(32, 32))
     return model
 def broken():
     class Broken(Cnn):
@@ -67,7 +81,7 @@ def test_pictures_for_each_photo_target_and_method(run):
         f"{stem}{part}.png"
         for stem in ("one", "two")
         for part in (
-            "",
+            ".gallery",
             ".ant.grad_cam",
             ".ant.layer_cam",
             ".tabby-cat.grad_cam",
@@ -97,7 +111,8 @@ def test_json_is_one_record_per_photo(run):
 
 def test_maps_equal_those_of_the_library(run):
     from seewhy import explain
-    from seewhy.data.images import Preprocess, load_image
+    from seewhy.data.images import load_image
+    from seewhy.data.preprocess import Preprocess
 
     run("explain", "one.png", *NET, "--method", "grad_cam", "--target", "4", "--out", "out",
         "--maps", "npy", "--size", "32x32")  # fmt: skip
@@ -117,7 +132,7 @@ def test_failures_are_named_and_the_rest_is_done(run):
     assert "2 of 3 photos explained" in result.output
     assert "bad.png" in result.output
     assert "missing.png" in result.output
-    assert Path("out/two.png").is_file()
+    assert Path("out/two.gallery.png").is_file()
 
 
 def test_a_photo_on_which_the_network_fails_does_not_stop_its_batch(run):
@@ -136,6 +151,14 @@ def test_a_photo_on_which_the_network_fails_does_not_stop_its_batch(run):
         (["one.png", *NET, "--method", "grad_camm"], "did you mean 'grad_cam'"),
         (["one.png", *NET, "--target", "zebra"], "no class 'zebra'"),
         (["one.png", *NET, "--target", "9"], "class 9"),
+        (["one.png", *NET, "--target", "top0"], "ranks count from 1"),
+        (["one.png", *NET, "--target", "ant,bee"], "for several classes repeat --target"),
+        (["one.png", *NET, "--target", "tabby dog"], "did you mean 'tabby cat'"),
+        (["one.png", *NET, "--method", "grad_cam,layer_cam,"], "cannot read the method ''"),
+        (["one.png", *NET, "--activation", "relu"], "'relu' is not one of"),
+        (["one.png", *NET, "--window", "5", "5"], "window"),
+        (["one.png", "--model", "cli_nets:raising"], "RuntimeError: out of luck"),
+        (["one.png", "--model", "cli_nets:net", "--target", "7"], "tells 5 classes apart"),
         (["one.png", *NET, "--layer", "conv9"], "did you mean conv"),
         (["one.png", *NET, "--size", "big"], "--size big"),
         (["one.png", *NET, "--mean", "a"], "--mean a"),
@@ -167,6 +190,187 @@ def test_listings(run):
                        "read": "channels_first"}  # fmt: skip
     every = json.loads(run("layers", "--model", "cli_nets:net", "--json", "--all").stdout)
     assert {"conv1", "bn1", "relu#1", "conv2", "bn2", "relu#2"} == {row["layer"] for row in every}
+
+
+def test_version(run):
+    assert run("--version").output == f"seewhy {version('seewhy')}\n"
+
+
+def test_the_default_network_explains_a_photo_and_says_which_it_is(run):
+    result = run("explain", "one.png", "--method", "grad_cam", "--json", "--out", "out")
+    assert "explaining with photos:efficientnet_lite0" in result.stderr
+    (record,) = map(json.loads, result.stdout.splitlines())
+    (one,) = record["explanations"]
+    assert one["model"] == "photos:efficientnet_lite0"
+    assert one["preprocess"]["crop"] == 224
+    assert len(one["layer"]) == 1
+    assert (one["target"], one["class_index"]) == (
+        record["top"][0]["name"],
+        record["top"][0]["class"],
+    )
+    shown = run("layers").output
+    assert "1280" in shown
+    assert "photos:efficientnet_lite0" in run("models", "photos").output
+
+
+def test_methods_with_commas_and_ranks_beyond_the_classes(run):
+    run("explain", "one.png", *NET, "--out", "out", "--target", "top99",
+        "--method", "layer_cam,grad_cam+smooth(samples=2, noise=0.1),hires_cam")  # fmt: skip
+    pictures = [path.name for path in Path("out").glob("one.*.png")]
+    assert len(pictures) == 1 + 3 * 5
+
+
+def test_a_binary_network_and_a_regression(run):
+    def said(*options):
+        printed = run("explain", "one.png", "--model", "cli_nets:binary", "--method", "grad_cam",
+                      "--json", "--out", "out", "--overwrite", *options).stdout  # fmt: skip
+        return json.loads(printed)
+
+    Path("one_name.txt").write_text("crack")
+    record = said("--classes", "one_name.txt", "--target", "crack", "--target", "0")
+    assert {top["name"] for top in record["top"]} == {"crack", "not crack"}
+    assert sum(top["probability"] for top in record["top"]) == pytest.approx(1)
+    assert record["top"][1]["probability"] > 0.0
+    assert [one["target"] for one in record["explanations"]] == ["crack", "not crack"]
+    record = said("--activation", "none", "--classes", "one_name.txt")
+    assert list(record["top"][0]) == ["class", "name", "value"]
+    assert record["top"][0]["name"] == "crack"
+    assert record["explanations"][0]["probability"] is None
+
+
+def test_what_was_assumed_is_a_line_and_no_warning(run):
+    result = run("explain", "one.png", "--model", "cli_nets:plain", "--method", "grad_cam",
+                 "--out", "out")  # fmt: skip
+    assert result.stderr.startswith("note cli_nets:plain does not say how it takes photos")
+    assert "Warning" not in result.output
+    result = run("explain", "one.png", "--model", "cli_nets:plain", "--method", "grad_cam",
+                 "--size", "32", "--mean", "127", "--std", "128", "--out", "out2")  # fmt: skip
+    assert "note" not in result.output
+
+
+def test_xrays(run):
+    Image.fromarray((np.arange(2500).reshape(50, 50) + 300).astype(np.uint16)).save("xray.png")
+    result = run("explain", "xray.png", *NET, "--method", "grad_cam", "--out", "out")
+    assert "note xray.png: its values are 300 (shown black) to 2799 (white)" in result.stderr
+    result = run("explain", "xray.png", *NET, "--method", "grad_cam", "--out", "out2",
+                 "--window", "0", "4095")  # fmt: skip
+    assert "note" not in result.output
+
+
+# --- nothing of the user's is overwritten -------------------------------------------------------
+
+
+def content(folder: str = ".") -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in Path(folder).rglob("*") if p.suffix in (".png", ".jpg")}
+
+
+def test_photos_and_other_files_are_left_as_they_are(run):
+    before = content()
+    run("explain", "one.png", *NET, "--method", "grad_cam", "--target", "ant", "--out", ".")
+    first = content()
+    assert first.keys() - before.keys() == {"one.gallery.png", "one.ant.grad_cam.png"}
+    assert all(first[name] == before[name] for name in before)
+    Path("two.gallery.png").write_bytes(b"mine")
+    Path("two.bee.grad_cam.png").symlink_to("one.png")
+    result = run(
+        "explain", "one.png", "two.jpg", *NET, "--method", "grad_cam", "--out", ".", code=1
+    )
+    assert "0 of 2 photos explained" in result.output
+    assert "one.gallery.png is there already; give another --out, or --overwrite" in " ".join(
+        result.output.split()
+    )
+    assert content() == {
+        **first,
+        "two.gallery.png": b"mine",
+        "two.bee.grad_cam.png": first["one.png"],
+    }
+    Path("two.gallery.png").unlink()
+    result = run("explain", "two.jpg", *NET, "--target", "bee", "--target", "ant",
+                 "--method", "grad_cam", "--out", ".", code=1)  # fmt: skip
+    assert "two.bee.grad_cam.png is there already" in " ".join(result.output.split())
+    assert Path("two.ant.grad_cam.png").is_file(), "the rest is written"
+    assert content()["one.png"] == before["one.png"]
+
+
+def test_overwrite_replaces_results_but_no_photo(run):
+    asked = ("explain", "one.png", *NET, "--method", "grad_cam", "--target", "ant", "--out", ".")
+    run(*asked)
+    old = content()
+    Path("one.gallery.png").write_bytes(b"old")
+    run(*asked, "--overwrite")
+    assert content() == old
+    Image.new("RGB", (40, 40)).save("one.gallery.png")
+    photo = Path("one.gallery.png").read_bytes()
+    result = run("explain", "one.png", "one.gallery.png", *NET, "--method", "grad_cam",
+                 "--out", ".", "--overwrite", code=1)  # fmt: skip
+    assert "one.gallery.png is one of the photos" in " ".join(result.output.split())
+    assert Path("one.gallery.png").read_bytes() == photo
+    assert not list(Path().glob(".*.png")), "nothing half-written is left"
+
+
+def test_results_within_the_photos_folder_are_not_read_back(run):
+    asked = ("explain", ".", *NET, "--method", "grad_cam", "--maps", "png", "--overwrite")
+    for folder in ("results", ".", "results/deeper"):
+        for _ in range(2):
+            result = run(*asked, "--out", folder)
+            assert "2 of 2 photos explained" in result.output
+        for path in Path().rglob("*.map.png"):
+            path.unlink()
+    Image.new("RGB", (40, 40)).save("results/unmarked.png")
+    assert "2 of 2 photos explained" in run(*asked, "--out", "results").output
+    assert "3 of 3 photos explained" in run(*asked, "--out", "elsewhere").output
+    Path("results/unmarked.png").unlink()
+    result = run("explain", "results", *NET, "--out", "elsewhere", code=2)
+    assert "holds no images but those written by seewhy" in result.output
+    named = run("explain", "results/one.gallery.png", *NET, "--method", "grad_cam", "--out", "more")
+    assert "1 of 1" in named.output
+
+
+def test_classes_with_one_file_name_get_two_files(run):
+    Path("names.txt").write_text("\n".join(["a/b", "a b", "A-B", "same", "same"]))
+    targets = [part for index in range(5) for part in ("--target", str(index))]
+    printed = run("explain", "one.png", *NET, "--method", "grad_cam", "--json", "--out", "out",
+                  *targets).stdout  # fmt: skip
+    files = json.loads(printed)["files"]
+    assert len(files) == len({file.casefold() for file in files}) == 6
+    assert all(Path(file).is_file() for file in files)
+
+
+def test_long_and_odd_names(run):
+    long = "語" * 80
+    Image.new("RGB", (40, 40), "red").save(f"{long}.png")
+    Path("names.txt").write_text("\n".join(["象" * 100, "..", "/", "\t", "x"]))
+    run("explain", f"{long}.png", *NET, "--method", "grad_cam", "--out", "out", "--maps", "png",
+        *(part for index in range(4) for part in ("--target", str(index))))  # fmt: skip
+    assert len(list(Path("out").iterdir())) == 9
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_named_as_a_photo_is_not_waited_for(run):
+    os.mkfifo("pipe.png")
+    result = run("explain", "one.png", "pipe.png", *NET, "--method", "grad_cam", "--out", "out",
+                 code=1)  # fmt: skip
+    assert "pipe.png: a pipe or a device" in result.output
+    assert "1 of 2" in result.output
+
+
+def test_json_tells_of_failures_too(run):
+    Path("bad.png").write_bytes(b"not a picture")
+    printed = run("explain", "bad.png", "one.png", "gone.png", *NET, "--json", "--out", "out",
+                  "--method", "grad_cam", code=1).stdout  # fmt: skip
+    records = {one["photo"]: one for one in map(json.loads, printed.splitlines())}
+    assert set(records) == {"bad.png", "one.png", "gone.png"}
+    assert "not an image" in records["bad.png"]["failures"][0]
+    assert records["gone.png"]["explanations"] == []
+    assert records["one.png"]["failures"] == []
+
+
+def test_a_method_that_fails_costs_no_other(run):
+    result = run("explain", "one.png", "two.jpg", "--model", "cli_nets:silent", "--out", "out",
+                 "--method", "grad_cam,random", code=1)  # fmt: skip
+    assert "2 of 2 photos explained" in result.output
+    assert result.output.count("grad_cam of the predicted class") == 2
+    assert len(list(Path("out").glob("*.random.png"))) == 2
 
 
 def test_names_of_pictures_do_not_collide():
@@ -203,4 +407,4 @@ def test_real_photos_and_real_weights(shared, tmp_path, weights, options, least)
         for record in records
     )
     assert right >= least
-    assert all((tmp_path / f"{photo.stem}.png").is_file() for photo in photos)
+    assert all((tmp_path / f"{photo.stem}.gallery.png").is_file() for photo in photos)

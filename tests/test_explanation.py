@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seewhy.data.preprocess import Preprocess
 from seewhy.draw import Cell, Row, contour, gallery, overlay
 from seewhy.explanation import Explanation, gallery_of
 
@@ -30,6 +31,9 @@ def explanation(**changes: object) -> Explanation:
         probability=0.8712,
         model="torchvision:resnet50",
         source="photos/cat.jpg",
+        class_index=281,
+        layer=("layer4",),
+        preprocess=Preprocess(256, (224, 224), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
     )
     return replace(given, **changes)  # type: ignore[arg-type]
 
@@ -82,6 +86,16 @@ def test_record_survives_json() -> None:
         "target": "tabby cat",
         "probability": 0.8712,
         "method": "grad_cam",
+        "class_index": 281,
+        "layer": ["layer4"],
+        "preprocess": {
+            "resize": 256,
+            "crop": [224, 224],
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25],
+            "interpolation": "bilinear",
+            "channels": 3,
+        },
         "version": version("seewhy"),
     }
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import sys
+from pathlib import Path
+
+import pytest
 
 import seewhy
 
@@ -17,6 +21,20 @@ def test_no_module_is_hidden_by_a_function_of_the_same_name():
         if name.startswith("seewhy."):
             parent, _, leaf = name.rpartition(".")
             assert getattr(sys.modules[parent], leaf) is module, f"{name} is hidden"
+
+
+@pytest.mark.parametrize(
+    ("package", "above"),
+    [
+        ("core", ("data", "models", "methods", "metrics", "evaluation", "draw", "cli", "app")),
+        ("data", ("models", "methods", "metrics", "evaluation", "draw", "cli", "app")),
+        ("models", ("methods", "metrics", "evaluation", "draw", "cli", "app")),
+    ],
+)
+def test_arrows_point_one_way(package, above):
+    for path in (Path(seewhy.__file__).parent / package).rglob("*.py"):
+        imported = set(re.findall(r"(?:from|import) seewhy\.(\w+)", path.read_text()))
+        assert not imported & set(above), path
 
 
 def test_lists_name_what_there_is():

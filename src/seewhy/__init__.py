@@ -2,12 +2,15 @@
 
 from seewhy.core import rules, targets
 from seewhy.core.probe import Probe
+from seewhy.data.images import load_image
 from seewhy.data.load import load_dataset
+from seewhy.data.preprocess import Preprocess
+from seewhy.draw import overlay
 from seewhy.evaluation import Evaluation, evaluate
 from seewhy.explaining import explain
 from seewhy.maps import normalize
 from seewhy.metrics import Metric, list_metrics
-from seewhy.models import list_models, load_model
+from seewhy.models import LoadedModel, list_models, load_model
 from seewhy.naming import Method, Refinement, list_methods, list_refinements
 from seewhy.photos import explain_photos
 
@@ -15,8 +18,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Evaluation",
+    "LoadedModel",
     "Method",
     "Metric",
+    "Preprocess",
     "Probe",
     "Refinement",
     "evaluate",
@@ -27,8 +32,10 @@ __all__ = [
     "list_models",
     "list_refinements",
     "load_dataset",
+    "load_image",
     "load_model",
     "normalize",
+    "overlay",
     "rules",
     "targets",
 ]

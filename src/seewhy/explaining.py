@@ -84,7 +84,7 @@ def explain(
     chosen = [parse(one) for one in asked]
     black = None
     if isinstance(model, LoadedModel):
-        model, black = model.module, getattr(model.preprocess, "black", None)
+        black, model = model.preprocess.black, model.module
     probe = Probe(model, inputs, target, layer, explained=explained, black=black)
     if size == "layer" and len(probe.named) > 1:
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from seewhy.data.preprocess import Preprocess
 from seewhy.draw.galleries import PICTURE, Cell, Row, gallery
 from seewhy.draw.overlays import contour, overlay, save_saliency
 
@@ -30,16 +31,22 @@ class Explanation:
         probability: the network's, 0 to 1, where the target has one.
         model: name of the network.
         source: file name of the photo, if it has one.
+        class_index: of the class that is explained, if it is one.
+        layer: names of the layers whose outputs the method read; empty for methods at the input.
+        preprocess: how the network took the photo.
     """
 
     image: Image.Image
-    saliency: Tensor
-    seen: Tensor
+    saliency: Tensor = field(repr=False)
+    seen: Tensor = field(repr=False)
     method: str
     target: str
     probability: float | None
     model: str
     source: str | None = None
+    class_index: int | None = None
+    layer: tuple[str, ...] = ()
+    preprocess: Preprocess | None = None
 
     def __post_init__(self) -> None:
         """Check that photo, map and mask belong together."""
@@ -95,6 +102,9 @@ class Explanation:
             "target": self.target,
             "probability": self.probability,
             "method": self.method,
+            "class_index": self.class_index,
+            "layer": list(self.layer),
+            "preprocess": None if self.preprocess is None else asdict(self.preprocess),
             "version": version("seewhy"),
         }
 
@@ -117,7 +127,7 @@ def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Imag
     methods: dict[str, None] = {}
     for explanation in explanations:
         photo = explanation.source or id(explanation.image)
-        key = (photo, explanation.model, explanation.target)
+        key = (photo, explanation.model, explanation.target, explanation.class_index)
         rows.setdefault(key, {})[explanation.method] = explanation
         methods[explanation.method] = None
     if not rows:

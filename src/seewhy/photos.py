@@ -2,97 +2,457 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from glob import has_magic
+from io import BytesIO
 from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
-from seewhy.core.probe import LayerLike, Probe
-from seewhy.core.targets import Class, Target, TargetLike
-from seewhy.explanation import Explanation
-from seewhy.models import LoadedModel
-from seewhy.naming import Method, parse
+from seewhy.core.probe import LayerLike, Probe, layer_requests, spelled
+from seewhy.core.targets import Class, Score, Target, TargetLike
+from seewhy.data.arrays import load_array, shown
+from seewhy.data.finding import find_images
+from seewhy.data.geometry import Geometry
+from seewhy.data.grey import Window, checked
+from seewhy.data.images import PHOTO_PIXELS, ImageError, load_image
+from seewhy.data.preprocess import Picture
+from seewhy.explanation import Explanation, gallery_of
+from seewhy.maps import finite
+from seewhy.models import LoadedModel, load_model
+from seewhy.models.answers import Asked, Resolved
+from seewhy.naming import METHODS, Method, parse
 from seewhy.progress import tracked
 
+PhotoLike = str | Path | bytes | Image.Image | npt.NDArray[Any]
 PhotoTarget = TargetLike | str
+Measure = Literal["probability", "share", "value"]
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a network says of one photo, and why.
+class Failure:
+    """What could not be explained, and why: one map, all maps of a target, or the whole photo."""
 
-    top: the likeliest classes, (index, name, probability).
-    explanations: one for each target and method, in that order.
+    reason: str
+    target: str | None = None
+    method: str | None = None
+
+    def __str__(self) -> str:
+        """In one line: "grad_cam of tabby: the reason"."""
+        what = " of ".join(part for part in (self.method, self.target) if part is not None)
+        return f"{what}: {self.reason}" if what else self.reason
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """What a network says of one photo, and why. It shows itself in a notebook.
+
+    Attributes:
+        top: the likeliest classes, (index, name, number).
+        explanations: one for each target and method, in that order, without those that failed.
+        failures: what could not be explained.
+        measure: what the numbers of `top` are: a "probability"; of a segmentation network the
+            "share" of the picture in which it sees the class; of a regression the "value" itself.
+        source: file name of the photo, if it has one.
     """
 
     top: list[tuple[int, str, float]]
     explanations: list[Explanation]
+    failures: tuple[Failure, ...] = ()
+    measure: Measure = "probability"
+    source: str | None = None
+
+    def __repr__(self) -> str:
+        """What the network said, and of what there are maps."""
+        said = ", ".join(f"{name} {self.written(number)}" for _, name, number in self.top)
+        lines = [f"<Answer {self.source or 'of a photo'}: {said or 'nothing'}"]
+        lines += [f"  {one.method} of {one.caption}" for one in self.explanations]
+        lines += [f"  failed: {failure}" for failure in self.failures]
+        return "\n".join(lines) + ">"
+
+    def written(self, number: float) -> str:
+        """A number of `top` as it is shown: "87.1 %", or a plain number."""
+        return f"{number:.4g}" if self.measure == "value" else f"{100 * number:.1f} %"
+
+    def _repr_png_(self) -> bytes | None:
+        if not self.explanations:
+            return None
+        stream = BytesIO()
+        gallery_of(self.explanations).save(stream, format="PNG")
+        return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of each photo, checked before any is read."""
+
+    model: LoadedModel
+    methods: tuple[Method, ...]
+    targets: tuple[Target, ...]
+    layer: tuple[str, ...] | None
+
+
+def question(
+    model: LoadedModel | str,
+    methods: str | Method | Sequence[str | Method] = "tsgb",
+    targets: PhotoTarget | Sequence[PhotoTarget] = None,
+    layer: LayerLike = None,
+) -> Question:
+    """The question that these arguments ask, see `explain_photos`.
+
+    Raises:
+        ValueError: unknown methods, classes and layers, or none.
+        TypeError: anything else than a loaded network or its name, or no target.
+    """
+    if isinstance(model, str):
+        model = load_model(model)
+    if not isinstance(model, LoadedModel):
+        raise TypeError(
+            f"model is {type(model).__name__}; give a name such as 'photos:efficientnet_lite0', "
+            "what seewhy.load_model returns, or seewhy.LoadedModel(module, preprocess, classes)"
+        )
+    several = methods if isinstance(methods, Sequence) and not isinstance(methods, str) else None
+    parsed = tuple(parse(method) for method in (several if several is not None else [methods]))  # type: ignore[arg-type]
+    if isinstance(targets, Tensor):
+        targets = targets.tolist()
+    many = isinstance(targets, Sequence) and not isinstance(targets, str)
+    wanted = tuple(model.target(target) for target in (targets if many else [targets]))  # type: ignore[arg-type, union-attr]
+    for name, given in (("methods", parsed), ("targets", wanted)):
+        if not given:
+            raise ValueError(f"{name} is empty; name at least one")
+    layers = spelled(layer_requests(model.module, layer) or ()) or None
+    return Question(model, parsed, wanted, layers)
 
 
 def explain_photos(
-    model: LoadedModel,
-    photos: Sequence[Image.Image],
-    methods: Sequence[str | Method] = ("tsgb",),
-    targets: Sequence[PhotoTarget] = (None,),
+    model: LoadedModel | str,
+    photos: PhotoLike | Sequence[PhotoLike],
+    methods: str | Method | Sequence[str | Method] = "tsgb",
+    targets: PhotoTarget | Sequence[PhotoTarget] = None,
     *,
     layer: LayerLike = None,
     sources: Sequence[str] | None = None,
+    window: Window | None = None,
+    batch_size: int = 8,
 ) -> list[Answer]:
-    """Explain photos in one batch: all methods and targets share one forward pass.
+    """Explain photos: for each what the network says, and a map for each target and method.
 
-    photos: as `seewhy.data.images.load_image` gives them.
-    targets: None for the predicted class, a class index or name, or a target.
-    layer: of the CAM family, see `seewhy.explain`.
-    sources: file names of the photos, for their explanations.
+    All methods and targets share one forward pass. What fails for one photo, target or method
+    costs no other its result: it is in the answer's `failures`, and a RuntimeWarning names it.
 
-    Raises ValueError for unknown methods, classes and layers.
+    Args:
+        model: what `load_model` returns, or the name to load it by.
+        photos: one or many: paths of files, folders or globs, images, or arrays as `load_image`
+            takes them. Photos of more than 12.6 megapixels are shrunk while they are read.
+        methods: one or many.
+        targets: one or many: None for the predicted class, a class index or name, or a target. Of
+            a segmentation network a class is explained by its region, the predicted one by the
+            largest.
+        layer: of the CAM family, see `seewhy.explain`.
+        sources: names of the photos, for their explanations; paths name themselves.
+        window: the grey values of X-rays and the like that are black and white, see `load_image`.
+        batch_size: photos per forward pass at most.
+
+    Returns:
+        An answer for each photo, in their order, those of a folder sorted.
+
+    Raises:
+        ValueError: unknown methods, classes and layers; or nothing could be explained at all.
+        TypeError: arguments of another kind.
     """
-    parsed = [parse(method) for method in methods]
-    wanted = [model.class_index(t) if isinstance(t, str) else t for t in targets]
-    inputs = [model.preprocess(photo).to(model.device) for photo in photos]
-    answers: list[Answer] = []
-    for _, group in groupby(range(len(photos)), key=lambda index: inputs[index].shape):
-        indices = list(group)
-        batch = torch.stack([inputs[index] for index in indices])
-        probe = Probe(model.module, batch, wanted[0], layer)
-        probe.expect(*{read for method in parsed for read in method.reads})
-        probes = [probe, *(probe.with_target(target) for target in wanted[1:])]
-        maps = [
-            [asked.maps([method])[0].float() for method in tracked("maps", parsed, len(parsed))]
-            for asked in probes
-        ]
-        for place, index in enumerate(indices):
-            geometry = model.preprocess.geometry(photos[index])
-            explanations = []
-            for asked, per_method in zip(probes, maps, strict=True):
-                label, probability = _label(model, asked.target, probe.logits[place], place)
-                for method, found in zip(parsed, per_method, strict=True):
-                    saliency, seen = geometry.input_to_original(found[place].cpu())
-                    explanations.append(
-                        Explanation(
-                            image=photos[index],
-                            saliency=saliency,
-                            seen=seen,
-                            method=str(method),
-                            target=label,
-                            probability=probability,
-                            model=model.name,
-                            source=sources[index] if sources else None,
-                        )
-                    )
-            answers.append(Answer(model.top(probe.logits[place]), explanations))
-    return answers
+    asked = question(model, methods, targets, layer)
+    if window is not None:
+        checked(window)
+    items = _items(photos)
+    if sources is not None:
+        if len(sources) != len(items):
+            raise ValueError(f"{len(sources)} sources for {len(items)} photos; give one for each")
+        items = [(source, photo) for source, (_, photo) in zip(sources, items, strict=True)]
+    found = list(answers(asked, items, window=window, batch_size=batch_size))
+    failed = [(answer, failure) for answer in found for failure in answer.failures]
+    if failed and not any(answer.explanations for answer in found):
+        raise ValueError(str(failed[0][1]))
+    for answer, failure in failed:
+        warnings.warn(f"{answer.source or 'a photo'}: {failure}", RuntimeWarning, stacklevel=2)
+    return found
 
 
-def _label(
-    model: LoadedModel, target: Target, logits: Tensor, place: int
-) -> tuple[str, float | None]:
-    """The name of what was explained and, of a class, its probability."""
-    if not isinstance(target, Class):
-        return str(target), None
+def answers(
+    asked: Question,
+    photos: Iterable[tuple[str | None, PhotoLike]],
+    *,
+    window: Window | None = None,
+    batch_size: int = 8,
+) -> Iterator[Answer]:
+    """The answer for each named photo in turn; only those of a batch are held in memory.
+
+    Nothing is raised for what fails: see `Answer.failures`.
+
+    Raises:
+        ValueError: a batch size below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}; give at least 1")
+    for batch in _batches((_read(asked, *item, window) for item in photos), batch_size):
+        for shape, group in groupby(batch, key=lambda one: one.shape):
+            if shape is None:
+                yield from (
+                    Answer([], [], (Failure(one.reason),), source=one.source) for one in group
+                )
+            else:
+                yield from _explained(asked, list(group))
+
+
+@dataclass(frozen=True, eq=False)
+class _Photo:
+    """A photo as the network takes it and as it is shown; or why it could not be read."""
+
+    source: str | None
+    image: Image.Image | None = None
+    geometry: Geometry | None = None
+    inputs: Tensor | None = None
+    reason: str = ""
+
+    @property
+    def shape(self) -> torch.Size | None:
+        return None if self.inputs is None else self.inputs.shape
+
+    @property
+    def pixels(self) -> int:
+        return 0 if self.image is None else self.image.width * self.image.height
+
+
+def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, PhotoLike]]:
+    """Each photo with its name; folders and globs become the photos in them."""
+    if isinstance(photos, np.ndarray) and photos.ndim == 4:
+        photos = list(photos)
+    if isinstance(photos, str | Path | bytes | Image.Image | np.ndarray):
+        photos = [photos]
+    if not isinstance(photos, Iterable):
+        raise TypeError(f"photos is {type(photos).__name__}; give paths, images or arrays")
+    items: list[tuple[str | None, PhotoLike]] = []
+    for photo in photos:
+        if isinstance(photo, str | Path):
+            path = Path(photo).expanduser()
+            paths = [path]
+            if path.is_dir() or (has_magic(str(path)) and not path.exists()):
+                try:
+                    paths = find_images(path)
+                except ImageError:
+                    pass  # reading it says what is wrong
+            items += [(str(path), path) for path in paths]
+        elif isinstance(photo, Image.Image):
+            items.append((getattr(photo, "filename", None) or None, photo))
+        else:
+            items.append((None, photo))
+    return items
+
+
+def _read(asked: Question, source: str | None, photo: PhotoLike, window: Window | None) -> _Photo:
+    preprocess = asked.model.preprocess
+    try:
+        picture: Picture
+        if preprocess.channels in (1, 3):
+            # What is in memory already is taken at its own size.
+            shrink = PHOTO_PIXELS if isinstance(photo, str | Path | bytes) else None
+            picture = load_image(photo, shrink=shrink, window=window)
+        elif isinstance(photo, str | Path | np.ndarray):
+            picture = load_array(photo, preprocess.channels)
+        else:
+            raise ImageError(
+                f"the network takes {preprocess.channels} channels; give an array, a .npy file or "
+                "a TIFF"
+            )
+        image = picture if isinstance(picture, Image.Image) else shown(picture)
+        return _Photo(source, image, preprocess.geometry(picture), preprocess(picture))
+    except Exception as error:
+        return _Photo(source, reason=_reason(error))
+
+
+def _batches(photos: Iterable[_Photo], size: int) -> Iterator[list[_Photo]]:
+    """Photos by the so many, or fewer where they are large: their pixels are held in memory."""
+    batch: list[_Photo] = []
+    for photo in photos:
+        batch.append(photo)
+        if len(batch) == size or sum(one.pixels for one in batch) > PHOTO_PIXELS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _explained(asked: Question, group: list[_Photo]) -> Iterator[Answer]:
+    """The answers for photos of one input size, in one pass; where that fails, one by one."""
+    together: Iterator[Answer] | None = None
+    if len(group) > 1:
+        try:
+            together = _asked(asked, group, careful=False)
+        except Exception:
+            pass
+    # Outside of the handler, where the error no longer holds the batch in memory.
+    if together is not None:
+        yield from together
+    else:
+        for one in group:
+            yield from _asked(asked, [one], careful=True)
+
+
+def _asked(asked: Question, group: list[_Photo], careful: bool) -> Iterator[Answer]:
+    """The answers for photos in one pass. If careful, a failure is written down, else raised.
+
+    Maps are laid back on a photo when its answer is taken: together they fill the memory.
+    """
+    failures: list[Failure] = []
+
+    def tried(make: Callable[[], Made], *what: str) -> Made | None:
+        try:
+            return make()
+        except Exception as error:  # methods, targets and networks are anyone's
+            if not careful:
+                raise
+            failures.append(Failure(_reason(error), *what))
+            return None
+
+    ran = tried(lambda: _run(asked, group))
+    if ran is None:
+        return (Answer([], [], tuple(failures), source=one.source) for one in group)
+    probe, logits = ran
+    maps = []
+    for target in asked.targets:
+        label = _name(asked.model, target)
+        about = tried(partial(probe.with_target, target), label)
+        if about is not None:
+            for method in tracked("maps", asked.methods, len(asked.methods)):
+                made = tried(partial(_map, about, method), label, str(method))
+                maps += [made] if made else []
+    return (
+        _answer(asked.model, photo, place, logits, maps, failures)
+        for place, photo in enumerate(group)
+    )
+
+
+def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
+    """The pass that all targets share, and its outputs as scores (B, K, ...), if they are that."""
+    batch = torch.stack([one.inputs for one in group if one.inputs is not None])
+    # The targets are asked afterwards, so that one that fails does not cost the others the pass.
+    probe = Probe(
+        asked.model.module,
+        batch.to(asked.model.device),
+        Score(_unasked),
+        asked.layer,
+        black=asked.model.preprocess.black,
+    ).expect(*{read for method in asked.methods for read in method.reads})
+    try:
+        logits = probe.logits.float().cpu()
+    except TypeError:  # outputs for which the user has a target of their own
+        return probe, None
+    if logits.isnan().any():
+        raise ValueError("the network returned NaN: its weights, or the photo's values, are broken")
+    return probe, logits if logits.ndim in (2, 4) else None
+
+
+def _unasked(outputs: Any) -> Tensor:
+    raise AssertionError("the pass that all targets share has no score of its own")
+
+
+@dataclass(frozen=True, eq=False)
+class _Map:
+    """Maps (B, h, w) by one method of one target, and the layers that were read for them."""
+
+    target: Target
+    method: Method
+    values: Tensor
+    layer: tuple[str, ...]
+
+
+def _map(about: Probe, method: Method) -> _Map:
+    values = finite(about.maps([method])[0].float()).cpu()
+    # h is a backward pass to the layer, and K the number of its channels.
+    reads = re.search(r"\b[hK]\b", METHODS[method.name].passes)
+    return _Map(about.target, method, values, about.named or (about.layers if reads else ()))
+
+
+def _answer(
+    model: LoadedModel,
+    photo: _Photo,
+    place: int,
+    logits: Tensor | None,
+    maps: Sequence[_Map],
+    failures: Sequence[Failure],
+) -> Answer:
+    """The answer for the photo at a place in the batch, its maps laid back on it."""
+    assert photo.image is not None
+    assert photo.geometry is not None
+    seen: Tensor | None = None
+    explanations = []
+    for one in maps:
+        saliency, visible = photo.geometry.input_to_original(one.values[place])
+        seen = visible if seen is None else seen  # the same for all maps, and held once
+        explanations.append(
+            Explanation(
+                image=photo.image,
+                saliency=saliency,
+                seen=seen,
+                method=str(one.method),
+                **_said(model, one.target, logits, place),
+                model=model.name,
+                source=photo.source,
+                layer=one.layer,
+                preprocess=model.preprocess,
+            )
+        )
+    top = [] if logits is None else model.top(logits[place])
+    measure: Measure = "probability"
+    if model.activation == "none":
+        measure = "value"
+    elif logits is not None and logits.ndim == 4:
+        measure = "share"
+    return Answer(top, explanations, tuple(failures), measure, photo.source)
+
+
+def _name(model: LoadedModel, target: Target) -> str:
+    """What a target is called before the network has said anything."""
+    if isinstance(target, Score):
+        named = getattr(target.function, "__name__", "<lambda>")
+        return "a function" if named == "<lambda>" else named
+    if not isinstance(target, Asked) or isinstance(target.index, tuple):
+        return str(target)
+    if target.index is not None:
+        return model.class_name(target.index)
+    return "the predicted class" if target.rank == 1 else f"the class at rank {target.rank}"
+
+
+def _said(model: LoadedModel, target: Target, logits: Tensor | None, place: int) -> dict[str, Any]:
+    """What was explained of a photo: its name and, of a class, the index and the probability."""
+    if not isinstance(target, Class | Resolved):
+        return {"target": _name(model, target), "probability": None}
     index = target.classes if isinstance(target.classes, int) else target.classes[place]
-    return model.class_name(index), float(model.probabilities(logits)[index])
+    probability = None
+    if logits is not None and logits.ndim == 2 and model.activation != "none":
+        probability = float(model.probabilities(logits[place])[index])
+    return {
+        "target": model.class_name(index),
+        "probability": probability,
+        "class_index": index,
+    }
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong; errors that speak for themselves need not be called by their type."""
+    text = str(error).strip()
+    if text and isinstance(error, ValueError | TypeError | RuntimeError | OSError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

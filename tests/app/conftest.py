@@ -15,7 +15,7 @@ pytest.importorskip("gradio", reason="the viewer's extra, seewhy[app], is not in
 from viewers import LIMITS, THOUSAND
 
 from seewhy.app.question import Network, Photo
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import Scenes
 from seewhy.models import LoadedModel, load_model
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.models import LoadedModel
 
 

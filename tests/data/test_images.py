@@ -1,13 +1,13 @@
-"""Decoding of every kind of photo, the network's input, and the way back to the photo."""
+"""Decoding of every kind of photo."""
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
-from importlib.util import find_spec
+import subprocess
+import sys
+import warnings
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from seewhy.data.images import Geometry, ImageError, Preprocess, find_images, load_image
-from seewhy.models import import_torchvision
+from seewhy.data.images import ImageError, load_image
+from seewhy.notes import Note
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -31,9 +31,6 @@ def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
-
-
-# -- decoding ---------------------------------------------------------------------------------
 
 
 def test_every_kind_of_source_gives_the_same_pixels(tmp_path: Path) -> None:
@@ -118,6 +115,63 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
         assert np.abs(grey[:, 0].astype(int) - expected).max() == 0
 
 
+XRAY = np.array([[200, 2050, 3900]], dtype=np.uint16)  # 12 bits, as most X-rays have
+
+
+@pytest.mark.parametrize("kind", ["array", "PNG", "TIFF", "int32"])
+def test_xrays_are_shown_by_their_real_range_and_say_so(kind: str) -> None:
+    source: bytes | np.ndarray = XRAY
+    if kind in ("PNG", "TIFF"):
+        source = encoded(Image.fromarray(XRAY), kind)
+    elif kind == "int32":
+        source = encoded(Image.fromarray(XRAY.astype(np.int32)), "TIFF")
+    with pytest.warns(Note, match=r"values are 200 .* to 3900 .*--window LOW HIGH"):
+        image = load_image(source)
+    assert np.asarray(image)[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
+
+
+def test_values_below_zero_are_shown_by_their_real_range() -> None:
+    hounsfield = np.array([[-1024, 1000, 3024]], dtype=np.int16)
+    with pytest.warns(Note, match="-1024"):
+        assert np.asarray(load_image(hounsfield))[0, :, 0].tolist() == [0, 128, 255]
+    with pytest.warns(Note, match="are 7 "):
+        assert load_image(np.full((2, 2), 7, np.uint16)).getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_a_window_clips_and_is_silent() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for source in (XRAY, encoded(Image.fromarray(XRAY)), XRAY.astype(np.float32)):
+            image = load_image(source, window=(1050, 3050))
+            assert np.asarray(image)[0, :, 0].tolist() == [0, 128, 255]
+        grey = Image.fromarray(np.array([[0, 100, 200]], np.uint8))
+        assert np.asarray(load_image(grey, window=(100, 200)))[0, :, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("window", [(3, 3), (5, 1), (0, np.inf), (np.nan, 1)])
+def test_a_window_without_width_is_refused(window: tuple[float, float]) -> None:
+    with pytest.raises(ImageError, match=r"window .* give the values of black and of white"):
+        load_image(XRAY, window=window)
+
+
+def test_a_window_is_for_grey_values(tmp_path: Path) -> None:
+    noise(4, 4).save(tmp_path / "colour.png")
+    for source in (tmp_path / "colour.png", np.zeros((4, 4, 3), np.uint8)):
+        with pytest.raises(ImageError, match="has colours"):
+            load_image(source, window=(0, 9))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_where_white_is_zero_the_image_is_inverted(tmp_path: Path, dtype: type) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="writes MinIsWhite, which Pillow cannot")
+    full = np.iinfo(dtype).max
+    tifffile.imwrite(
+        tmp_path / "x.tif", np.array([[0, full // 2, full]], dtype), photometric="miniswhite"
+    )
+    shown = np.asarray(load_image(tmp_path / "x.tif"))[0, :, 0].tolist()
+    assert shown in ([255, 128, 0], [255, 127, 0])
+
+
 def test_sixteen_bit_colour_keeps_its_high_byte() -> None:
     cv2 = pytest.importorskip("cv2", reason="writes 16-bit RGB, which Pillow cannot")
     bgr = np.array([[[0, 32768, 65535]]], dtype=np.uint16)
@@ -166,7 +220,7 @@ def test_float_arrays_span_zero_to_one() -> None:
         (np.zeros((3, 9, 9)), r"shape \(3, 9, 9\); give \(H, W\)"),
         (np.zeros((0, 4)), "no pixels"),
         (np.zeros((4, 4), dtype=np.int64), "dtype int64"),
-        (np.full((2, 2), -1, dtype=np.int32), "values from -1"),
+        (np.full((2, 2), 7.5), "or a window LOW HIGH"),
     ],
 )
 def test_unusable_arrays_are_named(array: np.ndarray, what: str) -> None:
@@ -230,243 +284,94 @@ def test_size_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
         load_image(bomb)
 
 
-# -- finding ----------------------------------------------------------------------------------
+# -- large photos -----------------------------------------------------------------------------
 
 
-def test_find_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [
-        "b.JPG",
-        "a.png",
-        "deep/er/c.webp",
-        "notes.txt",
-        ".hidden.png",
-        ".git/d.png",
-        "x[1].gif",
-    ]
-    for name in names:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"?")
-    (tmp_path / "folder.png").mkdir()
-
-    def found(*given: str) -> list[str]:
-        paths = find_images([str(tmp_path / name) for name in given])
-        return [path.relative_to(tmp_path).as_posix() for path in paths]
-
-    everything = ["a.png", "b.JPG", "deep/er/c.webp", "x[1].gif"]
-    assert found("") == everything
-    assert found("**/*") == everything
-    assert found("*.png") == ["a.png"]
-    assert found("d*") == ["deep/er/c.webp"]
-    assert found("x[1].gif") == ["x[1].gif"]
-    assert found("notes.txt") == ["notes.txt"], "named outright"
-    assert found("b.JPG", "a.png", "deep/../a.png", "") == everything
-    monkeypatch.chdir(tmp_path)
-    assert find_images("a.png") == [Path("a.png")]
-    assert find_images(["a.png", tmp_path / "a.png"]) == [Path("a.png")]
-    for nothing in ("missing.jpg", "*.tiff", "*.txt", "folder.png"):
-        with pytest.raises(ImageError, match=r"^\S*" + nothing.replace("*", r"\*")):
-            found("a.png", nothing)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "rotated", "transparent", "palette", "array"])
+def test_large_photos_are_shrunk_to_the_same_picture(kind: str) -> None:
+    small = noise(40, 30)
+    photo = small.resize((1600, 1200), Image.Resampling.BICUBIC)
+    source: bytes | np.ndarray
+    size = (200, 150)
+    if kind == "array":
+        source = np.asarray(photo)
+    elif kind == "JPEG":
+        source = encoded(photo, "JPEG", quality=95)
+    elif kind == "rotated":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        source = encoded(photo.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=95)
+    elif kind == "transparent":
+        photo.putalpha(255)
+        source = encoded(photo)
+    else:
+        source = encoded(photo.quantize() if kind == "palette" else photo)
+    with pytest.warns(Note, match=r"pixels, shrunk to \d+x\d+ while it is read"):
+        image = load_image(source, shrink=30_000)
+    assert image.mode == "RGB"
+    assert image.size == size
+    expected = load_image(source).resize(size, Image.Resampling.LANCZOS)
+    difference = np.asarray(image, float) - np.asarray(expected)
+    assert np.abs(difference).mean() < 2
+    assert load_image(source, shrink=1600 * 1200).size == (1600, 1200)
 
 
-# -- preprocessing ----------------------------------------------------------------------------
+def test_a_broken_image_that_pillow_has_opened(tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(encoded(noise(64, 64), "JPEG")[:900])
+    with (
+        Image.open(tmp_path / "cut.jpg") as mine,
+        pytest.raises(ImageError, match=r"cut\.jpg: cannot"),
+    ):
+        load_image(mine)
 
 
-@pytest.fixture(scope="module")
-def transforms() -> ModuleType:
-    if find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    import_torchvision()
-    return importlib.import_module("torchvision.transforms")
+def test_an_open_image_of_the_users_is_not_shrunk_itself(tmp_path: Path) -> None:
+    noise(640, 480).save(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as mine:
+        assert load_image(mine, shrink=5000).size == (81, 61)
+        assert mine.size == (640, 480)
 
 
-SETTINGS = [
-    (256, 224, "bilinear"),
-    (232, (160, 201), "bicubic"),
-    ((97, 64), None, "lanczos"),
-    (33, 64, "bilinear"),
-    (None, (61, 150), "nearest"),
-    (40, (41, 39), "nearest"),
-    (None, None, "bilinear"),
-]
+def test_a_photo_of_97_megapixels_takes_little_memory(tmp_path: Path) -> None:
+    """Decoded in full it has 291 MB."""
+    Image.new("RGB", (12080, 8040), (90, 60, 30)).save(tmp_path / "large.jpg")
+    code = """
+import resource, sys
+from seewhy.data.images import PHOTO_PIXELS, load_image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+image = load_image(sys.argv[1], shrink=PHOTO_PIXELS)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(image.width * image.height <= PHOTO_PIXELS, (after - before) // 1024)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, tmp_path / "large.jpg"],
+        capture_output=True, text=True, check=True, timeout=100,
+    )  # fmt: skip
+    fits, megabytes = done.stdout.split()
+    assert fits == "True"
+    assert int(megabytes) < 150
 
 
-@pytest.mark.parametrize("channels", [3, 1])
-@pytest.mark.parametrize(("resize", "crop", "interpolation"), SETTINGS)
-@pytest.mark.parametrize("size", [(120, 91), (75, 200), (64, 64)])
-def test_input_equals_torchvision(transforms, size, resize, crop, interpolation, channels) -> None:
-    mean, std = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)) if channels == 3 else ((0.45,), (0.22,))
-    mode = transforms.InterpolationMode(interpolation)
-    steps = [transforms.Grayscale()] if channels == 1 else []
-    steps += [transforms.Resize(resize, mode)] if resize else []
-    steps += [transforms.CenterCrop(crop)] if crop else []
-    steps += [transforms.ToTensor(), transforms.Normalize(mean, std)]
-    photo = noise(*size)
-    preprocess = Preprocess(resize, crop, mean, std, interpolation, channels)
-    actual, expected = preprocess(photo), transforms.Compose(steps)(photo)
-    assert actual.dtype == torch.float32
-    assert torch.equal(actual, expected)
-    assert actual.shape[1:] == preprocess.geometry(photo).input[::-1]
+# -- files that are none ----------------------------------------------------------------------
 
 
-def test_unnormalize_gives_the_picture_that_the_network_saw() -> None:
-    photo = noise(50, 40)
-    preprocess = Preprocess(crop=30)
-    assert preprocess.unnormalize(preprocess(photo)).tobytes() == (
-        photo.crop((10, 5, 40, 35)).tobytes()
-    )
-    grey = Preprocess(mean=(0.5,), std=(0.2,), channels=1)
-    assert grey.unnormalize(grey(photo)).tobytes() == photo.convert("L").tobytes()
-    with pytest.raises(ValueError, match=r"tensor is \(1, 3, 9, 9\); give \(3, h, w\)"):
-        preprocess.unnormalize(torch.zeros(1, 3, 9, 9))
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
+        with pytest.raises(ImageError, match="a pipe or a device"):
+            load_image(path)
 
 
-@pytest.mark.parametrize(
-    ("options", "what"),
-    [
-        ({"resize": 0}, "resize=0"),
-        ({"crop": (3, -1)}, r"crop=\(3, -1\)"),
-        ({"mean": (0.5,)}, r"mean=\(0.5,\); give 3 values"),
-        ({"std": (1.0, 0.0, 1.0)}, "std=.*positive"),
-        ({"channels": 4}, "channels=4"),
-        ({"interpolation": "cubic"}, "interpolation='cubic'; give one of"),
-    ],
-)
-def test_wrong_settings_are_named(options: dict[str, object], what: str) -> None:
-    with pytest.raises(ValueError, match=what):
-        Preprocess(**options)  # type: ignore[arg-type]
-
-
-def test_elongated_photo_is_refused_before_it_fills_the_memory() -> None:
-    with pytest.raises(ImageError, match="1x9000000 pixels would be resized to 224x2016000000"):
-        Preprocess(resize=224, crop=224).geometry((1, 9_000_000))
-
-
-# -- geometry ---------------------------------------------------------------------------------
-
-sides = st.integers(1, 70)
-geometries = st.builds(
-    lambda resize, crop, size: Preprocess(resize, crop).geometry(size),
-    st.none() | st.integers(8, 60) | st.tuples(sides, sides),
-    st.none() | st.integers(1, 80) | st.tuples(sides, sides),
-    st.tuples(st.integers(1, 90), st.integers(1, 90)),
-)
-
-
-@given(geometries)
-@settings(max_examples=100, deadline=None)
-def test_points_round_trip(geometry: Geometry) -> None:
-    points = torch.rand(5, 2, dtype=torch.float64) * torch.tensor(geometry.original)
-    there = geometry.points_to_input(points)
-    assert torch.allclose(geometry.points_to_original(there), points, atol=1e-9)
-    corners = geometry.points_to_input(torch.tensor([[0, 0], geometry.original]))
-    left_top = -torch.tensor(geometry.offset)
-    assert torch.allclose(corners[0], left_top.float())
-    assert torch.allclose(corners[1], (left_top + torch.tensor(geometry.resized)).float())
-
-
-@given(geometries)
-@settings(max_examples=100, deadline=None)
-def test_a_ramp_comes_back_as_the_matching_ramp(geometry: Geometry) -> None:
-    width, height = geometry.input
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float64) + 0.5,
-        torch.arange(width, dtype=torch.float64) + 0.5,
-        indexing="ij",
-    )
-    back, seen = geometry.input_to_original(torch.stack([x, y, 3 * x - 2 * y]))
-    for row in range(0, geometry.original[1], 7):
-        for column in range(0, geometry.original[0], 5):
-            point = torch.tensor([column + 0.5, row + 0.5], dtype=torch.float64)
-            px, py = geometry.points_to_input(point).tolist()
-            inside = 0 <= px < width and 0 <= py < height
-            if min(abs(px), abs(px - width), abs(py), abs(py - height)) > 1e-6:
-                assert bool(seen[row, column]) == inside
-            if not seen[row, column]:
-                assert back[:, row, column].tolist() == [0, 0, 0]
-                continue
-            # half a pixel of border knows no slope
-            px, py = min(max(px, 0.5), width - 0.5), min(max(py, 0.5), height - 0.5)
-            expected = torch.tensor([px, py, 3 * px - 2 * py], dtype=torch.float64)
-            assert torch.allclose(back[:, row, column], expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-def test_without_a_crop_it_is_the_ordinary_bilinear_upsampling(dtype: torch.dtype) -> None:
-    map = torch.rand(2, 7, 7, dtype=dtype)
-    back, seen = Preprocess(resize=(224, 200)).geometry((331, 127)).input_to_original(map)
-    expected = torch.nn.functional.interpolate(map[None].double(), (127, 331), mode="bilinear")[0]
-    assert back.dtype == dtype
-    assert seen.all()
-    assert torch.allclose(back.double(), expected, atol=1e-6 if dtype != torch.float16 else 2e-3)
-    alone, _ = Preprocess(resize=(224, 200)).geometry((331, 127)).input_to_original(map[1])
-    assert torch.equal(alone, back[1])
-
-
-def test_crop_leaves_margins_unseen_and_padding_nothing() -> None:
-    cut = Preprocess(crop=(4, 6)).geometry((10, 4))
-    back, seen = cut.input_to_original(torch.ones(4, 6))
-    assert seen.tolist() == [[False] * 2 + [True] * 6 + [False] * 2] * 4
-    assert torch.equal(back, seen.float())
-
-    padded = Preprocess(crop=9).geometry((5, 4))
-    assert padded.offset == (-2, -2)
-    map = torch.zeros(9, 9)
-    map[2:6, 2:7] = 1
-    back, seen = padded.input_to_original(map)
-    assert seen.all()
-    assert (back == 1).all()
-
-
-def test_boxes_are_clipped_to_the_input() -> None:
-    geometry = Preprocess(resize=20, crop=20).geometry((80, 40))
-    boxes = torch.tensor([[0, 0, 80, 40], [20, 10, 30, 20], [0, 0, 10, 10], [60, 0, 80, 40]])
-    expected = [[0, 0, 20, 20], [0, 5, 5, 10], [0, 0, 0, 5], [20, 0, 20, 20]]
-    assert geometry.boxes_to_input(boxes).tolist() == expected
-    assert geometry.boxes_to_input(boxes[:0]).shape == (0, 4)
-
-
-def test_mask_to_input_is_the_nearest_resize_and_crop() -> None:
-    mask = torch.rand(2, 31, 53, generator=torch.Generator().manual_seed(0)) > 0.5
-    preprocess = Preprocess(resize=24, crop=(30, 20), interpolation="nearest")
-    geometry = preprocess.geometry((53, 31))
-    expected = [
-        np.asarray(Image.fromarray(m.numpy().astype(np.uint8))
-        .resize(geometry.resized, Image.Resampling.NEAREST)
-        .crop((geometry.offset[0], -3, geometry.offset[0] + 20, 27)))
-        for m in mask
-    ]  # fmt: skip
-    actual = geometry.mask_to_input(mask)
-    assert actual.dtype == torch.bool
-    assert np.array_equal(actual.numpy().astype(np.uint8), np.stack(expected))
-    with pytest.raises(ValueError, match=r"mask is \(53, 31\); the photo wants \(..., 31, 53\)"):
-        geometry.mask_to_input(torch.zeros(53, 31))
-    with pytest.raises(ValueError, match=r"map is \(4, 4\), torch.int64"):
-        geometry.input_to_original(torch.zeros(4, 4, dtype=torch.long))
-
-
-def test_a_square_on_a_real_photo_comes_back_where_it_was(shared: Path) -> None:
-    for path in find_images([shared / "real" / "coco" / "images", shared / "real" / "imagenet"])[
-        ::20
-    ]:
-        photo = load_image(path).point(lambda value: value // 3)  # no white of its own
-        side = min(photo.size) // 8
-        left, top = photo.width // 2 - 2 * side, photo.height // 2 + side // 2
-        painted = photo.copy()
-        painted.paste(WHITE, (left, top, left + side, top + side))
-        for preprocess in (
-            Preprocess(resize=256, crop=224),
-            Preprocess(resize=(224, 224), interpolation="bicubic"),
-            Preprocess(resize=150, crop=(300, 256)),
-        ):
-            change = (preprocess(painted) - preprocess(photo)).abs().sum(0)
-            back, seen = preprocess.geometry(photo).input_to_original(change)
-            y, x = torch.nonzero(back > 0.5 * back.max(), as_tuple=True)
-            assert back.shape == seen.shape == (photo.height, photo.width)
-            expected = torch.tensor([left, top, left + side, top + side])
-            found = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1])
-            pixel = max(photo.width / preprocess.geometry(photo).resized[0], 1.0)
-            assert (found - expected).abs().max() <= 2 * pixel + 1, path.name
+def test_npy_files_hold_photos_and_run_nothing(tmp_path: Path) -> None:
+    photo = noise(5, 4)
+    np.save(tmp_path / "a.npy", np.asarray(photo))
+    assert load_image(tmp_path / "a.npy").tobytes() == photo.tobytes()
+    np.save(tmp_path / "evil.npy", np.array([print], dtype=object), allow_pickle=True)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:90])
+    for name in ("evil.npy", "cut.npy"):
+        with pytest.raises(ImageError, match=rf"{name}: no readable \.npy file"):
+            load_image(tmp_path / name)
 
 
 def test_environment_of_pillow_is_untouched(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from torch import nn
 import seewhy
 from networks import Cnn, seeded
 from seewhy.data.dataset import Annotation, Dataset, Sample
-from seewhy.data.images import ImageError, Preprocess
+from seewhy.data.images import ImageError
 from seewhy.data.load import load_dataset
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes, export
 from seewhy.metrics import metric
 from seewhy.models import LoadedModel
@@ -28,7 +29,7 @@ CHEAP = ["grad_cam", "gradient"]
 def model():
     """A small untrained network that knows the scenes' categories."""
     net = seeded(Cnn, classes=len(CATEGORIES))
-    return LoadedModel(net, Preprocess(resize=40, crop=32), CATEGORIES, "small", multi_label=True)
+    return LoadedModel(net, Preprocess(resize=40, crop=32), CATEGORIES, "small", "sigmoid")
 
 
 def table(evaluation):
@@ -485,3 +486,34 @@ def test_real_pairs_are_those_of_an_independent_list(shared):
         assert row.class_index == index
         # Pillow's releases decode and resize a photo to within a grey level of each other.
         assert row.probability == pytest.approx(probability, abs=2e-3)
+
+
+def test_a_single_output_tells_two_classes_apart(model):
+    """Both classes are graded, each by its own side of the logit."""
+    binary = LoadedModel(seeded(Cnn, classes=1), model.preprocess, ("crack",), "binary")
+    scenes = [scene.image for scene in Scenes(2)]
+
+    def read(key):
+        label = "crack" if key == "0" else "not crack"
+        box = torch.tensor([[20.0, 20, 100, 100]], dtype=torch.float64)
+        return Sample(key, scenes[int(key)], (Annotation(label, box, None, (False,)),))
+
+    metrics = ["energy_pointing_game", "average_drop", "deletion", "coherency"]
+    found = seewhy.evaluate(binary, Dataset("two", ("0", "1"), read), CHEAP, metrics, steps=4)
+    assert not found.failures
+    assert len(found.rows) == 2 * len(CHEAP) * len(metrics)
+    for row in found.rows:
+        x = binary.preprocess(scenes[int(row.image)])[None]
+        sign = 1 if row.image == "0" else -1
+        with torch.no_grad():
+            expected = (sign * binary.module(x)[0, 0]).sigmoid().item()
+        assert row.class_index == (1 if row.image == "0" else 0)
+        assert row.probability == pytest.approx(expected)
+        if row.metric == "average_drop":
+            (map_,) = seewhy.explain(
+                binary.module, x, row.method, lambda outputs, sign=sign: sign * outputs[:, 0]
+            )
+            scaled = (map_ - map_.min()) / (map_.max() - map_.min()).clamp_min(1e-30)
+            with torch.no_grad():
+                after = (sign * binary.module(x * scaled)[0, 0]).sigmoid().item()
+            assert row.value == pytest.approx(max(0, expected - after) / expected, abs=1e-5)

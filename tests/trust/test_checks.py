@@ -16,7 +16,7 @@ from torch import nn
 
 import seewhy
 from networks import Cnn, Segmenter, seeded
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import Scenes
 from seewhy.metrics import (
     average_drop,
@@ -47,7 +47,8 @@ def patches(classes: int = 2, multi_label: bool = True) -> LoadedModel:
     linear.weight.data = weight.flatten(1)
     linear.bias.data.fill_(-6.0)
     module = nn.Sequential(nn.Flatten(), linear).eval()
-    return LoadedModel(module, SQUARE, ("left", "right")[:classes], "patches", multi_label)
+    activation = "sigmoid" if multi_label else "softmax"
+    return LoadedModel(module, SQUARE, ("left", "right")[:classes], "patches", activation)
 
 
 def photo() -> Image.Image:
@@ -138,7 +139,7 @@ def test_the_picture_of_a_large_photo_is_small():
 
 
 def patched_up() -> LoadedModel:
-    return replace(patches(), preprocess=replace(SQUARE, resize=(SIDE, SIDE)), multi_label=False)
+    return replace(patches(), preprocess=replace(SQUARE, resize=(SIDE, SIDE)), activation="softmax")
 
 
 # ---------------------------------------------------------------------- lights
@@ -184,16 +185,29 @@ def test_a_constant_map_is_grey():
     assert all("same everywhere" in found.sentence for found in checks)
 
 
-def test_a_network_with_one_class():
-    found = lights(patches(1), photo(), "input_x_gradient")
+def test_a_network_with_one_output_tells_two_classes_apart():
+    model = replace(patches(1), activation=None)
+    found = lights(model, photo(), "input_x_gradient")
     assert found.pop("target selectivity") == "grey"
     assert set(found.values()) == {"green"}
-    sure = {
-        one.name: one for one in examine(patches(1, multi_label=False), photo(), "input_x_gradient")
+    case = case_of(model, photo(), "input_x_gradient")
+    assert (case.target, case.name) == (1, "“left”")
+    against = case_of(model, photo(), "input_x_gradient", 0)
+    assert against.name == "“not left”"
+    assert against.probability == pytest.approx(1 - case.probability, abs=1e-6)
+    assert torch.equal(against.saliency, -case.saliency)
+    images = torch.rand(3, *case.inputs.shape[1:])
+    total = case.score(images, torch.zeros(3).long()) + against.score(images, torch.zeros(3).long())
+    assert torch.allclose(total, torch.ones(3))
+
+
+def test_plain_numbers_are_no_probabilities():
+    found = {
+        one.name: one
+        for one in examine(replace(patches(1), activation="none"), photo(), "input_x_gradient")
     }
-    assert sure.pop("randomised layers").light == "green"
-    assert {one.light for one in sure.values()} == {"grey"}
-    assert "always 100 % sure" in sure["insertion and deletion"].sentence
+    assert found["insertion and deletion"].light == "grey"
+    assert "plain numbers" in found["insertion and deletion"].sentence
 
 
 def test_a_network_without_parameters_has_learned_nothing():

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from networks import Cnn, Segmenter, seeded
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import Scenes
 from seewhy.metrics import linear_imputation
 from seewhy.models import LoadedModel, load_model

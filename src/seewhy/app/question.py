@@ -168,6 +168,8 @@ def explain(question: Question, deadline: Deadline, report: Report) -> Result:
             question.targets,
             sources=[question.photo.name],
         )
+    if answer.failures:
+        raise ValueError(str(answer.failures[0]))
     return Result(question, answer)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from seewhy.app.question import Network, Result, png
 from seewhy.draw.overlays import DIVERGING, SEQUENTIAL, colour_scale, colours
 from seewhy.explanation import Explanation
-from seewhy.models.weights import number_of_outputs
+from seewhy.models.loaded import number_of_classes
 
 SHOWN = 1280
 """Pixels of the longer side on the page, at most; downloads have the photo's own size."""
@@ -113,5 +113,5 @@ def palettes() -> dict[str, str]:
 def class_choices(network: Network) -> list[tuple[str, int]]:
     """The classes of a network, each with its index, as they are shown and searched."""
     model = network.model
-    count = len(model.classes) or number_of_outputs(model) or 0
+    count = number_of_classes(model) or 0
     return [(f"{model.class_name(index)} · {index}", index) for index in range(count)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from typing import Annotated
+
 import typer
 
 from seewhy.cli import bench, demo, evaluate, explain, lists, report, scenes, serve
+from seewhy.cli.common import notes
 
 app = typer.Typer(
     name="seewhy",
-    help="See why a vision network said what it said.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,5 +31,25 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(scenes.app, name="scenes")
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(f"seewhy {importlib.metadata.version('seewhy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """See why a vision network said what it said."""
+    context.with_resource(notes())
+
 
 __all__ = ["app"]

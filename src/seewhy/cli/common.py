@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,19 +23,28 @@ if TYPE_CHECKING:
 out = Console(emoji=False)
 err = Console(stderr=True, emoji=False)
 
+
+class Activation(StrEnum):
+    """How a network's outputs become probabilities."""
+
+    softmax = "softmax"
+    sigmoid = "sigmoid"
+    none = "none"
+
+
 ModelName = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="torchvision:NAME, timm:NAME, hf:NAME, scenes:resnet, scenes:vgg or package.module:"
-        "factory. Without it: scenes:resnet, which is bundled.",
+        help="photos:efficientnet_lite0, torchvision:NAME, timm:NAME, hf:NAME, scenes:resnet, "
+        "scenes:vgg, or package.module:NAME of a network of yours or a function that makes it.",
     ),
 ]
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="Weights: .safetensors, or .pt/.pth/.bin with tensors only. Without it the zoo's "
-        "pretrained ones; 'random' for none."
+        help="Weights: .safetensors, or a .pt/.pth/.bin/.ckpt/.tar that holds nothing that could "
+        "run code. Without it the zoo's pretrained ones; 'random' for none."
     ),
 ]
 Classes = Annotated[
@@ -48,10 +58,45 @@ Size = Annotated[
     ),
 ]
 Mean = Annotated[
-    str | None, typer.Option(help="Normalisation: one value, or one per channel: 0.5,0.5,0.5.")
+    str | None,
+    typer.Option(
+        help="Normalisation: one value, or one per channel: 0.5,0.5,0.5. For pixels from 0 to 1, "
+        "or as 127 for pixels from 0 to 255."
+    ),
 ]
 Std = Annotated[str | None, typer.Option(help="Normalisation, as --mean.")]
+ActivationName = Annotated[
+    Activation | None,
+    typer.Option(
+        "--activation",
+        help="How outputs become probabilities: softmax, one class of many; sigmoid, each class "
+        "for itself; none, as of a regression. Without it: as the network says, else softmax, and "
+        "sigmoid for a single output.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Show what was assumed, ignored or adapted as lines, not as Python's warnings."""
+    from PIL import Image
+
+    from seewhy.notes import Note
+
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, Note):
+                err.print(f"[yellow]note[/yellow] {escape(str(message))}", soft_wrap=True)
+            else:
+                shown(message, category, *where)
+
+        warnings.simplefilter("always", Note)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a bound of ours
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 @contextmanager
@@ -72,27 +117,41 @@ def load(
     mean: str | None,
     std: str | None,
     device: str,
+    activation: Activation | None = None,
 ) -> LoadedModel:
-    """The network with the preprocessing that the options ask for."""
-    from seewhy.models import load_model
+    """The network with the preprocessing and the activation that the options ask for."""
+    from seewhy.models import ModelError, load_model
 
-    sys.path.insert(0, "")  # package.module:factory is looked for in the working directory too
+    preprocess = parse_size(size) if size is not None else {}
+    preprocess |= {
+        name: parse_channels(name, text)
+        for name, text in (("mean", mean), ("std", std))
+        if text is not None
+    }
+    sys.path.insert(0, "")  # package.module:name is looked for in the working directory too
     try:
-        loaded = load_model(spec, weights=weights, classes=classes, device=device)
+        return load_model(
+            spec,
+            weights=weights,
+            classes=classes,
+            preprocess=preprocess,
+            activation=None if activation is None else activation.value,
+            device=device,
+        )
+    except (ModelError, OSError):
+        raise
     except (RuntimeError, AssertionError) as error:  # what torch raises for a missing device
         if device == "cpu":
-            raise
+            raise ValueError(_blamed(spec, error)) from None
         raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # the user's own factory may raise anything
+        raise ValueError(_blamed(spec, error)) from None
     finally:
         sys.path.remove("")
-    preprocess = loaded.preprocess
-    if size is not None:
-        preprocess = replace(preprocess, **parse_size(size))
-    if mean is not None:
-        preprocess = replace(preprocess, mean=parse_channels("mean", mean, preprocess.channels))
-    if std is not None:
-        preprocess = replace(preprocess, std=parse_channels("std", std, preprocess.channels))
-    return replace(loaded, preprocess=preprocess)
+
+
+def _blamed(spec: str, error: Exception) -> str:
+    return f"--model {spec}: {type(error).__name__}: {error}"
 
 
 def parse_size(text: str) -> dict[str, Any]:
@@ -108,13 +167,25 @@ def parse_size(text: str) -> dict[str, Any]:
     return {"resize": (int(height), int(width)), "crop": None}
 
 
-def parse_channels(name: str, text: str, channels: int) -> tuple[float, ...]:
-    """0.5 or 0.5,0.5,0.5 -> one value per channel."""
+def parse_channels(name: str, text: str) -> float | tuple[float, ...]:
+    """0.5 -> one value for all channels, 0.5,0.4,0.3 -> one for each."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--{name} {text}: give numbers, as in 0.5 or 0.485,0.456,0.406") from None
-    return values * channels if len(values) == 1 else values
+    return values[0] if len(values) == 1 else values
+
+
+def parse_methods(texts: list[str]) -> list[str]:
+    """Names of methods, each as it is spelled in full; commas between them part them, too."""
+    from seewhy.naming import parse
+
+    parts = [part for text in texts for part in _COMMA.split(text)]
+    return [str(parse(part)) for part in parts]
+
+
+# Not those between the options of a method.
+_COMMA = re.compile(r",(?![^(]*\))")
 
 
 @contextmanager

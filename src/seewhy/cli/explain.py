@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from seewhy.cli.common import (
+    ActivationName,
     Classes,
     Device,
     Mean,
@@ -24,11 +27,15 @@ from seewhy.cli.common import (
     err,
     load,
     out,
+    parse_methods,
     progress,
     usage_errors,
 )
+from seewhy.cli.output import MARK, Output, ours, shortened
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from seewhy.models import LoadedModel
     from seewhy.photos import Answer, PhotoTarget
 
@@ -58,7 +65,9 @@ def explain(
     classes: Classes = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Repeatable, e.g. tsgb, grad_cam+gradual. See `seewhy methods`."),
+        typer.Option(
+            help="Repeatable, or with commas, e.g. tsgb,grad_cam+gradual. See `seewhy methods`."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -74,11 +83,23 @@ def explain(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    activation: ActivationName = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="The grey values of X-rays and the like that are black and white. Without it: "
+            "the file's own window, else its real range.",
+        ),
+    ] = None,
     folder: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("seewhy"),
     maps: Annotated[
         MapFormat | None,
         typer.Option(help="Save the maps too: raw numbers (npy, npz) or 16-bit grey (png)."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there already.")
+    ] = False,
     style: Annotated[Style, typer.Option(help="How the map is drawn.")] = Style.overlay,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
@@ -89,66 +110,92 @@ def explain(
     """Explain photos: what in them speaks for a class.
 
     Writes, for each photo, one picture for each target and method, and a gallery of them all.
+    Nothing that is there already is written onto. Without --model, photos are explained with
+    photos:efficientnet_lite0, which is installed with Seewhy and knows ImageNet's thousand classes.
     """
-    from seewhy.core.probe import layer_requests
-    from seewhy.data.images import ImageError, load_image
-    from seewhy.naming import parse
+    from seewhy.data.grey import checked
+    from seewhy.models import DEFAULT_MODEL
+    from seewhy.photos import answers, question
 
+    failures: dict[Path, list[str]] = {}
     with usage_errors():
-        if model is None:
-            err.print("No --model given: explaining with the bundled network [b]scenes:resnet[/b].")
-            photos = photos or sample_scenes(folder)
+        if model is None and not photos:
+            model, photos = "scenes:resnet", sample_scenes(folder)
+        elif model is None:
+            model = DEFAULT_MODEL
+            err.print(f"No --model given: explaining with [b]{model}[/b].")
         elif not photos:
             raise ValueError("name at least one photo, folder or glob")
-        methods = [str(parse(name)) for name in method or ["tsgb"]]
-        failures: dict[Path, str] = {}
-        paths = found_photos(photos, failures)
-        loaded = load(model or "scenes:resnet", weights, classes, size, mean, std, device)
-        targets = parse_targets(target or [], loaded)
-        layer_requests(loaded.module, layer)
-        names = unique_names(paths)
+        if window is not None:
+            checked(window)
+        methods = parse_methods(method or ["tsgb"])
+        paths = found_photos(photos or [], folder, failures)
+        loaded = load(model, weights, classes, size, mean, std, device, activation)
+        asked = question(loaded, methods, parse_targets(target or [], loaded), layer)
         folder.mkdir(parents=True, exist_ok=True)
-
-    with progress("Explaining", len(paths), quiet=as_json) as advance:
-        for start in range(0, len(paths), batch_size):
-            batch = {}
-            for path in paths[start : start + batch_size]:
-                try:
-                    batch[path] = load_image(path)
-                    loaded.preprocess.geometry(batch[path])
-                except ImageError as error:
-                    batch.pop(path, None)
-                    failures[path] = str(error)
-                    advance(1)
-            for path, answer in answers(loaded, batch, methods, targets, layer, failures):
-                files = save(answer, folder, names[path], style, maps)
-                report(path, answer, files, as_json)
-                advance(1)
+    output = Output(folder, paths, overwrite)
+    names = unique_names(paths)
+    galleries = {path: output.path(names[path], "gallery", suffix="png") for path in paths}
+    wanted = [path for path in paths if writable(output, galleries[path], path, failures)]
+    done = 0
+    with progress("Explaining", len(wanted), quiet=as_json) as advance:
+        found = answers(
+            asked, [(str(path), path) for path in wanted], window=window, batch_size=batch_size
+        )
+        for path, answer in zip(wanted, found, strict=True):
+            reasons = [str(failure) for failure in answer.failures]
+            files = save(answer, output, galleries[path], names[path], style, maps, reasons)
+            if reasons:
+                failures[path] = reasons
+            done += bool(files)
+            if answer.explanations and not as_json:
+                report(path, answer, files)
+            elif as_json:
+                print_record(path, answer, files, reasons)
+            advance(1)
+    for path in failures:
+        if as_json and path not in wanted:
+            print_record(path, None, [], failures[path])
     if not as_json:
-        done = len(paths) - len(failures.keys() & set(paths))
         out.print(f"\n{done} of {len(paths)} photos explained; the pictures are in {folder}")
-    if failures:
-        for path, reason in failures.items():
+    for path, reasons in failures.items():
+        for reason in reasons:
             reason = reason.removeprefix(f"{path}: ")
             err.print(f"[red]failed[/red] {escape(str(path))}: {escape(reason)}", soft_wrap=True)
+    if failures:
         raise typer.Exit(1)
 
 
 def parse_targets(texts: list[str], model: LoadedModel) -> list[PhotoTarget]:
     """Class names and indices; top3 is three targets; none is the predicted class."""
     from seewhy.core.targets import Predicted
+    from seewhy.models.loaded import ModelError, number_of_classes
 
+    if not texts:
+        return [None]
+    count = number_of_classes(model) or 1000
     targets: list[PhotoTarget] = []
     for text in texts:
-        if match := re.fullmatch(r"top(\d+)", text):
-            targets += [Predicted(rank) for rank in range(1, int(match[1]) + 1)]
-        else:
-            targets.append(model.class_index(text))
-    return targets or [None]
+        if match := re.fullmatch(r"top(\d{1,9})", text):
+            if int(match[1]) == 0:
+                raise ValueError(f"--target {text}: ranks count from 1; top1 is the likeliest")
+            targets += [Predicted(rank) for rank in range(1, min(int(match[1]), count) + 1)]
+            continue
+        try:
+            index = model.class_index(text)
+        except ModelError as error:
+            hint = "; for several classes repeat --target" if "," in text else ""
+            raise ValueError(f"--target {text}: {error}{hint}") from None
+        if index >= count:
+            raise ValueError(
+                f"--target {text}: {model.name} tells {count} classes apart, from 0 on"
+            )
+        targets.append(index)
+    return targets
 
 
 def sample_scenes(folder: Path) -> list[str]:
-    """The bundled sample scenes, written as pictures."""
+    """The bundled sample scenes, written as pictures where they are not there yet."""
     from seewhy import demo
 
     below = folder / "scenes"
@@ -156,110 +203,157 @@ def sample_scenes(folder: Path) -> list[str]:
     paths = []
     for scene in demo.sample_scenes():
         path = below / f"{scene.key}.png"
-        scene.image.save(path)
+        if not path.exists():
+            scene.image.save(path)
         paths.append(str(path))
-    err.print(f"No photo given: explaining {len(paths)} bundled sample scenes, written to {below}.")
+    err.print(
+        f"No photo given: explaining {len(paths)} bundled sample scenes, in {below}, with the "
+        "bundled network [b]scenes:resnet[/b]."
+    )
     return paths
 
 
-def found_photos(arguments: list[str], failures: dict[Path, str]) -> list[Path]:
+def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[str]]) -> list[Path]:
     """The photos that the arguments lead to; those that lead nowhere are failures.
+
+    What commands like this wrote is left out, unless it is named outright: pictures in the output
+    folder, where that is within a folder that is read, and those that are marked as ours.
 
     Raises ImageError where none leads anywhere.
     """
-    from seewhy.data.images import ImageError, find_images
+    from seewhy.data.finding import find_images
+    from seewhy.data.images import ImageError
 
     paths: dict[Path, None] = {}
     problem: ImageError | None = None
+    results = folder.resolve()
     for argument in arguments:
         try:
-            paths.update(dict.fromkeys(find_images(argument)))
+            hits = find_images(argument)
+            if hits != [Path(argument).expanduser()]:
+                within = results in (base := searched(argument), *base.parents)
+                hits = [
+                    hit
+                    for hit in hits
+                    if (within or results not in hit.resolve().parents) and not ours(hit)
+                ]
+                if not hits:
+                    raise ImageError(f"{argument}: holds no images but those written by seewhy")
+            paths.update(dict.fromkeys(hits))
         except ImageError as error:
             problem = error
-            failures[Path(argument)] = str(error)
+            failures[Path(argument)] = [str(error)]
     if not paths and problem is not None:
         raise problem
     return list(paths)
 
 
+def searched(argument: str) -> Path:
+    """The folder in which a folder or a glob looks for photos."""
+    path = Path(argument).expanduser()
+    while glob.has_magic(str(path)):
+        path = path.parent
+    return path.resolve()
+
+
 def unique_names(paths: list[Path]) -> dict[Path, str]:
     """A file name for the pictures of each photo: its own stem, numbered where two are alike."""
     names: dict[Path, str] = {}
+    taken: set[str] = set()
     for path in paths:
-        name, number = path.stem, 2
-        while name in names.values():
-            name, number = f"{path.stem}-{number}", number + 1
+        stem = shortened(path.stem, 100)
+        name, number = stem, 2
+        while name.casefold() in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name.casefold())
         names[path] = name
     return names
 
 
-def answers(
-    model: LoadedModel,
-    batch: Mapping[Path, Any],
-    methods: list[str],
-    targets: list[PhotoTarget],
-    layer: list[str] | None,
-    failures: dict[Path, str],
-) -> Iterator[tuple[Path, Answer]]:
-    """Answers for a batch; where it fails as a whole, each photo is tried by itself."""
-    from seewhy.photos import explain_photos
-
-    paths = list(batch)
-    if not paths:
-        return
+def writable(output: Output, gallery: Path, path: Path, failures: dict[Path, list[str]]) -> bool:
+    """Whether a photo's gallery may be written; looked at before anything is computed."""
     try:
-        sources = [str(path) for path in paths]
-        found = explain_photos(
-            model, list(batch.values()), methods, targets, layer=layer, sources=sources
-        )
-        yield from zip(paths, found, strict=True)
-    except (ValueError, TypeError, RuntimeError) as error:
-        if len(paths) == 1:
-            failures[paths[0]] = str(error)
-            return
-        for path in paths:
-            yield from answers(model, {path: batch[path]}, methods, targets, layer, failures)
+        output.check(gallery)
+    except ValueError as error:
+        failures[path] = [str(error)]
+        return False
+    return True
 
 
 def save(
-    answer: Answer, folder: Path, name: str, style: Style, maps: MapFormat | None
+    answer: Answer,
+    output: Output,
+    gallery: Path,
+    name: str,
+    style: Style,
+    maps: MapFormat | None,
+    reasons: list[str],
 ) -> list[Path]:
-    """Write the pictures of one photo; the gallery of them all comes first."""
+    """Write the pictures of one photo; the gallery of them all comes first.
+
+    What cannot be written is added to the reasons, and the rest is written all the same.
+    """
     from seewhy.explanation import gallery_of
 
-    gallery = folder / f"{name}.png"
-    gallery_of(answer.explanations).save(gallery)
-    files = [gallery]
-    for explanation in answer.explanations:
-        stem = folder / f"{name}.{slug(explanation.target)}.{slug(explanation.method)}"
-        picture = Path(f"{stem}.png")
-        drawn = explanation.contour() if style is Style.contour else explanation.overlay()
-        drawn.save(picture)
-        files.append(picture)
+    files: list[Path] = []
+
+    def write(path: Path, saver: Callable[[Path], None]) -> None:
+        try:
+            output.write(path, saver)
+            files.append(path)
+        except Exception as error:  # a full disk, or a map that cannot be drawn
+            reasons.append(str(error))
+
+    if answer.explanations:
+        write(gallery, lambda path: save_marked(gallery_of(answer.explanations), path))
+    for one in answer.explanations:
+        draw = one.contour if style is Style.contour else one.overlay
+        picture = output.path(name, one.target, one.method, suffix="png")
+        write(picture, lambda path, draw=draw: save_marked(draw(), path))  # type: ignore[misc]
         if maps is not None:
             # A 16-bit map is a .png too, beside the picture.
             suffix = "map.png" if maps is MapFormat.png else maps.value
-            files.append(Path(f"{stem}.{suffix}"))
-            explanation.save_saliency(files[-1])
+            write(output.path(name, one.target, one.method, suffix=suffix), one.save_saliency)
     return files
 
 
-def slug(text: str) -> str:
-    """Text as part of a file name."""
-    return re.sub(r"[^\w.+-]+", "-", text).strip("-")[:60]
+def save_marked(picture: Image.Image, path: Path) -> None:
+    """Write a PNG that says whose it is, quickly rather than small where it is large."""
+    from PIL.PngImagePlugin import PngInfo
+
+    about = PngInfo()
+    about.add_text(*MARK)
+    level = 1 if picture.width * picture.height > 4_000_000 else 6
+    picture.save(path, format="PNG", pnginfo=about, compress_level=level)
 
 
-def report(path: Path, answer: Answer, files: list[Path], as_json: bool) -> None:
+def report(path: Path, answer: Answer, files: list[Path]) -> None:
     """Tell what the network said of one photo and where the pictures are."""
-    if as_json:
-        top = [{"class": i, "name": name, "probability": p} for i, name, p in answer.top]
-        records = [explanation.record() for explanation in answer.explanations]
-        record = {"photo": str(path), "top": top, "explanations": records}
-        print(json.dumps({**record, "files": [str(file) for file in files]}), flush=True)
-        return
     out.print(f"\n[b]{escape(str(path))}[/b]")
     table = Table(box=None, show_header=False, padding=(0, 1))
-    for _, name, probability in answer.top:
-        table.add_row(f"{100 * probability:5.1f} %", escape(name))
+    table.add_column(justify="right")
+    of = " of the picture" if answer.measure == "share" else ""
+    for _, name, number in answer.top:
+        table.add_row(f"{answer.written(number)}{of}", escape(name))
     out.print(table)
-    out.print(f"  [dim]{escape(str(files[0]))} and {len(files) - 1} more[/dim]", soft_wrap=True)
+    if files:
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        out.print(f"  [dim]{escape(str(files[0]))}{more}[/dim]", soft_wrap=True)
+
+
+def print_record(path: Path, answer: Answer | None, files: list[Path], reasons: list[str]) -> None:
+    """Print what is known of one photo as a line of JSON."""
+    top = answer.top if answer else []
+    measure = answer.measure if answer else "probability"
+    record = {
+        "photo": str(path),
+        "top": [
+            # JSON knows no infinity.
+            {"class": index, "name": name, measure: number if math.isfinite(number) else None}
+            for index, name, number in top
+        ],
+        "explanations": [one.record() for one in (answer.explanations if answer else [])],
+        "files": [str(file) for file in files],
+        "failures": reasons,
+    }
+    print(json.dumps(record), flush=True)

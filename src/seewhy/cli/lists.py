@@ -62,7 +62,8 @@ def metrics(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 
 def models(
     zoo: Annotated[
-        str | None, typer.Argument(help="scenes, torchvision or timm: list all of its networks.")
+        str | None,
+        typer.Argument(help="photos, scenes, torchvision or timm: list all of its networks."),
     ] = None,
 ) -> None:
     """List the networks that --model knows."""
@@ -78,7 +79,7 @@ def models(
         own = [name for name in found if name.startswith(f"{prefix}:")]
         table.add_row(prefix, str(len(own)), ", ".join(own[:: max(1, len(own) // 4)][:4]))
     table.add_row("hf", "", "hf:microsoft/resnet-50, or hf:./folder")
-    table.add_row("your own", "", "package.module:factory --weights FILE")
+    table.add_row("your own", "", "package.module:NAME --weights FILE")
     out.print(table)
 
 
@@ -96,9 +97,10 @@ def layers(
     from PIL import Image
 
     from seewhy.core.probe import layers_of
+    from seewhy.models import DEFAULT_MODEL
 
     with usage_errors():
-        loaded = load(model or "scenes:resnet", weights, None, size, None, None, "cpu")
+        loaded = load(model or DEFAULT_MODEL, weights, None, size, None, None, "cpu")
         side = loaded.preprocess(Image.new("RGB", (256, 256))).shape
         probe, recording, names = layers_of(loaded.module, torch.rand(1, *side))
     roles = dict.fromkeys(names, "stage") | dict.fromkeys(probe.layers, "default")

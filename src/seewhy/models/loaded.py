@@ -6,11 +6,17 @@ import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import get_args
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from seewhy.data.images import Preprocess
+from seewhy.core.observing import outputs_of
+from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target, logits
+from seewhy.data.preprocess import Picture, Preprocess
+from seewhy.models.answers import Activation, Asked, probabilities, regions
 
 IMAGENET_PREPROCESS = Preprocess(resize=256, crop=224)
 """What nearly all classifiers of ImageNet were trained for."""
@@ -20,65 +26,128 @@ class ModelError(ValueError):
     """A network, its weights or its class names cannot be had; the message says what would do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedModel:
     """A network in eval mode with what is needed to feed it and to read its outputs.
+
+    A network with a single logit tells two classes apart, 0 and 1, the second of which is meant by
+    a positive logit. A single name is that of class 1; class 0 is then "not" it.
 
     Attributes:
         module: the network, in eval mode.
         preprocess: makes its input of a photo.
-        classes: the name of each output, or empty where nobody names them.
+        classes: the name of each output, or of both classes of a single one; empty where nobody
+            names them.
         name: the specification that it was loaded by.
-        multi_label: each output is a yes or no of its own: probabilities by sigmoid, not softmax.
+        activation: how its outputs become probabilities: "softmax", one class of many; "sigmoid",
+            each class a yes or no of its own; "none", the outputs are shown as they are, as those
+            of a regression are. None: sigmoid for a single output, softmax for several.
     """
 
     module: nn.Module
     preprocess: Preprocess = IMAGENET_PREPROCESS
     classes: tuple[str, ...] = ()
     name: str = ""
-    multi_label: bool = False
+    activation: Activation | None = None
+
+    def __post_init__(self) -> None:
+        """Check the activation."""
+        if self.activation not in (None, *get_args(Activation)):
+            raise ModelError(
+                f"activation={self.activation!r}; give one of {', '.join(get_args(Activation))}"
+            )
+        object.__setattr__(self, "classes", tuple(self.classes))
+
+    def __repr__(self) -> str:
+        """What it is, in lines: the network, its classes, and how it takes photos."""
+        size = sum(parameter.numel() for parameter in self.module.parameters())
+        names = [*map(repr, self.names[:3]), *(["..."] if len(self.names) > 3 else [])]
+        classes = f"{len(self.names)} ({', '.join(names)})" if names else "without names"
+        return (
+            f"<LoadedModel {self.name or 'without a name'}\n"
+            f"  network     {type(self.module).__name__}, {size / 1e6:.2f} million parameters, "
+            f"on {self.device}\n"
+            f"  classes     {classes}\n"
+            f"  activation  {self.activation or 'softmax, of a single output sigmoid'}\n"
+            f"  input       {self.preprocess}>"
+        )
 
     @property
     def device(self) -> torch.device:
         """Where the network is, and its inputs belong."""
         return next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each class, two for a single logit; empty where nobody names them."""
+        if len(self.classes) == 1 and self.activation != "none":
+            return (f"not {self.classes[0]}", self.classes[0])
+        return self.classes
+
+    def target(self, asked: TargetLike | str) -> Target:
+        """The target that is meant: a class by name or index, None for the predicted one, ...
+
+        Classes are understood for every shape of output: of a network with a single logit there
+        are two, and of a segmentation network a class means its region. Other targets are as in
+        `seewhy.targets.as_target`.
+
+        Raises:
+            ModelError: no class, or more than one, is meant.
+            TypeError: nothing that can be a target.
+        """
+        if isinstance(asked, str) or (isinstance(asked, int) and not isinstance(asked, bool)):
+            return Asked(self.class_index(asked), activation=self.activation)
+        found = as_target(asked)
+        if isinstance(found, Predicted):
+            return Asked(rank=found.rank, activation=self.activation)
+        if isinstance(found, Class):
+            return Asked(found.classes, activation=self.activation)
+        return found
+
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Probabilities in [0, 1] of logits (K,), (B, K) or (B, K, ...), in the same shape."""
-        return logits.sigmoid() if self.multi_label else logits.softmax(min(1, logits.ndim - 1))
+        """Probabilities in [0, 1] of logits (K,), (B, K) or (B, K, ...), in the same shape.
+
+        Of a single logit come two, those of class 0 and of class 1. With the activation "none" the
+        outputs are returned as they are.
+        """
+        return probabilities(logits, self.activation)
 
     def class_name(self, index: int) -> str:
         """The name of class `index`; "class 7" where classes have no names."""
-        return self.classes[index] if self.classes else f"class {index}"
+        if index < len(self.names):
+            return self.names[index]
+        return f"output {index}" if self.activation == "none" else f"class {index}"
 
     def class_index(self, name_or_index: str | int) -> int:
         """The index of a class given by index, name, synonym or unique part of the name.
 
         A name may list synonyms between commas. Case does not matter, and a full name goes before
-        a synonym, a synonym before a part of a name.
+        a synonym, a synonym before a word of a name, a word before any other part.
 
         Raises:
             ModelError: no class, or more than one, is meant; the message names the nearest.
         """
         text = str(name_or_index).strip()
-        if re.fullmatch(r"[+-]?\d+", text):
+        if re.fullmatch(r"[+-]?\d{1,9}", text):
             return self._checked_index(int(text))
         if not self.classes:
             raise ModelError(
                 f"{self.name} has no class names, so it knows no {text!r}; "
                 "give an index, or the names with classes=FILE (--classes FILE)"
             )
-        wanted, names = text.casefold(), [name.casefold() for name in self.classes]
+        wanted, names = text.casefold(), [name.casefold() for name in self.names]
+        word = re.compile(rf"\b{re.escape(wanted)}\b")
         for fits in (
             lambda name: name == wanted,
             lambda name: wanted in (part.strip() for part in name.split(",")),
+            lambda name: word.search(name) is not None,
             lambda name: wanted in name,
         ):
             hits = [index for index, name in enumerate(names) if wanted and fits(name)]
             if len(hits) == 1:
                 return hits[0]
             if hits:
-                shown = ", ".join(f"{i} {self.classes[i]!r}" for i in hits[:8])
+                shown = ", ".join(f"{i} {self.names[i]!r}" for i in hits[:8])
                 more = f" and {len(hits) - 8} more" if len(hits) > 8 else ""
                 raise ModelError(
                     f"{text!r} may be any of {len(hits)} classes of {self.name}: {shown}{more}; "
@@ -86,24 +155,60 @@ class LoadedModel:
                 )
         raise ModelError(
             f"{self.name} has no class {text!r} among its {len(names)}"
-            f"{did_you_mean(text, self.classes)}"
+            f"{did_you_mean(text, self.names)}"
         )
 
     def top(self, logits: Tensor, k: int = 5) -> list[tuple[int, str, float]]:
-        """The `k` likeliest classes of one image's logits (K,): (index, name, probability)."""
-        if logits.ndim != 1:
-            raise ValueError(f"logits is {tuple(logits.shape)}; give those of one image, (K,)")
-        values, indices = self.probabilities(logits.detach()).topk(min(k, len(logits)))
+        """The `k` likeliest classes of one image's logits: (index, name, number).
+
+        logits: (K,), and the number is the probability; or (K, H, W) of a segmentation network,
+        and the number is the share of the picture in which it sees the class. With the activation
+        "none" the number is the output itself, or its mean over the picture.
+        """
+        if logits.ndim not in (1, 3):
+            raise ValueError(
+                f"logits is {tuple(logits.shape)}; give those of one image, (K,) or (K, H, W)"
+            )
+        numbers = logits.detach().float()
+        if logits.ndim == 1:
+            numbers = self.probabilities(numbers)
+        elif self.activation != "none":
+            numbers = regions(numbers[None], self.activation)[0].float()
+        if numbers.ndim == 3:
+            numbers = numbers.mean((1, 2))
+        values, indices = numbers.sort(descending=True, stable=True)
         return [
             (index, self.class_name(index), value)
-            for index, value in zip(indices.tolist(), values.tolist(), strict=True)
+            for index, value in zip(indices[:k].tolist(), values[:k].tolist(), strict=True)
         ]
 
     def _checked_index(self, index: int) -> int:
-        if index < 0 or (self.classes and index >= len(self.classes)):
-            known = f"0 to {len(self.classes) - 1}" if self.classes else "0 or more"
+        if index < 0 or (self.names and index >= len(self.names)):
+            known = f"0 to {len(self.names) - 1}" if self.names else "0 or more"
             raise ModelError(f"class {index} does not exist in {self.name}; give {known}")
         return index
+
+
+def number_of_outputs(model: LoadedModel) -> int | None:
+    """How many outputs, or channels of an output, the network has for a photo, found by a pass.
+
+    None where it cannot be run on one.
+    """
+    channels = model.preprocess.channels
+    photo: Picture = Image.new("RGB", (64, 64))
+    if channels not in (1, 3):
+        photo = np.zeros((64, 64, channels), dtype=np.float32)
+    try:
+        inputs = model.preprocess(photo)[None].to(model.device)
+        return logits(outputs_of(model.module, inputs)).shape[1]
+    except Exception:  # it takes something else than a photo
+        return None
+
+
+def number_of_classes(model: LoadedModel) -> int | None:
+    """How many classes the network tells apart: its names, or else counted by a pass."""
+    outputs = len(model.classes) or number_of_outputs(model)
+    return 2 if outputs == 1 and model.activation != "none" else outputs
 
 
 def did_you_mean(word: str, options: Collection[str]) -> str:

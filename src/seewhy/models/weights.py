@@ -1,54 +1,105 @@
-"""Weights and class names from files. Nothing that a file says is ever executed."""
+"""Weights from files. Nothing that a file says is ever executed."""
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from seewhy.models.loaded import LoadedModel, ModelError
+from seewhy.models.metadata import with_metadata
+from seewhy.notes import note
 
-_PICKLES = (".pt", ".pth", ".bin")
-_NESTS = ("state_dict", "model_state_dict", "model")
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.")
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".th", ".pkl")
+# Where checkpoints keep the weights; others that fit as well come after these.
+_NESTS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+_DEEPEST = 4  # mappings within one another
+
+# Classes that checkpoints are full of and that say nothing of the weights: settings and numbers.
+_HARMLESS = (
+    "argparse.Namespace",
+    "collections.defaultdict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "pathlib.Path",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.PosixPath",
+    "pathlib._local.WindowsPath",
+)
+# torch keeps the list of what it accepts for the whole process.
+_loading = threading.Lock()
+
+
+class _Ignored:
+    """Stands for an object in a checkpoint that is no tensor; does nothing with what it gets."""
+
+    def __new__(cls, *_: object, **__: object) -> _Ignored:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+    def __setitem__(self, _: object, __: object) -> None:
+        pass
 
 
 def with_weights(build: Callable[..., LoadedModel], path: Path, spec: str) -> LoadedModel:
     """The network that `build` makes, with the weights of a file.
 
     Where the file differs in the number of classes alone, the network is built with the file's.
+    What a file holds beyond the network's weights is ignored, and a `Note` names it.
 
     Raises:
-        ModelError: the file cannot be read, or does not fit the network.
+        ModelError: the file cannot be read, or does not have all that the network needs.
     """
-    state, facts = _read_weights(path)
+    content, facts = _read(path)
     model = build(pretrained=False, num_classes=None)
-    state = _unwrapped(state, model.module.state_dict())
-    outputs = _file_outputs(state, model)
+    own = model.module.state_dict()
+    state, foreign = _best(content, own, path)
+    outputs = _file_outputs(state, own)
     if outputs is not None:
         model = replace(build(pretrained=False, num_classes=outputs), classes=())
-    try:
-        model.module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(_differences(state, model.module.state_dict(), path, spec)) from error
-    try:
-        return _with_facts(model, facts)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{path}: its metadata {facts} cannot be used: {error}") from error
+        own = model.module.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if missing or shapes:
+        raise ModelError(_differences(missing, foreign, shapes, len(own), len(state), path, spec))
+    model.module.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
+    if foreign:
+        note(
+            f"weights {path}: ignored {len(foreign)} tensors for which {spec} has no place: "
+            f"{_some(foreign)}"
+        )
+    return with_metadata(model, facts, path)
 
 
-def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file, and the metadata that safetensors files may carry."""
+def _read(path: Path) -> tuple[object, dict[str, str]]:
+    """What a file holds, and the metadata that safetensors files may carry."""
     if not path.is_file():
-        raise ModelError(f"weights {path}: {'a folder' if path.is_dir() else 'no such file'}")
+        problem = "a folder" if path.is_dir() else "no regular file"
+        raise ModelError(f"weights {path}: {problem if path.exists() else 'no such file'}")
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, framework="pt") as file:
@@ -61,7 +112,8 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"give one of .safetensors, {', '.join(_PICKLES)}"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with _loading, torch.serialization.safe_globals([(_Ignored, name) for name in _HARMLESS]):
+            return torch.load(path, map_location="cpu", weights_only=True), {}
     except Exception as error:  # broken bytes make the unpickler raise anything
         if isinstance(error, pickle.UnpicklingError) or "TorchScript" in str(error):
             foreign = re.search(r"GLOBAL (\S+)", str(error))
@@ -74,138 +126,134 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ModelError(
             f"weights {path}: corrupt, or no PyTorch weights at all ({type(error).__name__})"
         ) from error
-    while nest := _nested(content):
-        content = nest
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
+
+
+def _best(
+    content: object, own: Mapping[str, Tensor], path: Path
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Of all state dicts in a checkpoint the one that fits the network best, with its names.
+
+    Returns its tensors by the network's names, and the file's names of those that are left over.
+    """
+    states = list(_states(content))
+    if not states:
         found = f"keys {_some(content)}" if isinstance(content, Mapping) else type(content).__name__
         raise ModelError(
             f"weights {path}: no state dict in it (found {found}); "
             "save model.state_dict(), alone or under the key 'state_dict'"
         )
-    return dict(content), {}
+    fitted = [_renamed(state, own) for state in states]
+    state, foreign = max(fitted, key=lambda found: _fit(found[0], own))
+    return state, foreign
 
 
-def _nested(content: object) -> Mapping[str, Any] | None:
-    """The state dict within a training checkpoint, where it is at one of the usual places."""
-    inner = (content.get(nest) for nest in _NESTS) if isinstance(content, Mapping) else ()
-    return next((value for value in inner if isinstance(value, Mapping)), None)
+def _fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[int, int]:
+    """How much of the network a state dict has: by name and shape, and by name alone."""
+    shared = [key for key in own if key in state]
+    return sum(state[key].shape == own[key].shape for key in shared), len(shared)
 
 
-def _unwrapped(state: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
-    """`state` with the keys that the network itself uses, whatever wrapped it when it was saved."""
-    for wrapper in _WRAPPERS:
-        wrapped, usual = (all(key.startswith(wrapper) for key in keys) for keys in (state, own))
-        if state and wrapped and not usual:
-            bare = {key.removeprefix(wrapper): value for key, value in state.items()}
-            return _unwrapped(bare, own)
+def _states(content: object) -> Iterator[dict[str, Tensor]]:
+    """The tensors of each mapping in a checkpoint that has any, the usual places first."""
+    seen: set[int] = set()
+
+    def walk(value: object, depth: int) -> Iterator[dict[str, Tensor]]:
+        if not isinstance(value, Mapping) or id(value) in seen or depth > _DEEPEST:
+            return
+        seen.add(id(value))
+        named = {key: one for key, one in value.items() if isinstance(key, str)}
+        tensors = {key: one for key, one in named.items() if isinstance(one, Tensor)}
+        if tensors or (depth == 0 and not value):
+            yield tensors
+        for key in [*filter(named.__contains__, _NESTS), *(k for k in named if k not in _NESTS)]:
+            yield from walk(named[key], depth + 1)
+
+    return walk(content, 0)
+
+
+def _renamed(
+    state: dict[str, Tensor], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """`state` by the network's own names, whatever wrapped the network when it was saved.
+
+    A wrapper puts a prefix before all names: `module.`, `model.`, `net.`, `backbone.model.` and so
+    on. It is found by trying: the one that gives the most of the network's names is taken. The
+    network may be the one that is wrapped, too. Returns also the names that are left over.
+    """
     # Files of torchvision's DenseNets are older than its names: denselayer1.norm.1 is norm1 now.
-    return {
-        re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): value
-        for key, value in state.items()
+    modern = {
+        re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): key for key in state
     }
+    inners = ["", *(prefix for prefix in _prefixes(next(iter(own), "")) if _all_begin(own, prefix))]
+    pairs = [(outer, inner) for inner in inners for outer in _wrappers(modern, own, inner)]
+
+    def gain(pair: tuple[str, str]) -> tuple[int, int]:
+        outer, inner = pair
+        hits = [key for key in own if outer + key.removeprefix(inner) in modern]
+        return len(hits), -len(outer)
+
+    outer, inner = max(pairs, key=gain)
+    names = {outer + key.removeprefix(inner): key for key in own}
+    renamed = {names[key]: state[old] for key, old in modern.items() if key in names}
+    foreign = [old for key, old in modern.items() if key not in names]
+    return renamed, foreign
 
 
-def _file_outputs(state: Mapping[str, Tensor], model: LoadedModel) -> int | None:
+def _wrappers(keys: Collection[str], own: Mapping[str, Tensor], inner: str) -> dict[str, None]:
+    """What stands before some of the network's names in the file; a few names tell."""
+    names = [key.removeprefix(inner) for key in own if not key.endswith("num_batches_tracked")]
+    some = names[:: max(1, len(names) // 8)] + names[-1:]
+    found = [key.removesuffix(name) for name in some for key in keys if key.endswith(name)]
+    return dict.fromkeys(["", *(prefix for prefix in found if prefix.endswith("."))])
+
+
+def _prefixes(key: str) -> list[str]:
+    """`a.b.c` has the prefixes `a.` and `a.b.`."""
+    return [key[: dot.end()] for dot in re.finditer(r"\.", key)]
+
+
+def _all_begin(keys: Collection[str], prefix: str) -> bool:
+    return all(key.startswith(prefix) for key in keys)
+
+
+def _file_outputs(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int | None:
     """The file's number of classes, if that alone makes it differ in shape from the network."""
     pairs = [
         (value.shape, state[key].shape)
-        for key, value in model.module.state_dict().items()
+        for key, value in own.items()
         if key in state and value.shape != state[key].shape
     ]
-    outputs = number_of_outputs(model)
     sizes = {
-        theirs[0] if len(theirs) and ours[:1] == (outputs,) and ours[1:] == theirs[1:] else None
+        (ours[0], theirs[0]) if len(theirs) and len(ours) and ours[1:] == theirs[1:] else None
         for ours, theirs in pairs
     }
-    return sizes.pop() if len(sizes) == 1 else None
-
-
-def number_of_outputs(model: LoadedModel) -> int | None:
-    """How many classes the network tells apart: its last Linear or convolution's outputs."""
-    for layer in reversed(list(model.module.modules())):
-        if isinstance(layer, nn.Linear):
-            return layer.out_features
-        if isinstance(layer, nn.Conv2d):
-            return layer.out_channels
-    return None
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    return size[1] if size else None
 
 
 def _differences(
-    state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path, spec: str
+    missing: list[str],
+    foreign: list[str],
+    shapes: list[str],
+    wanted: int,
+    fitting: int,
+    path: Path,
+    spec: str,
 ) -> str:
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
-    shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
     faults = [
         f"{len(keys)} {what} ({_some(keys)})"
         for keys, what in (
             (missing, "missing"),
-            (unexpected, "unexpected"),
+            (foreign, "unexpected"),
             (shapes, "of another shape"),
         )
         if keys
     ]
     return (
-        f"weights {path} do not fit {spec}: of the network's {len(own)} and the file's "
-        f"{len(state)} tensors, {'; '.join(faults)}"
+        f"weights {path} do not fit {spec}: of the network's {wanted} and the file's "
+        f"{fitting + len(foreign)} tensors, {'; '.join(faults)}"
     )
 
 
-def _with_facts(model: LoadedModel, facts: Mapping[str, str]) -> LoadedModel:
-    """The model with what the metadata of its file say about inputs and outputs."""
-    said = {
-        key: json.loads(facts[key])
-        for key in ("resize", "crop", "mean", "std", "classes")
-        if key in facts
-    }
-    said = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
-    classes = said.pop("classes", model.classes)
-    return replace(model, preprocess=replace(model.preprocess, **said), classes=classes)
-
-
-def read_classes(
-    source: str | Path | Sequence[str], spec: str, outputs: int | None
-) -> tuple[str, ...]:
-    """Class names from a sequence or a file, checked against the number of outputs if known.
-
-    Raises:
-        ModelError: an unreadable file, or another number of names.
-    """
-    if isinstance(source, str | Path):
-        where, names = f"classes {source}", _read_names(Path(source))
-    else:
-        where, names = "classes", tuple(source)
-    if outputs is not None and len(names) != outputs:
-        raise ModelError(f"{where}: {len(names)} names for the {outputs} outputs of {spec}")
-    return names
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        raise ModelError(f"classes {path}: {'a folder' if path.is_dir() else 'no such file'}")
-    try:
-        text = path.read_text(encoding="utf-8-sig").strip()
-        if path.suffix != ".json":
-            return tuple(line.strip() for line in text.splitlines())
-        content = json.loads(text)
-        if isinstance(content, dict):
-            content = [content[str(index)] for index in range(len(content))]
-    except KeyError as error:
-        raise ModelError(f"classes {path}: index {error} is not in it; give all from 0") from error
-    except ValueError as error:
-        raise ModelError(f"classes {path}: neither UTF-8 text nor JSON ({error})") from error
-    # The well-known imagenet_class_index.json has pairs [wnid, name].
-    names = [value[-1] if isinstance(value, list) and value else value for value in content]
-    if not all(isinstance(name, str) for name in names):
-        raise ModelError(f"classes {path}: give a JSON list of names, or an object index: name")
-    return tuple(names)
-
-
-def _some(keys: Collection[str]) -> str:
-    return ", ".join(list(keys)[:3]) + (", ..." if len(keys) > 3 else "")
+def _some(keys: Collection[object]) -> str:
+    return ", ".join(map(str, list(keys)[:3])) + (", ..." if len(keys) > 3 else "")

@@ -6,20 +6,24 @@ prefix of the specification; its package is imported when the function is called
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any, Protocol
 
 from PIL import Image
 from torch import Tensor, nn
 
-from seewhy.data.images import Preprocess
+from seewhy.data.imagenet_classes import names
+from seewhy.data.preprocess import Preprocess
+from seewhy.models.efficientnet_lite import VARIANTS, EfficientNetLite, pretrained_state
 from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError, did_you_mean
-from seewhy.models.packages import import_torchvision, import_zoo
+from seewhy.models.packages import import_torchvision, import_zoo, with_torchvision
 
 
 class Zoo(Protocol):
@@ -38,15 +42,14 @@ def _torchvision(name: str, *, pretrained: bool, num_classes: int | None) -> Loa
     weights = torchvision.models.get_model_weights(name).DEFAULT
     options: dict[str, Any] = {}
     if not pretrained:
+        # Second heads serve training alone: files may have them or not.
         options = {} if num_classes is None else {"num_classes": num_classes}
         if name in torchvision.models.list_models(module=torchvision.models.segmentation):
-            # torchvision would download the backbone's weights, and its files have the second head.
-            options |= {"weights_backbone": None}
-            options |= {} if name.startswith("lraspp") else {"aux_loss": True}
+            options |= {"weights_backbone": None}  # which torchvision would download
         if name in ("googlenet", "inception_v3"):
             # What torchvision itself sets for their pretrained weights, which want another
             # normalisation than their transforms give.
-            options |= {"transform_input": True, "init_weights": False}
+            options |= {"transform_input": True, "init_weights": False, "aux_logits": False}
     with _fetching(f"torchvision:{name}", pretrained):
         module = torchvision.models.get_model(
             name, weights=weights if pretrained else None, **options
@@ -120,7 +123,7 @@ def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
         module.float(),
         _hf_preprocess(name, processor, getattr(config, "num_channels", 3)),
         tuple(str(config.id2label[index]) for index in range(config.num_labels)),
-        multi_label=config.problem_type == "multi_label_classification",
+        activation="sigmoid" if config.problem_type == "multi_label_classification" else None,
     )
 
 
@@ -177,10 +180,22 @@ def _scenes(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMo
         for part in module.modules():
             if callable(reset := getattr(part, "reset_parameters", None)):
                 reset()
-    return LoadedModel(module, preprocess, tuple(classes), multi_label=True)
+    return LoadedModel(module, preprocess, tuple(classes), activation="sigmoid")
+
+
+def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    if name not in VARIANTS:
+        raise ModelError(f"photos has no network {name!r}; give one of {', '.join(VARIANTS)}")
+    module = EfficientNetLite(name, num_classes or 1000)
+    if pretrained:
+        module.load_state_dict(pretrained_state(name))
+    side = VARIANTS[name][-1]
+    preprocess = Preprocess(side + 32, side, (127,) * 3, (128,) * 3, "bicubic")
+    return LoadedModel(module, preprocess, names() if num_classes is None else ())
 
 
 ZOOS: dict[str, Zoo] = {
+    "photos": _photos,
     "scenes": _scenes,
     "torchvision": _torchvision,
     "timm": _timm,
@@ -189,10 +204,39 @@ ZOOS: dict[str, Zoo] = {
 
 
 def own_network(
-    module: str, factory: str, *, pretrained: bool, num_classes: int | None
+    module: str, name: str, *, pretrained: bool, num_classes: int | None
 ) -> LoadedModel:
-    """The network of the user's `module:factory`, which knows no pretrained and no other size."""
-    spec = f"{module}:{factory}"
+    """The network of the user's `module:name`, which knows no pretrained and no other size.
+
+    `name` is a network or a function or class that makes one. A network is copied, so that theirs
+    stays as it is.
+    """
+    spec = f"{module}:{name}"
+    imported = with_torchvision(lambda: _import(module, spec))
+    made = getattr(imported, name, None)
+    if isinstance(made, nn.Module | LoadedModel):
+        made = copy.deepcopy(made)
+    elif callable(made):
+        made = with_torchvision(made)
+    else:
+        raise ModelError(
+            f"model {spec!r}: {module} has no network {name!r}, nor a function that returns one"
+            f"{did_you_mean(name, [name for name in vars(imported) if name[0] != '_'])}"
+        )
+    if isinstance(made, LoadedModel):
+        return made
+    if not isinstance(made, nn.Module):
+        raise ModelError(
+            f"model {spec!r}: {name}() returned {type(made).__name__}; "
+            "it must return an nn.Module or a seewhy.LoadedModel"
+        )
+    preprocess = getattr(made, "preprocess", None)
+    if not isinstance(preprocess, Preprocess):
+        preprocess = assumed(channels_of(made))
+    return LoadedModel(made, preprocess)
+
+
+def _import(module: str, spec: str) -> ModuleType:
     unknown = ModelError(
         f"model {spec!r}: {module!r} is neither one of {', '.join(ZOOS)} nor a Python module "
         f"on the path{did_you_mean(module, ZOOS)}"
@@ -200,29 +244,25 @@ def own_network(
     if module.startswith("."):
         raise unknown
     try:
-        imported = importlib.import_module(module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
             raise  # the module exists, and something that it imports does not
         raise unknown from error
-    make = getattr(imported, factory, None)
-    if not callable(make) or isinstance(make, nn.Module):
-        raise ModelError(
-            f"model {spec!r}: {module} has no function {factory!r} that returns a network"
-            f"{did_you_mean(factory, [name for name in vars(imported) if name[0] != '_'])}"
-        )
-    made = make()
-    if isinstance(made, LoadedModel):
-        return made
-    if not isinstance(made, nn.Module):
-        raise ModelError(
-            f"model {spec!r}: {factory}() returned {type(made).__name__}; "
-            "it must return an nn.Module or a seewhy.LoadedModel"
-        )
-    preprocess = getattr(made, "preprocess", None)
-    return LoadedModel(
-        made, preprocess if isinstance(preprocess, Preprocess) else IMAGENET_PREPROCESS
-    )
+
+
+@cache
+def assumed(channels: int) -> Preprocess:
+    """ImageNet's usual preprocessing, for a network of so many channels that says nothing of it."""
+    if channels == 3:
+        return IMAGENET_PREPROCESS
+    mean, std = (sum(v) / 3 for v in (IMAGENET_PREPROCESS.mean, IMAGENET_PREPROCESS.std))
+    return Preprocess(256, 224, (mean,) * channels, (std,) * channels, channels=channels)
+
+
+def channels_of(module: nn.Module) -> int:
+    """How many channels the network's first convolution takes; 3 where there is none."""
+    return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
 
 
 @contextmanager

@@ -117,10 +117,9 @@ class Case:
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         """The target's probability on pictures (N, C, h, w), (N,)."""
-        if len(self.logits) == 1 and not self.model.multi_label:
-            raise ValueError("the network has a single class, of which it is always 100 % sure")
-        activation = "sigmoid" if self.model.multi_label else "softmax"
-        ask = class_probability(self.model.module, [self.target], activation)  # type: ignore[arg-type]
+        if self.model.activation == "none":
+            raise ValueError("the network gives plain numbers, not probabilities")
+        ask = class_probability(self.model.module, [self.target], self.model.probabilities)
         return ask(images, torch.zeros_like(index))
 
     def sweep(self, maps: Tensor) -> Curves:
@@ -130,7 +129,8 @@ class Case:
 
     def explain(self, network: nn.Module, target: int, method: Method | None = None) -> Tensor:
         """The map (1, h, w) of a network for a class."""
-        probe = Probe(network, self.inputs, target, self.layer)
+        black = self.model.preprocess.black
+        probe = Probe(network, self.inputs, self.model.target(target), self.layer, black=black)
         (maps,) = probe.maps([method or self.method])
         return upsample(maps.float(), probe.size)
 
@@ -178,19 +178,19 @@ def case_of(
     # Names fit copies of the network, too.
     layers = spelled(layer_requests(model.module, layer) or ()) or None
     inputs = model.preprocess(photo)[None].to(model.device)
-    probe = Probe(model.module, inputs, wanted, layers).expect(*parsed.reads)
+    black = model.preprocess.black
+    probe = Probe(model.module, inputs, model.target(wanted), layers, black=black)
+    probe.expect(*parsed.reads)
     logits = probe.logits
     if logits.ndim != 2:
         raise ValueError(
             f"{model.name} returns {tuple(logits.shape)}; checks need one score per class, (1, K)"
         )
-    if wanted is not None and wanted >= logits.shape[1]:
-        raise ValueError(
-            f"target class {wanted} is out of range: {model.name} has {logits.shape[1]} classes"
-        )
     saliency = finite(upsample(parsed(probe).float(), probe.size))
-    index = int(logits[0].argmax()) if wanted is None else wanted
-    return Case(model, photo, parsed, layers, steps, inputs, logits[0], index, saliency)
+    if wanted is None:
+        single = logits.shape[1] == 1
+        wanted = int((model.probabilities(logits[0]) if single else logits[0]).argmax())
+    return Case(model, photo, parsed, layers, steps, inputs, logits[0], wanted, saliency)
 
 
 def check(case: Case, name: str) -> Check:
@@ -278,7 +278,7 @@ def _confidence_drop(case: Case) -> Check:
 
 def _target_selectivity(case: Case) -> Check:
     if len(case.logits) == 1:
-        raise ValueError("the network has a single class, so there is no runner-up")
+        raise ValueError("a single output tells two classes apart by one map, turned round")
     other = next(index for index in case.logits.topk(2).indices.tolist() if index != case.target)
     value = float(target_selectivity(case.saliency, case.explain(case.model.module, other)))
     probability = float(case.model.probabilities(case.logits)[other])

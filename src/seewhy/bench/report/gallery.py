@@ -121,6 +121,8 @@ def gallery(
         try:
             sample = data.read(pair[0])
             (answer,) = explain_photos(model, [sample.image], methods, [index], layer=network.layer)
+            if answer.failures:
+                raise ValueError(str(answer.failures[0]))
         except Exception as error:  # of an image that is gone or broken by now
             missing[str(error)] = missing.get(str(error), 0) + 1
             continue

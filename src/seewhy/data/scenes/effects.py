@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.core.observing import outputs_of
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes.dataset import Scene
 from seewhy.data.scenes.networks import PREPROCESS
 from seewhy.data.scenes.objects import CATEGORIES

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seewhy.data.images import Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes.objects import CATEGORIES
 
 

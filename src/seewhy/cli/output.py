@@ -1,0 +1,84 @@
+"""Files that a command writes: never onto anything that it did not make itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from uuid import uuid4
+
+from PIL import Image
+
+MARK = ("Software", "seewhy")
+"""By this text in a PNG our own pictures are known."""
+
+
+class Output:
+    """A folder for pictures, whose names are given out once each.
+
+    inputs: files that are read; they are never written onto.
+    overwrite: whether other files that are there already may be replaced.
+    """
+
+    def __init__(self, folder: Path, inputs: Iterable[Path], overwrite: bool) -> None:
+        self.folder = folder
+        self.overwrite = overwrite
+        self._inputs = {path.resolve() for path in inputs}
+        self._given: set[str] = set()
+
+    def path(self, *parts: str, suffix: str) -> Path:
+        """A path in the folder, named by the parts; numbered where two would be alike."""
+        stem = ".".join(slug(part) for part in parts)
+        name, number = f"{stem}.{suffix}", 2
+        while name.casefold() in self._given:  # some file systems know no capitals
+            name, number = f"{stem}-{number}.{suffix}", number + 1
+        self._given.add(name.casefold())
+        return self.folder / name
+
+    def check(self, path: Path) -> None:
+        """Raise ValueError where the path may not be written onto."""
+        if path.resolve() in self._inputs:
+            raise ValueError(f"{path} is one of the photos; give another --out")
+        if not self.overwrite and os.path.lexists(path):
+            raise ValueError(
+                f"{path} is there already; give another --out, or --overwrite to replace it"
+            )
+
+    def write(self, path: Path, save: Callable[[Path], None]) -> None:
+        """Let `save` write a new file, and put it in its place when it is complete.
+
+        Raises:
+            ValueError: the path may not be written onto.
+        """
+        self.check(path)
+        partial = path.with_name(f".{uuid4().hex}{path.suffix}")
+        try:
+            save(partial)
+            self.check(path)  # it may have come there meanwhile
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def slug(text: str) -> str:
+    """Text as part of a file name."""
+    return shortened(re.sub(r"[^\w.+-]+", "-", text).strip("-."), 60) or "-"
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text, of so many bytes at most: names of files have 255 in all."""
+    return os.fsencode(text)[:most].decode(errors="ignore")
+
+
+def ours(path: Path) -> bool:
+    """Whether a file is a picture that a command like this wrote."""
+    if path.name.endswith(".map.png"):  # a map itself lies beside its picture
+        path = path.with_name(path.name.replace(".map.png", ".png"))
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get(MARK[0]) == MARK[1]
+    except Exception:  # no PNG, or a broken one: reading it will say so
+        return False

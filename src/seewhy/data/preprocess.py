@@ -1,0 +1,222 @@
+"""How a photo becomes a network's input, and where it comes to lie in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seewhy.data.geometry import Geometry
+from seewhy.data.images import ImageError
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+MAX_SIDE = 8192
+"""Of a network's input, in pixels."""
+
+MAX_RESIZED = 100_000_000
+"""Pixels of a photo that is resized before it is cropped."""
+
+Picture = Image.Image | npt.NDArray[np.float32]
+"""A photo, or for networks of other than 3 or 1 channels an array (H, W, C)."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a photo becomes a network's input: resize, crop at the centre, scale, normalise.
+
+    The arithmetic is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize` on PIL images.
+
+    Attributes:
+        resize: shorter side in pixels, aspect ratio kept; or (height, width), squashed; or None.
+        crop: side of a square, or (height, width), cut from the centre; where the image is smaller
+            it is padded with black; or None.
+        mean, std: for pixels from 0 to 1, one value for each channel, or one number for all. Given
+            for pixels from 0 to 255, such as `mean=127, std=128`, they are divided by 255.
+        interpolation: "nearest", "bilinear", "bicubic" or "lanczos", antialiased.
+        channels: 3 for colour, 1 for greyscale; any other number is of arrays, not of photos.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    crop: int | tuple[int, int] | None = None
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = "bilinear"
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the settings, so that a wrong one is named before any photo is read."""
+        for name in ("resize", "crop"):
+            object.__setattr__(self, name, _size(name, getattr(self, name)))
+        if type(self.channels) is not int or self.channels < 1:
+            raise ValueError(f"channels={self.channels!r}; give 3 for colour, 1 for grey")
+        mean = _values("mean", self.mean, self.channels)
+        std = _values("std", self.std, self.channels)
+        if min(std) <= 0:
+            raise ValueError(f"std={self.std}; every value must be positive")
+        scale = _range(mean, std)
+        object.__setattr__(self, "mean", tuple(value / scale for value in mean))
+        object.__setattr__(self, "std", tuple(value / scale for value in std))
+        if self.interpolation not in get_args(Interpolation):
+            raise ValueError(
+                f"interpolation={self.interpolation!r}; give one of {get_args(Interpolation)}"
+            )
+
+    def __str__(self) -> str:
+        """The settings in words, for messages."""
+        steps = []
+        if self.resize is not None:
+            steps.append(
+                f"shorter side to {self.resize}"
+                if isinstance(self.resize, int)
+                else f"squashed to {self.resize[0]}x{self.resize[1]}"
+            )
+        if self.crop is not None:
+            crop = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+            steps.append(f"centre {crop[0]}x{crop[1]}")
+        steps += ["grey"] if self.channels == 1 else []
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            shown = values[:1] if len(set(values)) == 1 else values
+            steps.append(f"{name} {' '.join(f'{value:.4g}' for value in shown)}")
+        return ", ".join(steps)
+
+    @property
+    def black(self) -> tuple[float, ...]:
+        """The value that a black pixel has in the network's input, one for each channel."""
+        return tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
+
+    def __call__(self, photo: Picture) -> Tensor:
+        """The network's input (C, h, w), float32.
+
+        photo: an upright 8-bit image as `load_image` gives; or for other than 3 or 1 channels an
+            array (H, W, C) as `load_array` gives.
+
+        Raises:
+            ImageError: another number of channels, or an image so elongated that resizing would
+                blow it up beyond reason.
+        """
+        geometry = self.geometry(photo)
+        if isinstance(photo, Image.Image):
+            image = photo.convert("RGB" if self.channels == 3 else "L")
+            pixels = torch.from_numpy(np.array(self._fitted(image, geometry)))
+            values = pixels.reshape(*pixels.shape[:2], self.channels).float().div(255)
+        else:
+            planes = [Image.fromarray(photo[..., channel]) for channel in range(self.channels)]
+            fitted = [np.array(self._fitted(plane, geometry)) for plane in planes]
+            values = torch.from_numpy(np.stack(fitted, axis=-1))
+        values = values.permute(2, 0, 1).contiguous()
+        return values.sub(_per_channel(self.mean)).div(_per_channel(self.std))
+
+    def geometry(self, photo: Picture | tuple[int, int]) -> Geometry:
+        """Where a photo, or one of size (width, height), comes to lie in the input.
+
+        Raises:
+            ImageError: another number of channels, or an image so elongated that resizing would
+                blow it up beyond reason.
+        """
+        if isinstance(photo, tuple):
+            width, height = photo
+        elif isinstance(photo, Image.Image):
+            width, height = photo.size
+            if self.channels not in (1, 3):
+                raise ImageError(
+                    f"the network takes {self.channels} channels, a photo has 3; give an array "
+                    f"(H, W, {self.channels}), a .npy file or a TIFF"
+                )
+        else:
+            if photo.ndim != 3 or photo.shape[2] != self.channels:
+                raise ImageError(f"shape {photo.shape}; give (H, W, {self.channels})")
+            height, width = photo.shape[:2]
+        if min(width, height) < 1:
+            raise ImageError(f"image of {width}x{height} pixels; both sides must be at least 1")
+        resized = (width, height)
+        if isinstance(self.resize, int):
+            longer = int(self.resize * max(resized) / min(resized))
+            resized = (self.resize, longer) if width <= height else (longer, self.resize)
+        elif self.resize is not None:
+            resized = (self.resize[1], self.resize[0])
+        if resized[0] * resized[1] > max(MAX_RESIZED, width * height):
+            raise ImageError(
+                f"image of {width}x{height} pixels would be resized to {resized[0]}x{resized[1]}; "
+                "crop it to a less elongated shape first"
+            )
+        if self.crop is None:
+            return Geometry((width, height), resized, (0, 0), resized)
+        crop = (
+            (self.crop, self.crop) if isinstance(self.crop, int) else (self.crop[1], self.crop[0])
+        )
+        offset = (_crop_offset(resized[0], crop[0]), _crop_offset(resized[1], crop[1]))
+        return Geometry((width, height), resized, offset, crop)
+
+    def unnormalize(self, tensor: Tensor) -> Image.Image:
+        """The picture that the network saw: (C, h, w) back to an image, RGB or grey."""
+        if self.channels not in (1, 3):
+            raise ValueError(f"an input of {self.channels} channels is no picture")
+        if tensor.ndim != 3 or len(tensor) != self.channels:
+            raise ValueError(f"tensor is {tuple(tensor.shape)}; give ({self.channels}, h, w)")
+        values = tensor.detach().cpu().float() * _per_channel(self.std) + _per_channel(self.mean)
+        pixels = values.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+        return Image.fromarray(pixels if self.channels == 3 else pixels[..., 0])
+
+    def _fitted(self, image: Image.Image, geometry: Geometry) -> Image.Image:
+        if image.size != geometry.resized:
+            image = image.resize(geometry.resized, Image.Resampling[self.interpolation.upper()])
+        left, top = geometry.offset
+        width, height = geometry.input
+        return image.crop((left, top, left + width, top + height))
+
+
+def _size(name: str, size: Any) -> int | tuple[int, int] | None:
+    """A size as it is kept, checked."""
+    if size is None:
+        return None
+    sides = (size, size) if isinstance(size, int) else size
+    whole = isinstance(sides, tuple | list) and all(type(side) is int for side in sides)
+    if not whole or len(sides) != 2 or not 1 <= min(sides) <= max(sides) <= MAX_SIDE:
+        raise ValueError(
+            f"{name}={size!r}; give whole pixels from 1 to {MAX_SIDE}: one number, a pair "
+            "(height, width), or None"
+        )
+    return size if isinstance(size, int) else (sides[0], sides[1])
+
+
+def _values(name: str, values: Any, channels: int) -> tuple[float, ...]:
+    """One finite number for each channel."""
+    single = isinstance(values, int | float)
+    found = (values,) * channels if single else values
+    numbers = isinstance(found, tuple | list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in found
+    )
+    if not numbers or len(found) != channels:
+        wanted = "1 value" if channels == 1 else f"{channels} values"
+        raise ValueError(f"{name}={values!r}; give {wanted}, one per channel")
+    return tuple(map(float, found))
+
+
+def _range(mean: Sequence[float], std: Sequence[float]) -> int:
+    """What white is for these values: 1, or 255 where they can be meant for nothing else."""
+    if max(mean) <= 1 and max(std) <= 2:
+        return 1
+    if (max(mean) > 2 or not any(mean)) and min(mean) >= 0 and 1 <= min(std) <= max(std) <= 255:
+        return 255
+    raise ValueError(
+        f"mean={tuple(mean)} and std={tuple(std)} do not go together; give both for pixels from 0 "
+        "to 1, such as 0.5 and 0.5, or both for pixels from 0 to 255, such as 127 and 128"
+    )
+
+
+def _crop_offset(size: int, crop: int) -> int:
+    # torchvision's rounding: half to even where it cuts, down where it pads.
+    return round((size - crop) / 2) if crop <= size else -((crop - size) // 2)
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)[:, None, None]

@@ -1,0 +1,116 @@
+"""What files say about a network: class names, and the metadata of safetensors files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from seewhy.data.preprocess import Interpolation
+from seewhy.models.answers import Activation
+from seewhy.models.loaded import LoadedModel, ModelError, number_of_outputs
+
+_OF_INPUTS = ("resize", "crop", "mean", "std", "interpolation", "channels")
+_WORDS = (*get_args(Interpolation), *get_args(Activation))
+
+
+def with_metadata(model: LoadedModel, facts: Mapping[str, str], path: Path) -> LoadedModel:
+    """The model with what the metadata of its file say about inputs and outputs.
+
+    Values are JSON: `resize`, `crop`, `mean`, `std`, `interpolation` and `channels` as in
+    `Preprocess`, `activation` as in `LoadedModel`, `classes` as in a file of class names.
+
+    Raises:
+        ModelError: a value that cannot be used, named with its key.
+    """
+    said: dict[str, Any] = {}
+    for key in (*_OF_INPUTS, "activation", "classes"):
+        if key in facts:
+            text = facts[key]
+            try:
+                said[key] = text if text in _WORDS else parsed(text)
+            except ValueError as error:
+                raise ModelError(f"{path}: its metadata {key}={_short(text)}: {error}") from error
+    inputs = {key: said[key] for key in _OF_INPUTS if key in said}
+    try:
+        preprocess = replace(model.preprocess, **inputs) if inputs else model.preprocess
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path}: its metadata cannot be used: {error}") from error
+    try:
+        model = replace(
+            model, preprocess=preprocess, activation=said.get("activation", model.activation)
+        )
+        if "classes" in said:
+            return with_classes(model, names_in(said["classes"]), "its metadata")
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path}: {error}") from error
+    return model
+
+
+def with_classes(
+    model: LoadedModel, names: Sequence[str], where: str, spec: str = "the network"
+) -> LoadedModel:
+    """The model with names for its classes, as many as it tells apart.
+
+    Raises:
+        ModelError: another number of names, beginning with `where` they come from.
+    """
+    outputs = number_of_outputs(model)
+    fits = (1, 2) if outputs == 1 and model.activation != "none" else (outputs,)
+    if outputs is not None and len(names) not in fits:
+        raise ModelError(f"{where}: {len(names)} names for the {outputs} outputs of {spec}")
+    return replace(model, classes=tuple(names))
+
+
+def read_classes(source: str | Path | Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Where class names come from, for messages, and the names, from a sequence or a file.
+
+    Raises:
+        ModelError: an unreadable file, or anything but names.
+    """
+    if not isinstance(source, str | Path):
+        return "classes", names_in(list(source), "classes")
+    path = Path(source)
+    where = f"classes {path}"
+    if not path.is_file():
+        problem = "a folder" if path.is_dir() else "no regular file"
+        raise ModelError(f"{where}: {problem if path.exists() else 'no such file'}")
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+        content = parsed(text) if path.suffix == ".json" else text.splitlines()
+    except ValueError as error:
+        raise ModelError(f"{where}: neither UTF-8 text nor JSON ({error})") from error
+    return where, tuple(name.strip() for name in names_in(content, where))
+
+
+def names_in(content: Any, where: str = "classes") -> tuple[str, ...]:
+    """Names in a list of them, or in an object from index to name.
+
+    Raises:
+        ModelError: anything else.
+    """
+    if isinstance(content, dict):
+        try:
+            content = [content[str(index)] for index in range(len(content))]
+        except KeyError as error:
+            raise ModelError(f"{where}: index {error} is not in it; give all from 0") from error
+    if isinstance(content, list):
+        # The well-known imagenet_class_index.json has pairs [wnid, name].
+        content = [value[-1] if isinstance(value, list) and value else value for value in content]
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise ModelError(f"{where}: give a JSON list of names, or an object index: name")
+    return tuple(content)
+
+
+def parsed(text: str) -> Any:
+    """What a JSON text says. Raises ValueError for what is none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
