@@ -94,7 +94,7 @@ def test_the_record_holds_what_made_the_map(model):
     (answer,) = explain_photos(model, photo(50, 40), ["grad_cam", "gradient", "score_cam"], "cat")
     cam, gradient, score = (json.loads(json.dumps(one.record())) for one in answer.explanations)
     assert cam["class_index"] == 2
-    assert cam["layer"] == score["layer"] == ["relu"]
+    assert cam["layer"] == score["layer"] == ["relu#2"]
     assert gradient["layer"] == []
     assert cam["preprocess"] == json.loads(json.dumps(asdict(model.preprocess)))
     (answer,) = explain_photos(model, photo(50, 40), "grad_cam", layer=["conv1", "relu"])

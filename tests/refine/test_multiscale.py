@@ -100,7 +100,7 @@ def test_says_why_it_cannot_apply():
     "spelled",
     [
         "tsgb+multiscale",
-        "gig_cam(steps=3)+multiscale(scales=[1,1.5])+gradual",
+        "integrated_grad_cam(steps=3)+multiscale(scales=[1,1.5])+gradual",
         "grad_cam+gradual+multiscale",
         "layer_cam+refine_cam+multiscale(scales=(1, 2))",
         "global_guidance+multiscale+smooth(samples=2)",

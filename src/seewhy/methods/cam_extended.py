@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.core.targets import Class, Target, logits
+from seewhy.core.targets import Class, Score, Target, logits
 from seewhy.maps import averaged, means, of_images, sums
 from seewhy.methods.cam import weighted, weights_of_derivatives
 from seewhy.naming import Method, method
@@ -70,7 +70,8 @@ def finer_cam(
     own = _column(classes, scores)
     distances = (scores - scores.gather(1, own)).abs().scatter(1, own, torch.inf)
     nearest = distances.topk(references, dim=1, largest=False).indices.tolist()
-    return Method(base)(probe.with_target(_Finer(classes, nearest, strength)))
+    finer = _Finer(classes, nearest, strength)
+    return Method(base)(probe.with_target(probe.target.asking(finer)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,8 @@ def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> 
         raise ValueError(f"utility={utility!r}; it should be 'rest' or 'score'")
     if utility == "rest":
         classes = explained_classes(probe, "shapley_cam(utility='rest')")
-        probe = probe.with_target(lambda outputs: _residual_softmax(logits(outputs), classes))
+        rest = Score(lambda outputs: _residual_softmax(logits(outputs), classes))
+        probe = probe.with_target(probe.target.asking(rest))
     maps = []
     for layer in probe.layers:
         weights = probe.gradients(layer) - probe.hessian_product(layer) / 2
@@ -158,7 +160,7 @@ def smooth_grad_cam_plus_plus(
 
 def explained_classes(probe: Probe, what: str) -> list[int]:
     """The class of each image; a ValueError where the target is something else."""
-    target = probe.target
+    target = probe.target.question
     if not isinstance(target, Class):
         raise ValueError(f"{what} explains one class per image, not {type(target).__name__}")
     count = len(probe.inputs)
