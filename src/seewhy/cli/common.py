@@ -14,13 +14,25 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
+from rich.text import Text
+
+from seewhy.printable import printable
 
 if TYPE_CHECKING:
     from seewhy.models import LoadedModel
 
+
+class Safe(Console):
+    """A console that spells out control codes: files' names and messages may be anyone's."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What every text that is printed goes through, those in tables included."""
+        return super().render_str(printable(text), **options)
+
+
 # A path such as a:x:b is no emoji.
-out = Console(emoji=False)
-err = Console(stderr=True, emoji=False)
+out = Safe(emoji=False)
+err = Safe(stderr=True, emoji=False)
 
 ModelName = Annotated[
     str | None,
@@ -75,8 +87,12 @@ def load(
 ) -> LoadedModel:
     """The network with the preprocessing that the options ask for."""
     from seewhy.models import load_model
+    from seewhy.models.zoos import ZOOS
 
-    sys.path.insert(0, "")  # package.module:factory is looked for in the working directory too
+    # package.module:factory is looked for in the working directory too; but a zoo is not, whatever
+    # files there are called.
+    here = [""] if spec.partition(":")[0] not in ZOOS else []
+    sys.path[:0] = here
     try:
         loaded = load_model(spec, weights=weights, classes=classes, device=device)
     except (RuntimeError, AssertionError) as error:  # what torch raises for a missing device
@@ -84,7 +100,8 @@ def load(
             raise
         raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
     finally:
-        sys.path.remove("")
+        for path in here:
+            sys.path.remove(path)
     preprocess = loaded.preprocess
     if size is not None:
         preprocess = replace(preprocess, **parse_size(size))
