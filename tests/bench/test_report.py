@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 pytest.importorskip("pydantic", reason="the benchmark's extra, seewhy[bench], is not installed")
 pytest.importorskip("pyarrow", reason="the benchmark's extra, seewhy[bench], is not installed")
 
-from report_setup import Tables, answers, make_run, row
+from report_setup import Tables, answers, draw, make_run, row
 
 import seewhy
 from seewhy.bench.report import write_comparison, write_report
@@ -79,6 +79,7 @@ def made(tmp_path_factory):
     run = make_run(
         folder, {("net", "voc:gone"): answers(rows, [broken, left])}, calibration=calibration
     )
+    draw(run)
     write_report(run, folder / "report.html")
     text = (folder / "report.html").read_text()
     return run, Tables(text), text, values
@@ -241,6 +242,7 @@ def graded(tmp_path_factory):
         {("scenes:resnet", "scenes:6"): answers(found.rows)},
         weights={"scenes:resnet": digest_of(model.module)},
     )
+    draw(run, 2)
     write_report(run, folder / "report.html", images=2)
     return run, (folder / "report.html").read_text(), model
 
@@ -292,6 +294,7 @@ def test_an_image_that_is_gone_costs_no_other_its_picture(graded, tmp_path):
         {("scenes:resnet", "scenes:6"): answers(renamed)},
         weights=run.manifest["weights"],
     )
+    draw(other, 6)
     write_report(other, tmp_path / "r.html", images=6)
     text = (tmp_path / "r.html").read_text()
     assert re.search(r"\d+ of the images: .*gone", text)

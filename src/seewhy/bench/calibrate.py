@@ -47,6 +47,11 @@ def calibrate(plan: Plan) -> Calibration:
     return found
 
 
+def images(plan: Plan) -> int:
+    """How many images `calibrate` looks at, about, each several times."""
+    return 10 * IMAGES * len(plan.weights)
+
+
 def estimate(plan: Plan, calibration: Calibration, workers: int) -> float | None:
     """Seconds that the whole plan takes on so many workers; None where it is not known."""
     each = {network: found["image"] for network, found in calibration.items()}

@@ -1,0 +1,151 @@
+"""A worker process beside this one, which may hang or die without harm: it is replaced."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
+from typing import Any, Generic, TypeVar
+
+State = TypeVar("State")
+Item = TypeVar("Item")
+Work = Callable[[State], Iterator[Item]]
+Patience = Callable[[], float | None]
+
+
+class Gone(Exception):
+    """The process died at its work; says of what."""
+
+
+class Late(Exception):
+    """The process had not given its next item in time, and was killed."""
+
+
+def for_ever() -> None:
+    """The patience without an end."""
+    return None
+
+
+class Aside(Generic[State]):
+    """A process that keeps a state and does what it is told with it, one thing at a time.
+
+    make: makes the state, in that process, when the first work is given. It and all works are
+        pickled, so they are functions of a module, or partial ones.
+
+    The process starts with its first work and lives until `close`, until it dies, or until this
+    process ends, in whatever way. It holds no lock and no file of this one.
+    """
+
+    def __init__(self, make: Callable[[], State]) -> None:
+        self._make = make
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._end: Callable[[], object] = for_ever
+        self._lock = threading.Lock()  # whoever closes it while it starts closes what has started
+
+    def stream(self, work: Work[State, Item], patience: Patience = for_ever) -> Iterator[Item]:
+        """The items that the work yields, as they come.
+
+        patience: asked before each item how many seconds it may take; None for any number.
+
+        What the work raises is raised here. Raises Gone where the process dies and Late where an
+        item takes too long; the next work begins with a new process, as it does after a stream
+        that was left before its end.
+        """
+        ended = False
+        try:
+            with self._lock:
+                pipe = self._pipe = self._pipe or self._start()
+            pipe.send_bytes(pickle.dumps(work))
+            while not ended:
+                if not pipe.poll(patience()):
+                    raise Late
+                kind, item = pickle.loads(pipe.recv_bytes())
+                ended = kind != "item"
+                if kind == "error":
+                    raise item
+                if not ended:
+                    yield item
+        except (EOFError, OSError):
+            if ended:
+                raise  # the work's own
+            raise Gone(self._epitaph()) from None
+        finally:
+            if not ended:
+                self.close()
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        with self._lock:
+            self._pipe = None
+            self._end()
+
+    def _start(self) -> Connection:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(pickle.dumps(self._make), theirs))
+        process.start()
+        theirs.close()  # so that the pipe ends with the process
+        self._process = process
+        # Called once: by `close`, with this object, or before multiprocessing waits for its
+        # children at the end of all.
+        self._end = Finalize(self, _end, (process,), exitpriority=10)
+        return ours
+
+    def _epitaph(self) -> str:
+        self._process.join(5)
+        code = self._process.exitcode
+        if code is None:
+            return "it no longer listens"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _end(process: Any) -> None:
+    process.kill()
+    process.join()
+
+
+def _serve(make: bytes, pipe: Connection) -> None:
+    """What the process does: one work after another, until nobody listens."""
+    # Ctrl-C reaches every process; the one that started this one decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    state: Any = None
+    made = False
+    try:
+        while True:
+            work = pipe.recv_bytes()
+            try:
+                if not made:
+                    state, made = pickle.loads(make)(), True
+                for item in pickle.loads(work)(state):
+                    pipe.send_bytes(pickle.dumps(("item", item)))
+                last: tuple[str, Any] = ("end", None)
+            except BrokenPipeError:
+                raise
+            except Exception as error:
+                last = ("error", _fit_to_travel(error))
+            pipe.send_bytes(pickle.dumps(last))
+    except (EOFError, ConnectionError):
+        return
+
+
+def _fit_to_travel(error: Exception) -> Exception:
+    """The error itself where it can be pickled, else its text."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
