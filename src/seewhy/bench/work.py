@@ -34,7 +34,7 @@ class Worker:
 
     def stream(self, work: Callable[[Worker], Iterator[Any]]) -> Iterator[Any]:
         """What a work yields: for engines that call a worker by its methods."""
-        for item in work(self):  # Ray sends something back, which would go on to the work
+        for item in work(self):  # noqa: UP028 - Ray sends something back, which is not for the work
             yield item
 
 
