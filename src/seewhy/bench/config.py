@@ -17,6 +17,7 @@ from seewhy.metrics import metric
 from seewhy.naming import parse, suggestion
 from seewhy.reading import text_of
 
+TOLD = 20  # errors of a config
 BYTES = 1_000_000  # of a config
 PARTS = 50_000  # of a config: keys and values, those behind an alias each time that it stands there
 
@@ -154,7 +155,11 @@ def read_config(path: str | Path) -> ConfigFile:
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
-        raise _together([_error(path, lines, *_explained(one)) for one in error.errors()]) from None
+        found = error.errors()
+        said = [_error(path, lines, *_explained(one)) for one in found[:TOLD]]
+        if len(found) > TOLD:
+            said.append(ConfigError(f"{path}: {len(found) - TOLD:,} more are wrong"))
+        raise _together(said) from None
     file = ConfigFile(path, text, config, lines)
     if errors := list(_wrong_names(file)):
         raise _together(errors)

@@ -20,6 +20,7 @@ from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.metrics import Metric, difficult
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, expect
+from seewhy.printable import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +158,7 @@ def _graded(
     unknown = any(map(math.isnan, values))
     askable = evidence.askable(metric) if unknown else [True] * len(pairs)
     for pair, value, curve, asked in zip(pairs, values, curves, askable, strict=True):
-        key, target = pair.sample.key, pair.annotation.label or ""
+        key, target = pair.sample.key, _label(pair.annotation)
         if not math.isnan(value):
             yield Row(
                 key,
@@ -205,7 +206,7 @@ def _pairs(
     localized = any(metric.name in LOCALIZATION for metric in question.metrics)
 
     def leave_out(annotation: Annotation, reason: str) -> None:
-        left_out.append(Omission(sample.key, annotation.label or "", "", reason, False))
+        left_out.append(Omission(sample.key, _label(annotation), "", reason, False))
 
     for annotation in sample.annotations:
         if annotation.label is None:
@@ -254,5 +255,9 @@ def _classes(question: Question) -> Callable[[str], tuple[int, ...]]:
     return classes
 
 
+def _label(annotation: Annotation) -> str:
+    return printable(annotation.label or "")
+
+
 def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return printable(str(error)) or type(error).__name__
