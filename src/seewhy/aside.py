@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
@@ -46,6 +47,7 @@ class Aside(Generic[State]):
         self._process: Any = None
         self._pipe: Connection | None = None
         self._end: Callable[[], object] = for_ever
+        self._busy = False
         self._lock = threading.Lock()  # whoever closes it while it starts closes what has started
 
     def stream(self, work: Work[State, Item], patience: Patience = for_ever) -> Iterator[Item]:
@@ -57,10 +59,13 @@ class Aside(Generic[State]):
         item takes too long; the next work begins with a new process, as it does after a stream
         that was left before its end.
         """
-        ended = False
+        if self._busy:
+            self.close()
+        self._busy, ended, pipe = True, False, None
         try:
             with self._lock:
                 pipe = self._pipe = self._pipe or self._start()
+                process = self._process
             pipe.send_bytes(pickle.dumps(work))
             while not ended:
                 if not pipe.poll(patience()):
@@ -74,15 +79,22 @@ class Aside(Generic[State]):
         except (EOFError, OSError):
             if ended:
                 raise  # the work's own
-            raise Gone(self._epitaph()) from None
+            raise Gone(_epitaph(process)) from None
         finally:
-            if not ended:
-                self.close()
+            if self._pipe is pipe:  # else another stream has taken its place
+                self._busy = False
+                if not ended:
+                    self.close()
+
+    def start(self) -> None:
+        """Begin at once, so that the first work does not wait for that."""
+        with self._lock:
+            self._pipe = self._pipe or self._start()
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
         with self._lock:
-            self._pipe = None
+            self._pipe, self._busy = None, False
             self._end()
 
     def _start(self) -> Connection:
@@ -97,12 +109,13 @@ class Aside(Generic[State]):
         self._end = Finalize(self, _end, (process,), exitpriority=10)
         return ours
 
-    def _epitaph(self) -> str:
-        self._process.join(5)
-        code = self._process.exitcode
-        if code is None:
-            return "it no longer listens"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+def _epitaph(process: Any) -> str:
+    process.join(5)
+    code = process.exitcode
+    if code is None:
+        return "it no longer listens"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _end(process: Any) -> None:
@@ -110,8 +123,19 @@ def _end(process: Any) -> None:
     process.join()
 
 
+_pipe: Connection | None = None  # of this process to the one that started it, if it is an aside
+
+
+def tell(item: object) -> None:
+    """Give an item from deep within a work, at once, beside those that the work yields."""
+    if _pipe is not None:
+        _pipe.send_bytes(pickle.dumps(("item", item)))
+
+
 def _serve(make: bytes, pipe: Connection) -> None:
     """What the process does: one work after another, until nobody listens."""
+    global _pipe
+    _pipe = pipe
     # Ctrl-C reaches every process; the one that started this one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -124,11 +148,12 @@ def _serve(make: bytes, pipe: Connection) -> None:
                 if not made:
                     state, made = pickle.loads(make)(), True
                 for item in pickle.loads(work)(state):
-                    pipe.send_bytes(pickle.dumps(("item", item)))
+                    tell(item)
                 last: tuple[str, Any] = ("end", None)
             except BrokenPipeError:
                 raise
             except Exception as error:
+                error.add_note("There:\n" + "".join(traceback.format_tb(error.__traceback__)))
                 last = ("error", _fit_to_travel(error))
             pipe.send_bytes(pickle.dumps(last))
     except (EOFError, ConnectionError):

@@ -9,12 +9,14 @@ from __future__ import annotations
 import gzip
 from base64 import b64encode
 from importlib.metadata import version
+from io import BytesIO
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
-from seewhy.app.question import Network, Result, png
+from seewhy.app.question import Network, Photo, Result, png
 from seewhy.draw.overlays import DIVERGING, SEQUENTIAL, colour_scale, colours
 from seewhy.explanation import Explanation
 from seewhy.models.weights import number_of_outputs
@@ -26,7 +28,7 @@ COLOURS = (SEQUENTIAL, "viridis", "magma", "turbo", "gray", DIVERGING)
 LEVELS = 65535
 
 
-def shown_size(image: Image.Image) -> tuple[int, int]:
+def shown_size(image: Image.Image | Photo) -> tuple[int, int]:
     """Width and height on the page."""
     shrink = min(1.0, SHOWN / max(image.size))
     width, height = (max(1, round(side * shrink)) for side in image.size)
@@ -39,9 +41,31 @@ def preview(image: Image.Image) -> bytes:
     return png(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS))
 
 
+def photo_shown(photo: Photo) -> bytes:
+    """`preview` of a photo."""
+    return preview(photo.image)
+
+
+def photo_whole(photo: Photo) -> bytes:
+    """The photo as a PNG file of its own size."""
+    return png(photo.image)
+
+
+def map_drawn(explanation: Explanation, alpha: float, cmap: str) -> bytes:
+    """The map on the photo as a PNG file of the photo's size; "" for the usual colours."""
+    return png(explanation.overlay(alpha=alpha, cmap=cmap or None))
+
+
+def map_saved(explanation: Explanation) -> bytes:
+    """The map as an `.npz` file, under `saliency`."""
+    stream = BytesIO()
+    np.savez_compressed(stream, saliency=explanation.saliency.numpy())
+    return stream.getvalue()
+
+
 def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
     """A result for the page, ready for JSON: all but the maps' values. Tokens name it."""
-    width, height = shown_size(result.question.photo.image)
+    width, height = shown_size(result.question.photo)
     return {
         "result": token,
         "photo": photo,

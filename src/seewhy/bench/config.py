@@ -155,10 +155,10 @@ def read_config(path: str | Path) -> ConfigFile:
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
-        found = error.errors()
-        said = [_error(path, lines, *_explained(one)) for one in found[:TOLD]]
-        if len(found) > TOLD:
-            said.append(ConfigError(f"{path}: {len(found) - TOLD:,} more are wrong"))
+        wrong = error.errors()
+        said = [_error(path, lines, *_explained(one)) for one in wrong[:TOLD]]
+        if len(wrong) > TOLD:
+            said.append(ConfigError(f"{path}: {len(wrong) - TOLD:,} more are wrong"))
         raise _together(said) from None
     file = ConfigFile(path, text, config, lines)
     if errors := list(_wrong_names(file)):
