@@ -1,6 +1,7 @@
 """Kill -9 a benchmark again and again, at any moment, and let it go on: the table must be the same.
 
     python scripts/attacks/bench_kill.py [--kills 200] [--engine local|ray] [--workers N] [--seed 0]
+                                         [--minutes M]
 
 A run is killed at random moments until it ends by itself; then its table is compared with that of a
 run that nobody killed, to the bit, and the next run begins. After each kill all processes that it
@@ -95,8 +96,8 @@ def gone(mark: str, patience: float = PATIENCE, agents: bool = False) -> float |
     return time.monotonic() - begun
 
 
-def main(folder: Path, kills: int, engine: str, workers: int, seed: int) -> int:
-    """Kill so many times."""
+def main(folder: Path, kills: int, engine: str, workers: int, seed: int, minutes: float) -> int:
+    """Kill so many times, or as often as the time allows."""
     found, draw = Outcomes(), random.Random(seed)
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["RAY_TMPDIR"] = str(folder)
@@ -122,7 +123,12 @@ def main(folder: Path, kills: int, engine: str, workers: int, seed: int) -> int:
     print(f"undisturbed: exit code {code}, {usual:.1f} s, {whole.num_rows} rows", flush=True)
     done = runs = 0
     slowest = 0.0
-    while done < kills:
+    end = time.monotonic() + 60 * minutes
+
+    def more() -> bool:
+        return done < kills and time.monotonic() < end
+
+    while more():
         shutil.rmtree(folder / "cut", ignore_errors=True)
         runs += 1
         goes = 0
@@ -130,7 +136,7 @@ def main(folder: Path, kills: int, engine: str, workers: int, seed: int) -> int:
             mark = f"{os.getpid()}-{done}-{runs}-{goes}"
             pid = started(go("cut"), mark)
             # Long enough for some shards in a row, short enough for many kills.
-            code = wait(pid, draw.uniform(0, 0.7 * usual)) if done < kills else wait(pid, 600)
+            code = wait(pid, draw.uniform(0, 0.7 * usual)) if more() else wait(pid, 600)
             goes += 1
             if code is not None:
                 break
@@ -176,6 +182,9 @@ if __name__ == "__main__":
     options.add_argument("--engine", default="local")
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--minutes", type=float, default=1e6, help="no more kills after that")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="k") as place:
-        sys.exit(main(Path(place), asked.kills, asked.engine, asked.workers, asked.seed))
+        sys.exit(
+            main(Path(place), asked.kills, asked.engine, asked.workers, asked.seed, asked.minutes)
+        )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -132,6 +134,15 @@ def tell(item: object) -> None:
         _pipe.send_bytes(pickle.dumps(("item", item)))
 
 
+def give_back() -> None:
+    """Give the system what memory is free, which the C library would rather keep."""
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except AttributeError:  # another C library than GNU's
+            pass
+
+
 def _serve(make: bytes, pipe: Connection) -> None:
     """What the process does: one work after another, until nobody listens."""
     global _pipe
@@ -139,25 +150,30 @@ def _serve(make: bytes, pipe: Connection) -> None:
     # Ctrl-C reaches every process; the one that started this one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    state: Any = None
-    made = False
+    states: list[Any] = []  # the one, once it is made
     try:
         while True:
-            work = pipe.recv_bytes()
-            try:
-                if not made:
-                    state, made = pickle.loads(make)(), True
-                for item in pickle.loads(work)(state):
-                    tell(item)
-                last: tuple[str, Any] = ("end", None)
-            except BrokenPipeError:
-                raise
-            except Exception as error:
-                error.add_note("There:\n" + "".join(traceback.format_tb(error.__traceback__)))
-                last = ("error", _fit_to_travel(error))
-            pipe.send_bytes(pickle.dumps(last))
+            pipe.send_bytes(pickle.dumps(_work(make, states, pipe)))
+            give_back()
     except (EOFError, ConnectionError):
         return
+
+
+def _work(make: bytes, states: list[Any], pipe: Connection) -> tuple[str, Any]:
+    """Do one work; what its end is to be told by."""
+    work = pickle.loads(pipe.recv_bytes())
+    try:
+        if not states:
+            states.append(pickle.loads(make)())
+        for item in work(states[0]):
+            tell(item)
+            del item  # it may be large, and the next one as well
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        error.add_note("There:\n" + "".join(traceback.format_tb(error.__traceback__)))
+        return "error", _fit_to_travel(error)
+    return "end", None
 
 
 def _fit_to_travel(error: Exception) -> Exception:

@@ -19,6 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seewhy.aside import give_back
 from seewhy.reading import parsed
 
 log = logging.getLogger("seewhy.app")
@@ -37,8 +38,9 @@ FOLDERS = (
     "/gradio_api/cancel",
 )
 JOIN = "/gradio_api/queue/join"
-QUESTION = 2_000_000  # bytes of a request that is no photo
-AT_ONCE = 250_000_000  # bytes of all requests and answers together that are under way
+QUESTION = 300_000  # bytes of a request that is no photo; a brushed region has a few thousand
+AT_ONCE = 120_000_000  # bytes of all requests and answers together that are under way
+LARGE = 1_000_000  # bytes after which memory is given back
 PIECE = 262_144  # bytes of an answer that are sent at a time
 
 # The browser itself refuses whatever would lead elsewhere; Gradio builds its page by script.
@@ -181,6 +183,8 @@ class Guard:
             yield count
         finally:
             self.under_way -= own
+            if own > LARGE:
+                give_back()
 
     async def read(
         self, receive: Receive, headers: Headers, limit: int, count: Callable[[int], None]
@@ -190,20 +194,22 @@ class Guard:
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced[:20]) > limit:
             raise too_large
-        body = bytearray()
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(self.patience):
                 while True:
                     message = await receive()
                     part = message.get("body", b"")
                     count(len(part))
-                    body += part
-                    if len(body) > limit:
+                    parts.append(part)
+                    size += len(part)
+                    if size > limit:
                         raise too_large
                     if self.under_way > AT_ONCE:
                         raise Refused(503, "too much at once; try again in a minute")
                     if message["type"] == "http.disconnect" or not message.get("more_body"):
-                        return bytes(body)
+                        return b"".join(parts)
         except TimeoutError:
             raise Refused(408, f"this took more than {self.patience:g} seconds to come") from None
 

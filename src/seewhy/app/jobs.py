@@ -8,7 +8,7 @@ draws pictures, one at a time.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from math import inf
 from time import monotonic
@@ -19,9 +19,11 @@ import anyio.to_thread
 from PIL import Image
 
 from seewhy.app.limits import Deadline, too_long
-from seewhy.app.question import Network, Photo, Question, Result, region_of
+from seewhy.app.question import Network, Photo, Question, Result, fields_of, region_of
 from seewhy.app.question import explain as explain_here
+from seewhy.app.view import about
 from seewhy.aside import Aside, Gone, Late, tell
+from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.photos import Answer
 from seewhy.progress import Report
@@ -86,11 +88,15 @@ class Jobs:
 def explain(jobs: Jobs, question: Question, seconds: float, report: Report) -> Result:
     """See `seewhy.app.question.explain`."""
     work = partial(_explained, question.photo, question.methods, question.targets)
-    for item in jobs.run(work, question.network, seconds):
-        if isinstance(item, Answer):
-            return Result(question, item)
-        report(*item)
-    raise AssertionError("a job ends with its answer")
+    found: dict[str, list[Any]] = {"top": [], "image": [], "map": []}
+    for kind, item in jobs.run(work, question.network, seconds):  # to its end, or it is ended
+        if kind == "step":
+            report(*item)
+        else:
+            found[kind].append(item)
+    ((top,), (image,), maps) = found.values()
+    explanations = [Explanation(image, **fields) for fields, _ in maps]
+    return Result(question, Answer(top, explanations), tuple(facts for _, facts in maps))
 
 
 def checks(jobs: Jobs, result: Result, index: object, seconds: float) -> Iterator[Check]:
@@ -125,15 +131,22 @@ class Pictures:
         """End the process."""
         self._aside.close()
 
-    async def made(self, make: Callable[..., Item], *given: Any) -> Item:
+    async def made(
+        self, make: Callable[..., Item], *given: Any, left: Callable[[], Awaitable[bool]]
+    ) -> Item:
         """What a function of a module makes of what it is given.
 
-        Raises what that raises, and ValueError where it takes too long, its process dies, or too
-        many wait.
+        left: whether who asked has left by now; asked when it is their turn.
+
+        Raises what the function raises, and ValueError where it takes too long, its process dies,
+        too many wait, or nobody does any more.
         """
         if self._turns.statistics().tasks_waiting >= WAITING:
             raise ValueError("too many pictures are asked for at once; try again in a minute")
-        return await anyio.to_thread.run_sync(self._made, make, given, limiter=self._turns)
+        async with self._turns:
+            if await left():
+                raise ValueError("who asked for this picture has left")
+            return await anyio.to_thread.run_sync(self._made, make, given)
 
     def _made(self, make: Callable[..., Item], given: tuple[Any, ...]) -> Item:
         begun = False
@@ -213,12 +226,16 @@ def _explained(
     targets: tuple[int | None, ...],
     model: LoadedModel,
     deadline: Deadline,
-) -> Iterator[Answer]:
+) -> Iterator[tuple[str, Any]]:
     def report(what: str, done: int, total: int) -> None:
-        tell((what, done, total))
+        tell(("step", (what, done, total)))
 
     question = Question(Network(model), photo, methods, targets)
-    yield explain_here(question, deadline, report).answer
+    answer = explain_here(question, deadline, report).answer
+    yield "top", answer.top
+    yield "image", answer.explanations[0].image
+    for one in answer.explanations:  # one by one, as each may be large
+        yield "map", (fields_of(one), about(one))
 
 
 def _checked(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from time import monotonic
 
 from seewhy.printable import printable
@@ -46,9 +50,32 @@ class Writing(logging.Formatter):
         return printable(super().formatMessage(record)).replace("\n", "\n    ")
 
 
-def log_calmly() -> None:
-    """Send what all parts of the viewer log to the terminal, in this way alone."""
-    handler = logging.StreamHandler()
+class Printed(io.TextIOBase):
+    """A stream that logs what is printed to it, line by line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = ""
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Log the lines that this ends."""
+        *lines, self._begun = (self._begun + text)[-10_000:].split("\n")
+        for line in lines:
+            if line.strip():
+                logging.getLogger("printed").warning("%s", line)
+        return len(text)
+
+
+@contextmanager
+def calmly() -> Iterator[None]:
+    """Inside, all that the viewer and what it is made of log or print goes to the terminal so."""
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Writing("%(levelname)s %(message)s"))
     handler.addFilter(Calm())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    with redirect_stdout(Printed()), redirect_stderr(Printed()):
+        yield

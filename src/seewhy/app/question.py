@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -102,10 +102,11 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A question with its answer."""
+    """A question with its answer, and what the page is told of each map, see `view.about`."""
 
     question: Question
     answer: Answer
+    facts: tuple[dict[str, Any], ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -126,6 +127,11 @@ class Result:
         assert isinstance(index, int)
         target, method = divmod(index, len(self.question.methods))
         return self.question.methods[method], self.question.targets[target]
+
+
+def fields_of(explanation: Explanation) -> dict[str, Any]:
+    """All of an explanation but the photo, as `Explanation` takes them by name."""
+    return {name: value for name, value in vars(explanation).items() if name != "image"}
 
 
 def read_photo(data: bytes, name: str, limits: Limits) -> Photo:

@@ -15,10 +15,10 @@ from fastapi.responses import JSONResponse, Response
 
 from seewhy.app.guard import Guard
 from seewhy.app.limits import Limits
-from seewhy.app.log import log_calmly
+from seewhy.app.log import calmly
 from seewhy.app.page import THEME, Viewer, page_of, script, style
-from seewhy.app.question import Network, Photo, file_name, measured, png
-from seewhy.app.view import map_data, map_drawn, map_saved, photo_shown, photo_whole, record_of
+from seewhy.app.question import Network, Photo, fields_of, file_name, measured, png
+from seewhy.app.view import levels_of, map_drawn, map_saved, photo_shown, photo_whole, record_of
 from seewhy.data.scenes import SAMPLES, Scene
 from seewhy.demo import sample_scenes
 
@@ -73,6 +73,7 @@ def application(
 
 def add_routes(app: FastAPI, viewer: Viewer) -> None:
     """Photos in, and photos, maps and downloads out: all from memory, by token."""
+    made = viewer.pictures.made
 
     @app.exception_handler(ValueError)
     async def in_words(request: Request, error: Exception) -> JSONResponse:
@@ -85,7 +86,7 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
     @app.post("/photos")
     async def give_photo(request: Request, name: str = "") -> JSONResponse:
         data = await request.body()
-        size = await viewer.pictures.made(measured, data, viewer.limits)
+        size = await made(measured, data, viewer.limits, left=request.is_disconnected)
         return accepted(viewer, Photo(data, file_name(name), size), request)
 
     @app.post("/samples/{number}")
@@ -98,27 +99,34 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
         return picture(png(sample(number).image.resize((96, 96))))
 
     @app.get("/photos/{token}.png")
-    async def photo(token: str) -> Response:
-        return picture(await viewer.pictures.made(photo_shown, viewer.photos[token]))
+    async def photo(request: Request, token: str) -> Response:
+        asked = viewer.photos[token]
+        return picture(await made(photo_shown, asked, left=request.is_disconnected))
 
     @app.get("/photos/{token}/full.png")
-    async def photo_full(token: str) -> Response:
-        return picture(await viewer.pictures.made(photo_whole, viewer.photos[token]))
+    async def photo_full(request: Request, token: str) -> Response:
+        asked = viewer.photos[token]
+        return picture(await made(photo_whole, asked, left=request.is_disconnected))
 
     @app.get("/results/{token}/{index}.map")
-    async def values(token: str, index: int) -> Response:
-        data = await viewer.pictures.made(map_data, viewer.results[token].chosen(index))
+    async def values(request: Request, token: str, index: int) -> Response:
+        chosen = viewer.results[token].chosen(index)
+        data = await made(levels_of, chosen.saliency, left=request.is_disconnected)
         packed = {"content-encoding": "gzip"}
         return Response(data, media_type="application/octet-stream", headers=packed)
 
     @app.get("/results/{token}/{index}.png")
-    async def overlay(token: str, index: int, alpha: float = 0.75, cmap: str = "") -> Response:
-        chosen = viewer.results[token].chosen(index)
-        return picture(await viewer.pictures.made(map_drawn, chosen, alpha, cmap))
+    async def overlay(
+        request: Request, token: str, index: int, alpha: float = 0.75, cmap: str = ""
+    ) -> Response:
+        result = viewer.results[token]
+        asked = result.question.photo, fields_of(result.chosen(index)), alpha, cmap
+        return picture(await made(map_drawn, *asked, left=request.is_disconnected))
 
     @app.get("/results/{token}/{index}.npz")
-    async def saliency(token: str, index: int) -> Response:
-        data = await viewer.pictures.made(map_saved, viewer.results[token].chosen(index))
+    async def saliency(request: Request, token: str, index: int) -> Response:
+        chosen = viewer.results[token].chosen(index)
+        data = await made(map_saved, chosen.saliency, left=request.is_disconnected)
         return Response(data, media_type="application/octet-stream")
 
     @app.get("/results/{token}/{index}.json")
@@ -178,7 +186,6 @@ def family(host: str) -> socket.AddressFamily:
 
 def run(app: FastAPI, at: socket.socket) -> None:
     """Serve until interrupted."""
-    log_calmly()
     app.state.start()
     config = uvicorn.Config(
         app,
@@ -187,4 +194,5 @@ def run(app: FastAPI, at: socket.socket) -> None:
         timeout_graceful_shutdown=3,
         limit_concurrency=CONNECTIONS,
     )
-    uvicorn.Server(config).run(sockets=[at])
+    with calmly():
+        uvicorn.Server(config).run(sockets=[at])
