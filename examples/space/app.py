@@ -9,9 +9,14 @@ from seewhy.app.serve import application, listen, run
 NETWORKS = ("scenes:resnet", "scenes:vgg")
 
 # Strangers share one small machine: less of everything than at home.
-LIMITS = Limits(megabytes=10, megapixels=8, seconds=60, queue=16, maps=6, photos=32, results=16)
+LIMITS = Limits(megabytes=10, megapixels=8, seconds=60, queue=16, maps=6, photos=4, results=2)
 
-app = application({name: Network(load_model(name)) for name in NETWORKS}, LIMITS, local=False)
+app = application(
+    {name: Network(load_model(name)) for name in NETWORKS},
+    LIMITS,
+    hosts=["*.hf.space"],
+    frames=["https://huggingface.co"],
+)
 
 if __name__ == "__main__":
     run(app, listen("0.0.0.0", 7860))

@@ -12,6 +12,15 @@ import torch
 from torch import Tensor
 
 Item = TypeVar("Item")
+
+
+class Stopped(BaseException):
+    """What a watcher raises to end a run: no `Exception`, so that nothing takes it for a failure.
+
+    Whoever watches turns it into an error of their own.
+    """
+
+
 Report = Callable[[str, int, int], None]
 
 _report: ContextVar[Report | None] = ContextVar("report", default=None)
@@ -40,8 +49,8 @@ def watching(watcher: Report) -> Iterator[None]:
 def report(what: str = "", done: int = 0, total: int = 0) -> None:
     """Tell whoever watches how far a long run is; without a name, only that it goes on.
 
-    Who watches may raise, to end a run that takes too long: whatever a user's option can lengthen
-    should report at times.
+    Who watches may raise `Stopped`, to end a run that takes too long: whatever a user's option can
+    lengthen should report at times.
     """
     if (watcher := _report.get()) is not None:
         watcher(what, done, total)

@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 from base64 import b64encode
+from collections.abc import Iterator
 
 import gradio as gr
 import numpy as np
@@ -31,9 +32,12 @@ def client(networks):
         yield client
 
 
-@pytest.fixture
-def viewer(networks) -> Viewer:
-    return Viewer(networks, LIMITS)
+@pytest.fixture(scope="module")
+def viewer(networks) -> Iterator[Viewer]:
+    made = Viewer(networks, LIMITS)
+    yield made
+    made.jobs.close()
+    made.pictures.close()
 
 
 @pytest.fixture

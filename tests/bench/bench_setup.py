@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from seewhy.cli import app
 
 NETWORKS = """
-import os, signal
+import ctypes, os, signal, time
 from pathlib import Path
 
 import torch
@@ -63,6 +63,36 @@ def fussy():
 
 def deadly():
     return loaded(OnWhite(lambda: os.kill(os.getpid(), signal.SIGKILL)))
+
+
+def looping():
+    def loop():
+        while True:
+            pass
+    return loaded(OnWhite(loop))
+
+
+def deaf():
+    def hang():
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(one, signal.SIG_IGN)
+        ctypes.PyDLL(None).sleep(1000)  # in C, with Python's lock
+    return loaded(OnWhite(hang))
+
+
+def stopped():
+    return loaded(OnWhite(lambda: os.kill(os.getpid(), signal.SIGSTOP)))
+
+
+def slow():
+    return loaded(OnWhite(lambda: time.sleep(1)))
+
+
+def blind():
+    network = Small()
+    with torch.no_grad():
+        network.head.weight.fill_(float("nan"))
+    return loaded(network)
 
 
 def deadly_once():

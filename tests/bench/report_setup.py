@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seewhy.bench.config import Config
-from seewhy.bench.store import Run, write_whole
+from seewhy.bench.engines import InProcess
+from seewhy.bench.plan import Plan
+from seewhy.bench.report.pictures import keep_pictures
+from seewhy.bench.store import Run
 from seewhy.evaluation import Answers, Omission, Row
 
 
@@ -38,8 +41,6 @@ def make_run(
     **manifest: Any,
 ) -> Run:
     """A run whose shards are the cells; of networks and datasets that need not exist."""
-    import json
-
     networks, datasets = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
     config = Config(
         name="tried",
@@ -67,10 +68,17 @@ def make_run(
         "calibration": None,
         **manifest,
     }
-    write_whole(folder / "manifest.json", json.dumps(whole).encode())
-    run = Run.open(folder)
+    run = Run.create(folder, whole)
     for number, ((network, dataset), found) in enumerate(cells.items()):
         run.add(number, network, dataset, found)
+    return run
+
+
+def draw(run: Run, number: int = 3) -> Run:
+    """The run with the pictures that it keeps when it is finished."""
+    config = Config.model_validate({**run.manifest["config"], "pictures": number})
+    plan = Plan(config, run.folder, "cpu", run.manifest["weights"], {}, {}, {}, ())
+    assert keep_pictures(run, plan, InProcess(plan)) is None
     return run
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -87,6 +89,63 @@ def test_all_errors_come_together(tmp_path):
 def test_files_that_are_no_config(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         read(tmp_path, text)
+
+
+LAUGHS = "a0: &a0 [x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS + GOOD, "has more than 50,000 parts, aliases written out"),
+        (LAUGHS.replace("[", "{<<: [").replace("]", "]}").replace("x", "{}"), "50,000 parts"),
+        ("methods: &m [*m]", "is nested too deeply, or holds itself by an alias"),
+        ("a: &a {b: *a}", "is nested too deeply, or holds itself by an alias"),
+        ("[" * 100_000, "is nested too deeply"),
+        ("- " * 100_000, "is nested too deeply"),
+        (GOOD + "seed: 2024-13-45", "no YAML"),
+        (GOOD + "seed: !!timestamp x", "no YAML"),
+        (GOOD + "seed: " + "1" * 10_000, "no YAML"),
+        (GOOD + "tolerance: .nan", "tolerance is nan"),
+        (GOOD + "seed: !!python/object/apply:os.getcwd []", "no YAML"),
+        (GOOD + "#" * 1_000_000, "cannot be read (longer than 1,000,000 bytes)"),
+        (GOOD + "".join(f"k{n}: 1\n" for n in range(100)), "80 more are wrong"),
+        (GOOD + f"protocol: [{'x, ' * 1000}]", "x', 'x', …: Input should be"),
+    ],
+)
+def test_bombs_and_values_that_are_none(tmp_path, text, message):
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, text)
+    assert message.removesuffix(": Input should be").rstrip("…") in str(error.value)
+    assert len(str(error.value).replace(str(tmp_path), "")) < 5000
+
+
+def test_aliases_of_the_usual_kind_are_taken(tmp_path):
+    text = GOOD.replace(
+        "datasets:\n  - dataset: scenes:5", "datasets:\n  - &d\n    dataset: scenes:5"
+    )
+    config = read(
+        tmp_path, text.replace("    top: 3", "    top: 3\n  - {<<: *d, name: again}")
+    ).config
+    assert [one.title for one in config.datasets] == ["scenes:5", "again"]
+    assert [one.top for one in config.datasets] == [3, 3]
+
+
+def test_files_that_would_be_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", "/dev/zero"):
+        with pytest.raises(ConfigError, match=r"cannot be read \(not a regular file\)"):
+            read_config(path)
+
+
+def test_a_zoo_is_not_a_file_beside_the_config(tmp_path):
+    """A module of one's own is looked for there, and only where the config names it."""
+    for name in ("scenes", "torchvision", "timm"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
+    make_plan(read(tmp_path, GOOD))
+    assert str(tmp_path) not in sys.path
 
 
 def test_a_missing_file(tmp_path):

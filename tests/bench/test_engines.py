@@ -82,6 +82,11 @@ def test_ray_gives_the_same_bits(whole):
         )
         died = table(config, "died", "--engine", "ray", "--workers", "2", code=1)
         assert_only_the_white_one_failed(died, "the worker process died on this image each time")
+        config = write_bench(
+            config.parent, networks=[{"model": "bench_nets:deaf"}], shard=3, timeout=1
+        )
+        late = table(config, "late", "--engine", "ray", "--workers", "2", code=1)
+        assert_only_the_white_one_failed(late, "took longer than 1 s, the config's timeout")
     finally:
         ray.shutdown()
 

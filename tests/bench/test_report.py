@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import shutil
+import sys
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 pytest.importorskip("pydantic", reason="the benchmark's extra, seewhy[bench], is not installed")
 pytest.importorskip("pyarrow", reason="the benchmark's extra, seewhy[bench], is not installed")
 
-from report_setup import Tables, answers, make_run, row
+from report_setup import Tables, answers, draw, make_run, row
 
 import seewhy
 from seewhy.bench.report import write_comparison, write_report
@@ -79,6 +80,7 @@ def made(tmp_path_factory):
     run = make_run(
         folder, {("net", "voc:gone"): answers(rows, [broken, left])}, calibration=calibration
     )
+    draw(run)
     write_report(run, folder / "report.html")
     text = (folder / "report.html").read_text()
     return run, Tables(text), text, values
@@ -241,6 +243,7 @@ def graded(tmp_path_factory):
         {("scenes:resnet", "scenes:6"): answers(found.rows)},
         weights={"scenes:resnet": digest_of(model.module)},
     )
+    draw(run, 2)
     write_report(run, folder / "report.html", images=2)
     return run, (folder / "report.html").read_text(), model
 
@@ -280,6 +283,59 @@ def test_other_weights_than_the_graded_ones_give_no_pictures(graded, tmp_path):
     assert "Leader board" in text
 
 
+@pytest.mark.parametrize("drawn", [True, False])
+def test_nothing_that_a_folder_names_is_opened_or_run(graded, tmp_path, monkeypatch, drawn):
+    """Whatever the manifest says of networks, datasets and files."""
+    run, _, _ = graded
+    (tmp_path / "evil_nets.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    config = run.manifest["config"]
+    network = {**config["networks"][0], "name": "scenes:resnet", "model": "evil_nets:build"}
+    dataset = {**config["datasets"][0], "name": "scenes:6", "dataset": f"folder:{tmp_path}"}
+    evil = {"networks": [network], "datasets": [dataset], "methods": ["evil_nets:build"]}
+    manifest = {**run.manifest, "root": str(tmp_path), "config": {**config, **evil}}
+    forged = Run.create(tmp_path / "forged", manifest)
+    forged.put("rows/00000.parquet", (run.folder / "rows/00000.parquet").read_bytes())
+    if drawn:
+        forged.put("pictures.parquet", (run.folder / "pictures.parquet").read_bytes())
+    opened = []
+    monkeypatch.setattr("seewhy.bench.plan.load_model", lambda *a, **k: opened.append(a))
+    monkeypatch.setattr("seewhy.bench.plan.load_dataset", lambda *a, **k: opened.append(a))
+    assert invoke(forged.folder).exit_code == 0
+    assert invoke(forged.folder, run.folder).exit_code == 0
+    text = (forged.folder / "report.html").read_text()
+    assert (text.count("<img") >= 20) == drawn
+    assert ("a run draws them when all of it is done" in text) != drawn
+    assert opened == []
+    assert "evil_nets" not in sys.modules
+
+
+def test_pictures_are_drawn_once_and_again_for_other_rows(tmp_path):
+    found = seewhy.evaluate("scenes:resnet", "scenes:3", ["grad_cam"], ["gini", "entropy"])
+    digest = digest_of(seewhy.load_model("scenes:resnet").module)
+    cell = {("scenes:resnet", "scenes:3"): answers(found.rows)}
+    run = draw(make_run(tmp_path, cell, weights={"scenes:resnet": digest}))
+    before = (tmp_path / "pictures.parquet").stat().st_mtime_ns
+    draw(run)
+    assert (tmp_path / "pictures.parquet").stat().st_mtime_ns == before
+    run.add(0, "scenes:resnet", "scenes:3", answers(found.rows[:-1]))
+    draw(run)
+    after = (tmp_path / "pictures.parquet").stat().st_mtime_ns
+    assert after != before
+    draw(run, 1)
+    assert (tmp_path / "pictures.parquet").stat().st_mtime_ns != after
+
+
+def test_the_gallery_can_go_by_any_metric_of_the_run(graded, tmp_path):
+    run, _, _ = graded
+    for metric in ("gini", "energy_pointing_game"):
+        write_report(run, tmp_path / "r.html", metric=metric, images=1)
+        text = (tmp_path / "r.html").read_text()
+        assert f"Chosen by {metric.replace('_', ' ')}, higher is better" in text
+        assert text.count("<img") == 1 * (1 + 3) + 3 * 2
+
+
 def test_an_image_that_is_gone_costs_no_other_its_picture(graded, tmp_path):
     run, _, _ = graded
     (evaluation,) = run.evaluations().values()
@@ -292,6 +348,7 @@ def test_an_image_that_is_gone_costs_no_other_its_picture(graded, tmp_path):
         {("scenes:resnet", "scenes:6"): answers(renamed)},
         weights=run.manifest["weights"],
     )
+    draw(other, 6)
     write_report(other, tmp_path / "r.html", images=6)
     text = (tmp_path / "r.html").read_text()
     assert re.search(r"\d+ of the images: .*gone", text)

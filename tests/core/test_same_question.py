@@ -220,7 +220,12 @@ def test_methods_that_balance_the_classifier_take_the_one_that_the_score_reads()
         def forward(self, x: Tensor) -> Tensor:
             return self.net.of_fine(self.net.fine(self.net.trunk(x)).mean((2, 3)))
 
-    for method in ("tsgb", "contrastive_excitation_backprop", "finer_cam", "shapley_cam"):
+    for method in (
+        "tsgb",
+        "contrastive_excitation_backprop",
+        "finer_cam(references=2)",
+        "shapley_cam",
+    ):
         found = seewhy.explain(model, x, method, targets.Of("fine", 1))
         assert alike(found, seewhy.explain(Fine(model).eval(), x, method, 1)), method
 

@@ -5,13 +5,24 @@ Gradio serves and takes files by path; the page uses none of that, so those door
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seewhy.aside import give_back
+from seewhy.reading import parsed
+
+log = logging.getLogger("seewhy.app")
 
 PAGES = {"/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/viewer.js"}
 FOLDERS = (
@@ -26,11 +37,16 @@ FOLDERS = (
     "/gradio_api/reset",
     "/gradio_api/cancel",
 )
+JOIN = "/gradio_api/queue/join"
+QUESTION = 300_000  # bytes of a request that is no photo; a brushed region has a few thousand
+AT_ONCE = 120_000_000  # bytes of all requests and answers together that are under way
+LARGE = 1_000_000  # bytes after which memory is given back
+PIECE = 262_144  # bytes of an answer that are sent at a time
 
 # The browser itself refuses whatever would lead elsewhere; Gradio builds its page by script.
 POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'"
+    "base-uri 'self'; form-action 'self'; frame-ancestors "
 )
 
 
@@ -38,13 +54,30 @@ class Guard:
     """An ASGI middleware that lets through what the page itself asks for.
 
     app: what it guards.
-    bytes: of a request's body, at most.
-    hosts: names that the page may be called by; empty for any. It keeps a site that points its own
-        name at this machine from speaking to the viewer.
+    bytes: of a photo's request, at most.
+    hosts: names that the page may be called by, beside any address of numbers and localhost;
+        "*.example.org" stands for all names that end so. They keep a site that points its own name
+        at this machine from speaking to the viewer.
+    frames: the addresses of sites that may show the page in a frame of theirs.
+    joins: how many values each of the page's jobs takes, by its number.
+    hold: called with the values of a job before it begins to wait.
+    patience: seconds in which a request must have come, and an answer must have gone.
     """
 
-    def __init__(self, app: ASGIApp, bytes: int, hosts: Iterable[str] = ()) -> None:
-        self.app, self.bytes, self.hosts = app, bytes, frozenset(hosts)
+    def __init__(
+        self,
+        app: ASGIApp,
+        bytes: int,
+        hosts: Collection[str] = (),
+        frames: Sequence[str] = (),
+        joins: Mapping[int, int] | None = None,
+        hold: Callable[[object], None] = lambda values: None,
+        patience: float = 30,
+    ) -> None:
+        self.app, self.bytes, self.hosts = app, bytes, [host.lower() for host in hosts]
+        self.policy = POLICY + (" ".join(frames) or "'none'")
+        self.joins, self.hold, self.patience = joins or {}, hold, patience
+        self.under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -54,49 +87,156 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await self.send(message, send)
+
+        try:
+            await self.serve(scope, receive, noting)
+        except TimeoutError:
+            log.warning("an answer was not taken in %g seconds, and was cut off", self.patience)
+        except Exception as error:  # what strangers send may lead anywhere in what serves the page
+            log.error("a request failed: %s", type(error).__name__)
+            if not begun:
+                await refuse(scope, receive, noting, 500, "this request cannot be served")
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         path, headers = scope["path"], Headers(scope=scope)
         if path not in PAGES and not path.startswith(FOLDERS):
             await refuse(scope, receive, send, 404, "there is nothing here")
-        elif not self.may_call(headers):
-            await refuse(scope, receive, send, 403, "this viewer serves its own page alone")
+        elif why := self.stranger(headers):
+            await refuse(scope, receive, send, 403, why)
+        elif self.under_way > AT_ONCE:
+            await refuse(scope, receive, send, 503, "too much at once; try again in a minute")
         elif scope["method"] != "POST":
-            await self.app(scope, receive, with_policy(send))
-        elif (body := await read(receive, headers, self.bytes)) is None:
-            megabytes = self.bytes / 1e6
-            await refuse(scope, receive, send, 413, f"at most {megabytes:g} MB are taken")
-        elif path.startswith("/gradio_api/") and names_files(body):
-            await refuse(scope, receive, send, 403, "files are not taken by path or address")
+            await self.app(scope, receive, send)
         else:
-            await self.app(scope, replay(body, receive), with_policy(send))
+            limit = self.bytes if path == "/photos" else min(self.bytes, QUESTION)
+            with self.counted() as count:
+                try:
+                    body = await self.read(receive, headers, limit, count)
+                except Refused as refusal:
+                    await refuse(scope, receive, send, *refusal.args)
+                    return
+                if path.startswith("/gradio_api/") and not self.is_question(path, body):
+                    await refuse(scope, receive, send, 403, "the page asks nothing of the kind")
+                    return
+                await self.app(scope, replay(body, receive), send)
 
-    def may_call(self, headers: Headers) -> bool:
-        """Whether a request was made to a name of ours and, if a page made it, by our own page."""
+    def stranger(self, headers: Headers) -> str:
+        """Why a request is not served: it goes to another's name, or comes from another's page."""
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not self.hosts:
-            return True
-        return urlsplit(f"//{host}").hostname in self.hosts and (
-            origin is None or urlsplit(origin).netloc == host
-        )
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            from_here = origin is None or urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:
+            return "this is no address"
+        if not self.knows(name):
+            return (
+                "this viewer does not go by that name; whoever started it can allow it with "
+                "--allow-host"
+            )
+        return "" if from_here else "this viewer serves its own page alone"
+
+    def knows(self, name: str) -> bool:
+        """Whether the page may be called by a name: addresses of numbers are nobody's names."""
+        try:
+            ip_address(name.partition("%")[0])
+        except ValueError:
+            return name == "localhost" or any(fnmatchcase(name, host) for host in self.hosts)
+        return True
+
+    def is_question(self, path: str, body: bytes) -> bool:
+        """Whether the page may have sent this to Gradio; what a job is about is held for it."""
+        try:
+            content = parsed(body)
+            if names_files(content):
+                return False
+        except (ValueError, RecursionError):
+            return False
+        if path != JOIN:
+            return isinstance(content, dict)
+        if not isinstance(content, dict) or not isinstance(values := content.get("data"), list):
+            return False
+        number, session = content.get("fn_index"), content.get("session_hash")
+        known = isinstance(number, int) and self.joins.get(number) == len(values)
+        if not known or not re.fullmatch(r"\w{1,64}", str(session), re.ASCII):
+            return False
+        self.hold(values)
+        return True
+
+    @contextmanager
+    def counted(self) -> Iterator[Callable[[int], None]]:
+        """A function that counts bytes as under way until the end of the context."""
+        own = 0
+
+        def count(more: int) -> None:
+            nonlocal own
+            own += more
+            self.under_way += more
+
+        try:
+            yield count
+        finally:
+            self.under_way -= own
+            if own > LARGE:
+                give_back()
+
+    async def read(
+        self, receive: Receive, headers: Headers, limit: int, count: Callable[[int], None]
+    ) -> bytes:
+        """The body of a request; raises Refused as soon as it proves too large or too slow."""
+        too_large = Refused(413, f"at most {limit / 1e6:g} MB are taken")
+        announced = headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced[:20]) > limit:
+            raise too_large
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self.patience):
+                while True:
+                    message = await receive()
+                    part = message.get("body", b"")
+                    count(len(part))
+                    parts.append(part)
+                    size += len(part)
+                    if size > limit:
+                        raise too_large
+                    if self.under_way > AT_ONCE:
+                        raise Refused(503, "too much at once; try again in a minute")
+                    if message["type"] == "http.disconnect" or not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise Refused(408, f"this took more than {self.patience:g} seconds to come") from None
+
+    async def send(self, message: Message, send: Send) -> None:
+        """Send a part of an answer; raises TimeoutError where a large one is not taken in time."""
+        if message["type"] == "http.response.start":
+            protect(MutableHeaders(scope=message), self.policy)
+        body = message.get("body", b"")
+        if len(body) <= PIECE:
+            await send(message)
+            return
+        with self.counted() as count:
+            count(len(body))
+            async with asyncio.timeout(self.patience + len(body) / 500_000):
+                for start in range(0, len(body), PIECE):
+                    piece = body[start : start + PIECE]
+                    more = start + PIECE < len(body) or message.get("more_body", False)
+                    await send({"type": message["type"], "body": piece, "more_body": more})
+
+
+class Refused(Exception):
+    """A request that is answered by a status and a reason."""
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, status: int, why: str) -> None:
     """Answer that a request is not served."""
     await JSONResponse({"error": why}, status)(scope, receive, send)
-
-
-async def read(receive: Receive, headers: Headers, limit: int) -> bytes | None:
-    """The body of a request, or None as soon as it proves larger than the limit."""
-    announced = headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limit:
-        return None
-    body = bytearray()
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > limit:
-            return None
-        if message["type"] == "http.disconnect" or not message.get("more_body"):
-            return bytes(body)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
@@ -109,30 +249,18 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def names_files(body: bytes) -> bool:
-    """Whether some value in this JSON might make Gradio open a file or an address."""
-    try:
-        return has_path(json.loads(body or b"null"))
-    except (ValueError, RecursionError):
-        return True
-
-
-def has_path(value: object) -> bool:
+def names_files(value: Any) -> bool:
     """Whether an object in this value has a "path", as Gradio's files do."""
     if isinstance(value, dict):
-        return "path" in value or any(map(has_path, value.values()))
-    return isinstance(value, list) and any(map(has_path, value))
+        return "path" in value or any(map(names_files, value.values()))
+    return isinstance(value, list) and any(map(names_files, value))
 
 
-def with_policy(send: Send) -> Send:
-    """Responses with headers that keep the browser from loading anything from elsewhere."""
-
-    async def guarded(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers["content-security-policy"] = POLICY
-            headers["x-content-type-options"] = "nosniff"
-            headers["referrer-policy"] = "no-referrer"
-        await send(message)
-
-    return guarded
+def protect(headers: MutableHeaders, policy: str) -> None:
+    """Have the browser load nothing from elsewhere, and give nothing to others' pages."""
+    for name in [name for name in headers if name.startswith("access-control-")]:
+        del headers[name]
+    headers["content-security-policy"] = policy
+    headers["cross-origin-resource-policy"] = "same-origin"
+    headers["x-content-type-options"] = "nosniff"
+    headers["referrer-policy"] = "no-referrer"

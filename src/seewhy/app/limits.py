@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-from seewhy.progress import Report, watching
+from seewhy.progress import Report, Stopped, watching
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,12 @@ class Limits:
     Attributes:
         megabytes: of a photo's file.
         megapixels: of a photo, in millions.
-        seconds: of one job, looked at after each of its steps.
+        seconds: of one job, looked at after each of its steps, and soon after in any case.
         queue: jobs that may wait; one runs at a time.
         maps: of one question (methods x targets).
-        photos, results: so many of the newest are kept in memory.
+        photos, results: so many of each visitor's newest are kept in memory.
+        memory: megabytes of all photos together, and of all results.
+        patience: seconds in which a request's body must have come.
     """
 
     megabytes: float = 20
@@ -28,8 +30,10 @@ class Limits:
     seconds: float = 120
     queue: int = 8
     maps: int = 12
-    photos: int = 16
-    results: int = 8
+    photos: int = 8
+    results: int = 4
+    memory: float = 400
+    patience: float = 30
 
     def __post_init__(self) -> None:
         """Check the bounds before anything is served."""
@@ -52,6 +56,14 @@ class TooLong(ValueError):
     """A job that ran out of its time."""
 
 
+def too_long(seconds: float) -> TooLong:
+    """The error of a job that had so many seconds."""
+    return TooLong(
+        f"stopped after {seconds:g} seconds, the time limit of a job; ask for fewer or quicker "
+        "methods"
+    )
+
+
 class Deadline:
     """The end of a job's time: entered around its work, as often as it takes.
 
@@ -66,21 +78,22 @@ class Deadline:
     def check(self) -> None:
         """Raise TooLong if the time is up."""
         if monotonic() > self.end:
-            raise TooLong(
-                f"stopped after {self.seconds:g} seconds, the time limit of a job; ask for fewer "
-                "or quicker methods"
-            )
+            raise too_long(self.seconds)
 
     @contextmanager
     def watch(self, report: Report = lambda what, done, total: None) -> Iterator[None]:
         """Report the steps of the long runs inside, and raise TooLong at the first one too late.
 
-        A step itself is never interrupted, so a single long one overruns.
+        A step itself is not interrupted here; who started the process ends it if need be.
         """
 
         def step(what: str, done: int, total: int) -> None:
-            self.check()
+            if monotonic() > self.end:
+                raise Stopped
             report(what, done, total)
 
-        with watching(step):
-            yield
+        try:
+            with watching(step):
+                yield
+        except Stopped:
+            raise too_long(self.seconds) from None

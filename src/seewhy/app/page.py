@@ -17,22 +17,14 @@ import gradio as gr
 import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.app import show
 from seewhy.app.code import as_command, as_python
-from seewhy.app.limits import Deadline, Limits
-from seewhy.app.question import (
-    NOTHING,
-    PREDICTED,
-    Network,
-    Photo,
-    Result,
-    explain,
-    question_of,
-    region_of,
-)
+from seewhy.app.jobs import GRACE, Jobs, Pictures, ask, checks, explain
+from seewhy.app.limits import Limits
+from seewhy.app.question import NOTHING, PREDICTED, Network, Photo, Result, question_of
 from seewhy.app.store import Store
 from seewhy.app.view import class_choices, palettes, view_of
 from seewhy.data.scenes import SAMPLES
 from seewhy.naming import list_methods, list_refinements
-from seewhy.trust import CHECKS, Check, effects, examine, hide
+from seewhy.trust import CHECKS, Check
 from seewhy.trust.hiding import Fill
 from seewhy.trust.lights import caution
 
@@ -56,8 +48,28 @@ class Viewer:
 
     def __init__(self, networks: Mapping[str, Network], limits: Limits) -> None:
         self.networks, self.limits = dict(networks), limits
-        self.photos: Store[Photo] = Store("photo", limits.photos)
-        self.results: Store[Result] = Store("result", limits.results)
+        self.photos: Store[Photo] = Store("photo", limits.photos, limits.memory * 1e6)
+        self.results: Store[Result] = Store("result", limits.results, limits.memory * 1e6)
+        self.jobs, self.pictures = Jobs(self.networks), Pictures()
+
+    def start(self) -> None:
+        """Begin the processes of jobs and pictures, which else the first visitor waits for."""
+        self.jobs.start()
+        self.pictures.start()
+
+    def keep(self, photo: Photo, visitor: str) -> str:
+        """Remember a visitor's photo; its token. Raises ValueError where there is no room."""
+        return self.photos.add(photo, visitor, photo.bytes)
+
+    def hold(self, values: object) -> None:
+        """What a job that now waits is about, by the tokens in its values, stays until it begins.
+
+        However many wait before it, and whatever its visitor gives in the meantime.
+        """
+        seconds = (self.limits.queue + 2) * (self.limits.seconds + GRACE)
+        for token in tokens(values):
+            self.photos.hold(token, seconds)
+            self.results.hold(token, seconds)
 
     def network(self, label: object) -> Network:
         """A network of the list. Raises ValueError for any other label."""
@@ -90,6 +102,7 @@ class Viewer:
         with in_words("explaining"):
             if photo is None:
                 raise ValueError("there is no photo yet; give one, or take a scene")
+            visitor = self.photos.owner(photo)
             question = question_of(
                 self.network(network),
                 self.photos[photo],
@@ -98,9 +111,10 @@ class Viewer:
                 (first, second),
                 self.limits,
             )
-            result = explain(question, Deadline(self.limits.seconds), report)
+            result = explain(self.jobs, question, self.limits.seconds, report)
             assert isinstance(photo, str)
-            view = view_of(result, self.results.add(result), photo)
+            token = self.results.add(result, visitor, result.bytes)
+            view = view_of(result, token, photo)
             sees = show.predictions(result.answer.top, question.network.model.name)
             return view, sees, as_python(question), as_command(question)
 
@@ -110,20 +124,11 @@ class Viewer:
             if not isinstance(view, dict):
                 raise ValueError("there is no map yet; explain a photo first")
             result, index = self.results[view.get("result")], view.get("chosen")
-            question, (method, target) = result.question, result.asked(index)
             chosen = result.chosen(index)
             about = f"{chosen.method} for {chosen.target}, {chosen.model}"
             done: list[Check] = []
             yield show.checks(done, len(CHECKS), about, caution(chosen.model))
-            deadline = Deadline(self.limits.seconds)
-            with deadline.watch():
-                running = examine(question.network.model, question.photo.image, method, target)
-            while True:
-                deadline.check()
-                with deadline.watch():
-                    found = next(running, None)
-                if found is None:
-                    return
+            for found in checks(self.jobs, result, index, self.limits.seconds):
                 done.append(found)
                 yield show.checks(done, len(CHECKS), about, caution(chosen.model))
 
@@ -132,16 +137,22 @@ class Viewer:
         with in_words("asking the network"):
             if not isinstance(brushed, dict) or not isinstance(brushed.get("photo"), str):
                 raise ValueError("there is no photo yet; give one, or take a scene")
-            photo, model = self.photos[brushed["photo"]], self.network(network).model
+            photo, asked = self.photos[brushed["photo"]], self.network(network)
             drawn = re.fullmatch(r"data:image/png;base64,([\w+/=]+)", str(brushed.get("mask")))
             if not drawn:
                 raise ValueError("nothing is brushed yet; brush over what should be hidden")
-            region = region_of(b64decode(drawn[1]), photo)
-            if not region.any():
-                raise ValueError("nothing is brushed yet; brush over what should be hidden")
-            hidden = hide(photo.image, region, cast(Fill, fill))
-            moved = effects(model, photo.image, hidden)
-            return show.changes(moved, hidden, float(region.float().mean()))
+            mask = b64decode(drawn[1])
+            kind = cast(Fill, fill)  # which is looked at where it is used
+            return show.changes(*ask(self.jobs, asked, photo, mask, kind, self.limits.seconds))
+
+
+def tokens(values: object) -> Iterator[str]:
+    """The texts among a job's values, in which tokens are."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict | list):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from tokens(value)
 
 
 @contextmanager
@@ -150,11 +161,12 @@ def in_words(doing: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        log.warning("%s: %s", doing, error)
+        log.warning(f"{doing}: %s", error)
         raise gr.Error(escape(str(error)), print_exception=False) from None
     except Exception as error:
-        where = "".join(traceback.format_tb(error.__traceback__))
-        log.error("%s failed: %s\n%s", doing, type(error).__name__, where)
+        places = [*traceback.format_tb(error.__traceback__), *getattr(error, "__notes__", ())]
+        where = "".join(places)
+        log.error(f"{doing} failed: %s\n%s", type(error).__name__, where)
         message = f"{doing} failed ({type(error).__name__}); the log of the viewer says where"
         raise gr.Error(escape(message), print_exception=False) from None
 

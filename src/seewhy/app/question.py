@@ -6,10 +6,10 @@ methods in the grammar of `seewhy.naming`: no path, address or module name is am
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.app.limits import Deadline, Limits
-from seewhy.data.images import ImageError, load_image
+from seewhy.data.images import FORMATS, ImageError, load_image
 from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, Refinement, parse
@@ -42,24 +42,52 @@ COSTLY = {
     "scales": 4,
     "steps": 200,
 }
+LONGEST_SIDE = 30_000  # pixels; a photo of one column takes many times the memory of its pixels
 LONGEST_NAME = 200  # characters of a method
 LONGEST_LIST = 8  # values of an option
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that the viewer may ask, and the weights that it was loaded with, as given."""
+    """A network that the viewer may ask, and the weights that it was loaded with, as given.
+
+    again: a function of a module, or a partial one, that loads it again in another process; needed
+        where its classes cannot be pickled.
+    """
 
     model: LoadedModel
     weights: str | None = None
+    again: Callable[[], LoadedModel] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo and the name of its file, without folders."""
+    """A photo and the name of its file, without folders.
 
-    image: Image.Image
+    content: an image, or a file of one, which takes a tenth of the memory.
+    measured: width and height of what is in a file, upright.
+    """
+
+    content: Image.Image | bytes
     name: str
+    measured: tuple[int, int] = (0, 0)
+
+    @property
+    def image(self) -> Image.Image:
+        """The photo, RGB and upright; each time decoded anew."""
+        return load_image(self.content) if isinstance(self.content, bytes) else self.content
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.measured if isinstance(self.content, bytes) else self.content.size
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, about."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return 4 * self.content.width * self.content.height
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +102,17 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A question with its answer."""
+    """A question with its answer, and what the page is told of each map, see `view.about`."""
 
     question: Question
     answer: Answer
+    facts: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, about: the photo's pixels, and each map with what was seen."""
+        width, height = self.question.photo.size
+        return width * height * (4 + 5 * len(self.answer.explanations))
 
     def chosen(self, index: object) -> Explanation:
         """One explanation. Raises ValueError where there is none of that index."""
@@ -94,8 +129,18 @@ class Result:
         return self.question.methods[method], self.question.targets[target]
 
 
+def fields_of(explanation: Explanation) -> dict[str, Any]:
+    """All of an explanation but the photo, as `Explanation` takes them by name."""
+    return {name: value for name, value in vars(explanation).items() if name != "image"}
+
+
 def read_photo(data: bytes, name: str, limits: Limits) -> Photo:
-    """A photo from a file's content.
+    """A photo from a file's content, see `measured`."""
+    return Photo(data, file_name(name), measured(data, limits))
+
+
+def measured(data: bytes, limits: Limits) -> tuple[int, int]:
+    """Width and height of the photo in a file, all of which can be decoded.
 
     Raises ImageError for what is no image, damaged or too large; the message names no file.
     """
@@ -106,12 +151,21 @@ def read_photo(data: bytes, name: str, limits: Limits) -> Photo:
     if not data:
         raise ImageError("the photo's file is empty; give a complete image file")
     try:
-        image = load_image(data, max_pixels=limits.pixels)
+        with Image.open(BytesIO(data), formats=list(FORMATS)) as header:
+            longest = max(header.size)
+    except Exception:  # what is wrong with it is said below
+        longest = 0
+    if longest > LONGEST_SIDE:
+        raise ImageError(
+            f"the photo cannot be used: it is {longest:,} pixels long; at most {LONGEST_SIDE:,} "
+            "are taken a side"
+        )
+    try:
+        return load_image(data, max_pixels=limits.pixels).size
     except ImageError as error:
         reason = str(error).removeprefix("bytes: ")
         reason = reason.replace("make it smaller first or raise max_pixels", "make it smaller")
         raise ImageError(f"the photo cannot be used: {reason}") from None
-    return Photo(image, file_name(name))
 
 
 def file_name(name: str) -> str:
@@ -145,12 +199,13 @@ def question_of(
             f"{len(names)} methods for {len(classes)} classes are {len(names) * len(classes)} "
             f"maps; at most {limits.maps} are made at once"
         )
-    pixels = photo.image.width * photo.image.height * len(names) * len(classes)
+    width, height = photo.size
+    pixels = width * height * len(names) * len(classes)
     if pixels > MAP_PIXELS:
         raise ValueError(
-            f"{len(names) * len(classes)} maps of a photo of {photo.image.width} x "
-            f"{photo.image.height} pixels are too many to keep; ask for "
-            f"{max(1, MAP_PIXELS * len(names) * len(classes) // pixels)}, or make the photo smaller"
+            f"{len(names) * len(classes)} maps of a photo of {width} x {height} pixels are too "
+            f"many to keep; ask for {max(1, MAP_PIXELS // (width * height))}, or make the photo "
+            "smaller"
         )
     return Question(network, photo, names, classes)
 
@@ -220,7 +275,7 @@ def region_of(mask: bytes, photo: Photo) -> Tensor:
     Raises ImageError for no picture, or one of more than a million pixels.
     """
     drawn = load_image(mask, max_pixels=1_000_000).convert("L")
-    return torch.from_numpy(np.array(drawn.resize(photo.image.size)) > 127)
+    return torch.from_numpy(np.array(drawn.resize(photo.size)) > 127)
 
 
 def texts(what: str, values: object) -> list[str]:

@@ -3,45 +3,60 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from io import BytesIO
 
 import gradio as gr
-import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.concurrency import run_in_threadpool
 
 from seewhy.app.guard import Guard
 from seewhy.app.limits import Limits
+from seewhy.app.log import calmly
 from seewhy.app.page import THEME, Viewer, page_of, script, style
-from seewhy.app.question import Network, Photo, png, read_photo
-from seewhy.app.view import map_data, preview, record_of
+from seewhy.app.question import Network, Photo, fields_of, file_name, measured, png
+from seewhy.app.view import levels_of, map_drawn, map_saved, photo_shown, photo_whole, record_of
 from seewhy.data.scenes import SAMPLES, Scene
 from seewhy.demo import sample_scenes
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
 SPARE = 100_000  # bytes that a request may have beside a photo
+CONNECTIONS = 500  # at a time; each visitor's page has a few
 
 
 def application(
-    networks: Mapping[str, Network], limits: Limits | None = None, *, local: bool = True
+    networks: Mapping[str, Network],
+    limits: Limits | None = None,
+    *,
+    hosts: Collection[str] = (),
+    frames: Sequence[str] = (),
 ) -> FastAPI:
     """The viewer of some networks, by label, as an ASGI application.
 
-    local: it answers to this machine's own names alone; False where others may call it.
+    hosts: names that it answers to beside localhost and addresses of numbers; "*.example.org" for
+        all that end so.
+    frames: addresses of sites that may show it in a frame.
     """
     limits = limits or Limits()
     viewer = Viewer(networks, limits)
+    page = page_of(viewer)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, bytes=limits.bytes + SPARE, hosts=LOCAL if local else ())
+    app.add_middleware(
+        Guard,
+        bytes=limits.bytes + SPARE,
+        hosts=hosts,
+        frames=frames,
+        joins={number: len(job.inputs) for number, job in page.fns.items()},
+        hold=viewer.hold,
+        patience=limits.patience,
+    )
     add_routes(app, viewer)
+    app.state.start = viewer.start
     mounted: FastAPI = gr.mount_gradio_app(
         app,
-        page_of(viewer),
+        page,
         path="/",
         theme=THEME,
         css=style(),
@@ -58,6 +73,7 @@ def application(
 
 def add_routes(app: FastAPI, viewer: Viewer) -> None:
     """Photos in, and photos, maps and downloads out: all from memory, by token."""
+    made = viewer.pictures.made
 
     @app.exception_handler(ValueError)
     async def in_words(request: Request, error: Exception) -> JSONResponse:
@@ -69,43 +85,49 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
 
     @app.post("/photos")
     async def give_photo(request: Request, name: str = "") -> JSONResponse:
-        photo = await run_in_threadpool(read_photo, await request.body(), name, viewer.limits)
-        return accepted(viewer, photo)
+        data = await request.body()
+        size = await made(measured, data, viewer.limits, left=request.is_disconnected)
+        return accepted(viewer, Photo(data, file_name(name), size), request)
 
     @app.post("/samples/{number}")
-    def take_sample(number: int) -> JSONResponse:
+    def take_sample(request: Request, number: int) -> JSONResponse:
         scene = sample(number)
-        return accepted(viewer, Photo(scene.image, f"{scene.key}.png"))
+        return accepted(viewer, Photo(scene.image, f"{scene.key}.png"), request)
 
     @app.get("/samples/{number}.png")
     def sample_picture(number: int) -> Response:
         return picture(png(sample(number).image.resize((96, 96))))
 
     @app.get("/photos/{token}.png")
-    def photo_shown(token: str) -> Response:
-        return picture(preview(viewer.photos[token].image))
+    async def photo(request: Request, token: str) -> Response:
+        asked = viewer.photos[token]
+        return picture(await made(photo_shown, asked, left=request.is_disconnected))
 
     @app.get("/photos/{token}/full.png")
-    def photo_full(token: str) -> Response:
-        return picture(png(viewer.photos[token].image))
+    async def photo_full(request: Request, token: str) -> Response:
+        asked = viewer.photos[token]
+        return picture(await made(photo_whole, asked, left=request.is_disconnected))
 
     @app.get("/results/{token}/{index}.map")
-    def values(token: str, index: int) -> Response:
-        data = map_data(viewer.results[token].chosen(index))
+    async def values(request: Request, token: str, index: int) -> Response:
+        chosen = viewer.results[token].chosen(index)
+        data = await made(levels_of, chosen.saliency, left=request.is_disconnected)
         packed = {"content-encoding": "gzip"}
         return Response(data, media_type="application/octet-stream", headers=packed)
 
     @app.get("/results/{token}/{index}.png")
-    def overlay(token: str, index: int, alpha: float = 0.75, cmap: str = "") -> Response:
-        chosen = viewer.results[token].chosen(index)
-        return picture(png(chosen.overlay(alpha=alpha, cmap=cmap or None)))
+    async def overlay(
+        request: Request, token: str, index: int, alpha: float = 0.75, cmap: str = ""
+    ) -> Response:
+        result = viewer.results[token]
+        asked = result.question.photo, fields_of(result.chosen(index)), alpha, cmap
+        return picture(await made(map_drawn, *asked, left=request.is_disconnected))
 
     @app.get("/results/{token}/{index}.npz")
-    def saliency(token: str, index: int) -> Response:
-        stream = BytesIO()
+    async def saliency(request: Request, token: str, index: int) -> Response:
         chosen = viewer.results[token].chosen(index)
-        np.savez_compressed(stream, saliency=chosen.saliency.numpy())
-        return Response(stream.getvalue(), media_type="application/octet-stream")
+        data = await made(map_saved, chosen.saliency, left=request.is_disconnected)
+        return Response(data, media_type="application/octet-stream")
 
     @app.get("/results/{token}/{index}.json")
     def record(token: str, index: int) -> Response:
@@ -113,11 +135,17 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
         return Response(content, media_type="application/json")
 
 
-def accepted(viewer: Viewer, photo: Photo) -> JSONResponse:
+def accepted(viewer: Viewer, photo: Photo, request: Request) -> JSONResponse:
     """A photo is kept; its token, name and size."""
-    width, height = photo.image.size
-    token = viewer.photos.add(photo)
+    width, height = photo.size
+    token = viewer.keep(photo, visitor(request))
     return JSONResponse({"photo": token, "name": photo.name, "width": width, "height": height})
+
+
+def visitor(request: Request) -> str:
+    """Who asks, as the page calls itself; all that do not say share one visitor's room."""
+    name = request.headers.get("x-visitor", "")
+    return name if re.fullmatch(r"\w{1,64}", name, re.ASCII) else ""
 
 
 def picture(data: bytes) -> Response:
@@ -158,5 +186,13 @@ def family(host: str) -> socket.AddressFamily:
 
 def run(app: FastAPI, at: socket.socket) -> None:
     """Serve until interrupted."""
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
-    uvicorn.Server(config).run(sockets=[at])
+    app.state.start()
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        limit_concurrency=CONNECTIONS,
+    )
+    with calmly():
+        uvicorn.Server(config).run(sockets=[at])

@@ -14,7 +14,6 @@ from seewhy.trust import Check, Effect
 
 INKS = ("#2563eb", "#d97706", "#64748b", "#7c3aed", "#0d9488")
 LIGHTS = {"green": "trusted", "amber": "doubtful", "red": "not trusted", "grey": "cannot be said"}
-HIDDEN = 384  # pixels of the longer side of a photo with a part hidden
 WIDTH, HEIGHT = 260, 120  # of a plot
 
 
@@ -43,12 +42,10 @@ def changes(effects: Sequence[Effect], hidden: Image.Image, share: float) -> str
         f"<em>{percent(one.before)} → {percent(one.after)}</em></div>"
         for one in effects
     )
-    small = hidden.copy()
-    small.thumbnail((HIDDEN, HIDDEN))
     return (
         f'<div class="bars"><h4>With {100 * share:.0f} % of the photo hidden</h4>'
         f'<p class="key"><b></b> before <b class="after"></b> after</p>{rows}'
-        f"{picture(small, 'The photo as the network was asked')}</div>"
+        f"{picture(hidden, 'The photo as the network was asked')}</div>"
     )
 
 

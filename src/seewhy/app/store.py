@@ -1,39 +1,104 @@
-"""What the viewer remembers: the newest photos and results, in memory alone."""
+"""What the viewer remembers: each visitor's newest photos and results, in memory alone."""
 
 from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from dataclasses import dataclass
+from math import inf
 from threading import Lock
+from time import monotonic
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+IDLE = 600.0  # seconds after which what a visitor has left may go, where there is no room
+
+
+@dataclass
+class _Kept(Generic[Item]):
+    """An item, whose it is, its size, when it was used last and until when it must stay."""
+
+    item: Item
+    owner: str
+    size: float
+    used: float
+    held: float = 0.0
+
 
 class Store(Generic[Item]):
-    """The newest `capacity` items, each under a token that nobody can guess.
+    """The newest `capacity` items of each owner, each under a token that nobody can guess.
 
     what: the word for an item in messages.
+    most: of the sizes of all items together. No owner's item goes to make room for another's as
+        long as its owner uses it; who comes then is asked to wait.
     """
 
-    def __init__(self, what: str, capacity: int) -> None:
-        self._what, self._capacity = what, capacity
-        self._items: OrderedDict[str, Item] = OrderedDict()
+    def __init__(self, what: str, capacity: int, most: float = inf) -> None:
+        self._what, self._capacity, self._most = what, capacity, most
+        self._items: OrderedDict[str, _Kept[Item]] = OrderedDict()  # the one unused longest first
         self._lock = Lock()
 
-    def add(self, item: Item) -> str:
-        """Keep an item, if need be in place of the one unused for longest; returns its token."""
+    def add(self, item: Item, owner: str = "", size: float = 0) -> str:
+        """Keep an item, if need be in place of the owner's one unused for longest; its token.
+
+        Raises ValueError where there is no room, as the owner's items wait for their jobs, or
+        everyone's are in use.
+        """
         token = secrets.token_urlsafe(16)
         with self._lock:
-            self._items[token] = item
-            while len(self._items) > self._capacity:
-                self._items.popitem(last=False)
+            while len(own := self._loose(owner)) and self._count(owner) >= self._capacity:
+                del self._items[own[0]]
+            if self._count(owner) >= self._capacity:
+                raise ValueError(
+                    f"jobs of yours wait for all {self._capacity} {self._what}s that you may have "
+                    "here; try again when they are done"
+                )
+            while self._total() + size > self._most:
+                left = [*self._loose(None, IDLE), *self._loose(owner)]
+                if not left:
+                    raise ValueError(
+                        f"there is no room for another {self._what}, as others are at work; try "
+                        "again in some minutes, or with a smaller photo"
+                    )
+                del self._items[left[0]]
+            self._items[token] = _Kept(item, owner, size, monotonic())
         return token
 
     def __getitem__(self, token: object) -> Item:
         """The item of a token. Raises ValueError where there is none, or no longer."""
         with self._lock:
-            if not isinstance(token, str) or token not in self._items:
-                raise ValueError(f"this {self._what} is no longer here; please give it again")
-            self._items.move_to_end(token)
-            return self._items[token]
+            return self._used(token).item
+
+    def owner(self, token: object) -> str:
+        """Whose the item of a token is. Raises ValueError where there is none."""
+        with self._lock:
+            return self._used(token).owner
+
+    def hold(self, token: object, seconds: float) -> None:
+        """Keep an item for so long at least, as a job waits for it; nothing where there is none."""
+        with self._lock:
+            if isinstance(token, str) and token in self._items:
+                self._used(token).held = monotonic() + seconds
+
+    def _used(self, token: object) -> _Kept[Item]:
+        if not isinstance(token, str) or token not in self._items:
+            raise ValueError(f"this {self._what} is no longer here; please give it again")
+        self._items.move_to_end(token)
+        self._items[token].used = monotonic()
+        return self._items[token]
+
+    def _loose(self, owner: str | None, idle: float = 0) -> list[str]:
+        """Tokens of what may go, the one unused longest first; None for all owners."""
+        now = monotonic()
+        return [
+            token
+            for token, kept in self._items.items()
+            if owner in (None, kept.owner) and kept.held < now and now - kept.used >= idle
+        ]
+
+    def _count(self, owner: str) -> int:
+        return sum(kept.owner == owner for kept in self._items.values())
+
+    def _total(self) -> float:
+        return sum(kept.size for kept in self._items.values())

@@ -9,12 +9,15 @@ from __future__ import annotations
 import gzip
 from base64 import b64encode
 from importlib.metadata import version
+from io import BytesIO
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from seewhy.app.question import Network, Result, png
+from seewhy.app.question import Network, Photo, Result, png
 from seewhy.draw.overlays import DIVERGING, SEQUENTIAL, colour_scale, colours
 from seewhy.explanation import Explanation
 from seewhy.models.loaded import number_of_classes
@@ -26,10 +29,15 @@ COLOURS = (SEQUENTIAL, "viridis", "magma", "turbo", "gray", DIVERGING)
 LEVELS = 65535
 
 
-def shown_size(image: Image.Image) -> tuple[int, int]:
+def shown_size(image: Image.Image | Photo) -> tuple[int, int]:
     """Width and height on the page."""
-    shrink = min(1.0, SHOWN / max(image.size))
-    width, height = (max(1, round(side * shrink)) for side in image.size)
+    return shrunk(image.size)
+
+
+def shrunk(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height on the page of what has those."""
+    shrink = min(1.0, SHOWN / max(size))
+    width, height = (max(1, round(side * shrink)) for side in size)
     return width, height
 
 
@@ -39,9 +47,35 @@ def preview(image: Image.Image) -> bytes:
     return png(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS))
 
 
+def photo_shown(photo: Photo) -> bytes:
+    """`preview` of a photo."""
+    return preview(photo.image)
+
+
+def photo_whole(photo: Photo) -> bytes:
+    """The photo as a PNG file of its own size."""
+    return png(photo.image)
+
+
+def map_drawn(photo: Photo, fields: dict[str, Any], alpha: float, cmap: str) -> bytes:
+    """A map on its photo as a PNG file of the photo's size; "" for the usual colours.
+
+    fields: of the explanation, see `fields_of`.
+    """
+    explanation = Explanation(photo.image, **fields)
+    return png(explanation.overlay(alpha=alpha, cmap=cmap or None))
+
+
+def map_saved(saliency: Tensor) -> bytes:
+    """A map as an `.npz` file, under `saliency`."""
+    stream = BytesIO()
+    np.savez_compressed(stream, saliency=saliency.numpy())
+    return stream.getvalue()
+
+
 def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
     """A result for the page, ready for JSON: all but the maps' values. Tokens name it."""
-    width, height = shown_size(result.question.photo.image)
+    width, height = shown_size(result.question.photo)
     return {
         "result": token,
         "photo": photo,
@@ -49,7 +83,7 @@ def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
         "height": height,
         "chosen": 0,
         "methods": len(result.question.methods),
-        "maps": [about(one) for one in result.answer.explanations],
+        "maps": list(result.facts),
     }
 
 
@@ -84,8 +118,12 @@ def about(explanation: Explanation) -> dict[str, Any]:
 
 def map_data(explanation: Explanation) -> bytes:
     """The values at the size shown, row by row: 16 bits, little end first, from low to high."""
-    width, height = shown_size(explanation.image)
-    values = explanation.saliency
+    return levels_of(explanation.saliency)
+
+
+def levels_of(values: Tensor) -> bytes:
+    """See `map_data`."""
+    width, height = shrunk((values.shape[1], values.shape[0]))
     low, high = values.min(), values.max()
     if values.shape != (height, width):
         values = torch.nn.functional.interpolate(

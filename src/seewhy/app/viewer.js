@@ -5,6 +5,7 @@ window.seewhy ??= (() => {
 
   const LEVELS = 65535; // of a map's values
   const BRUSHED = 512; // pixels of the longer side of what is brushed
+  const visitor = { "x-visitor": [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16)).join("") };
   let current = null; // the photo: {photo, name, width, height}
   const waiting = []; // who wants to know of a new photo
 
@@ -76,7 +77,7 @@ window.seewhy ??= (() => {
     const samples = make("div", { class: "samples", role: "group", "aria-label": "Sample scenes" });
     for (let number = 0; number < props.samples; number++) {
       const image = make("img", { src: `samples/${number}.png`, alt: `Scene ${number + 1}` });
-      const take = () => given(fetch(`samples/${number}`, { method: "POST" }));
+      const take = () => given(fetch(`samples/${number}`, { method: "POST", headers: visitor }));
       samples.append(make("button", { type: "button", title: "A sample scene", onclick: take }, image));
     }
     root.replaceChildren(drop, error, about, samples);
@@ -116,7 +117,7 @@ window.seewhy ??= (() => {
         return;
       }
       const name = encodeURIComponent(file.name || "photo.png");
-      given(fetch(`photos?name=${name}`, { method: "POST", body: file }));
+      given(fetch(`photos?name=${name}`, { method: "POST", body: file, headers: visitor }));
     }
 
     input.addEventListener("change", () => upload(input.files[0]));

@@ -17,7 +17,7 @@ from seewhy.evaluation.run import Question, answers
 from seewhy.explaining import explain
 from seewhy.metrics import metric
 from seewhy.naming import Method, parse
-from seewhy.progress import watching
+from seewhy.progress import Stopped, watching
 
 IMAGES = 2
 _SEARCHED = 32  # images, for those; pictures may be broken, or without a target
@@ -26,7 +26,7 @@ _ENOUGH = 2.0  # seconds after which a method of many passes has shown what a pa
 Calibration = dict[str, dict[str, Any]]
 
 
-class _Enough(Exception):
+class _Enough(Stopped):
     """A long run was stopped: the seconds that all of it takes."""
 
 
@@ -45,6 +45,11 @@ def calibrate(plan: Plan) -> Calibration:
         with repeatable(plan, first.number):
             found[network] = _calibrated(worker.question(network, first.dataset), first.keys)
     return found
+
+
+def images(plan: Plan) -> int:
+    """How many images `calibrate` looks at, about, each several times."""
+    return 10 * IMAGES * len(plan.weights)
 
 
 def estimate(plan: Plan, calibration: Calibration, workers: int) -> float | None:
@@ -115,7 +120,7 @@ def _explaining(question: Question, method: Method, inputs: Tensor) -> float | N
 
     def stop(what: str, done: int, total: int) -> None:
         spent = time.perf_counter() - begun
-        if spent > _ENOUGH and not method.refinements:
+        if done and spent > _ENOUGH and not method.refinements:
             raise _Enough(spent * total / done)
 
     def run() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,11 @@ import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.evaluation import protocol
 from seewhy.metrics import metric
 from seewhy.naming import parse, suggestion
+from seewhy.reading import text_of
+
+TOLD = 20  # errors of a config
+BYTES = 1_000_000  # of a config
+PARTS = 50_000  # of a config: keys and values, those behind an alias each time that it stands there
 
 Place = tuple[str | int, ...]
 Side = Annotated[int, Field(ge=1)]
@@ -24,7 +30,7 @@ class ConfigError(ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class NetworkConfig(_Part):
@@ -68,21 +74,25 @@ class DatasetConfig(_Part):
 class Config(_Part):
     """A benchmark: every method by every metric, on every network and dataset.
 
-    A protocol adds its metrics, and gives its methods where none are named.
+    A protocol adds its metrics, and gives its methods where none are named. `timeout` is how many
+    seconds an image may take, None for as many as it does; `pictures` how many of each kind the
+    run keeps for its report, see `seewhy.bench.pictures`.
     """
 
-    name: str = Field(pattern=r"^\w[\w.-]*$")
+    name: str = Field(pattern=r"^\w[\w.-]*$", max_length=100)
     networks: list[NetworkConfig] = Field(min_length=1)
     datasets: list[DatasetConfig] = Field(min_length=1)
     methods: list[str] = []
     metrics: list[str] = []
     protocol: str | None = None
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     tolerance: float = Field(15, ge=0)
     steps: int = Field(32, ge=1)
     batch_size: int = Field(8, ge=1)
     shard: int = Field(64, ge=1)
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=1024)
+    timeout: float | None = Field(None, gt=0)
+    pictures: int = Field(3, ge=0, le=20)
 
     def network(self, title: str) -> NetworkConfig:
         """The network that rows call so."""
@@ -113,19 +123,26 @@ class ConfigFile:
 def read_config(path: str | Path) -> ConfigFile:
     """Read a benchmark's YAML file.
 
-    Raises ConfigError for a file that is missing or no YAML, and for each unknown key, value of the
-    wrong kind and unknown name of a method, metric or protocol, all together.
+    Raises ConfigError for a file that is missing, too long or no YAML, that grows without end by
+    its aliases, and for each unknown key, value of the wrong kind and unknown name of a method,
+    metric or protocol, all together.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = text_of(path, BYTES)
+    except ValueError as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     try:
         tree = yaml.compose(text, yaml.SafeLoader)
-        found = list(_lines(tree, ())) if tree else []
+        found = list(islice(_lines(tree, ()), PARTS + 1)) if tree else []
+        if len(found) > PARTS:
+            raise ConfigError(f"{path}: has more than {PARTS:,} parts, aliases written out")
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except ConfigError:
+        raise
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply, or holds itself by an alias") from None
+    except Exception as error:  # of a value that is none, PyYAML raises whatever its parsers do
         raise ConfigError(f"{path}: no YAML ({error})") from None
     lines: dict[Place, int] = {}
     for place, line in found:
@@ -138,7 +155,11 @@ def read_config(path: str | Path) -> ConfigFile:
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
-        raise _together([_error(path, lines, *_explained(one)) for one in error.errors()]) from None
+        wrong = error.errors()
+        said = [_error(path, lines, *_explained(one)) for one in wrong[:TOLD]]
+        if len(wrong) > TOLD:
+            said.append(ConfigError(f"{path}: {len(wrong) - TOLD:,} more are wrong"))
+        raise _together(said) from None
     file = ConfigFile(path, text, config, lines)
     if errors := list(_wrong_names(file)):
         raise _together(errors)
@@ -193,13 +214,19 @@ def _explained(error: Any) -> tuple[Place, str]:
         return place, f"{place[-1]} is missing"
     keys = [key for key in place if isinstance(key, int) or key in known or key in parts]
     named = ".".join(map(str, keys))
-    return tuple(keys), f"{named} is {error['input']!r}: {error['msg']}"
+    return tuple(keys), f"{named} is {_short(error['input'])}: {error['msg']}"
 
 
 def _error(path: Path, lines: dict[Place, int], place: Place, message: object) -> ConfigError:
     while place and place not in lines:
         place = place[:-1]
     return ConfigError(f"{path}, line {lines[place]}: {message}" if place else f"{path}: {message}")
+
+
+def _short(value: object) -> str:
+    """What was written, as far as it fits into a message."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _together(errors: list[ConfigError]) -> ConfigError:
@@ -210,7 +237,7 @@ def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
     """Each part's place and line; a key that is written twice comes twice."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            below = (*place, key.value)
+            below = (*place, str(key.value))
             yield below, key.start_mark.line + 1
             yield from _lines(value, below)
     elif isinstance(node, yaml.SequenceNode):

@@ -6,21 +6,21 @@ depend on who made them.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
-from seewhy.bench.work import Worker
+from seewhy.bench.work import Worker, shard_answers
 from seewhy.evaluation import Answers, Omission
+
+START = 300.0  # seconds that a worker may take to begin, where the config limits its work
 
 Result = TypeVar("Result")
 Advance = Callable[[int], None]
@@ -43,14 +43,21 @@ class Engine(Protocol):
         """
         ...
 
-    def call(self, function: Callable[[Plan], Result]) -> Result | None:
-        """What a function says of the plan where workers are; None where it kills its worker."""
+    def call(self, function: Callable[[Plan], Result], images: int) -> Result | None:
+        """What a function says of the plan where workers are; None where it kills its worker.
+
+        images: how many it looks at, about: where the config limits their time, it ends with that.
+        """
+        ...
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
         ...
 
 
 @dataclass
 class InProcess:
-    """One worker, in this very process."""
+    """One worker, in this very process, which nothing can end: it knows no timeout."""
 
     plan: Plan
     name: str = "local"
@@ -60,41 +67,73 @@ class InProcess:
         """See `Engine`."""
         worker = Worker(self.plan)
         for shard in shards:
-            yield shard, worker.answers(shard, (), advance)
+            found = []
+            for answer in shard_answers(shard, {}, worker):
+                if answer is not None:
+                    found.append(answer)
+                    advance(1)
+            yield shard, _in_order(shard, found)
 
-    def call(self, function: Callable[[Plan], Result]) -> Result:
+    def call(self, function: Callable[[Plan], Result], images: int) -> Result:
         """See `Engine`."""
         return function(self.plan)
 
+    def close(self) -> None:
+        """See `Engine`."""
+
+
+class _Crew:
+    """Workers out of this process; one that dies or takes too long is replaced."""
+
+    plan: Plan
+    workers: int
+    _hands: list[_Hand]
+
+    def finish(self, shards: Sequence[Shard], advance: Advance) -> Iterator[Found]:
+        """See `Engine`."""
+        yield from _spread(self.plan, self._hired(min(self.workers, len(shards))), shards, advance)
+
+    def call(self, function: Callable[[Plan], Result], images: int) -> Result | None:
+        """See `Engine`."""
+        limit = self.plan.config.timeout
+        patience = for_ever if limit is None else lambda: START + images * limit
+        (hand,) = self._hired(1)
+        try:
+            (found,) = hand.stream(partial(_once, function, self.plan), patience)
+        except (Gone, Late):
+            return None
+        result: Result = found
+        return result
+
+    def close(self) -> None:
+        """See `Engine`."""
+        for hand in self._hands:
+            hand.close()
+
+    def _hired(self, count: int) -> list[_Hand]:
+        while len(self._hands) < count:
+            self._hands.append(self._new())
+        return self._hands[:count]
+
+    def _new(self) -> _Hand:
+        raise NotImplementedError
+
 
 @dataclass
-class Processes:
-    """Worker processes beside this one; one that dies is replaced."""
+class Processes(_Crew):
+    """Worker processes beside this one."""
 
     plan: Plan
     workers: int
     name: str = "local"
+    _hands: list[_Hand] = field(default_factory=list)
 
-    def finish(self, shards: Sequence[Shard], advance: Advance) -> Iterator[Found]:
-        """See `Engine`."""
-        with ExitStack() as stack:
-            seats = [
-                stack.enter_context(closing(_Process(self.plan)))
-                for _ in range(min(self.workers, len(shards)))
-            ]
-            yield from _spread(seats, shards, advance)
-
-    def call(self, function: Callable[[Plan], Result]) -> Result | None:
-        """See `Engine`."""
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
-            try:
-                return executor.submit(function, self.plan).result()
-            except BrokenProcessPool:
-                return None
+    def _new(self) -> _Hand:
+        return Aside(partial(Worker, replace(self.plan, shards=())))
 
 
 @dataclass
-class Ray:
+class Ray(_Crew):
     """Actors of a Ray cluster, each with the plan's threads and, on cuda, a GPU of its own.
 
     address: of a cluster that is there already, such as "auto"; None for the one that this process
@@ -108,6 +147,7 @@ class Ray:
     workers: int = 0
     address: str | None = None
     name: str = "ray"
+    _hands: list[_Hand] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         try:
@@ -136,218 +176,231 @@ class Ray:
             raise ValueError(f"the cluster of Ray has no room for a worker, {self._needs}")
         self.workers = min(self.workers or room, room)
 
-    def finish(self, shards: Sequence[Shard], advance: Advance) -> Iterator[Found]:
-        """See `Engine`."""
+    def _new(self) -> _Hand:
         import ray
 
-        plan = replace(self.plan, shards=())
         kind = ray.remote(Worker).options(**self._needs)
-        with ExitStack() as stack:
-            seats = [
-                stack.enter_context(closing(_Actor(lambda: kind.remote(plan))))
-                for _ in range(min(self.workers, len(shards)))
-            ]
-            yield from _spread(seats, shards, advance)
-
-    def call(self, function: Callable[[Plan], Result]) -> Result | None:
-        """See `Engine`."""
-        import ray
-        from ray.exceptions import RayTaskError, WorkerCrashedError
-
-        asked = ray.remote(function).options(max_retries=0, **self._needs).remote(self.plan)
-        try:
-            found: Result = ray.get(asked)
-        except RayTaskError as error:
-            raise error.cause from None
-        except WorkerCrashedError:
-            return None
-        return found
+        plan = replace(self.plan, shards=())
+        return _Actor(lambda: kind.remote(plan))
 
 
-class _Seat(Protocol):
-    """One worker's place; `images` counts what is done of its shard, as far as it can be seen."""
+class _Hand(Protocol):
+    """A worker out of this process, see `seewhy.aside.Aside`."""
 
-    @property
-    def images(self) -> int: ...
-
-    def submit(self, shard: Shard, lost: Collection[str]) -> Future[tuple[Answers, ...]]: ...
-
-    def mend(self, error: BaseException) -> None:
-        """Replace the worker if the error says that it is gone; else raise what it complains of."""
-        ...
+    def stream(
+        self, work: Callable[[Worker], Iterator[Any]], patience: Patience = for_ever
+    ) -> Iterator[Any]: ...
 
     def close(self) -> None: ...
-
-
-class _Process:
-    """A worker process of its own executor, so that it is known who died and of what."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._context = multiprocessing.get_context("spawn")
-        self._plan = replace(plan, shards=())
-        self._start()
-
-    def _start(self) -> None:
-        # Plain memory without a lock, which a process that is killed could keep for ever.
-        self._state = self._context.RawArray("Q", 2)
-        self._executor = ProcessPoolExecutor(1, self._context, _begin, (self._plan, self._state))
-
-    @property
-    def images(self) -> int:
-        return int(self._state[1])
-
-    def submit(self, shard: Shard, lost: Collection[str]) -> Future[tuple[Answers, ...]]:
-        self._state[1] = 0
-        return self._executor.submit(_work, shard, tuple(lost))
-
-    def mend(self, error: BaseException) -> None:
-        if not isinstance(error, BrokenProcessPool):
-            raise error
-        self._executor.shutdown()
-        self._start()
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        if pid := int(self._state[0]):
-            try:
-                os.kill(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                pass
-        self._executor.shutdown(cancel_futures=True)
-
-
-_worker: Worker
-_state: Any
-
-
-def _begin(plan: Plan, state: Any) -> None:
-    """What a worker process does first."""
-    global _worker, _state
-    _worker, _state = Worker(plan), state
-    _state[0] = os.getpid()
-    # Ctrl-C reaches every process; the one that started this one decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(shard: Shard, lost: tuple[str, ...]) -> tuple[Answers, ...]:
-    def advance(images: int) -> None:
-        _state[1] += images
-
-    return _worker.answers(shard, lost, advance)
 
 
 class _Actor:
     """An actor of Ray, on whichever machine Ray finds room."""
 
-    images = 0
-
     def __init__(self, make: Callable[[], Any]) -> None:
-        self._make, self._actor = make, make()
+        self._make = make
+        self._actor: Any = None
 
-    def submit(self, shard: Shard, lost: Collection[str]) -> Future[tuple[Answers, ...]]:
-        found: Future[tuple[Answers, ...]] = self._actor.answers.remote(shard, lost).future()
-        return found
+    def stream(
+        self, work: Callable[[Worker], Iterator[Any]], patience: Patience = for_ever
+    ) -> Iterator[Any]:
+        """See `Aside.stream`."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
 
-    def mend(self, error: BaseException) -> None:
-        from ray.exceptions import RayTaskError
-
-        if isinstance(error, RayTaskError):
-            raise error.cause
-        # Not Ray's own restart, during which calls would fail as if they had killed the actor.
-        self.close()
-        self._actor = self._make()
+        if self._actor is None:
+            self._actor = self._make()
+        ended = False
+        try:
+            items = self._actor.stream.options(num_returns="streaming").remote(work)
+            while True:
+                ready, _ = ray.wait([items], timeout=patience())
+                if not ready:
+                    raise Late
+                item = next(items, None)
+                if item is None:
+                    ended = True
+                    return
+                yield ray.get(item)
+        except RayTaskError as error:
+            ended = True
+            raise error.cause from None
+        except RayError as error:
+            raise Gone(str(error).splitlines()[0]) from None
+        finally:
+            if not ended:
+                self.close()
 
     def close(self) -> None:
+        """End the actor, whatever it is doing."""
         import ray
 
-        ray.kill(self._actor)
+        actor, self._actor = self._actor, None
+        if actor is not None:
+            ray.kill(actor)
+
+
+class _Seat:
+    """One worker's place, with a thread here that waits for it.
+
+    images: how many are done of the job under way.
+    """
+
+    def __init__(self, plan: Plan, hand: _Hand) -> None:
+        self._config, self._hand = plan.config, hand
+        self._thread = ThreadPoolExecutor(1)
+        self._asked: Future[tuple[Answers, ...]] | None = None
+        self.images = 0
+
+    def submit(self, job: _Job) -> Future[tuple[Answers, ...]]:
+        self.images = 0
+        self._asked = self._thread.submit(self._done, job)
+        return self._asked
+
+    def _done(self, job: _Job) -> tuple[Answers, ...]:
+        found: list[Answers] = []
+        opened = False
+
+        def patience() -> float | None:
+            if self._config.timeout is None or not opened:
+                return None
+            batch = job.batch(len(found), self._config.batch_size)
+            return self._config.timeout * max(1, len(batch))
+
+        for answer in self._hand.stream(partial(shard_answers, job.shard, job.lost), patience):
+            opened = True
+            if answer is not None:
+                found.append(answer)
+                self.images += 1
+        return _in_order(job.shard, found)
+
+    def __enter__(self) -> _Seat:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the worker; one that is still at work is ended, whatever it is doing."""
+        if self._asked is not None and not self._asked.done():
+            self._hand.close()
+        self._thread.shutdown()
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A shard, or one image of it by itself to see whether workers die on that one."""
+    """A shard, or one image of it by itself to see whether it is that one that ends workers.
+
+    tries: how many workers died on it; lost: images that are left out, with the reason.
+    """
 
     shard: Shard
     alone: bool = False
     tries: int = 0
-    lost: tuple[str, ...] = ()
+    lost: Mapping[str, str] = field(default_factory=dict)
+
+    def batch(self, done: int, size: int) -> tuple[str, ...]:
+        """The images that are under way when so many are done."""
+        start = done // size * size
+        return self.shard.keys[start : start + size]
 
 
 @dataclass
 class _Search:
-    """For the images of a shard on which workers die."""
+    """For those among a job's images on which workers die, or which take too long."""
 
+    job: _Job
+    suspects: tuple[str, ...]
+    late: bool
     untried: set[str]
-    lost: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+
+    def rest(self, too_long: str) -> _Job:
+        """The job without what was found."""
+        if self.late and not self.lost:  # each alone is quick enough, all together are not
+            self.lost = dict.fromkeys(self.suspects, f"with its batch it {too_long}")
+        tries = self.job.tries if self.late else 2
+        return replace(self.job, tries=tries, lost={**self.job.lost, **self.lost})
 
 
-def _spread(seats: Sequence[_Seat], shards: Sequence[Shard], advance: Advance) -> Iterator[Found]:
+def _spread(
+    plan: Plan, hands: Sequence[_Hand], shards: Sequence[Shard], advance: Advance
+) -> Iterator[Found]:
     """Hand shards to whoever is free.
 
     A shard whose worker dies is done again by a new one. If that dies too, each of its images is
     tried alone, and the shard is done without those that kill; so the others are computed in the
     batches that they always have. What then still fails is answered by failures.
+
+    The images of a batch have their time together. If they take longer, the worker is killed, each
+    of them is tried alone, and the shard is done without those that take too long.
     """
-    whole = {shard.number: shard for shard in shards}
     waiting = deque(_Job(shard) for shard in shards)
     running: dict[Future[tuple[Answers, ...]], tuple[_Seat, _Job]] = {}
-    free = list(seats)
     searches: dict[int, _Search] = {}
     told: dict[int, int] = {}  # images of each shard under way that are counted already
+    too_long = f"took longer than {plan.config.timeout or 0:g} s, the config's timeout"
 
-    def tell(shard: int, images: int) -> None:
-        advance(images - told.get(shard, 0))
-        told[shard] = images
+    def tell(shard: Shard, images: int) -> None:
+        advance(images - told.get(shard.number, 0))
+        told[shard.number] = images
 
-    while waiting or running:
-        while waiting and free:
-            seat, job = free.pop(0), waiting.popleft()
-            running[seat.submit(job.shard, job.lost)] = seat, job
-        done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-        for seat, job in running.values():
-            if not job.alone:
-                tell(job.shard.number, seat.images)
-        for future in done:
-            seat, job = running.pop(future)
-            free.append(seat)
-            shard = whole[job.shard.number]
-            error = future.exception()
-            if error is None and not job.alone:
-                tell(shard.number, len(shard.keys))
-                yield shard, future.result()
-                continue
-            if error is not None:
-                seat.mend(error)
-            if job.alone:
-                search = searches[shard.number]
-                search.untried -= {*job.shard.keys}
-                if error is not None:
-                    search.lost += job.shard.keys
-                if not search.untried:
-                    waiting.appendleft(_Job(shard, tries=2, lost=tuple(search.lost)))
-                continue
-            tell(shard.number, 0)
-            if job.tries == 0:
-                waiting.appendleft(replace(job, tries=1))
-            elif job.tries == 1:
-                searches[shard.number] = _Search({*shard.keys})
-                for key in reversed(shard.keys):
-                    waiting.appendleft(_Job(replace(shard, keys=(key,)), alone=True))
-            else:
-                tell(shard.number, len(shard.keys))
-                reason = "the worker process died on this part of the data each time"
-                yield (
-                    shard,
-                    tuple(
-                        Answers(key, (), (Omission(key, "", "", reason, True),))
-                        for key in shard.keys
-                    ),
-                )
+    def search(job: _Job, keys: Sequence[str], late: bool) -> None:
+        suspects = tuple(key for key in keys if key not in job.lost)
+        searches[job.shard.number] = _Search(job, suspects, late, {*suspects})
+        for key in reversed(suspects):
+            waiting.appendleft(_Job(replace(job.shard, keys=(key,)), alone=True))
+
+    def tried(job: _Job, error: BaseException | None) -> None:
+        found = searches[job.shard.number]
+        (key,) = job.shard.keys
+        found.untried.remove(key)
+        if isinstance(error, Late):
+            found.lost[key] = too_long
+        elif error is not None:
+            found.lost[key] = "the worker process died on this image each time"
+        if not found.untried:
+            waiting.appendleft(found.rest(too_long))
+
+    with ExitStack() as stack:
+        free = [stack.enter_context(_Seat(plan, hand)) for hand in hands]
+        while waiting or running:
+            while waiting and free:
+                seat, job = free.pop(0), waiting.popleft()
+                running[seat.submit(job)] = seat, job
+            done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for seat, job in running.values():
+                if not job.alone:
+                    tell(job.shard, seat.images)
+            for future in done:
+                seat, job = running.pop(future)
+                free.append(seat)
+                error, shard = future.exception(), job.shard
+                if error is not None and not isinstance(error, Gone | Late):
+                    raise error
+                if job.alone:
+                    tried(job, error)
+                elif error is None:
+                    tell(shard, len(shard.keys))
+                    yield shard, future.result()
+                elif isinstance(error, Late):
+                    search(job, job.batch(seat.images, plan.config.batch_size), late=True)
+                elif job.tries == 0:
+                    waiting.appendleft(replace(job, tries=1))
+                elif job.tries == 1:
+                    search(job, shard.keys, late=False)
+                else:
+                    tell(shard, len(shard.keys))
+                    yield shard, _failed(shard)
+
+
+def _failed(shard: Shard) -> tuple[Answers, ...]:
+    reason = "the worker process died on this part of the data each time"
+    return tuple(Answers(key, (), (Omission(key, "", "", reason, True),)) for key in shard.keys)
+
+
+def _in_order(shard: Shard, found: Sequence[Answers]) -> tuple[Answers, ...]:
+    """Answers in the order of the shard's images, of which those that cannot be read come first."""
+    by_key = {one.image: one for one in found}
+    return tuple(by_key[key] for key in shard.keys)
+
+
+def _once(function: Callable[[Plan], Result], plan: Plan, worker: Worker) -> Iterator[Result]:
+    yield function(plan)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from seewhy.bench import fingerprints
 from seewhy.bench.config import Config, ConfigFile, DatasetConfig, NetworkConfig
 from seewhy.core.probe import layer_requests
 from seewhy.data.class_map import read_class_map
@@ -25,6 +25,7 @@ from seewhy.evaluation.evaluating import check, digest_of
 from seewhy.evaluation.run import Question
 from seewhy.metrics import metric
 from seewhy.models import LoadedModel, load_model
+from seewhy.models.zoos import ZOOS
 from seewhy.naming import parse
 
 
@@ -46,8 +47,10 @@ class Plan:
         config: what is asked.
         root: what the config's relative paths are relative to.
         device: where networks run.
-        weights: a fingerprint of each network.
-        images: a fingerprint of each dataset's keys.
+        weights: a fingerprint of each network's weights.
+        networks: a fingerprint of what else each network is.
+        images: a fingerprint of each dataset, but for its samples.
+        class_maps: a fingerprint of each dataset's class map, of those that have one.
         shards: all of them, network by network, dataset by dataset.
     """
 
@@ -55,7 +58,9 @@ class Plan:
     root: Path
     device: str
     weights: dict[str, str]
+    networks: dict[str, str]
     images: dict[str, str]
+    class_maps: dict[str, str]
     shards: tuple[Shard, ...]
 
     @property
@@ -108,7 +113,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
             raise file.error(("datasets", place, "dataset"), error) from None
         if not datasets[source.title].keys:
             raise file.error(("datasets", place, "dataset"), f"{source.dataset}: holds no images")
-    weights = {}
+    weights, others = {}, {}
     for place, network in enumerate(config.networks):
         try:
             model = open_network(network, root, config.seed, "cpu")
@@ -121,16 +126,14 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
         for at, source in enumerate(config.datasets):
             try:
                 asked = _question(config, network, source, root, model, datasets[source.title])
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 raise file.error(("datasets", at, "class_map"), error) from None
             try:
                 check(asked, config.batch_size)
             except ValueError as error:
                 raise file.error(("metrics",), error) from None
         weights[network.title] = digest_of(model.module)
-    fingerprints = {
-        name: sha256("\n".join(data.keys).encode()).hexdigest() for name, data in datasets.items()
-    }
+        others[network.title] = fingerprints.of_network(model, network.model)
     slices = [
         (network.title, name, data.keys[start : start + config.shard])
         for network in config.networks
@@ -142,7 +145,13 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
         root,
         device,
         weights,
-        fingerprints,
+        others,
+        {name: fingerprints.of_dataset(data) for name, data in datasets.items()},
+        {
+            source.title: fingerprints.of_class_map(read_class_map(_below(root, source.class_map)))
+            for source in config.datasets
+            if source.class_map is not None
+        },
         tuple(Shard(number, *slice_) for number, slice_ in enumerate(slices)),
     )
 
@@ -158,12 +167,14 @@ def open_dataset(source: DatasetConfig, root: Path) -> Dataset:
 def open_network(network: NetworkConfig, root: Path, seed: int, device: str) -> LoadedModel:
     """The network of a config; what it draws at random is the same whenever the seed is.
 
-    Files are relative to `root`, below which a module of one's own is looked for, too.
+    Files are relative to `root`, below which a module of one's own is looked for, too; only that
+    one, as a file there that is called as some package is not to be taken for it.
     """
     weights, spec = network.weights, network.model
     if spec.startswith(("hf:./", "hf:../")):
         spec = f"hf:{_below(root, spec.removeprefix('hf:'))}"
-    with _on_path(root), torch.random.fork_rng():
+    own = spec.partition(":")[0] not in ZOOS
+    with _on_path(root) if own else nullcontext(), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = load_model(
             spec,

@@ -5,23 +5,44 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from seewhy.bench.calibrate import calibrate
+from seewhy.bench import calibrate, fingerprints
 from seewhy.bench.engines import Engine
 from seewhy.bench.loggers import Logger
 from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.progress import State
-from seewhy.bench.store import MANIFEST, Run, write_whole
+from seewhy.bench.store import CHECKSUMS, LOCK, MANIFEST, Run, locked
 from seewhy.evaluation import Answers
 
 _PACKAGES = ("seewhy", "torch", "numpy", "pillow")
-_SAME = ("config", "seed", "versions", "device", "weights", "images")
+_SAME = (
+    "config", "seed", "versions", "device", "weights", "networks", "images", "class_maps",
+)  # fmt: skip
+_FREE = ("timeout", "pictures")  # of the config: another go may have others
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """A run's folder, there or not yet, for this process alone.
+
+    Raises ValueError where it holds something else, or another process is at work there.
+    """
+    # What a go leaves that was cut off at its first file.
+    leftovers = {LOCK, CHECKSUMS, f"{MANIFEST}.tmp"}
+    new = not folder.exists() or (
+        folder.is_dir() and {path.name for path in folder.iterdir()} <= leftovers
+    )
+    if not new and not (folder / MANIFEST).exists():
+        raise ValueError(f"{folder}: is no run and not empty; name a new folder with --out")
+    with locked(folder):
+        yield
 
 
 def begin(plan: Plan, text: str, engine: Engine, folder: Path) -> Run:
@@ -29,12 +50,12 @@ def begin(plan: Plan, text: str, engine: Engine, folder: Path) -> Run:
 
     text: the config as it was written.
 
-    Raises ValueError where the folder holds a run of something else, saying what differs, and
-    OSError where it cannot be written.
+    Raises ValueError where the folder holds a run of something else, saying what differs, or a
+    manifest that is damaged, and OSError where it cannot be written.
     """
     about = _about(plan)
     if (folder / MANIFEST).exists():
-        run = Run.open(folder)
+        run = Run.at(folder)
         other = [
             line for key in _SAME for line in _differing(key, run.manifest.get(key), about[key])
         ]
@@ -44,12 +65,9 @@ def begin(plan: Plan, text: str, engine: Engine, folder: Path) -> Run:
                 "name a new folder with --out"
             )
         return run
-    if folder.exists() and (not folder.is_dir() or any(_beside(folder))):
-        raise ValueError(f"{folder}: is no run and not empty; name a new folder with --out")
     manifest = {
         **about,
         "config_text": text,
-        "root": str(plan.root),
         "config_hash": sha256(json.dumps(about["config"], sort_keys=True).encode()).hexdigest(),
         "git": _revision(),
         "engine": engine.name,
@@ -57,10 +75,9 @@ def begin(plan: Plan, text: str, engine: Engine, folder: Path) -> Run:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "cells": plan.cells,
         "shards": len(plan.shards),
-        "calibration": engine.call(calibrate),
+        "calibration": engine.call(calibrate.calibrate, calibrate.images(plan)),
     }
-    write_whole(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
-    return Run(folder, manifest)
+    return Run.create(folder, manifest)
 
 
 def missing(run: Run, plan: Plan) -> list[Shard]:
@@ -69,17 +86,49 @@ def missing(run: Run, plan: Plan) -> list[Shard]:
     return [shard for shard in plan.shards if shard.number not in done]
 
 
+def samples_of(plan: Plan) -> dict[str, dict[str, str]]:
+    """Fingerprints of all samples as they are now, by dataset and key."""
+    names = dict.fromkeys(shard.dataset for shard in plan.shards)
+    return {name: fingerprints.of_samples(plan.data(name)) for name in names}
+
+
+def check_samples(
+    run: Run, plan: Plan, todo: Sequence[Shard], samples: dict[str, dict[str, str]]
+) -> None:
+    """Raise ValueError, naming them, where samples of finished shards have changed since.
+
+    todo: the shards that are to be done, whose samples may have changed.
+    """
+    again = {shard.number for shard in todo}
+    changed: dict[str, None] = {}
+    for shard in plan.shards:
+        if shard.number not in again:
+            before, now = run.samples(shard.number), samples[shard.dataset]
+            changed |= {
+                f"{shard.dataset} {key}": None for key in shard.keys if before.get(key) != now[key]
+            }
+    if changed:
+        first = ", ".join(list(changed)[:3])
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise ValueError(
+            f"{run.folder}: holds a run of other photos or annotations ({first}{more}); bring them "
+            "back, or name a new folder with --out"
+        )
+
+
 def finish(
     run: Run,
     shards: Sequence[Shard],
     engine: Engine,
     *,
+    samples: dict[str, dict[str, str]],
     state: State,
     tell: Callable[[], None] = lambda: None,
     loggers: Sequence[Logger] = (),
 ) -> None:
     """Do shards and write each down as soon as it is done.
 
+    samples: see `samples_of`.
     state: counts images and failures as they come; `tell` is called whenever it has changed.
 
     Raises OSError where a shard cannot be written: nothing of it is left in its place, and the next
@@ -95,7 +144,8 @@ def finish(
         log.start(run.manifest["config"])
     try:
         for shard, answers in engine.finish(shards, advance):
-            run.add(shard.number, shard.network, shard.dataset, answers)
+            own = {key: samples[shard.dataset][key] for key in shard.keys}
+            run.add(shard.number, shard.network, shard.dataset, answers, own)
             state.failures += sum(_failed(one) for one in answers)
             tell()
             if loggers:
@@ -140,7 +190,9 @@ def _about(plan: Plan) -> dict[str, Any]:
         },
         "device": plan.device,
         "weights": plan.weights,
+        "networks": plan.networks,
         "images": plan.images,
+        "class_maps": plan.class_maps,
     }
 
 
@@ -148,12 +200,9 @@ def _differing(key: str, before: Any, now: Any) -> list[str]:
     """Names of what differs, such as "config.methods"."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return [] if before == now else [key]
-    return [f"{key}.{part}" for part in {**before, **now} if before.get(part) != now.get(part)]
-
-
-def _beside(folder: Path) -> list[Path]:
-    """What a folder holds beside the manifest that a go was cut off over."""
-    return [path for path in folder.iterdir() if path.name != f"{MANIFEST}.tmp"]
+    free = _FREE if key == "config" else ()
+    parts = [part for part in {**before, **now} if part not in free]
+    return [f"{key}.{part}" for part in parts if before.get(part) != now.get(part)]
 
 
 def _revision() -> dict[str, Any] | None:

@@ -1,25 +1,36 @@
-"""A run on disk: a manifest, and one Parquet file for each finished shard.
+"""A run on disk: a manifest, one Parquet file for each finished shard, and the checksums of all.
 
-A file is there whole or not at all, at whatever instant a run is cut off: it is written beside its
-place, flushed to the disk and renamed. A leftover has the name of the file that it would have
-become and `.tmp`, and is written over when that file is made.
+A file is there whole or not at all, at whatever instant a run is cut off: its checksum is written
+down, it is written beside its place, flushed to the disk and renamed. A leftover has the name of
+the file that it would have become and `.tmp`, and is written over when that file is made. Whatever
+is read agrees with its checksum: a file that is damaged, or was copied from elsewhere, is named.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from seewhy.bench.manifest import check_manifest
 from seewhy.evaluation import Answers, Evaluation, Omission, Row
+from seewhy.reading import parsed, text_of
 
 MANIFEST = "manifest.json"
+CHECKSUMS = "checksums.txt"  # as `sha256sum` writes and checks them; of a file the last one counts
+PICTURES = "pictures.parquet"
+LOCK = ".lock"
+_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,26 +49,69 @@ class Run:
     def open(folder: str | Path) -> Run:
         """The run in a folder, finished or not.
 
-        Raises ValueError where the folder holds no run, or a broken file of one.
+        Raises ValueError where the folder holds no run, or a damaged file of one.
+        """
+        run = Run.at(folder)
+        run.check()
+        return run
+
+    @staticmethod
+    def at(folder: str | Path) -> Run:
+        """The run in a folder, whatever state its files are in.
+
+        Raises ValueError where the folder holds none, or a manifest that is none.
         """
         path = Path(folder) / MANIFEST
         if not path.is_file():
             raise ValueError(f"{folder}: holds no run of `seewhy bench`, as {MANIFEST} is missing")
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = check_manifest(parsed(text_of(path)))
         except ValueError as error:
             raise ValueError(f"{path}: no manifest of a run ({error})") from None
-        run = Run(Path(folder), manifest)
-        for file in run.files.values():
-            with _opening(file) as opened:
-                if opened.schema_arrow.remove_metadata() != _schema():
-                    raise ValueError("its columns are not those of a run")
+        return Run(Path(folder), manifest)
+
+    @staticmethod
+    def create(folder: Path, manifest: dict[str, Any]) -> Run:
+        """A new run. Raises OSError that names the file which cannot be written."""
+        run = Run(folder, manifest)
+        run.put(MANIFEST, json.dumps(manifest, indent=2).encode())
         return run
+
+    def put(self, name: str, content: bytes) -> None:
+        """Put a file of the run into its place, and its checksum down before.
+
+        Raises OSError that names the file.
+        """
+        append_line(self.folder / CHECKSUMS, f"{sha256(content).hexdigest()}  {name}")
+        write_whole(self.folder / name, content)
 
     @property
     def files(self) -> dict[int, Path]:
         """The finished shards' files by number, in the plan's order."""
-        return {int(path.stem): path for path in sorted((self.folder / "rows").glob("*.parquet"))}
+        numbers = (int(path.stem) for path in self._there() if re.fullmatch(r"[0-9]+", path.stem))
+        known = sorted(number for number in numbers if number < int(self.manifest["shards"]))
+        return {number: self._file(number) for number in known if self._file(number).exists()}
+
+    def check(self) -> None:
+        """Raise ValueError where the manifest or a shard's file is not what was written."""
+        self._check_manifest()
+        for path in self._there():
+            self._content(path)
+
+    def set_damaged_aside(self) -> list[str]:
+        """Give damaged shards another name, so that they are made again; says which, and why.
+
+        Raises ValueError where the manifest is damaged: then nobody knows what the rows are of.
+        """
+        self._check_manifest()
+        said = []
+        for path in self._there():
+            try:
+                self._content(path)
+            except ValueError as error:
+                os.replace(path, path.with_name(f"{path.name}.damaged"))
+                said.append(str(error).partition("; ")[0])
+        return said
 
     @property
     def complete(self) -> bool:
@@ -87,51 +141,174 @@ class Run:
         )
         return [row for row in rows if row.pop("failed")]
 
+    def values(self) -> Iterator[tuple[Any, ...]]:
+        """Network, dataset, image, target, class index, method, metric and value of all that has
+        one."""
+        columns = [
+            "network", "dataset", "image", "target", "class_index", "method", "metric", "value",
+        ]  # fmt: skip
+        for file in self.files.values():
+            table = self._read(file, [*columns, "reason"])
+            table = table.filter(table["reason"].is_null())
+            yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
+
+    def samples(self, shard: int) -> dict[str, str]:
+        """The fingerprints of a finished shard's samples, by key, as they were graded."""
+        with self._opening(self._file(shard), _schema()) as opened:
+            found: dict[str, str] = _described(opened)["samples"]
+            return found
+
+    def fingerprint(self) -> str:
+        """Of all finished shards as they were written."""
+        sums = self._checksums()
+        names = [f"rows/{path.name}" for path in self.files.values()]
+        return sha256("".join(sums.get(name, "") for name in names).encode()).hexdigest()
+
     def evaluations(self) -> dict[tuple[str, str], Evaluation]:
         """What the finished shards say of each network and dataset, by their names."""
         images: dict[tuple[str, str], int] = {}
         rows: dict[tuple[str, str], list[Row]] = {}
         omissions: dict[tuple[str, str], list[Omission]] = {}
         for file in self.files.values():
-            about = self._about(file)
-            cell = about["network"], about["dataset"]
-            images[cell] = images.get(cell, 0) + about["images"]
-            for record in self._read(file).to_pylist():
-                if record["reason"] is None:
-                    values = {**record, "curve": tuple(record["curve"])}
-                    rows.setdefault(cell, []).append(_made(Row, values))
-                else:
-                    values = {**record, "method": record["method"] or ""}
-                    omissions.setdefault(cell, []).append(_made(Omission, values))
+            with self._opening(file, _schema()) as opened:
+                about = _described(opened)
+                cell = str(about["network"]), str(about["dataset"])
+                images[cell] = images.get(cell, 0) + int(about["images"])
+                for record in _whole(opened.read()).to_pylist():
+                    if record["reason"] is None:
+                        values = {**record, "curve": tuple(record["curve"])}
+                        rows.setdefault(cell, []).append(_made(Row, values))
+                    else:
+                        values = {**record, "method": record["method"] or ""}
+                        omissions.setdefault(cell, []).append(_made(Omission, values))
         return {
             cell: Evaluation(count, tuple(rows.get(cell, ())), tuple(omissions.get(cell, ())))
             for cell, count in images.items()
         }
 
-    def add(self, shard: int, network: str, dataset: str, answers: Sequence[Answers]) -> None:
-        """Write a finished shard down; OSError names the file that could not be written."""
-        import pyarrow
-        from pyarrow import parquet
+    def add(
+        self,
+        shard: int,
+        network: str,
+        dataset: str,
+        answers: Sequence[Answers],
+        samples: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a finished shard down; OSError names the file that could not be written.
 
+        samples: fingerprints of what the answers are about, by key.
+        """
         about = {"network": network, "dataset": dataset, "images": len(answers)}
-        schema = _schema().with_metadata({"seewhy": json.dumps(about)})
         records = [
             {"network": network, "dataset": dataset, **record}
             for one in answers
             for record in _records(one)
         ]
-        buffer = BytesIO()
-        parquet.write_table(pyarrow.Table.from_pylist(records, schema=schema), buffer)
-        write_whole(self.folder / "rows" / f"{shard:05}.parquet", buffer.getvalue())
+        content = _parquet(records, _schema(), {**about, "samples": dict(samples or {})})
+        self.put(f"rows/{self._file(shard).name}", content)
+
+    def add_pictures(self, records: Sequence[dict[str, Any]], about: Mapping[str, Any]) -> None:
+        """Write pictures down, see `seewhy.bench.pictures`; OSError names the file."""
+        self.put(PICTURES, _parquet(records, _picture_schema(), about))
+
+    def pictures(self) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
+        """What `add_pictures` wrote; None where it has written nothing, or that is damaged."""
+        path = self.folder / PICTURES
+        if not path.exists():
+            return None
+        try:
+            with self._opening(path, _picture_schema()) as opened:
+                return opened.read().to_pylist(), _described(opened)
+        except ValueError:
+            return None
+
+    def _file(self, shard: int) -> Path:
+        return self.folder / "rows" / f"{shard:05}.parquet"
+
+    def _there(self) -> list[Path]:
+        return sorted((self.folder / "rows").glob("*.parquet"))
+
+    def _check_manifest(self) -> None:
+        path = self.folder / MANIFEST
+        if sha256(path.read_bytes()).hexdigest() != self._checksums().get(MANIFEST):
+            raise ValueError(
+                f"{path}: damaged ({CHECKSUMS} says otherwise); bring it back, or run anew"
+            )
 
     def _read(self, file: Path, columns: list[str] | None = None) -> Any:
-        with _opening(file) as opened:
+        with self._opening(file, _schema()) as opened:
             return opened.read(columns).replace_schema_metadata()
 
-    def _about(self, file: Path) -> dict[str, Any]:
-        with _opening(file) as opened:
-            about: dict[str, Any] = json.loads(opened.schema_arrow.metadata[b"seewhy"])
-            return about
+    @contextmanager
+    def _opening(self, file: Path, schema: Any) -> Iterator[Any]:
+        """A Parquet file of the run; whatever is wrong with it becomes a ValueError."""
+        from pyarrow import BufferReader, lib, parquet
+
+        content = self._content(file)
+        try:
+            with parquet.ParquetFile(BufferReader(content)) as opened:
+                if opened.schema_arrow.remove_metadata() != schema:
+                    raise ValueError("its columns are not those of a run")
+                yield opened
+        except (lib.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(_broken(file, str(error))) from error
+
+    def _content(self, file: Path) -> bytes:
+        """The bytes of a file of the run, which are those that were written, or a ValueError."""
+        try:
+            content = file.read_bytes() if file.is_file() else b""
+        except OSError as error:
+            raise ValueError(_broken(file, error.strerror or str(error))) from None
+        name = file.relative_to(self.folder).as_posix()
+        expected = self._checksums().get(name)
+        if expected is None:
+            raise ValueError(_broken(file, "this run has not written it"))
+        if sha256(content).hexdigest() != expected:
+            raise ValueError(_broken(file, "it is not what was written there"))
+        return content
+
+    def _checksums(self) -> dict[str, str]:
+        """The checksum of each file that was written, by its name below the folder."""
+        path = self.folder / CHECKSUMS
+        if not path.is_file():
+            return {}
+        state = path.stat()
+        return _checksums(path, state.st_size, state.st_mtime_ns)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder of a run for this process alone; a lock ends with its process, however that ends.
+
+    Raises ValueError where another process has it, OSError where it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(
+            f"{folder}: another `seewhy bench` is at work there; wait for it, or name a new folder "
+            "with --out"
+        ) from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file and flush it to the disk; OSError names the file.
+
+    What a write that was cut off has left is a line of its own.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            torn = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * torn + line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -157,18 +334,39 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-@contextmanager
-def _opening(file: Path) -> Iterator[Any]:
-    """A shard's file; whatever is wrong with it becomes a ValueError that names it."""
-    from pyarrow import lib, parquet
+@lru_cache(maxsize=4)
+def _checksums(path: Path, size: int, changed: int) -> dict[str, str]:
+    """What the file of checksums says, as long as it has the same size and time of change."""
+    lines = path.read_bytes().decode("ascii", errors="replace").splitlines()
+    return {found[2]: found[1] for found in map(_LINE.fullmatch, lines) if found}
 
-    try:
-        with parquet.ParquetFile(file) as opened:
-            yield opened
-    except (lib.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file}: broken ({error}); remove it, and `seewhy bench` makes it again"
-        ) from error
+
+def _broken(file: Path, why: str) -> str:
+    return f"{file}: broken ({why}); remove it, and `seewhy bench` makes it again"
+
+
+def _described(opened: Any) -> dict[str, Any]:
+    """What a Parquet file of a run says of itself beside its rows."""
+    about: dict[str, Any] = json.loads(opened.schema_arrow.metadata[b"seewhy"])
+    return about
+
+
+def _whole(table: Any) -> Any:
+    """The rows of a shard; ValueError where a value lacks what belongs to it."""
+    graded = table.filter(table["reason"].is_null())
+    if any(graded[name].null_count for name in Row.__dataclass_fields__):
+        raise ValueError("a value lacks its image, method or metric")
+    return table
+
+
+def _parquet(records: Sequence[dict[str, Any]], schema: Any, about: Mapping[str, Any]) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    stream = BytesIO()
+    described = schema.with_metadata({"seewhy": json.dumps(about)})
+    parquet.write_table(pyarrow.Table.from_pylist(records, schema=described), stream)
+    return stream.getvalue()
 
 
 @cache
@@ -193,6 +391,15 @@ def _schema() -> Any:
             "failed": flag,
         }
     )
+
+
+@cache
+def _picture_schema() -> Any:
+    import pyarrow
+
+    names = ("network", "dataset", "image", "target", "method")
+    fields = {**dict.fromkeys(names, pyarrow.string()), "picture": pyarrow.binary()}
+    return pyarrow.schema(fields)
 
 
 def _records(answers: Answers) -> Iterator[dict[str, Any]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache
 from hashlib import sha256
+from typing import Any
 
 import torch
 
@@ -27,33 +28,32 @@ class Worker:
         self._data = cache(plan.data)
         self._model = lru_cache(maxsize=1)(plan.model)
 
-    def answers(
-        self,
-        shard: Shard,
-        lost: Collection[str] = (),
-        advance: Callable[[int], None] = lambda images: None,
-    ) -> tuple[Answers, ...]:
-        """One for each key of the shard, in their order.
-
-        lost: keys of images that are not to be touched, as workers died on them; they are
-            answered by a failure.
-        advance: called with a number of images when they are done.
-
-        Raises ValueError where a network or dataset cannot be opened.
-        """
-        question = self.question(shard.network, shard.dataset)
-        if lost:
-            question = replace(question, dataset=_without(question.dataset, lost))
-        found = {}
-        with repeatable(self.plan, shard.number):
-            for one in answers(question, shard.keys, self.plan.config.batch_size):
-                found[one.image] = one
-                advance(1)
-        return tuple(found[key] for key in shard.keys)
-
     def question(self, network: str, dataset: str) -> Question:
         """What is asked of a network on a dataset, both by name."""
         return self.plan.question(self._model(network), network, dataset, self._data(dataset))
+
+    def stream(self, work: Callable[[Worker], Iterator[Any]]) -> Iterator[Any]:
+        """What a work yields: for engines that call a worker by its methods."""
+        for item in work(self):  # noqa: UP028 - Ray sends something back, which is not for the work
+            yield item
+
+
+def shard_answers(
+    shard: Shard, lost: Mapping[str, str], worker: Worker
+) -> Iterator[Answers | None]:
+    """None when network and dataset are open, then the answers of the shard's images as they come.
+
+    lost: images that are not to be touched, as workers died on them or took too long, with the
+        reason; they are answered by a failure.
+
+    Raises ValueError where a network or dataset cannot be opened.
+    """
+    question = worker.question(shard.network, shard.dataset)
+    if lost:
+        question = replace(question, dataset=_without(question.dataset, lost))
+    yield None
+    with repeatable(worker.plan, shard.number):
+        yield from answers(question, shard.keys, worker.plan.config.batch_size)
 
 
 @contextmanager
@@ -70,12 +70,12 @@ def repeatable(plan: Plan, shard: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _without(dataset: Dataset, lost: Collection[str]) -> Dataset:
+def _without(dataset: Dataset, lost: Mapping[str, str]) -> Dataset:
     """The dataset with images that raise instead of being read."""
 
     def read(key: str) -> Sample:
         if key in lost:
-            raise RuntimeError("the worker process died on this image each time")
+            raise RuntimeError(lost[key])
         return dataset.read(key)
 
     return replace(dataset, read=read)

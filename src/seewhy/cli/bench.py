@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,8 +38,9 @@ def bench(
         int | None,
         typer.Option(
             min=0,
-            help="Worker processes, 0 or 1 for none beside this one; without it one for each core, "
-            "or one on a GPU. With Ray: actors; without it as many as there is room for.",
+            help="Worker processes, 0 or 1 for none beside this one (but one where the config has "
+            "a timeout); without it one for each core, or one on a GPU. With Ray: actors; without "
+            "it as many as there is room for.",
         ),
     ] = None,
     address: Annotated[
@@ -60,20 +62,20 @@ def bench(
     """
     with usage_errors():
         plan, text = planned(config, device)
-        chosen = engine_of(plan, engine, workers, address)
-        if dry_run:
-            tell_plan(plan, chosen)
-            return
         folder = folder or Path("runs") / plan.config.name
-        try:
-            run = go_on(plan, text, chosen, folder, log or [])
-        except OSError as error:
-            err.print(
-                f"[red]error[/red] {escape(str(error))}; what is finished is kept, and the same "
-                "command goes on from there",
-                soft_wrap=True,
-            )
-            raise typer.Exit(1) from None
+        with closing(engine_of(plan, engine, workers, address)) as chosen:
+            if dry_run:
+                tell_plan(plan, chosen)
+                return
+            try:
+                run = go_on(plan, text, chosen, folder, log or [])
+            except OSError as error:
+                err.print(
+                    f"[red]error[/red] {escape(str(error))}; what is finished is kept, and the "
+                    "same command goes on from there",
+                    soft_wrap=True,
+                )
+                raise typer.Exit(1) from None
     failures = run.failures()
     for one in failures:
         where = f"{one['network']} {one['dataset']} {one['image']} {one['method'] or ''}".strip()
@@ -107,37 +109,48 @@ def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | 
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         workers = max(1, (cores or 1) // plan.config.threads) if plan.device == "cpu" else 1
-    return Processes(plan, workers) if workers > 1 else InProcess(plan)
+    # Only another process can be ended at any moment.
+    alone = workers < 2 and plan.config.timeout is None
+    return InProcess(plan) if alone else Processes(plan, max(1, workers))
 
 
 def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) -> Run:
     """Begin a run or go on with it, showing how far it is."""
     from seewhy.bench.loggers import logger
     from seewhy.bench.progress import State, counted, shown
-    from seewhy.bench.run import begin, finish, missing
+    from seewhy.bench.report.pictures import keep_pictures
+    from seewhy.bench.run import begin, check_samples, claimed, finish, missing, samples_of
 
-    run = begin(plan, text, engine, folder)
-    loggers = [logger(name, folder) for name in logs]
-    todo, failed = missing(run, plan), run.failed()
-    if run.files:
-        err.print(f"{folder}: {len(run.files)} of {counted(len(plan.shards), 'shard')} are there")
-    if failed:
-        err.print(f"{counted(len(failed), 'shard')} with failures: tried again")
-    total = sum(len(shard.keys) for shard in plan.shards)
-    state = State(total, total - sum(len(shard.keys) for shard in todo))
-    with shown(state, err) as tell:
-        finish(run, todo, engine, state=state, tell=tell, loggers=loggers)
+    with claimed(folder):
+        run = begin(plan, text, engine, folder)
+        for damaged in run.set_damaged_aside():
+            err.print(f"[red]damaged[/red] {escape(damaged)}; made again", soft_wrap=True)
+        loggers = [logger(name, folder) for name in logs]
+        todo, failed = missing(run, plan), run.failed()
+        samples = samples_of(plan)
+        check_samples(run, plan, todo, samples)
+        if run.files:
+            there = f"{len(run.files)} of {counted(len(plan.shards), 'shard')}"
+            err.print(f"{escape(str(folder))}: {there} are there", soft_wrap=True)
+        if failed:
+            err.print(f"{counted(len(failed), 'shard')} with failures: tried again")
+        total = sum(len(shard.keys) for shard in plan.shards)
+        state = State(total, total - sum(len(shard.keys) for shard in todo))
+        with shown(state, err) as tell:
+            finish(run, todo, engine, samples=samples, state=state, tell=tell, loggers=loggers)
+        if plan.config.pictures and (problem := keep_pictures(run, plan, engine)):
+            err.print(f"no pictures for the report: {problem}", soft_wrap=True)
     return run
 
 
 def tell_plan(plan: Plan, engine: Engine) -> None:
     """Print what a plan computes and what that costs."""
-    from seewhy.bench.calibrate import calibrate, estimate
+    from seewhy.bench.calibrate import calibrate, estimate, images
     from seewhy.bench.progress import counted, duration
     from seewhy.metrics import metric
     from seewhy.naming import METHODS, REFINEMENTS, parse
 
-    calibration = engine.call(calibrate) or {}
+    calibration = engine.call(calibrate, images(plan)) or {}
     table = Table("network", "dataset", box=None)
     for heading in ("images", "shards"):
         table.add_column(heading, justify="right")

@@ -15,13 +15,25 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
+from rich.text import Text
+
+from seewhy.printable import printable
 
 if TYPE_CHECKING:
     from seewhy.models import LoadedModel
 
+
+class Safe(Console):
+    """A console that spells out control codes: files' names and messages may be anyone's."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What every text that is printed goes through, those in tables included."""
+        return super().render_str(printable(text), **options)
+
+
 # A path such as a:x:b is no emoji.
-out = Console(emoji=False)
-err = Console(stderr=True, emoji=False)
+out = Safe(emoji=False)
+err = Safe(stderr=True, emoji=False)
 
 
 class Activation(StrEnum):
@@ -121,6 +133,7 @@ def load(
 ) -> LoadedModel:
     """The network with the preprocessing and the activation that the options ask for."""
     from seewhy.models import ModelError, load_model
+    from seewhy.models.zoos import ZOOS
 
     preprocess = parse_size(size) if size is not None else {}
     preprocess |= {
@@ -128,7 +141,10 @@ def load(
         for name, text in (("mean", mean), ("std", std))
         if text is not None
     }
-    sys.path.insert(0, "")  # package.module:name is looked for in the working directory too
+    # package.module:factory is looked for in the working directory too; but a zoo is not, whatever
+    # files there are called.
+    here = [""] if spec.partition(":")[0] not in ZOOS else []
+    sys.path[:0] = here
     try:
         return load_model(
             spec,
@@ -147,7 +163,8 @@ def load(
     except Exception as error:  # the user's own factory may raise anything
         raise ValueError(_blamed(spec, error)) from None
     finally:
-        sys.path.remove("")
+        for path in here:
+            sys.path.remove(path)
 
 
 def _blamed(spec: str, error: Exception) -> str:

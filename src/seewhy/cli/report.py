@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seewhy.cli.common import Device, err, out, progress, usage_errors
+from seewhy.cli.common import err, out, progress, usage_errors
 
 
 def report(
@@ -31,14 +31,15 @@ def report(
         typer.Option(
             min=0,
             help="Of each kind in the gallery: each method's best and worst, and those most "
-            "disagreed on; fewer where there are many methods. 0 for no gallery.",
+            "disagreed on; fewer where there are many methods, or the run drew fewer. 0 for no "
+            "gallery.",
         ),
     ] = 3,
-    device: Device = "cpu",
 ) -> None:
     """Write a run as one page for the browser, which needs no network to be viewed.
 
-    With a second run: what differs between the two, on the same images.
+    With a second run: what differs between the two, on the same images. All is taken from the
+    folders: nothing that they name is opened, imported or run.
     """
     from seewhy.bench.report import write_comparison, write_report
     from seewhy.bench.store import Run
@@ -49,9 +50,7 @@ def report(
         if other is None:
             path = path or run / "report.html"
             with progress("Reporting", parts, quiet=False) as advance:
-                write_report(
-                    first, path, metric=metric, images=images, device=device, advance=advance
-                )
+                write_report(first, path, metric=metric, images=images, advance=advance)
         else:
             path = path or other / "comparison.html"
             second = Run.open(other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,11 +40,24 @@ def serve(
     max_megabytes: Annotated[float, typer.Option(help="Of a photo's file.")] = 20,
     max_megapixels: Annotated[float, typer.Option(help="Of a photo.")] = 16,
     max_seconds: Annotated[
-        float, typer.Option(help="Of a job; looked at after each of its steps.")
+        float, typer.Option(help="Of a job; then it is stopped, if need be with its process.")
     ] = 120,
     max_queue: Annotated[
         int, typer.Option(help="Jobs that may wait for their turn; one runs at a time.")
     ] = 8,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name that the page may be called by, beside localhost and addresses of "
+            "numbers: viewer.example.org, or *.example.org. Repeatable."
+        ),
+    ] = None,
+    allow_frame: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A site that may show the page in a frame: https://example.org. Repeatable."
+        ),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Open the viewer: look at maps in the browser, compare them, and doubt them.
@@ -56,13 +69,12 @@ def serve(
         if importlib.util.find_spec("gradio") is None:
             raise ValueError("the viewer needs Gradio: pip install 'seewhy[app]'")
         from seewhy.app.limits import Limits
-        from seewhy.app.serve import LOCAL, application, listen, run
+        from seewhy.app.serve import application, listen, run
 
         limits = Limits(max_megabytes, max_megapixels, max_seconds, max_queue)
         networks = allowed(model or [], weights or [], device)
         at = listen(host, port)
-    logging.basicConfig(format="%(levelname)s %(message)s")
-    app = application(networks, limits, local=host in LOCAL)
+    app = application(networks, limits, hosts=[host, *(allow_host or [])], frames=allow_frame or [])
     shown = f"[{host}]" if ":" in host else host
     out.print(f"Seewhy is at [b]http://{escape(shown)}:{at.getsockname()[1]}/[/b]", highlight=False)
     run(app, at)
@@ -84,5 +96,6 @@ def allowed(models: list[str], weights: list[str], device: str) -> dict[str, Net
     networks: dict[str, Network] = {}
     for spec, file in dict.fromkeys([*zip(models, files, strict=True), *BUNDLED]):
         label = spec if spec not in networks else f"{spec} ({file or 'pretrained'})"
-        networks[label] = Network(load(spec, file, None, None, None, None, device), file)
+        again = partial(load, spec, file, None, None, None, None, device)
+        networks[label] = Network(again(), file, again)
     return networks

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+
+from seewhy.reading import json_of
 
 ClassMap = dict[str, tuple[int, ...]]
 
@@ -15,20 +16,18 @@ def read_class_map(path: str | Path) -> ClassMap:
     Raises:
         ValueError: the file is missing or holds anything else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"class map {path}: no such file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json_of(Path(path))
     except ValueError as error:
-        raise ValueError(f"class map {path}: not JSON ({error})") from error
+        raise ValueError(f"class map {path}: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f'class map {path}: give an object such as {{"bus": [654, 779]}}')
     for category, indices in content.items():
         whole = isinstance(indices, list) and all(type(i) is int and i >= 0 for i in indices)
         if not whole or not indices:
             raise ValueError(
-                f"class map {path}: {category!r} has {indices!r}; give a list of class indices"
+                f"class map {path}: {category!r} has {repr(indices)[:100]}; give a list of class "
+                "indices"
             )
     return {category: tuple(indices) for category, indices in content.items()}
 

@@ -12,6 +12,7 @@ import torch
 
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
 from seewhy.data.images import load_image
+from seewhy.printable import on_one_line
 
 
 def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
@@ -39,10 +40,23 @@ def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
     if not table.is_file():
         raise DatasetError(f"{table}: no such file; give the instances of split {split!r}")
     coco = _opened(table)
-    by_key = {coco.imgs[number]["file_name"]: number for number in coco.imgs}
-    keys = tuple(sorted(key for key, number in by_key.items() if coco.imgToAnns[number]))
-    read = partial(_read, coco, by_key, table, photos)
-    return Dataset(f"coco:{root}", keys, read, region="masks")
+    by_key = {
+        on_one_line(about["file_name"]): number
+        for number, about in coco.imgs.items()
+        if coco.imgToAnns[number]
+    }
+
+    def files(key: str) -> list[Path]:
+        return [photos / coco.imgs[by_key[key]]["file_name"]]
+
+    return Dataset(
+        f"coco:{root}",
+        tuple(sorted(by_key)),
+        partial(_read, coco, by_key, table, photos),
+        region="masks",
+        files=files,
+        tables=(table,),
+    )
 
 
 def _opened(table: Path) -> Any:
@@ -52,15 +66,21 @@ def _opened(table: Path) -> Any:
         raise DatasetError("COCO's masks need the package pycocotools; install it") from error
     try:
         with redirect_stdout(StringIO()):
-            return COCO(table)
-    except (ValueError, KeyError, AssertionError, TypeError) as error:
+            coco = COCO(table)
+        for about in coco.imgs.values():
+            if not isinstance(about["file_name"], str):
+                raise TypeError(f"file_name is {about['file_name']!r}")
+    except (ValueError, LookupError, AssertionError, TypeError, AttributeError) as error:
         raise DatasetError(f"{table}: no instances as COCO writes them ({error!r})") from error
+    except RecursionError:
+        raise DatasetError(f"{table}: no instances, but JSON nested too deeply") from None
+    return coco
 
 
 def _read(coco: Any, by_key: dict[str, int], table: Path, photos: Path, key: str) -> Sample:
     number = by_key[key]
-    image = load_image(photos / key)
     about = coco.imgs[number]
+    image = load_image(photos / about["file_name"])
     check_size(table, (about["width"], about["height"]), image)
     instances: dict[str, list[Any]] = {}
     for instance in coco.imgToAnns[number]:

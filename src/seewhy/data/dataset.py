@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
@@ -53,17 +53,25 @@ class Sample:
     scene: Scene | None = None
 
 
+def no_files(key: str) -> Iterable[Path]:
+    """The files of a sample that is read from none."""
+    return ()
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Samples that are read when they are asked for: `dataset[3]`, `dataset[:100]`, a loop.
 
     Attributes:
         name: the specification that it was loaded by.
-        keys: of its samples, in a fixed order.
+        keys: of its samples, in a fixed order; one line of writing each, see
+            `seewhy.printable.on_one_line`, whatever the files are called.
         read: gives the sample of a key; raises DatasetError or ImageError naming a file that is
             missing or broken.
         region: what its pointing game is played on, by its authors' convention.
         classes: the network's classes of each label, where the dataset itself says so.
+        files: those that the sample of a key is read from, also where they may be missing.
+        tables: the files that are about all samples.
     """
 
     name: str
@@ -71,6 +79,8 @@ class Dataset:
     read: Callable[[str], Sample]
     region: Literal["boxes", "masks"] = "boxes"
     classes: ClassMap | None = None
+    files: Callable[[str], Iterable[Path]] = no_files
+    tables: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)

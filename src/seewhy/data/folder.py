@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
 from seewhy.data.finding import find_images
 from seewhy.data.images import load_image
+from seewhy.printable import on_one_line
 
 
 def read_folder(root: str | Path) -> Dataset:
@@ -32,62 +34,91 @@ def read_folder(root: str | Path) -> Dataset:
     base = folder_of(root, "a folder of photos")
     photos = base / "images" if (base / "images").is_dir() else base
     masks = base / "masks"
-    paths = {
-        path.relative_to(photos).as_posix(): path
-        for path in find_images(photos)
-        if masks not in path.parents
-    }
+    found = [path.relative_to(photos) for path in find_images(photos) if masks not in path.parents]
+    paths = {on_one_line(path.as_posix()): path for path in found}
     table = base / "labels.csv"
     if table.is_file():
         labels = _labels(table)
         if missing := sorted(paths.keys() - labels.keys()):
             raise DatasetError(f"{table}: has no line for {missing[0]}, nor for {len(missing)} in "
                                "all")  # fmt: skip
-        paths = {key: photos / key for key in labels}
+        paths = {key: paths.get(key, Path(key)) for key in labels}
     else:
-        labels = {key: [path.parent.name] for key, path in paths.items() if "/" in key}
+        labels = {key: [on_one_line(path.parent.name)] for key, path in paths.items() if "/" in key}
+    folder = _Folder(photos, masks, paths, labels)
     return Dataset(
-        f"folder:{root}", tuple(sorted(paths)), partial(_read, paths, labels, masks), "masks"
+        f"folder:{root}",
+        tuple(sorted(paths)),
+        folder.read,
+        "masks",
+        files=folder.files,
+        tables=(table,),
     )
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Where photos and masks are; of each key the photo's path below the former, and its labels."""
+
+    photos: Path
+    masks: Path
+    paths: dict[str, Path]
+    labels: dict[str, list[str]]
+
+    def files(self, key: str) -> list[Path]:
+        masks = [path for label in self._asked(key) for path in self._masks_of(key, label)]
+        return [self.photos / self.paths[key], *masks]
+
+    def read(self, key: str) -> Sample:
+        image = load_image(self.photos / self.paths[key])
+        annotations = []
+        for label in self._asked(key):
+            path = next((path for path in self._masks_of(key, label) if path.is_file()), None)
+            mask = None
+            boxes = torch.zeros(0, 4, dtype=torch.float64)
+            if path is not None:
+                mask = _mask(path, image)
+                boxes = _box(mask)
+            annotations.append(Annotation(label, boxes, mask, (False,) * len(boxes)))
+        return Sample(key, image, tuple(annotations))
+
+    def _asked(self, key: str) -> Sequence[str | None]:
+        return self.labels.get(key, [None])
+
+    def _masks_of(self, key: str, label: str | None) -> list[Path]:
+        """Where the mask of a label may be; the first that is there counts."""
+        name = self.paths[key].with_suffix(".png")
+        found = [self.masks / label / name.name] if label is not None else []
+        if len(self._asked(key)) == 1:
+            found += [self.masks / name, self.masks / name.name]
+        return found
 
 
 def _labels(table: Path) -> dict[str, list[str]]:
     with table.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.DictReader(file)
-        columns = list(lines.fieldnames or [])
-        if "file" not in columns or len(columns) < 2:
-            raise DatasetError(
-                f"{table}: has the columns {columns}; give file and label, or file and one column "
-                "of 0 and 1 per category"
-            )
-        if "label" in columns:
-            return {line["file"]: [line["label"]] for line in lines}
-        columns.remove("file")
-        labels = {}
-        for line in lines:
-            if not {line[name] for name in columns} <= {"0", "1"}:
-                raise DatasetError(f"{table}, line {lines.line_num}: give 0 or 1 for each category")
-            labels[line["file"]] = [name for name in columns if line[name] == "1"]
-        return labels
+        try:
+            return _by_file(table, lines)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DatasetError(f"{table}, line {lines.line_num + 1}: no CSV ({error})") from None
 
 
-def _read(paths: dict[str, Path], labels: dict[str, list[str]], masks: Path, key: str) -> Sample:
-    image = load_image(paths[key])
-    own = labels.get(key)
-    name = Path(key).with_suffix(".png")
-    annotations = []
-    for label in [None] if own is None else own:
-        found = [masks / str(label) / name.name] if label is not None else []
-        if own is None or len(own) == 1:
-            found += [masks / name, masks / name.name]
-        path = next((path for path in found if path.is_file()), None)
-        mask = None
-        boxes = torch.zeros(0, 4, dtype=torch.float64)
-        if path is not None:
-            mask = _mask(path, image)
-            boxes = _box(mask)
-        annotations.append(Annotation(label, boxes, mask, (False,) * len(boxes)))
-    return Sample(key, image, tuple(annotations))
+def _by_file(table: Path, lines: csv.DictReader[str]) -> dict[str, list[str]]:
+    columns = list(lines.fieldnames or [])
+    if "file" not in columns or len(columns) < 2:
+        raise DatasetError(
+            f"{table}: has the columns {columns}; give file and label, or file and one column "
+            "of 0 and 1 per category"
+        )
+    if "label" in columns:
+        return {on_one_line(line["file"]): [line["label"]] for line in lines}
+    columns.remove("file")
+    labels = {}
+    for line in lines:
+        if not {line[name] for name in columns} <= {"0", "1"}:
+            raise DatasetError(f"{table}, line {lines.line_num}: give 0 or 1 for each category")
+        labels[on_one_line(line["file"])] = [name for name in columns if line[name] == "1"]
+    return labels
 
 
 def _mask(path: Path, image: Image.Image) -> torch.Tensor:

@@ -15,6 +15,7 @@ from seewhy.data.imagenet_classes import wordnet_numbers
 from seewhy.data.imagenet_devkit import NAME, read_devkit
 from seewhy.data.images import load_image
 from seewhy.data.pascal import read_objects
+from seewhy.printable import on_one_line
 
 _WNID = re.compile(r"n\d{8}")
 
@@ -46,12 +47,19 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
         if below.is_dir():
             notes = below
             break
-    paths = {path.stem: path for path in find_images(photos)}
+    paths = {on_one_line(path.stem): path for path in find_images(photos)}
     kit = read_devkit(base / NAME) if (base / NAME).is_dir() else None
     numbers = kit.classes if kit else _wordnet_numbers(base, photos)
     classes: ClassMap = {wnid: (index,) for index, wnid in enumerate(numbers)}
-    read = partial(_read, paths, notes, kit.validation if kit else {})
-    return Dataset(f"imagenet:{root}", tuple(sorted(paths)), read, classes=classes)
+    known = kit.validation if kit else {}
+    return Dataset(
+        f"imagenet:{root}",
+        tuple(sorted(paths)),
+        partial(_read, paths, notes, known),
+        classes=classes,
+        files=lambda key: [paths[key], *_notes(paths, notes, known, key)],
+        tables=tuple(sorted((base / NAME / "data").glob("*"))),
+    )
 
 
 def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
@@ -64,11 +72,21 @@ def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
     return list(wordnet_numbers())
 
 
+def _label(path: Path, known: dict[str, str], key: str) -> str | None:
+    return path.parent.name if _WNID.fullmatch(path.parent.name) else known.get(key)
+
+
+def _notes(paths: dict[str, Path], notes: Path, known: dict[str, str], key: str) -> list[Path]:
+    """Where a photo's annotation may be; the first that is there counts."""
+    label = _label(paths[key], known, key)
+    return [notes / f"{key}.xml", notes / f"{label}/{key}.xml"]
+
+
 def _read(paths: dict[str, Path], notes: Path, known: dict[str, str], key: str) -> Sample:
     path = paths[key]
     image = load_image(path)
-    label = path.parent.name if _WNID.fullmatch(path.parent.name) else known.get(key)
-    found = [note for note in (notes / f"{key}.xml", notes / f"{label}/{key}.xml") if note.exists()]
+    label = _label(path, known, key)
+    found = [note for note in _notes(paths, notes, known, key) if note.exists()]
     boxes = torch.zeros(0, 4, dtype=torch.float64)
     difficult: tuple[bool, ...] = ()
     if found:

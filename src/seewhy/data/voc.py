@@ -13,6 +13,7 @@ from torch import Tensor
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
 from seewhy.data.images import load_image
 from seewhy.data.pascal import read_objects
+from seewhy.printable import on_one_line
 
 
 def read_voc(root: str | Path, split: str = "val") -> Dataset:
@@ -40,8 +41,21 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
         )
         known = [name.removeprefix("Main/") for name in known if "_" not in name]
         raise DatasetError(f"{listed}: no such list; there are {', '.join(known) or 'none'}")
-    keys = tuple(line.split()[0] for line in listed.read_text().splitlines() if line.strip())
-    return Dataset(f"voc:{root}", keys, partial(_read, year))
+    try:
+        lines = listed.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{listed}: no list of photos ({error})") from None
+    keys = tuple(on_one_line(line.split()[0]) for line in lines if line.strip())
+    return Dataset(f"voc:{root}", keys, partial(_read, year), files=partial(_files, year))
+
+
+def _files(year: Path, key: str) -> tuple[Path, Path, Path]:
+    """Photo, annotation and outlines."""
+    return (
+        year / "JPEGImages" / f"{key}.jpg",
+        year / "Annotations" / f"{key}.xml",
+        year / "SegmentationObject" / f"{key}.png",
+    )
 
 
 def _year(root: Path) -> Path:
@@ -57,11 +71,11 @@ def _year(root: Path) -> Path:
 
 
 def _read(year: Path, key: str) -> Sample:
-    image = load_image(year / "JPEGImages" / f"{key}.jpg")
-    path = year / "Annotations" / f"{key}.xml"
+    photo, path, outlines = _files(year, key)
+    image = load_image(photo)
     objects = read_objects(path)
     check_size(path, objects.size, image)
-    numbered = _numbered(year / "SegmentationObject" / f"{key}.png", image)
+    numbered = _numbered(outlines, image)
     annotations = []
     for label in dict.fromkeys(objects.labels):
         own = [i for i, name in enumerate(objects.labels) if name == label]

@@ -227,7 +227,11 @@ def colours(cmap: str) -> npt.NDArray[np.uint8]:
 
 
 def _grey(values: Tensor) -> Image.Image:
-    return Image.fromarray((values * 255).round().byte().cpu().numpy())
+    return Image.fromarray(_levels(values).numpy())
+
+
+def _levels(values: Tensor) -> Tensor:
+    return (values * 255).round().byte().cpu()
 
 
 def _paint(strength: Tensor, cmap: str | None, signed: bool) -> Image.Image:
@@ -238,13 +242,17 @@ def _paint(strength: Tensor, cmap: str | None, signed: bool) -> Image.Image:
 
 def _hatch_unseen(picture: Image.Image, image: Image.Image, seen: Tensor) -> Image.Image:
     """Replace what was not seen by the bleached photo under diagonal lines."""
+    if seen.all():
+        return picture
     bleached = Image.blend(
         image.convert("L").convert("RGB"), Image.new("RGB", image.size, "white"), 0.7
     )
     period = max(8.0, max(image.size) / 40)
-    diagonal = torch.arange(image.width) + torch.arange(image.height)[:, None]
+    diagonal = torch.arange(image.width + image.height - 1)  # x + y of a pixel
     # Distance to the nearest line in pixels, which also antialiases its edges.
     distance = (diagonal % period - period / 2).abs() / 2**0.5
     lines = (0.07 * period + 0.5 - distance).clamp(0, 1) * 0.28
-    hatched = Image.composite(Image.new("RGB", image.size, (92, 92, 92)), bleached, _grey(lines))
+    rows = _levels(lines).unfold(0, image.width, 1)
+    grey = Image.new("RGB", image.size, (92, 92, 92))
+    hatched = Image.composite(grey, bleached, Image.fromarray(rows.numpy()))
     return Image.composite(picture, hatched, _grey(seen.float()))

@@ -40,10 +40,13 @@ class Heading(NamedTuple):
     highest: bool = False
 
 
-def strip(title: str, pictures: Sequence[tuple[str, Image.Image]], width: int = WIDTH) -> str:
+def strip(
+    title: str, pictures: Sequence[tuple[str, Image.Image | bytes]], width: int = WIDTH
+) -> str:
     """A row of captioned pictures, `width` pixels wide and high at most; "" for no title.
 
-    What follows a caption's first line is set smaller.
+    Bytes are of a picture that `webp` made small already. What follows a caption's first line is
+    set smaller.
     """
     figures = "".join(
         f'<figure><img alt="{escape(caption)}" src="{_embedded(picture, width)}">'
@@ -131,6 +134,15 @@ def write_page(path: Path, title: str, introduction: str, parts: Sequence[str]) 
     path.write_text(page(title, introduction, parts), encoding="utf-8")
 
 
+def webp(picture: Image.Image, width: int) -> bytes:
+    """A picture as a small WebP file, `width` pixels wide and high at most."""
+    small = picture.convert("RGB")
+    small.thumbnail((width, width), Image.Resampling.LANCZOS)
+    stream = BytesIO()
+    small.save(stream, format="WEBP", quality=80)
+    return stream.getvalue()
+
+
 def _title(title: str) -> str:
     return f"<h2>{escape(title)}</h2>" if title else ""
 
@@ -162,9 +174,6 @@ def _entry(entry: str | Entry) -> str:
     return f'<td{kind}{hint} data-value="{value}">{entry.html}</td>'
 
 
-def _embedded(picture: Image.Image, width: int) -> str:
-    small = picture.convert("RGB")
-    small.thumbnail((width, width), Image.Resampling.LANCZOS)
-    stream = BytesIO()
-    small.save(stream, format="WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+def _embedded(picture: Image.Image | bytes, width: int) -> str:
+    data = picture if isinstance(picture, bytes) else webp(picture, width)
+    return "data:image/webp;base64," + base64.b64encode(data).decode()

@@ -42,6 +42,19 @@ REGIONS = {
     "iou": "masks",
 }
 LOCALIZATION = ("pointing_game", "box_iou", *REGIONS)
+# Why a metric cannot be asked of a pair; its value there is nan.
+UNASKED = {
+    "pointing_game": "nothing is annotated there to point at",
+    "energy_pointing_game": "no box of it is on the network's input",
+    "box_iou": "no box of it is on the network's input",
+    "mass_accuracy": "no outline of it is on the network's input",
+    "rank_accuracy": "no outline of it is on the network's input",
+    "iou": "no outline of it is on the network's input",
+    "win": "there is no other method to win against",
+    "target_selectivity": "there is no other target in the image",
+    "effect_correlation": "fewer than two objects of known effect are in the image",
+    "max_sensitivity": "the map is zero everywhere",
+}
 # Metrics that sum up a curve: what of the evidence holds it, and its name there.
 CURVES = {
     "insertion": ("curves", "insertion"),
@@ -206,6 +219,29 @@ class Evidence:
             self._values[asked.name] = values
         return self._values[asked.name]
 
+    def askable(self, asked: Metric) -> list[bool]:
+        """Of which pairs the metric can be asked; elsewhere `UNASKED` says why not."""
+        pairs = self.batch.pairs
+        match asked.name:
+            case "pointing_game":
+                regions = [self._region(pair) for pair in pairs]
+                return [region is not None and bool(region.any()) for region in regions]
+            case "win":
+                return [len(self.others) > 1] * len(pairs)
+            case "target_selectivity":
+                places = [pair.place for pair in pairs]
+                return [places.count(place) > 1 for place in places]
+            case "box_iou":
+                return [len(boxes) > 0 for boxes in self.batch.boxes]
+            case "effect_correlation":
+                return [len(effects) > 1 for effects in self.batch.effects[1]]
+            case "max_sensitivity":
+                return [bool(map_.any()) for map_ in self.saliency]
+            case name if name in REGIONS:
+                known: list[bool] = self.batch.masks(REGIONS[name])[1].tolist()
+                return known
+        return [True] * len(pairs)
+
     def scores(self, asked: Metric) -> Tensor:
         """The curve that the metric sums up, (P, points); (P, 0) where it is none's sum."""
         if asked.name not in CURVES:
@@ -278,11 +314,15 @@ class Evidence:
 
         return randomization_cascade(batch.model.module, explain)
 
+    def _region(self, pair: Pair) -> Tensor | None:
+        """What the pointing game is played on, (H, W) of the photo."""
+        return region_of(pair.annotation, pair.sample.image.size, self.batch.region)
+
     def _pointing_game(self, asked: Metric) -> Tensor:
         """On the photo at its own size; where the network never saw it nothing is salient."""
         values = []
         for pair, map_ in zip(self.batch.pairs, self.saliency.cpu(), strict=True):
-            region = region_of(pair.annotation, pair.sample.image.size, self.batch.region)
+            region = self._region(pair)
             if region is None or not region.any():
                 values.append(torch.full((1,), torch.nan))
                 continue

@@ -15,11 +15,12 @@ import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import Probe
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Annotation, Dataset, Sample
-from seewhy.evaluation.evidence import LOCALIZATION, Batch, Evidence, Pair, region_of
+from seewhy.evaluation.evidence import LOCALIZATION, UNASKED, Batch, Evidence, Pair, region_of
 from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.metrics import Metric, difficult
 from seewhy.models import LoadedModel
 from seewhy.naming import Method
+from seewhy.printable import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,32 +139,45 @@ def _answer_together(
                 batch.maps(method, one)[[pair.place for pair in some]]
                 for one, some in zip(probes, asked, strict=True)
             ]
-            evidence[method] = Evidence(batch, method, torch.cat(maps), evidence)
+            saliency = torch.cat(maps)
+            if not saliency.isfinite().all():  # others, which compare themselves with it, go on
+                raise ValueError("its map has values that are not finite")
+            evidence[method] = Evidence(batch, method, saliency, evidence)
     for method, found in evidence.items():
         for metric in question.metrics:
             with noted(method, f"{metric.name}: "):
-                rows += _rows(flat, method, metric, found)
-    return _by_image(samples, rows, omissions)
+                for one in _graded(flat, method, metric, found):
+                    rows.append(one) if isinstance(one, Row) else omissions.append(one)
+    return _by_image(samples, rows, list(dict.fromkeys(omissions)))
 
 
-def _rows(pairs: Sequence[Pair], method: Method, metric: Metric, evidence: Evidence) -> list[Row]:
-    """A row for each pair of which the metric can be asked: elsewhere its value is nan."""
+def _graded(
+    pairs: Sequence[Pair], method: Method, metric: Metric, evidence: Evidence
+) -> Iterator[Row | Omission]:
+    """A row for each pair, or why it has none: the metric cannot be asked, or is no number."""
     values, curves = evidence.values(metric).tolist(), evidence.scores(metric).tolist()
-    return [
-        Row(
-            pair.sample.key,
-            pair.annotation.label or "",
-            pair.class_index,
-            pair.probability,
-            pair.difficult,
-            str(method),
-            metric.name,
-            value,
-            tuple(curve),
-        )
-        for pair, value, curve in zip(pairs, values, curves, strict=True)
-        if not math.isnan(value)
-    ]
+    unknown = any(map(math.isnan, values))
+    askable = evidence.askable(metric) if unknown else [True] * len(pairs)
+    for pair, value, curve, asked in zip(pairs, values, curves, askable, strict=True):
+        key, target = pair.sample.key, _label(pair.annotation)
+        if not math.isnan(value):
+            yield Row(
+                key,
+                target,
+                pair.class_index,
+                pair.probability,
+                pair.difficult,
+                str(method),
+                metric.name,
+                value,
+                tuple(curve),
+            )
+        elif asked:
+            reason = f"{metric.name}: not a number, as what the network answers is none"
+            yield Omission(key, target, str(method), reason, True)
+        else:  # but for an empty map, of any method
+            own = str(method) if metric.name == "max_sensitivity" else ""
+            yield Omission(key, target, own, f"{metric.name}: {UNASKED[metric.name]}", False)
 
 
 def _by_image(
@@ -195,7 +209,7 @@ def _pairs(
     localized = any(metric.name in LOCALIZATION for metric in question.metrics)
 
     def leave_out(annotation: Annotation, reason: str) -> None:
-        left_out.append(Omission(sample.key, annotation.label or "", "", reason, False))
+        left_out.append(Omission(sample.key, _label(annotation), "", reason, False))
 
     for annotation in sample.annotations:
         if annotation.label is None:
@@ -244,5 +258,9 @@ def _classes(question: Question) -> Callable[[str], tuple[int, ...]]:
     return classes
 
 
+def _label(annotation: Annotation) -> str:
+    return printable(annotation.label or "")
+
+
 def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return printable(str(error)) or type(error).__name__

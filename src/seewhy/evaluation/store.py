@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from seewhy.evaluation.rows import Answers, Omission, Row
+from seewhy.reading import parsed
 
 
 class Store:
     """A file of JSON lines: first the settings, then one line per finished image.
 
     The line that was being written when a run was cut off is forgotten. Raises ValueError where
-    the file belongs to an evaluation with other settings.
+    the file belongs to an evaluation with other settings, or a line of it is damaged.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
@@ -34,7 +35,7 @@ class Store:
                 f"{path}: belongs to an evaluation with other settings ({', '.join(other)}); "
                 "name a new folder, or remove the file"
             )
-        self.done = [_answers(line) for line in lines[1:]]
+        self.done = [self._answers(number, line) for number, line in enumerate(lines[1:], 2)]
 
     def add(self, answers: Answers) -> None:
         """Write down the answers of one image."""
@@ -48,13 +49,27 @@ class Store:
         if whole != raw:
             with self.path.open("r+b") as file:
                 file.truncate(len(whole))
-        for line in whole.splitlines():
-            yield json.loads(line)
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                found = parsed(line)
+                if not isinstance(found, dict):
+                    raise ValueError("no object")
+            except ValueError as error:
+                raise self._damaged(number, error) from None
+            yield found
 
+    def _answers(self, number: int, line: dict[str, Any]) -> Answers:
+        try:
+            return Answers(
+                line["image"],
+                tuple(Row(**{**row, "curve": tuple(row["curve"])}) for row in line["rows"]),
+                tuple(Omission(**omission) for omission in line["omissions"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise self._damaged(number, error) from None
 
-def _answers(line: dict[str, Any]) -> Answers:
-    return Answers(
-        line["image"],
-        tuple(Row(**{**row, "curve": tuple(row["curve"])}) for row in line["rows"]),
-        tuple(Omission(**omission) for omission in line["omissions"]),
-    )
+    def _damaged(self, number: int, error: Exception) -> ValueError:
+        return ValueError(
+            f"{self.path}, line {number}: damaged ({error}); remove that line, and its image is "
+            "done again"
+        )

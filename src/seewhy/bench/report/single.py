@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from seewhy.bench.report.cell import Cell, cells_of
 from seewhy.bench.report.charts import cost_charts, curve_charts
-from seewhy.bench.report.gallery import fitting, gallery
+from seewhy.bench.report.gallery import PICTURES, gallery
+from seewhy.bench.report.pictures import Kept, Names, fitting, kept
 from seewhy.bench.report.provenance import provenance
 from seewhy.bench.report.tables import classes, comparisons, leader_board, omissions, overview
 from seewhy.bench.report.words import asked, count, findings
@@ -21,7 +22,6 @@ def write_report(
     *,
     metric: str | None = None,
     images: int = 3,
-    device: str = "cpu",
     advance: Callable[[int], None] = lambda cells: None,
 ) -> None:
     """Write one self-contained HTML page about a run.
@@ -29,9 +29,10 @@ def write_report(
     metric: by which the gallery chooses its images; None for the first of the run's that is more
         than hit or miss.
     images: of each kind in the gallery: best and worst of each method, and most disagreed on.
-        Fewer where there are many methods. 0 for no gallery.
-    device: where the gallery's maps are made again.
+        Fewer where there are many methods, or the run has fewer. 0 for no gallery.
     advance: called with 1 when a network's part on a dataset is done.
+
+    All of it is in the run: no network is opened, no module imported, no dataset looked for.
 
     Raises ValueError for a run without values, and for a metric that it does not have.
     """
@@ -40,7 +41,8 @@ def write_report(
     if metric is not None and metric not in known:
         raise ValueError(f"the run has no values of {metric!r}; it has {', '.join(known)}")
     graded = [cell for cell in cells if cell.evaluation.rows]
-    number = fitting(graded, images) if images else 0
+    number = fitting((len(cell.methods) for cell in graded), images, PICTURES) if images else 0
+    pictures = kept(run) if number else {}
     panels = []
     for place, cell in enumerate(graded):
         name = f"cell-{place}"
@@ -49,7 +51,7 @@ def write_report(
             comparisons(cell, name),
             curve_charts(cell),
             cost_charts(cell, name, run.manifest["calibration"]),
-            gallery(cell, run.manifest, number, metric, device) if number else "",
+            _gallery(run, cell, pictures, number, metric) if number else "",
             classes(cell, name),
         ]
         panels.append((cell.title, "".join(parts)))
@@ -68,6 +70,13 @@ def write_report(
             provenance(run),
         ],
     )
+
+
+def _gallery(
+    run: Run, cell: Cell, pictures: Mapping[Names, Kept], number: int, metric: str | None
+) -> str:
+    own = pictures.get((cell.network, cell.dataset))
+    return gallery(cell, own, run.manifest["weights"].get(cell.network, ""), number, metric)
 
 
 def _chips(run: Run, cells: Sequence[Cell]) -> str:

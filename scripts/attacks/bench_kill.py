@@ -1,0 +1,190 @@
+"""Kill -9 a benchmark again and again, at any moment, and let it go on: the table must be the same.
+
+    python scripts/attacks/bench_kill.py [--kills 200] [--engine local|ray] [--workers N] [--seed 0]
+                                         [--minutes M]
+
+A run is killed at random moments until it ends by itself; then its table is compared with that of a
+run that nobody killed, to the bit, and the next run begins. After each kill all processes that it
+started must go away by themselves; Ray's own agents may take minutes. Each go is forked from this
+process, which has imported all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from victim import Outcomes, write_bench
+
+from seewhy.bench.store import Run
+from seewhy.cli import app
+
+MARK = "SEEWHY_ATTACK"
+PATIENCE = 60.0  # seconds for the processes of a killed run to end
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # these look around every few minutes
+LATER = 400.0  # seconds for these
+
+
+def marked(mark: str, agents: bool = False) -> list[int]:
+    """The processes, but for this one, with the mark in their environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                mine = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes()
+                agent = named(int(folder.name)).startswith(AGENTS)
+                if state != "Z" and mine and (agents or not agent):
+                    found.append(int(folder.name))
+            except (OSError, IndexError):
+                continue
+    return found
+
+
+def named(pid: int) -> str:
+    """What a process was called with."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
+    except OSError:
+        return "it has ended by now"
+
+
+def started(arguments: list[str], mark: str) -> int:
+    """A go in a process of its own, with the mark in the environment of all that it starts."""
+    if pid := os.fork():
+        return pid
+    code = 70
+    try:
+        os.environ[MARK] = mark
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 1)
+            os.dup2(nothing.fileno(), 2)
+        app(arguments)
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        os._exit(code)
+
+
+def wait(pid: int, seconds: float) -> int | None:
+    """The exit code, or None if it still runs then."""
+    end = time.monotonic() + seconds
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.002)
+
+
+def gone(mark: str, patience: float = PATIENCE, agents: bool = False) -> float | None:
+    """Seconds until no process has the mark; None if some still has after a while."""
+    begun = time.monotonic()
+    while marked(mark, agents):
+        if time.monotonic() - begun > patience:
+            return None
+        time.sleep(0.1)
+    return time.monotonic() - begun
+
+
+def main(folder: Path, kills: int, engine: str, workers: int, seed: int, minutes: float) -> int:
+    """Kill so many times, or as often as the time allows."""
+    found, draw = Outcomes(), random.Random(seed)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["RAY_TMPDIR"] = str(folder)
+    config = write_bench(
+        folder,
+        datasets=[{"dataset": "folder:photos"}, {"dataset": "scenes:6"}],
+        networks=[
+            {"model": "bench_nets:small", "name": "small", "size": 24},
+            {"model": "scenes:resnet", "size": 48},
+        ],
+        metrics=["average_drop", "insertion"],
+        shard=1,
+    )
+    options = ["--engine", engine, "--workers", str(workers)]
+
+    def go(name: str) -> list[str]:
+        return ["bench", str(config), "--out", str(folder / name), *options]
+
+    begun = time.monotonic()
+    code = wait(started(go("whole"), "whole"), 600)
+    usual = time.monotonic() - begun
+    whole = Run.open(folder / "whole").table()
+    print(f"undisturbed: exit code {code}, {usual:.1f} s, {whole.num_rows} rows", flush=True)
+    done = runs = 0
+    slowest = 0.0
+    end = time.monotonic() + 60 * minutes
+
+    def more() -> bool:
+        return done < kills and time.monotonic() < end
+
+    while more():
+        shutil.rmtree(folder / "cut", ignore_errors=True)
+        runs += 1
+        goes = 0
+        while True:
+            mark = f"{os.getpid()}-{done}-{runs}-{goes}"
+            pid = started(go("cut"), mark)
+            # Long enough for some shards in a row, short enough for many kills.
+            code = wait(pid, draw.uniform(0, 0.7 * usual)) if more() else wait(pid, 600)
+            goes += 1
+            if code is not None:
+                break
+            shards = len(list((folder / "cut" / "rows").glob("*.parquet")))
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            done += 1
+            seconds = gone(mark)
+            slowest = max(slowest, seconds or PATIENCE)
+            when = "before the first shard" if not shards else "among the shards"
+            when = "after the last shard" if shards == len(whole_files(folder)) else when
+            found.add(
+                f"killed {when}" if seconds is not None else "PROCESSES LEFT",
+                bad=seconds is None,
+                about=str(list(map(named, marked(mark)))),
+            )
+        same = code == 0 and Run.open(folder / "cut").table().equals(whole)
+        pictures = (folder / "cut" / "pictures.parquet").exists()
+        found.add(
+            f"runs that ended with {'the same table' if same else 'ANOTHER TABLE'}",
+            bad=not (same and pictures),
+            about=f"exit code {code} after {goes} goes",
+        )
+    print(
+        f"{done} kills, {runs} runs; the last process of a killed run ended {slowest:.1f} s later"
+    )
+    seconds = gone(f"{os.getpid()}-", LATER, agents=True)
+    if seconds is None:
+        found.add("PROCESSES LEFT FOR EVER", bad=True, about=str(marked(f"{os.getpid()}-", True)))
+    elif seconds > 1:
+        print(f"Ray's agents ended {seconds:.0f} s after that")
+    return found.close(f"kill -9, {engine}, {workers} workers")
+
+
+def whole_files(folder: Path) -> list[Path]:
+    """The shards of the run that nobody killed."""
+    return list((folder / "whole" / "rows").glob("*.parquet"))
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--kills", type=int, default=200)
+    options.add_argument("--engine", default="local")
+    options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--minutes", type=float, default=1e6, help="no more kills after that")
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="k") as place:
+        sys.exit(
+            main(Path(place), asked.kills, asked.engine, asked.workers, asked.seed, asked.minutes)
+        )

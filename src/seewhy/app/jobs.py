@@ -1,0 +1,267 @@
+"""The work of the viewer, in processes of their own.
+
+What hangs or dies there, or fills the memory, costs its own answer and no other visitor's. One
+process holds the networks, for a job at a time. Another, which holds nothing, reads photos and
+draws pictures, one at a time.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from math import inf
+from time import monotonic
+from typing import Any, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+from PIL import Image
+
+from seewhy.app.limits import Deadline, too_long
+from seewhy.app.question import Network, Photo, Question, Result, fields_of, region_of
+from seewhy.app.question import explain as explain_here
+from seewhy.app.view import about
+from seewhy.aside import Aside, Gone, Late, tell
+from seewhy.explanation import Explanation
+from seewhy.models import LoadedModel
+from seewhy.photos import Answer
+from seewhy.progress import Report
+from seewhy.trust import Check, Effect, effects, examine, hide
+from seewhy.trust.hiding import Fill
+
+START = 120.0  # seconds until a process has begun, with all networks
+GRACE = 3.0  # seconds after its time in which a job may end by itself
+A_PICTURE = 20.0  # seconds for a photo to be read or a picture to be drawn
+WAITING = 64  # pictures that may wait for their turn
+HIDDEN = 384  # pixels of the longer side of a photo with a part hidden
+
+Item = TypeVar("Item")
+Models = dict[str, LoadedModel]
+Work = Callable[[LoadedModel, Deadline], Iterator[Any]]
+
+
+class Dead(ValueError):
+    """A job whose process died."""
+
+
+class Jobs:
+    """What asks networks: one process that has them all, for one job at a time."""
+
+    def __init__(self, networks: Mapping[str, Network]) -> None:
+        self._networks = networks
+        self._aside: Aside[Models] = Aside(partial(_opened, Travelling(networks)))
+
+    def start(self) -> None:
+        """Begin at once, so that the first visitor does not wait for that."""
+        self._aside.start()
+
+    def close(self) -> None:
+        """End the process."""
+        self._aside.close()
+
+    def run(self, work: Work, network: Network, seconds: float) -> Iterator[Any]:
+        """What a work yields of a network, in so many seconds, which begin with it.
+
+        Raises what the work raises, TooLong where its time is over, and Dead where its process is.
+        """
+        label = next(label for label, one in self._networks.items() if one is network)
+        end = inf
+
+        def patience() -> float:
+            return START if end == inf else max(0.0, end + GRACE - monotonic())
+
+        try:
+            for item in self._aside.stream(partial(_timed, work, label, seconds), patience):
+                if end == inf:
+                    end = monotonic() + seconds
+                else:
+                    yield item
+        except Late:
+            raise too_long(seconds) from None
+        except Gone as error:
+            raise Dead(
+                f"the process of this job died ({error}); ask for something smaller, or again"
+            ) from None
+
+
+def explain(jobs: Jobs, question: Question, seconds: float, report: Report) -> Result:
+    """See `seewhy.app.question.explain`."""
+    work = partial(_explained, question.photo, question.methods, question.targets)
+    found: dict[str, list[Any]] = {"top": [], "image": [], "map": []}
+    for kind, item in jobs.run(work, question.network, seconds):  # to its end, or it is ended
+        if kind == "step":
+            report(*item)
+        else:
+            found[kind].append(item)
+    ((top,), (image,), maps) = found.values()
+    explanations = [Explanation(image, **fields) for fields, _ in maps]
+    return Result(question, Answer(top, explanations), tuple(facts for _, facts in maps))
+
+
+def checks(jobs: Jobs, result: Result, index: object, seconds: float) -> Iterator[Check]:
+    """The checks of one of a result's maps, as they become ready."""
+    question, (method, target) = result.question, result.asked(index)
+    return jobs.run(partial(_checked, question.photo, method, target), question.network, seconds)
+
+
+def ask(
+    jobs: Jobs, network: Network, photo: Photo, mask: bytes, fill: Fill, seconds: float
+) -> tuple[list[Effect], Image.Image, float]:
+    """How probabilities move, the photo with its part hidden, small, and the share of that part."""
+    (found,) = jobs.run(partial(_asked, photo, mask, fill), network, seconds)
+    return cast(tuple[list[Effect], Image.Image, float], found)
+
+
+class Pictures:
+    """What reads photos and draws pictures: one process without a network, one picture at a time.
+
+    However many visitors come at once, one photo is decoded at a time.
+    """
+
+    def __init__(self) -> None:
+        self._aside: Aside[None] = Aside(_nothing)
+        self._turns = anyio.CapacityLimiter(1)
+
+    def start(self) -> None:
+        """Begin at once, so that the first visitor does not wait for that."""
+        self._aside.start()
+
+    def close(self) -> None:
+        """End the process."""
+        self._aside.close()
+
+    async def made(
+        self, make: Callable[..., Item], *given: Any, left: Callable[[], Awaitable[bool]]
+    ) -> Item:
+        """What a function of a module makes of what it is given.
+
+        left: whether who asked has left by now; asked when it is their turn.
+
+        Raises what the function raises, and ValueError where it takes too long, its process dies,
+        too many wait, or nobody does any more.
+        """
+        if self._turns.statistics().tasks_waiting >= WAITING:
+            raise ValueError("too many pictures are asked for at once; try again in a minute")
+        async with self._turns:
+            if await left():
+                raise ValueError("who asked for this picture has left")
+            return await anyio.to_thread.run_sync(self._made, make, given)
+
+    def _made(self, make: Callable[..., Item], given: tuple[Any, ...]) -> Item:
+        begun = False
+
+        def patience() -> float:
+            return A_PICTURE if begun else START
+
+        found: list[Item] = []
+        try:
+            for item in self._aside.stream(partial(_once, make, given), patience):
+                if begun:
+                    found.append(item)
+                begun = True
+        except Late:
+            raise ValueError(f"the picture took more than {A_PICTURE:g} seconds") from None
+        except Gone as error:
+            raise ValueError(f"the process that made the picture died ({error})") from None
+        return found[0]
+
+
+class Travelling:
+    """Networks on their way to another process: pickled, or to be loaded there as they were here.
+
+    The second is for those whose classes cannot be pickled, or not be found over there.
+    """
+
+    def __init__(self, networks: Mapping[str, Network]) -> None:
+        self.networks = networks
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, ({label: (_pickled(one), one.again) for label, one in self.networks.items()},)
+
+
+def _pickled(network: Network) -> bytes:
+    try:
+        return pickle.dumps(network.model)
+    except Exception:  # its classes are anyone's, and so are the errors
+        if network.again is None:
+            raise
+        return b""
+
+
+# What happens in the other processes -----------------------------------------------------------
+
+
+def _opened(networks: Any) -> Models:
+    """The networks, which were `Travelling`, at their journey's end."""
+    models = {}
+    for label, (pickled, again) in networks.items():
+        try:
+            models[label] = pickle.loads(pickled)
+        except Exception:
+            if again is None:
+                raise
+            models[label] = again()
+    return models
+
+
+def _nothing() -> None:
+    return None
+
+
+def _once(make: Callable[..., Any], given: tuple[Any, ...], state: None) -> Iterator[Any]:
+    yield None
+    yield make(*given)
+
+
+def _timed(work: Work, label: str, seconds: float, models: Models) -> Iterator[Any]:
+    """A work with its time, which begins when all networks are there."""
+    yield None
+    yield from work(models[label], Deadline(seconds))
+
+
+def _explained(
+    photo: Photo,
+    methods: tuple[str, ...],
+    targets: tuple[int | None, ...],
+    model: LoadedModel,
+    deadline: Deadline,
+) -> Iterator[tuple[str, Any]]:
+    def report(what: str, done: int, total: int) -> None:
+        tell(("step", (what, done, total)))
+
+    question = Question(Network(model), photo, methods, targets)
+    answer = explain_here(question, deadline, report).answer
+    yield "top", answer.top
+    yield "image", answer.explanations[0].image
+    for one in answer.explanations:  # one by one, as each may be large
+        yield "map", (fields_of(one), about(one))
+
+
+def _checked(
+    photo: Photo, method: str, target: int | None, model: LoadedModel, deadline: Deadline
+) -> Iterator[Check]:
+    with deadline.watch():
+        running = examine(model, photo.image, method, target)
+    while True:
+        deadline.check()
+        with deadline.watch():
+            found = next(running, None)
+        if found is None:
+            return
+        yield found
+
+
+def _asked(
+    photo: Photo, mask: bytes, fill: Fill, model: LoadedModel, deadline: Deadline
+) -> Iterator[tuple[list[Effect], Image.Image, float]]:
+    image = photo.image
+    region = region_of(mask, photo)
+    if not region.any():
+        raise ValueError("nothing is brushed yet; brush over what should be hidden")
+    with deadline.watch():
+        hidden = hide(image, region, fill)
+        moved = effects(model, image, hidden)
+    small = hidden.copy()
+    small.thumbnail((HIDDEN, HIDDEN))
+    yield moved, small, float(region.float().mean())

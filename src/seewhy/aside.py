@@ -1,0 +1,192 @@
+"""A worker process beside this one, which may hang or die without harm: it is replaced."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
+from typing import Any, Generic, TypeVar
+
+State = TypeVar("State")
+Item = TypeVar("Item")
+Work = Callable[[State], Iterator[Item]]
+Patience = Callable[[], float | None]
+
+
+class Gone(Exception):
+    """The process died at its work; says of what."""
+
+
+class Late(Exception):
+    """The process had not given its next item in time, and was killed."""
+
+
+def for_ever() -> None:
+    """The patience without an end."""
+    return None
+
+
+class Aside(Generic[State]):
+    """A process that keeps a state and does what it is told with it, one thing at a time.
+
+    make: makes the state, in that process, when the first work is given. It and all works are
+        pickled, so they are functions of a module, or partial ones.
+
+    The process starts with its first work and lives until `close`, until it dies, or until this
+    process ends, in whatever way. It holds no lock and no file of this one.
+    """
+
+    def __init__(self, make: Callable[[], State]) -> None:
+        self._make = make
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._end: Callable[[], object] = for_ever
+        self._busy = False
+        self._lock = threading.Lock()  # whoever closes it while it starts closes what has started
+
+    def stream(self, work: Work[State, Item], patience: Patience = for_ever) -> Iterator[Item]:
+        """The items that the work yields, as they come.
+
+        patience: asked before each item how many seconds it may take; None for any number.
+
+        What the work raises is raised here. Raises Gone where the process dies and Late where an
+        item takes too long; the next work begins with a new process, as it does after a stream
+        that was left before its end.
+        """
+        if self._busy:
+            self.close()
+        self._busy, ended, pipe = True, False, None
+        try:
+            with self._lock:
+                pipe = self._pipe = self._pipe or self._start()
+                process = self._process
+            pipe.send_bytes(pickle.dumps(work))
+            while not ended:
+                if not pipe.poll(patience()):
+                    raise Late
+                kind, item = pickle.loads(pipe.recv_bytes())
+                ended = kind != "item"
+                if kind == "error":
+                    raise item
+                if not ended:
+                    yield item
+        except (EOFError, OSError):
+            if ended:
+                raise  # the work's own
+            raise Gone(_epitaph(process)) from None
+        finally:
+            if self._pipe is pipe:  # else another stream has taken its place
+                self._busy = False
+                if not ended:
+                    self.close()
+
+    def start(self) -> None:
+        """Begin at once, so that the first work does not wait for that."""
+        with self._lock:
+            self._pipe = self._pipe or self._start()
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        with self._lock:
+            self._pipe, self._busy = None, False
+            self._end()
+
+    def _start(self) -> Connection:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(pickle.dumps(self._make), theirs))
+        process.start()
+        theirs.close()  # so that the pipe ends with the process
+        self._process = process
+        # Called once: by `close`, with this object, or before multiprocessing waits for its
+        # children at the end of all.
+        self._end = Finalize(self, _end, (process,), exitpriority=10)
+        return ours
+
+
+def _epitaph(process: Any) -> str:
+    process.join(5)
+    code = process.exitcode
+    if code is None:
+        return "it no longer listens"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _end(process: Any) -> None:
+    process.kill()
+    process.join()
+
+
+_pipe: Connection | None = None  # of this process to the one that started it, if it is an aside
+
+
+def tell(item: object) -> None:
+    """Give an item from deep within a work, at once, beside those that the work yields."""
+    if _pipe is not None:
+        _pipe.send_bytes(pickle.dumps(("item", item)))
+
+
+def give_back() -> None:
+    """Give the system what memory is free, which the C library would rather keep."""
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except AttributeError:  # another C library than GNU's
+            pass
+
+
+def _serve(make: bytes, pipe: Connection) -> None:
+    """What the process does: one work after another, until nobody listens."""
+    global _pipe
+    _pipe = pipe
+    # Ctrl-C reaches every process; the one that started this one decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    states: list[Any] = []  # the one, once it is made
+    try:
+        while True:
+            pipe.send_bytes(pickle.dumps(_work(make, states, pipe)))
+            give_back()
+    except (EOFError, ConnectionError):
+        return
+
+
+def _work(make: bytes, states: list[Any], pipe: Connection) -> tuple[str, Any]:
+    """Do one work; what its end is to be told by."""
+    work = pickle.loads(pipe.recv_bytes())
+    try:
+        if not states:
+            states.append(pickle.loads(make)())
+        for item in work(states[0]):
+            tell(item)
+            del item  # it may be large, and the next one as well
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        error.add_note("There:\n" + "".join(traceback.format_tb(error.__traceback__)))
+        return "error", _fit_to_travel(error)
+    return "end", None
+
+
+def _fit_to_travel(error: Exception) -> Exception:
+    """The error itself where it can be pickled, else its text."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

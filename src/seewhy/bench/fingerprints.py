@@ -1,0 +1,66 @@
+"""What a run was made of, by content: rows of other photos or another network are other rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+from seewhy.data.class_map import ClassMap
+from seewhy.data.dataset import Dataset
+from seewhy.models import LoadedModel
+
+READERS = 8  # files at a time: a disk, and more so a network, is slow to answer
+
+
+def of_network(model: LoadedModel, spec: str) -> str:
+    """Of all but the weights: preprocessing, classes and, of `module:factory`, its source file."""
+    module = sys.modules.get(spec.partition(":")[0])
+    source = getattr(module, "__file__", None)
+    code = of_files([Path(source)]) if source else ""
+    return _of(str(model.preprocess), list(model.classes), str(model.activation), code)
+
+
+def of_dataset(data: Dataset) -> str:
+    """Of its keys, its classes and the files that are about all samples; see `of_samples`."""
+    return _of(list(data.keys), data.classes, of_files(data.tables))
+
+
+def of_class_map(classes: ClassMap) -> str:
+    """Of a class map, however its file is written."""
+    return _of(classes)
+
+
+def of_samples(data: Dataset) -> dict[str, str]:
+    """Of each sample's own files, by key: its photo, and what is annotated in it."""
+
+    def fingerprint(key: str) -> str:
+        try:
+            return of_files(data.files(key))[:16]
+        except Exception:  # datasets are anyone's; what a sample lacks is told when it is read
+            return ""
+
+    with ThreadPoolExecutor(READERS) as readers:
+        return dict(zip(data.keys, readers.map(fingerprint, data.keys), strict=True))
+
+
+def of_files(paths: Iterable[Path]) -> str:
+    """Of sizes and contents, in that order; that a file is not there, or cannot be read, counts."""
+    return _of(*map(_of_file, paths))
+
+
+def _of_file(path: Path) -> list[object]:
+    try:
+        if not path.is_file():
+            return []
+        with path.open("rb") as file:
+            return [path.stat().st_size, file_digest(file, "sha256").hexdigest()]
+    except (OSError, ValueError):  # as a name that is too long, or none
+        return []
+
+
+def _of(*parts: object) -> str:
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

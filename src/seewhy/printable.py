@@ -1,0 +1,29 @@
+"""Text from outside that is fit to be shown: on a terminal, in a log, in a table."""
+
+from __future__ import annotations
+
+import re
+
+# Control codes but for tab and line feed, which a terminal would obey; separators of lines and
+# marks of direction, which make a text look like another; bytes of a file's name that are no UTF-8,
+# and other halves of characters, which nothing can write.
+_UNFIT = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""The text with whatever is no writing spelled out, as in `\x1b[2J` or `caf\xe9.png`."""
+    return _UNFIT.sub(_spelled, text)
+
+
+def on_one_line(text: str) -> str:
+    r"""`printable`, with line feeds and tabs spelled out, too: fit to be a name."""
+    return printable(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
+def _spelled(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python writes a byte that is no UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

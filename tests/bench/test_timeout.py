@@ -1,0 +1,91 @@
+"""An image that takes for ever costs its own rows and no other's."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from bench_setup import bench, write_bench
+
+from seewhy.bench.store import Run
+
+REASON = "took longer than 1 s, the config's timeout"
+
+
+def rows_of(folder, network):
+    found = [row for row in Run.open(folder).table().to_pylist() if row["network"] == network]
+    return [row for row in found if not row["failed"]], [row for row in found if row["failed"]]
+
+
+def test_an_image_that_takes_for_ever_fails_alone(tmp_path):
+    """In a loop of Python, in C with Python's lock and all signals ignored, and stopped."""
+    names = ("looping", "deaf", "stopped")
+    config = write_bench(
+        tmp_path,
+        networks=[{"model": f"bench_nets:{name}", "name": name} for name in names],
+        timeout=1,
+        shard=3,
+        pictures=0,
+    )
+    begun = time.monotonic()
+    said = " ".join(bench(config, "--workers", "2", code=1).split())
+    assert time.monotonic() - begun < 90
+    (tmp_path / "photos/bee/1.png").write_bytes(b"")  # as if it could not be read
+    config = write_bench_without(tmp_path)
+    bench(config, "--out", str(tmp_path / "clean"), code=1)
+    expected, _ = rows_of(tmp_path / "clean", "it")
+    for name in names:
+        assert f"failed {name} folder:photos bee/1.png: {REASON}" in said
+        values, failed = rows_of(tmp_path / "run", name)
+        assert [(row["image"], row["reason"]) for row in failed] == [("bee/1.png", REASON)]
+        assert [{**row, "network": "it"} for row in values] == expected
+
+
+def write_bench_without(folder):
+    config = write_bench(folder, networks=[{"model": "bench_nets:small", "name": "it"}], shard=3)
+    (folder / "photos/bee/1.png").write_bytes(b"")
+    return config
+
+
+def test_another_timeout_goes_on_with_what_took_too_long(tmp_path):
+    """A second for that image is more than it may take at first, and less than it may then."""
+    asked = {"networks": [{"model": "bench_nets:slow"}], "methods": ["gradient"]}
+    asked |= {"metrics": ["gini"], "pictures": 0}
+    config = write_bench(tmp_path, timeout=0.4, **asked)
+    bench(config, code=1)
+    before = Run.open(tmp_path / "run")
+    assert {one["image"] for one in before.failures()} == {"bee/1.png"}
+    config = write_bench(tmp_path, timeout=60, **asked)
+    said = bench(config)
+    assert "1 shard with failures: tried again" in said
+    assert not Run.open(tmp_path / "run").failures()
+    assert Run.open(tmp_path / "run").table().num_rows == 6
+
+
+def test_a_timeout_is_a_number_of_seconds(tmp_path):
+    for wrong in (0, -1, "long", float("inf")):
+        said = " ".join(bench(write_bench(tmp_path, timeout=wrong), code=2).split())
+        assert "timeout is" in said
+
+
+def test_the_batch_under_way_is_searched_first():
+    from seewhy.bench.engines import _Job
+    from seewhy.bench.plan import Shard
+
+    job = _Job(Shard(0, "n", "d", tuple("abcdefg")))
+    assert job.batch(0, 3) == job.batch(2, 3) == ("a", "b", "c")
+    assert job.batch(3, 3) == ("d", "e", "f")
+    assert job.batch(6, 3) == ("g",)
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+def test_only_another_process_can_be_ended(tmp_path, timeout):
+    from seewhy.bench.config import read_config
+    from seewhy.bench.engines import InProcess, Processes
+    from seewhy.bench.plan import make_plan
+    from seewhy.cli.bench import EngineName, engine_of
+
+    plan = make_plan(read_config(write_bench(tmp_path, timeout=timeout)))
+    engine = engine_of(plan, EngineName.local, 1, None)
+    assert isinstance(engine, InProcess if timeout is None else Processes)
+    assert engine.workers == 1
