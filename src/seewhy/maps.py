@@ -75,6 +75,11 @@ def of_images(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(*values.shape, *[1] * (like.ndim - values.ndim))
 
 
+def wide(values: Tensor) -> Tensor:
+    """The numbers in float32 where they are halves: sums and products of many leave those."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 def finite(saliency: Tensor) -> Tensor:
     """The map as floating point, without a graph.
 

@@ -15,6 +15,28 @@ from seewhy.refine.gradual import brightness, extrapolate, gradual, standardized
 CASES = ["tiny_densenet_x65x57", "tiny_resnet_basic_x64_b3", "tiny_vgg_x64_b3", "tiny_vgg_x65x57"]
 
 
+PRECISIONS = {"f64": torch.float64, "f32": torch.float32}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", CASES)
+def test_reference_numbers_from_end_to_end(oracles, name, precision):
+    """By the public name: the author's maps of Grad-CAM, image by image as he makes them."""
+    case = oracles[f"ge/{name}"]
+    expected, targets = oracles.tensors(case), case["targets"]
+    dtype = PRECISIONS[precision]
+    layer = case["params"]["heatmap"].split(":")[0].removeprefix("own Grad-CAM at ")
+    for inplace in (False, True):
+        model, inputs = oracles.model(case, dtype, inplace=inplace), oracles.inputs(case, dtype)
+        for key, method in (
+            (f"up_single.{precision}", "grad_cam+gradual"),
+            (f"rgb_single.{precision}", "grad_cam+gradual(standardize=True)"),
+        ):
+            found = seewhy.explain(model, inputs, method, targets, layer=layer, size="layer")
+            tolerance = max(case["tensors"][key][f"tol_{precision}"], 1e-10)
+            assert relative_error(found, expected[key][:, 0]) <= tolerance, (key, inplace)
+
+
 def excitations(model, inputs, names):
     """What the author's code records: the first module's input, and every output."""
     found = []
@@ -35,7 +57,7 @@ def excitations(model, inputs, names):
 def test_reference_numbers(oracles, name, precision):
     case = oracles[f"ge/{name}"]
     expected = oracles.tensors(case)
-    dtype = {"f64": torch.float64, "f32": torch.float32}[precision]
+    dtype = PRECISIONS[precision]
     model, inputs = oracles.model(case, dtype, inplace=False), oracles.inputs(case, dtype)
     recorded = excitations(model, inputs, case["params"]["hooked_modules"])
     factors = [brightness(each) for each in recorded]
@@ -92,16 +114,63 @@ def test_stages_are_those_of_the_recorded_pass():
     assert not any(maps.requires_grad for maps in probe.stages.values())
 
 
-def test_gradual_by_hand():
+LAST = "grad_cam+gradual(stages='last')"
+
+
+def climbed(coarse, factors):
+    maps = coarse
+    for factor in factors:
+        scale = factor.flatten(1).max(1).values[:, None, None]
+        maps = upsample(maps, factor.shape[-2:]) * factor.sum(1) / scale
+    return maps
+
+
+def test_last_stages_by_hand():
     model, x = seeded(Uneven), images(2)
     probe = Probe(model, x, 1)
-    coarse = Method("grad_cam")(probe)
-    maps = coarse
-    for stage in (*reversed(probe.stages.values()), x):
-        scale = stage.flatten(1).max(1).values[:, None, None]
-        maps = upsample(maps, stage.shape[-2:]) * stage.sum(1) / scale
-    found = seewhy.explain(model, x, "grad_cam+gradual", 1)
-    assert torch.allclose(found, maps, rtol=1e-5)
+    expected = climbed(Method("grad_cam")(probe), (*reversed(probe.stages.values()), x))
+    assert torch.allclose(seewhy.explain(model, x, LAST, 1), expected, rtol=1e-5)
+
+
+class Pooled(Cnn):
+    """Strides and pools of every kind that the author takes, and some that he does not."""
+
+    def __init__(self):
+        super().__init__("functional")
+        self.pool1 = torch.nn.MaxPool2d(2)
+        self.same = torch.nn.MaxPool2d(3, stride=1, padding=1)
+        self.aside = torch.nn.Conv2d(8, 8, 3, stride=(1, 2), padding=1)
+        self.average = torch.nn.AvgPool2d((1, 2), ceil_mode=True)
+
+    def features(self, x):
+        maps = self.same(self.pool1(super().features(x)))
+        return self.average(maps).relu() + self.aside(maps).relu_()
+
+
+def test_author_stages_by_hand():
+    model, x = seeded(Pooled), images(2)
+    hooked = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.MaxPool2d)
+        or (isinstance(module, torch.nn.Conv2d) and max(module.stride) > 1)
+    ]
+    assert {"pool1", "same", "aside"} <= {*hooked}
+    recorded = excitations(model, x, hooked)
+    found = Probe(model, x, 1).excitations
+    assert len(found) == len(recorded)
+    assert all(torch.equal(a, b) for a, b in zip(found, recorded, strict=True))
+    for options, factors in (
+        ("", recorded[::-1]),
+        ("(image=False)", recorded[:0:-1]),
+        ("(depth=2)", recorded[:-3:-1]),
+        ("(rectified=True)", [each.clamp_min(0) for each in recorded[::-1]]),
+    ):
+        expected = climbed(Method("grad_cam")(Probe(model, x, 1, "aside")), factors)
+        found = seewhy.explain(
+            model, x, f"grad_cam+gradual{options}", 1, layer="aside", size="layer"
+        )
+        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7), options
 
 
 def test_a_power_by_hand():
@@ -113,7 +182,8 @@ def test_a_power_by_hand():
         positive = stage.clamp_min(0)
         scale = positive.flatten(1).max(1).values[:, None, None]
         maps = upsample(maps, stage.shape[-2:]) * (positive.sum(1) / scale) ** 0.3
-    found = gradual(Probe(model, x, 1), Method("grad_cam"), power=0.3, image="none")
+    options = {"stages": "last", "rectified": True, "power": 0.3, "image": False}
+    found = gradual(Probe(model, x, 1), Method("grad_cam"), **options)
     assert torch.allclose(found, maps, rtol=1e-5)
 
 
@@ -122,7 +192,7 @@ def test_no_further_pass_once_the_stages_are_known():
     seewhy.explain(model, x, "grad_cam+gradual", 1)
     calls = []
     model.register_forward_hook(lambda *_: calls.append(1))
-    seewhy.explain(model, x, ["grad_cam", "grad_cam+gradual", "layer_cam+gradual"], 1)
+    seewhy.explain(model, x, ["grad_cam", "grad_cam+gradual", LAST, "layer_cam+gradual"], 1)
     assert len(calls) == 1
     probe = Probe(model, x, 1)
     Method("grad_cam")(probe)
@@ -132,20 +202,28 @@ def test_no_further_pass_once_the_stages_are_known():
 
 def test_stages_of_a_network_that_changed():
     model, x = seeded(Uneven), images(2)
-    seewhy.explain(model, x, "grad_cam+gradual", 1)
+    seewhy.explain(model, x, LAST, 1)
     model.bn2 = torch.nn.Sequential(model.bn2, torch.nn.Identity())
     model.bn1 = torch.nn.Sequential()
-    found = seewhy.explain(model, x, "grad_cam+gradual", 1)
+    found = seewhy.explain(model, x, LAST, 1)
     fresh = seeded(Uneven)
     fresh.load_state_dict(
         {k.replace("bn2.0", "bn2"): v for k, v in model.state_dict().items()}, strict=False
     )
     fresh.bn1 = torch.nn.Identity()
-    assert torch.allclose(found, seewhy.explain(fresh, x, "grad_cam+gradual", 1))
+    assert torch.allclose(found, seewhy.explain(fresh, x, LAST, 1))
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"depth": 1}, {"power": 0.5}, {"image": "bright"}, {"standardize": True}]
+    "options",
+    [
+        {},
+        {"stages": "last"},
+        {"depth": 1},
+        {"power": 0.5, "rectified": True},
+        {"image": False},
+        {"standardize": True},
+    ],
 )
 def test_maps_are_those_of_each_image_alone(options):
     model, x = seeded(Uneven), images(3)
@@ -162,10 +240,20 @@ def test_maps_are_those_of_each_image_alone(options):
 def test_depth_climbs_from_the_deepest():
     model, x = seeded(Uneven), images(2)
     one = Probe(model, x, 1)
-    assert gradual(one, Method("grad_cam"), depth=1).shape[-2:] == (8, 8)
-    assert gradual(one, Method("grad_cam"), depth=2).shape[-2:] == (16, 16)
-    assert gradual(one, Method("grad_cam"), image="none").shape[-2:] == (16, 16)
-    assert gradual(one, Method("grad_cam")).shape[-2:] == (32, 32)
+    for depth, side in ((1, 8), (2, 16), (3, 32), (None, 32)):
+        found = gradual(one, Method("grad_cam"), stages="last", depth=depth)
+        assert found.shape[-2:] == (side, side)
+    assert gradual(one, Method("grad_cam"), stages="last", image=False).shape[-2:] == (16, 16)
+
+
+def test_half_precision_stays_finite():
+    """Products of many sums are beyond what float16 holds."""
+    model, x = seeded(Uneven), 40 * images(2)
+    model.conv1.weight.data *= 30
+    wanted = seewhy.explain(model, x, "grad_cam+gradual", 1)
+    found = seewhy.explain(model.half(), x.half(), "grad_cam+gradual", 1).float()
+    assert found.isfinite().all()
+    assert torch.corrcoef(torch.stack([found.flatten(), wanted.flatten()]))[0, 1] > 0.99
 
 
 def test_says_why_it_cannot_apply(oracles):
@@ -173,7 +261,9 @@ def test_says_why_it_cannot_apply(oracles):
         seewhy.explain(seeded(Cnn), images(), "gradient+gradual", 1)
     case = next(c for c in oracles.cases.values() if "vit" in c["model"]["builder"])
     model = oracles.model(case, torch.float32)
-    with pytest.raises(ValueError, match="no stages of a higher resolution"):
-        seewhy.explain(model, images(1, (64, 64)), "grad_cam+gradual", 1)
-    with pytest.raises(ValueError, match="image='all'"):
-        seewhy.explain(seeded(Cnn), images(), "grad_cam+gradual(image='all')", 1)
+    for options, what in (("", "max pools"), ("(stages='last')", "stages")):
+        with pytest.raises(ValueError, match=f"no {what}.* of a higher resolution"):
+            seewhy.explain(model, images(1, (64, 64)), f"grad_cam+gradual{options}", 1)
+    for options in ("stages='all'", "depth=0", "depth=-1", "power=0", "power=0.5"):
+        with pytest.raises(ValueError, match=options):
+            seewhy.explain(seeded(Cnn), images(), f"grad_cam+gradual({options})", 1)

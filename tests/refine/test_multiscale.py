@@ -11,7 +11,8 @@ import seewhy
 from networks import Cnn, images, seeded
 from seewhy import Method, Probe, Refinement
 from seewhy.maps import normalize, upsample
-from seewhy.refine.multiscale import multiscale
+from seewhy.progress import Stopped, watching
+from seewhy.refine.multiscale import multiscale, recursive_fusion
 
 MODEL, PHOTOS = seeded(Cnn).double(), images(3).double()
 
@@ -39,6 +40,60 @@ def test_fusion_by_hand(combine):
     found = method(Probe(MODEL, PHOTOS, 1))
     assert found.shape == (3, 16, 16)
     assert torch.allclose(found, by_hand, atol=1e-6)
+
+
+def test_reference_numbers_of_the_authors_fusion(oracles):
+    """The script's recursion over Grad-CAMs of three sizes, by the public name."""
+    case = oracles["gig/fusion_tiny_vgg_s0"]
+    sizes, layer = case["params"]["sizes"], case["params"]["layer"]
+    image = oracles.inputs(case, torch.float32)
+    scales = [size / image.shape[-1] for size in sizes]
+    method = Method("grad_cam") + Refinement("multiscale", combine="ratio", scales=scales)
+    found = seewhy.explain(
+        oracles.model(case, torch.float32),
+        image,
+        method,
+        case["targets"],
+        layer=layer,
+        size="layer",
+    )
+    assert found.shape == (1, sizes[-1], sizes[-1])
+    expected = oracles.tensors(case)["fused.f32"]
+    assert (found[0, ::4, ::4] - expected).abs().max() <= 1e-4
+
+
+def test_the_authors_fusion_by_hand():
+    """By NumPy on four pixels; where the surroundings are empty, the ratio is 0."""
+    first = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    second = torch.tensor([[[2.0, 0.0], [0.0, 2.0]]])
+    # Its mean is 1 all over, so the ratio is the map; what was 0 at first stays it.
+    expected = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    assert torch.equal(recursive_fusion([first, second]), expected)
+    total = first + first * second + first * second * second
+    assert torch.equal(recursive_fusion([first, second, second]), total / 7)
+    assert not recursive_fusion([first, 0 * second, 0 * second])[0, 1].any()
+    assert torch.equal(recursive_fusion([0 * first, second]), 0 * first)
+
+
+def test_the_authors_sizes():
+    sizes = []
+
+    def method(at):
+        sizes.append(at.size[0])
+        return at.inputs.sum(1)
+
+    wide = torch.rand(1, 3, 224, 224)
+    found = multiscale(Probe(seeded(Cnn), wide, 1), method, combine="ratio")
+    assert sizes == [224, 324, 424, 524, 624, 724, 824]
+    assert found.shape == (1, 824, 824)
+
+
+def test_whoever_watches_can_stop_it():
+    def watcher(what, done, total):
+        raise Stopped
+
+    with watching(watcher), pytest.raises(Stopped):
+        seewhy.explain(MODEL, PHOTOS, "gig_cam(steps=2)+multiscale", 1)
 
 
 def test_the_question_stays_the_same_at_each_scale():

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from seewhy.naming import Method
 
 Result = TypeVar("Result")
-# What may be read of a pass beside the layers' maps: the input's gradient, the stages' maps, and
-# the calls behind the layer.
-Read = Literal["input", "stages", "tail"]
+# What may be read of a pass beside the layers' maps: the input's gradient, the stages' maps, what
+# max pools and strided convolutions return, and the calls behind the layer.
+Read = Literal["input", "stages", "excitations", "tail"]
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
 
 
@@ -288,6 +288,22 @@ class Probe:
             for stage in found
         }
 
+    @property
+    def excitations(self) -> list[Tensor]:
+        """What max pools and strided convolutions return, (B, K, h, w) each, in the pass's order.
+
+        The first is what the first of them takes in. They are as returned, before any activation,
+        and without a graph. Empty where the network has no such modules.
+        """
+        found = self._record().excitations
+        if found is None:
+            # It was not expected: by a pass of its own.
+            found = self.shared("excitations", self._excited)
+        return found
+
+    def _excited(self) -> list[Tensor]:
+        return record(self.model, self._given, (), names=self._names, excite=True).excitations or []
+
     def _look(self) -> Recording:
         return record(self.model, self._given, None, begin="nowhere", glimpse=True)
 
@@ -328,7 +344,8 @@ class Probe:
     def at_scale(self, scale: float) -> Probe:
         """The same question about the images resized by a factor."""
         mode = MODES[len(self.size)]
-        resized = F.interpolate(self.inputs, scale_factor=scale, mode=mode, align_corners=False)
+        size = [max(1, round(side * scale)) for side in self.size]
+        resized = F.interpolate(self.inputs, size=size, mode=mode, align_corners=False)
         return self.with_inputs(resized)
 
     def with_target(self, target: TargetLike) -> Probe:
@@ -397,6 +414,7 @@ class Probe:
             names=self._names,
             begin=begin,
             glimpse="stages" in self._expected,
+            excite="excitations" in self._expected,
             trace="tail" in self._expected,
             around=self._around,
         )

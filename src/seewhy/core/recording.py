@@ -65,6 +65,8 @@ class Recording:
     candidates: where the pass was to look for the layer itself, the outputs in question, in order.
     seen: every output with maps, in order, where the pass was to look for the layer itself.
     glimpses: those of them that may be stages, without a graph.
+    excitations: what the first max pool or strided convolution took in, and what each returned,
+        where asked for.
     counts: how often each module was called.
     trace: the calls of torch functions behind the first recorded output, where asked for.
     """
@@ -76,6 +78,7 @@ class Recording:
     candidates: list[tuple[Layer, Recorded]] = field(default_factory=list)
     seen: list[Layer] = field(default_factory=list)
     glimpses: dict[Layer, Recorded] = field(default_factory=dict)
+    excitations: list[Tensor] | None = None
     counts: dict[str, int] = field(default_factory=dict)
     trace: Trace | None = None
 
@@ -98,6 +101,7 @@ def record(
     names: dict[nn.Module, str] | None = None,
     begin: Begin = "late",
     glimpse: bool = False,
+    excite: bool = False,
     trace: bool = False,
     around: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> Recording:
@@ -109,6 +113,7 @@ def record(
     names: the model's modules with their names, if they are known.
     begin: where the graph begins. Of layers that are named it is the first of these, or the input.
     glimpse: keep the stages' tensors, where the layer is to be chosen.
+    excite: keep what max pools and strided convolutions return.
     trace: write down the calls behind the first recorded output.
     around: a context manager in which to run the pass, such as a table of rules.
     """
@@ -121,6 +126,7 @@ def record(
     names = names or named_modules(model)
     recorder = _Recorder(names, inputs, layers, begin, glimpse=glimpse, foreign=foreign)
     recording = recorder.recording
+    recording.excitations = [] if excite else None
 
     def run() -> None:
         with ExitStack() as stack:
@@ -157,6 +163,7 @@ def record(
             names=names,
             begin="input",
             glimpse=glimpse,
+            excite=excite,
             trace=trace,
             around=around,
         )
@@ -229,6 +236,12 @@ class _Recorder:
         layout = self.reader.read(module, tensor)
         if self.foreign and not tensor.requires_grad:
             return None  # it depends on other inputs only
+        excitations = self.recording.excitations
+        if excitations is not None and _lowers(module):
+            taken = first_tensor(args)
+            if not excitations and taken is not None:
+                excitations.append(taken.detach().clone())
+            excitations.append(tensor.detach().clone())
         call = Call(name, number)
         given = _among(tensor, args) or (bool(kwargs) and _among(tensor, kwargs.values()))
         handed = None
@@ -315,6 +328,13 @@ def _last(names: Mapping[nn.Module, str]) -> set[nn.Module]:
     """The last modules with weights: a quarter of them, 4 at least and 16 at most."""
     learned = [module for module in names if module._parameters]
     return set(learned[-min(16, max(4, len(learned) // 4)) :])
+
+
+def _lowers(module: nn.Module) -> bool:
+    """Whether the module is a max pool or a convolution with a stride."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return max(module.stride) > 1
+    return isinstance(module, nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d)
 
 
 def _among(tensor: Tensor, values: Iterable[Any]) -> bool:

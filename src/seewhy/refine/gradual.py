@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Literal
 
@@ -9,64 +10,80 @@ import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import normalize, of_images, upsample
+from seewhy.maps import normalize, of_images, upsample, wide
 from seewhy.naming import Method, refinement
 
 
 @refinement(
-    "Szandala 2021, Enhancing deep neural network saliency visualizations", "0", reads=("stages",)
+    "Szandala 2021, Enhancing deep neural network saliency visualizations",
+    "0",
+    reads=("excitations", "stages"),
 )
 def gradual(
     probe: Probe,
     method: Method,
     *,
+    stages: Literal["author", "last"] = "author",
     depth: int | None = None,
+    rectified: bool = False,
     power: float = 1.0,
-    image: Literal["signed", "bright", "none"] = "signed",
+    image: bool = True,
     standardize: bool = False,
 ) -> Tensor:
-    """The map, upsampled stage by stage and multiplied by each stage's activations on the way.
+    """The map, resized to each stage's activations E in turn and multiplied by Σ_k E_k / max(E).
 
-    depth: how many stages to climb, from the deepest; None is all of them.
-    power: of each stage's factor; below 1 the activations sharpen less. Negative activations then
-        count as 0.
-    image: the last factor: the sum of the input's channels, "signed" as they are or "bright",
-        scaled to [0, 1] by the image's extremes, or "none".
+    The stages are climbed from the deepest to the finest. So it is in the author's code.
+
+    stages: "author" takes what max pools and strided convolutions return, as they return it, those
+        coarser than the map included, and at last what the first of them takes in: the image of
+        most networks, an activation of VGG. "last" takes the last activation at each finer
+        resolution, and at last the image.
+    depth: how many factors to climb, from the deepest; None is all of them.
+    rectified: let negative activations count as 0.
+    power: of each factor; other than 1 it needs rectified ones. Below 1 they sharpen less.
+    image: whether to take the last factor, the image.
     standardize: give the map in [0, 1]: z-scores clipped to ±1 and scaled, as the author shows it.
 
-    Raises ValueError where the map already has the resolution of the input, or where the network
-    has one resolution all the way.
+    Raises ValueError for options out of range, where the map already has the resolution of the
+    input, and where the network has no stages.
     """
-    if image not in ("signed", "bright", "none"):
-        raise ValueError(f"image={image!r}; it should be 'signed', 'bright' or 'none'")
+    if stages not in ("author", "last"):
+        raise ValueError(f"stages={stages!r}; it should be 'author' or 'last'")
+    if depth is not None and depth < 1:
+        raise ValueError(f"depth={depth}; it should be 1 at least, or None for all stages")
+    if not 0 < power < math.inf:
+        raise ValueError(f"power={power}; it should be above 0")
+    if power != 1 and not rectified:
+        raise ValueError(f"power={power} needs rectified=True: negative numbers have no power")
     maps = method(probe)
     if maps.shape[1:] == probe.size:
         raise ValueError(
             f"'gradual' cannot refine {str(method)!r}: its maps already have the resolution of the "
             "input; use it with a method that reads one layer's maps, such as 'grad_cam'"
         )
-    finer = [stage for stage in probe.stages.values() if _cells(stage) > _cells(maps)]
+    if stages == "author":
+        first, *climbed = probe.excitations or [probe.inputs]
+    else:
+        first, climbed = probe.inputs, list(probe.stages.values())
+    finer = [stage for stage in climbed if math.prod(stage.shape[2:]) > math.prod(maps.shape[1:])]
     if not finer:
         raise ValueError(
-            f"'gradual' cannot refine {str(method)!r}: the network has no stages of a higher "
-            "resolution than the map's to extrapolate by, as in a plain vision transformer"
+            f"'gradual' cannot refine {str(method)!r}: the network has no "
+            + ("max pools or strided convolutions" if stages == "author" else "stages")
+            + " of a higher resolution than the map's to extrapolate by, as in a plain vision "
+            "transformer; try '+multiscale' or '+detail' instead"
         )
-    stages = finer[::-1][:depth]
-    if power == 1:
-        factors = [brightness(stage) for stage in stages]
-    else:
-        factors = [brightness(stage.relu()) ** power for stage in stages]
-    if image != "none" and depth is None:
-        inputs = probe.inputs
-        if image == "bright":
-            inputs = inputs - of_images(inputs.flatten(1).amin(1), inputs)
-        factors.append(brightness(inputs))
-    extrapolated = extrapolate(maps, factors)
+    factors = ([first] if image else []) + (climbed if stages == "author" else finer)
+    if rectified:
+        factors = [factor.relu() for factor in factors]
+    climbing = (brightness(factor) ** power for factor in factors[::-1][:depth])
+    extrapolated = extrapolate(maps, climbing)
     return standardized(extrapolated) if standardize else extrapolated
 
 
 def brightness(activations: Tensor) -> Tensor:
     """Σ_channels E / max(E), the maximum that of each image: (B, K, h, w) -> (B, h, w)."""
+    activations = wide(activations)
     peak = activations.flatten(1).amax(1)
     total = activations.sum(1)
     return total / of_images(torch.where(peak == 0, 1, peak), total)
@@ -74,6 +91,7 @@ def brightness(activations: Tensor) -> Tensor:
 
 def extrapolate(maps: Tensor, factors: Iterable[Tensor]) -> Tensor:
     """The maps (B, h, w), resized to each factor (B, H, W) in turn and multiplied by it."""
+    maps = wide(maps)
     for factor in factors:
         maps = upsample(maps, factor.shape[1:]) * factor
     return maps
@@ -85,8 +103,3 @@ def standardized(maps: Tensor) -> Tensor:
     deviation = flat.std(1, keepdim=True)
     scores = (flat - flat.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1)
     return normalize(scores.clamp(-1, 1), sides=1).view(maps.shape)
-
-
-def _cells(maps: Tensor) -> int:
-    """Cells of maps (B, h, w), or of maps (B, K, h, w) of a stage."""
-    return maps[0].numel()

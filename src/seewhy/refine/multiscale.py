@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import of_images, unit, upsample
+from seewhy.maps import normalize, of_images, unit, upsample
 from seewhy.naming import Method, refinement
+
+# The sizes of the paper's script as factors of its first: 224, 324 … 824 pixels.
+_SIZES = tuple(size / 224 for size in range(224, 825, 100))
+_POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 @refinement("Gao et al. 2025, GIG-CAM: multi-scale fusion", "(Σ scale² - 1) x method")
@@ -18,46 +24,71 @@ def multiscale(
     probe: Probe,
     method: Method,
     *,
-    scales: tuple[float, ...] = (1, 1.5, 2),
-    combine: Literal["mean", "geometric", "product"] = "mean",
+    scales: tuple[float, ...] | None = None,
+    combine: Literal["mean", "ratio", "geometric", "product"] = "mean",
 ) -> Tensor:
     """The maps of the image at several scales, fused at the finest map's resolution, in [0, 1].
 
     Each map's positive part is scaled to [0, 1] by itself. A single scale gives its map as it is.
 
-    scales: factors of the image's size.
-    combine: "mean" weights each scale by the mass of its map: where the network no longer sees
-        the class, the map is weak and counts little. "geometric" mean and "product" are sharper,
-        but of a scale at which the map is empty they make an empty map. The paper's recursion is
-        not public; the documentation tells how the default was chosen.
+    scales: factors of the image's size; None is 1, 1.5 and 2, for "ratio" the script's sizes, 1 to
+        3.7 times the image's.
+    combine: "mean", our own, weights each scale by the mass of its map: where the network no longer
+        sees the class, the map is weak and counts little. "ratio" is the recursion of the authors'
+        script, see `recursive_fusion`, at the size of the last scale. "geometric" mean and
+        "product" are sharper, but of a scale at which the map is empty they make an empty map.
 
     Raises ValueError where the network takes no images of another size.
     """
-    if not scales or any(scale <= 0 for scale in scales):
+    if combine not in ("mean", "ratio", "geometric", "product"):
+        raise ValueError(
+            f"combine={combine!r}; it should be 'mean', 'ratio', 'geometric' or 'product'"
+        )
+    scales = (_SIZES if combine == "ratio" else (1, 1.5, 2)) if scales is None else scales
+    if not scales or any(not 0 < scale < math.inf for scale in scales):
         raise ValueError(f"scales={scales}; it should hold factors above 0")
-    if combine not in ("mean", "geometric", "product"):
-        raise ValueError(f"combine={combine!r}; it should be 'mean', 'geometric' or 'product'")
-    maps = [_at(probe, method, scale) for scale in scales]
-    if len(maps) == 1:
-        return maps[0]
-    finest = max((found.shape[1:] for found in maps), key=math.prod)
+    found = [_at(probe, method, scale) for scale in scales]
+    if len(found) == 1:
+        return found[0][1]
+    if combine == "ratio":
+        return recursive_fusion([upsample(maps, at.size).relu() for at, maps in found])
+    maps = [each for _, each in found]
+    finest = max((each.shape[1:] for each in maps), key=math.prod)
     size = min(finest, probe.size, key=math.prod)
-    scaled = torch.stack([unit(upsample(found, size)) for found in maps])
+    scaled = torch.stack([unit(upsample(each, size)) for each in maps])
     if combine == "product":
         return scaled.prod(0)
     if combine == "geometric":
         return scaled.prod(0) ** (1 / len(maps))
-    masses = torch.stack([found.relu().flatten(1).sum(1) for found in maps])
+    masses = torch.stack([each.relu().flatten(1).sum(1) for each in maps])
     masses = of_images(masses, scaled)
     return (masses * scaled).sum(0) / masses.sum(0).clamp_min(torch.finfo(masses.dtype).tiny)
 
 
-def _at(probe: Probe, method: Method, scale: float) -> Tensor:
+def recursive_fusion(maps: Sequence[Tensor]) -> Tensor:
+    """The fusion of the authors' script: maps S_1 … S_n, (B, h, w) each, not negative -> (B, H, W).
+
+    R_i = S_i / up(avgpool(S_i)), 0 where that is 0, says where a map is above its surroundings;
+    F_1 = S_1, F_i = up(F_(i-1)) ⊙ R_i. The sum of all F, resized along, is scaled to [0, 1] by its
+    minimum and maximum. The result has the size of S_n.
+    """
+    first, *others = maps
+    fused = total = first
+    for each in others:
+        size = each.shape[1:]
+        around = upsample(_POOLS[len(size)](each[:, None], 2)[:, 0], size)
+        ratio = torch.where(around == 0, 0, each / around)
+        fused = upsample(fused, size) * ratio
+        total = upsample(total, size) + fused
+    return normalize(total, total.ndim - 1)
+
+
+def _at(probe: Probe, method: Method, scale: float) -> tuple[Probe, Tensor]:
     if scale == 1:
-        return method(probe)
+        return probe, method(probe)
     resized = probe.at_scale(scale)
     try:
-        return method(resized)
+        return resized, method(resized)
     except torch.cuda.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
