@@ -152,6 +152,33 @@ def test_global_guidance_by_loops(maps, guidance, weights):
     assert torch.allclose(found, expected.relu())
 
 
+@pytest.mark.parametrize("scale", [1, 1e-9])
+def test_guided_weights_by_loops(maps, scale):
+    """Each weight times the cosine between the guidance map and the channel; 0 for an empty one."""
+    a, g = maps[0].clone(), maps[1] * scale
+    a[0, 2], a[1] = 0, -a[1].abs() * g[1].sign()  # an empty channel, an image without guidance
+    found = global_guidance(a, g, guidance="weights")
+    assert found[0].any()
+    assert not found[1].any()
+    for b in range(len(a)):
+        guide = (a[b] * g[b]).sum(0).clamp_min(0)
+        total = torch.zeros_like(guide)
+        for k in range(a.shape[1]):
+            lengths = guide.norm() * a[b, k].norm()
+            cosine = (guide * a[b, k]).sum() / lengths if lengths > 0 else 0
+            total += g[b, k].mean() * cosine * a[b, k]
+        assert torch.allclose(found[b] / scale, total.clamp_min(0) / scale)
+
+
+def test_global_guidance_is_grad_cam_times_the_guidance_map(maps):
+    a, g = maps
+    guide = (a * g).sum(1).relu()
+    assert torch.allclose(global_guidance(a, g), guide * cam.grad_cam(a, g))
+    # Behind a global average pooling and a Linear the gradient is the same at every place.
+    even = g.mean((2, 3), keepdim=True).expand_as(g)
+    assert torch.allclose(global_guidance(a, even), cam.grad_cam(a, even) ** 2)
+
+
 def test_global_guidance_is_silent_where_the_score_gains_nothing(maps):
     a, g = maps
     assert (global_guidance(a, g)[cam.hires_cam(a, g) == 0] == 0).all()

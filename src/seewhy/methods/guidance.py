@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.maps import means
-from seewhy.methods.cam import cam_method, grad_cam_plus_plus_weights
+from seewhy.methods.cam import cam_method, grad_cam_plus_plus_weights, weighted
 
 
 @cam_method(
@@ -18,25 +19,34 @@ def global_guidance(
     activations: Tensor,
     gradients: Tensor,
     *,
-    guidance: Literal["global", "channel"] = "global",
+    guidance: Literal["global", "channel", "weights"] = "global",
     weights: Literal["mean", "plus_plus"] = "mean",
 ) -> Tensor:
     """relu(Σ_k w_k M ⊙ A_k): a CAM guided by M = relu(Σ_k A_k ⊙ G_k), one map for all channels.
 
+    As M has no negative values that is M ⊙ relu(Σ_k w_k A_k): with the "mean" weights Grad-CAM's
+    map times the guidance map, and where a Linear follows a global average pooling Grad-CAM's map
+    squared, but for its scale.
+
     guidance: "global" is that one map; "channel" gives each channel its own, M_k = relu(A_k ⊙ G_k).
+        "weights" lets M rectify the weights instead: relu(Σ_k w_k cos(M, A_k) A_k).
     weights: "mean" gradients as in Grad-CAM, or "plus_plus" as in Grad-CAM++.
 
     The paper's abstract fixes only that the element-wise product of feature maps and gradient
     maps rectifies the weighted aggregation; the documentation says how the reading was chosen.
     """
-    if guidance not in ("global", "channel"):
-        raise ValueError(f"guidance must be 'global' or 'channel', not {guidance!r}")
+    if guidance not in ("global", "channel", "weights"):
+        raise ValueError(f"guidance={guidance!r}; it should be 'global', 'channel' or 'weights'")
     if weights not in ("mean", "plus_plus"):
-        raise ValueError(f"weights must be 'mean' or 'plus_plus', not {weights!r}")
+        raise ValueError(f"weights={weights!r}; it should be 'mean' or 'plus_plus'")
     product = activations * gradients
     guide = (product if guidance == "channel" else product.sum(1, keepdim=True)).relu()
     if weights == "mean":
         w = means(gradients)
     else:
         w = grad_cam_plus_plus_weights(activations, gradients)
-    return torch.einsum("bk,bk...->b...", w, guide * activations).relu()
+    if guidance == "weights":
+        tiny = torch.finfo(guide.dtype).tiny
+        m, a = (F.normalize(maps.flatten(2), dim=2, eps=tiny) for maps in (guide, activations))
+        return weighted(w * (m * a).sum(2), activations)
+    return weighted(w, guide * activations)
