@@ -1,13 +1,15 @@
 """Which reading of a paper fits its claims best? Candidates measured side by side.
 
-    python experiments/readings.py gig --network scenes:resnet --count 500
-    python experiments/readings.py fusion --network mobilenet --shared ../shared
+    python experiments/readings.py gig --network scenes:resnet --count 200 --out readings
+    python experiments/readings.py gig --network squeezenet --count 40 --out readings
+    python experiments/readings.py gig --merge readings
 
-Networks: scenes:resnet and scenes:vgg on rendered scenes (one object asked for in each), mobilenet
-and squeezenet with ImageNet weights on pairs of a COCO photo and a category, where --shared leads
-to them. Printed are means with bootstrap 95 % intervals, in percent; * marks a difference from the
-first row that its own paired interval separates from 0. The pointing game's tolerance is 15 pixels
-in a photo of 500, scaled to the network's input.
+Networks: scenes:resnet and scenes:vgg on rendered scenes (one object asked for in each); mobilenet,
+squeezenet, lite0 and lite1 with ImageNet weights on pairs of a COCO photo and a category that the
+network ranks among its first five, where --shared leads to the photos. Printed are means with
+bootstrap 95 % intervals, in percent; * marks a difference from the first row that its own paired
+interval separates from 0. The pointing game's tolerance is 15 pixels in a photo of 500, scaled to
+the network's input. --merge prints one table of all networks that were measured.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seewhy import Probe, list_methods, load_model, normalize
+from seewhy import Probe, list_methods, load_model
 from seewhy.core.targets import Probability
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes
@@ -44,20 +46,23 @@ from seewhy.metrics import (
     insertion_deletion,
     pointing_game,
 )
-from seewhy.naming import expect, parse
-from seewhy.refine.gradual import brightness, extrapolate
+from seewhy.naming import parse
 
 Candidate = str | Callable[[Probe], Tensor] | None  # None is the annotated region itself
-TABLES = ["plain", "guidance", "gig", "fusion", "gradual", "auto", "methods"]
+TABLES = ["plain", "tsgb", "guidance", "gig", "fusion", "script", "gradual", "methods"]
 SCENES_SEED = 7  # apart from the scenes that the networks were trained and tested on
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W), the class asked for (B,), and the region where it is (B, H, W)."""
+    """Images (B, C, H, W), the class asked for (B,), and the region where it is (B, H, W).
+
+    black: what the network takes for a black pixel.
+    """
 
     images: Tensor
     classes: list[int]
     masks: Tensor
+    black: tuple[float, ...]
 
 
 # ---------------------------------------------------------------------- networks and images
@@ -79,79 +84,84 @@ def scenes(network: str, count: int, size: int) -> tuple[nn.Module, str, list[Ba
             masks.append(box_masks([boxes], (scene.size, scene.size))[0])
         images = torch.stack([model.preprocess(scene.image) for scene in chosen])
         classes = [CATEGORIES.index(label) for label in labels]
-        batches.append(Batch(images, classes, torch.stack(masks)))
+        batches.append(Batch(images, classes, torch.stack(masks), model.preprocess.black))
     return model.module, "sigmoid", batches
 
 
-def coco(
-    network: str, shared: Path, size: int, further: bool
-) -> tuple[nn.Module, str, list[Batch]]:
-    """A network with ImageNet weights, its activation, and photos of objects that it knows.
+def network_of(name: str, shared: Path) -> tuple[nn.Module, Preprocess]:
+    """A network with ImageNet weights; photos are squashed to its size."""
+    if name.startswith("lite"):
+        loaded = load_model(f"photos:efficientnet_{name}")
+        own = loaded.preprocess
+        return loaded.module, Preprocess(resize=(own.crop or 224,) * 2, mean=own.mean, std=own.std)
+    kind, mean, std = {
+        "mobilenet": ("mobilenet_v2", (0.5,) * 3, (0.5,) * 3),
+        "squeezenet": ("squeezenet1_0", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    }[name]
+    model = load_model(f"torchvision:{kind}", weights="random").module
+    model.load_state_dict(load_file(shared / f"real/weights/{kind}_imagenet.safetensors"))
+    return model.eval(), Preprocess(resize=(256, 256), mean=mean, std=std)
 
-    The pairs of photo and category are those that MobileNetV2 ranks among its first five, or those
-    further ones that the network itself ranks among its first hundred.
+
+def coco(network: str, shared: Path, count: int, size: int) -> tuple[nn.Module, str, list[Batch]]:
+    """A network, its activation, and up to `count` pairs of a photo and an object that it knows.
+
+    They are spread evenly over all pairs of a category that it ranks among its first five.
     """
-    file, name, mean, std = {
-        "mobilenet": ("mobilenet_v2_imagenet", "mobilenet_v2", (0.5,) * 3, (0.5,) * 3),
-        "squeezenet": (
-            "squeezenet1_0_imagenet",
-            "squeezenet1_0",
-            (0.485, 0.456, 0.406),
-            (0.229, 0.224, 0.225),
-        ),
-    }[network]
-    model = load_model(f"torchvision:{name}", weights="random").module
-    model.load_state_dict(load_file(shared / f"real/weights/{file}.safetensors"))
-    preprocess = Preprocess(resize=(256, 256), mean=mean, std=std)
+    model, preprocess = network_of(network, shared)
     folder = shared / "real/coco"
-    pairs = json.loads((folder / "pairs.json").read_text())
     annotated = json.loads((folder / "instances.json").read_text())
-    model.eval()
-    if further:
-        pairs = further_pairs(model, preprocess, folder, annotated, pairs)
-    # A ball of a few pixels is named by what surrounds it.
-    pairs = [pair for pair in pairs if pair["category"] != "sports ball"]
+    pairs = known_pairs(model, preprocess, folder, annotated)
+    pairs = pairs[:: max(1, len(pairs) // count)][:count]
     batches = []
     for start in range(0, len(pairs), size):
         images, classes, masks = [], [], []
         for pair in pairs[start : start + size]:
-            photo = Image.open(folder / "images" / pair["file_name"]).convert("RGB")
+            photo = Image.open(folder / "images" / pair.file).convert("RGB")
             own = [
                 one["bbox"]
                 for one in annotated["annotations"]
-                if (one["image_id"], one["category_id"]) == (pair["image_id"], pair["category_id"])
+                if (one["image_id"], one["category_id"]) == (pair.image, pair.category)
             ]
             x, y, w, h = torch.tensor(own).unbind(1)
             boxes = preprocess.geometry(photo).boxes_to_input(torch.stack([x, y, x + w, y + h], 1))
             images.append(preprocess(photo))
-            classes.append(pair["imagenet_class"])
-            masks.append(box_masks([boxes], (256, 256))[0])
-        batches.append(Batch(torch.stack(images), classes, torch.stack(masks)))
+            classes.append(pair.index)
+            masks.append(box_masks([boxes], images[-1].shape[1:])[0])
+        batches.append(Batch(torch.stack(images), classes, torch.stack(masks), preprocess.black))
     return model, "softmax", batches
 
 
-def further_pairs(
-    model: nn.Module,
-    preprocess: Preprocess,
-    folder: Path,
-    annotated: dict[str, Any],
-    known: list[dict[str, Any]],
-) -> list[dict[str, Any]]:
-    """Pairs that are not known yet, with the likeliest ImageNet class of each category."""
+class Pair(NamedTuple):
+    """A photo, a category that is in it, and the class that the network has for it."""
+
+    image: int
+    category: int
+    index: int
+    file: str
+
+
+def known_pairs(
+    model: nn.Module, preprocess: Preprocess, folder: Path, annotated: dict[str, Any]
+) -> list[Pair]:
+    """Pairs of a photo and a category, one of whose classes is among the network's first five."""
     classes_of = json.loads((folder / "coco_to_imagenet.json").read_text())
     names = {one["id"]: one["name"] for one in annotated["categories"]}
     asked = {(one["image_id"], one["category_id"]) for one in annotated["annotations"]}
-    asked -= {(one["image_id"], one["category_id"]) for one in known}
-    asked = {(image, category) for image, category in asked if classes_of.get(names[category])}
+    # A ball of a few pixels is named by what surrounds it.
+    asked = {
+        (image, category)
+        for image, category in asked
+        if classes_of.get(names[category]) and names[category] != "sports ball"
+    }
     found = []
     for image in sorted(annotated["images"], key=lambda one: one["id"]):
         with Image.open(folder / "images" / image["file_name"]) as photo, torch.no_grad():
             logits = model(preprocess(photo.convert("RGB"))[None])[0]
         for category in sorted(category for of, category in asked if of == image["id"]):
             best = max(classes_of[names[category]], key=logits.__getitem__)
-            if (logits > logits[best]).sum() < 100:
-                pair = {"image_id": image["id"], "category_id": category, "imagenet_class": best}
-                found.append(pair | {"category": names[category], "file_name": image["file_name"]})
+            if (logits > logits[best]).sum() < 5:
+                found.append(Pair(image["id"], category, best, image["file_name"]))
     return found
 
 
@@ -186,161 +196,85 @@ def probability(name: str, activation: str) -> Candidate:
     return of
 
 
-def earlier(name: str) -> Candidate:
-    """The method at the stage before the layer."""
-    return lambda probe: parse(name)(probe.with_layer(list(probe.stages)[-1]))
-
-
-def fusion(
-    method: str, scales: tuple[float, ...], put: Callable[[list[Tensor]], Tensor]
-) -> Candidate:
-    """Maps of several scales put together by a function, at the size of the finest."""
-
-    def of(probe: Probe) -> Tensor:
-        maps = [parse(method)(probe if s == 1 else probe.at_scale(s)) for s in scales]
-        size = max((m.shape[-2:] for m in maps), key=lambda s: s[0] * s[1])
-        return put([upsample(m, size).relu() for m in maps])
-
-    return of
-
-
-def corrected(maps: list[Tensor]) -> Tensor:
-    """The original scale's map, corrected by the root of each finer one's."""
-    total = normalize(maps[0])
-    for finer in maps[1:]:
-        total = total * normalize(finer) ** 0.5
-    return total
-
-
-def climbing(method: str, depth: int | None, keep: float) -> Candidate:
-    """Gradual Extrapolation with some of the coarse map kept."""
-
-    def of(probe: Probe) -> Tensor:
-        coarse = parse(method)(probe)
-        stages = list(probe.expect_stages().stages.values())[::-1][:depth]
-        found = extrapolate(coarse, [brightness(s.relu()) for s in stages])
-        coarse = normalize(upsample(coarse, found.shape[-2:]))
-        return (1 - keep) * normalize(found) + keep * coarse
-
-    return of
-
-
 def candidates(what: str, activation: str) -> dict[str, Candidate]:
     """The rows of one table; the first is what the others are compared with."""
-    plain = ["grad_cam", "grad_cam_plus_plus", "xgrad_cam", "hires_cam", "layer_cam", "eigen_cam"]
-    twelve = tuple(round(0.05 * 1.3**step, 3) for step in range(12))
-    table: dict[str, dict[str, Candidate]] = {
+    plain = ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"]
+    table: dict[str, list[str] | dict[str, Candidate]] = {
         "plain": {
             **{name: name for name in [*plain, "global_guidance", "tsgb"]},
             "centre": centre,
             "noise": noise,
             "edges": edges,
         },
-        "auto": {
-            "grad_cam": "grad_cam",
-            "auto": "auto",
-            "without detail": "grad_cam+sharpen",
-            "without sharpening": "grad_cam+detail",
-            "guided backprop instead": "guided_backprop+sharpen",
-            "guided Grad-CAM instead": "guided_grad_cam+sharpen",
-            "tsgb instead": "tsgb+sharpen",
-            **{
-                f"detail by {m}": f"grad_cam+detail(by='{m}')+sharpen" for m in ("gradient", "tsgb")
-            },
-            "two scales": "grad_cam+multiscale(scales=(1, 1.5))+detail+sharpen",
-            **{
-                f"smoothing {s}": f"grad_cam+detail(smoothing={s})+sharpen"
-                for s in (0.005, 0.01, 0.04)
-            },
-            **{f"price {p}": f"grad_cam+detail+sharpen(price={p})" for p in (0.02, 0.05, 0.2)},
-            **{
-                f"threshold {t} everywhere": f"grad_cam+detail+sharpen(thresholds=({t},))"
-                for t in (0.2, 0.4)
-            },
-            "twelve thresholds": f"grad_cam+detail+sharpen(thresholds={twelve})",
-            "the annotated boxes": None,
-        },
-        "methods": {
-            "auto": "auto",
-            **{
-                name: name
-                for name in list_methods()
-                if name not in ("auto", "ss_cam", "is_cam", "rise")
-            },
-            "rise": f"rise(masks={500 if activation == 'sigmoid' else 1000})",
-        },
-        "guidance": {
-            **{name: name for name in plain},
-            **{
-                f"guidance {g}, {w}": f"global_guidance(guidance='{g}', weights='{w}')"
-                for g in ("global", "channel")
-                for w in ("mean", "plus_plus")
-            },
-        },
+        "tsgb": [
+            "grad_cam",
+            "tsgb",
+            "tsgb(activations='gradient')",
+            "tsgb(groups='joint')",
+            "tsgb(groups='joint', activations='gradient')",
+            "tsgb(balance=0.9)",
+            "tsgb(balance=0.75)",
+            "gradient",
+            "guided_backprop",
+        ],
+        "guidance": [
+            *plain,
+            "global_guidance",
+            "global_guidance(guidance='channel')",
+            "global_guidance(guidance='weights')",
+            "global_guidance(weights='plus_plus')",
+            "global_guidance(guidance='channel', weights='plus_plus')",
+            "global_guidance(guidance='weights', weights='plus_plus')",
+        ],
         "gig": {
             "grad_cam": "grad_cam",
-            **{
-                f"{name} {aggregate} {baseline}": f"{name}(steps=10, aggregate='{aggregate}', "
-                f"baseline={baseline!r})"
-                for name in ("integrated_grad_cam", "gig_cam")
-                for aggregate in ("maps", "increments")
-                for baseline in (0.0, "blurred")
-            },
-            **{
-                f"{name} {aggregate} probability": probability(
-                    f"{name}(steps=10, aggregate='{aggregate}')", activation
-                )
-                for name in ("integrated_grad_cam", "gig_cam")
-                for aggregate in ("maps", "increments")
-            },
-            **{
-                f"gig_cam fraction {fraction}": f"gig_cam(steps=10, fraction={fraction})"
-                for fraction in (0.05, 1.0)
-            },
-            "grad_cam earlier": earlier("grad_cam"),
-            "gig_cam earlier": earlier("gig_cam(steps=10)"),
-        },
-        "fusion": {
-            "grad_cam": "grad_cam",
-            **{
-                f"{combine} {scales}": f"grad_cam+multiscale(scales={scales}, combine='{combine}')"
-                for combine in ("mean", "geometric", "product")
-                for scales in ((1, 1.5), (1, 1.5, 2))
-            },
-            "unweighted mean (1, 1.5, 2)": fusion(
-                "grad_cam", (1, 1.5, 2), lambda maps: sum(map(normalize, maps))
+            "integrated_grad_cam": "integrated_grad_cam",
+            "integrated_grad_cam, difference": "integrated_grad_cam(difference=True, steps=10)",
+            "integrated_grad_cam, probability": probability(
+                "integrated_grad_cam(steps=10)", activation
             ),
-            "corrected (1, 1.5, 2)": fusion("grad_cam", (1, 1.5, 2), corrected),
-            "gig_cam, mean (1, 1.5)": "gig_cam(steps=5)+multiscale(scales=(1, 1.5))",
+            "gig_cam": "gig_cam",
+            "gig_cam(max_distance=1)": "gig_cam(max_distance=1, steps=10)",
+            "gig_cam(baseline=0)": "gig_cam(baseline=0.0, steps=10)",
+            "gig_cam, probability": probability("gig_cam(steps=10)", activation),
         },
-        "gradual": {
-            "grad_cam": "grad_cam",
-            **{
-                f"published, image {image}": f"grad_cam+gradual(image='{image}')"
-                for image in ("signed", "bright", "none")
-            },
-            "published, standardized": "grad_cam+gradual(standardize=True)",
-            **{
-                f"depth {depth} power {power}": f"grad_cam+gradual(depth={depth}, "
-                f"power={power}, image='none')"
-                for depth in (1, 2)
-                for power in (1.0, 0.5)
-            },
-            **{
-                f"all stages power {power}": f"grad_cam+gradual(power={power}, image='none')"
-                for power in (0.5, 0.25)
-            },
-            "depth 1 keep 0.5": climbing("grad_cam", 1, keep=0.5),
-            "depth 2 keep 0.5": climbing("grad_cam", 2, keep=0.5),
-            "all keep 0.5": climbing("grad_cam", None, keep=0.5),
+        "fusion": [
+            "grad_cam",
+            "grad_cam+multiscale",
+            "grad_cam+multiscale(scales=(1, 1.5))",
+            "grad_cam+multiscale(combine='ratio')",
+            "grad_cam+multiscale(combine='ratio', scales=(1, 1.5, 2))",
+            "grad_cam+multiscale(combine='geometric')",
+            "grad_cam+multiscale(combine='product')",
+            "tsgb+multiscale",
+            "gig_cam(steps=5)+multiscale(scales=(1, 1.5))",
+        ],
+        "script": ["grad_cam", "gig_cam(steps=5)+multiscale(combine='ratio')"],
+        "gradual": [
+            "grad_cam",
+            "grad_cam+gradual",
+            "grad_cam+gradual(image=False)",
+            "grad_cam+gradual(rectified=True)",
+            "grad_cam+gradual(rectified=True, power=0.5)",
+            "grad_cam+gradual(stages='last')",
+            "grad_cam+gradual(stages='last', image=False)",
+            "grad_cam+gradual(stages='last', rectified=True)",
+            "grad_cam+gradual(stages='last', rectified=True, image=False, power=0.5)",
+            "grad_cam+gradual(stages='last', rectified=True, image=False, power=0.25)",
+            "grad_cam+gradual(stages='last', rectified=True, image=False, depth=1)",
+        ],
+        "methods": {
+            **{name: name for name in list_methods() if name not in ("ss_cam", "is_cam", "rise")},
+            "rise": f"rise(masks={500 if activation == 'sigmoid' else 1000})",
         },
     }
-    return table[what]
+    rows = table[what]
+    return rows if isinstance(rows, dict) else {name: name for name in rows}
 
 
 # ---------------------------------------------------------------------- measures
 
-MEASURES = ["pointing", "energy", "drop", "increase", "gini", "insertion", "deletion"]
+MEASURES = ["pointing", "energy", "drop", "increase", "half", "gini", "insertion", "deletion"]
 
 
 def measured(
@@ -351,8 +285,10 @@ def measured(
     spent = dict.fromkeys(rows, 0.0)
     for batch in batches:
         score = class_probability(model, batch.classes, activation)
-        probe = Probe(model, batch.images, batch.classes)
-        expect(probe, [parse(row) for row in rows.values() if isinstance(row, str)])
+        probe = Probe(model, batch.images, batch.classes, black=batch.black)
+        probe.expect(
+            *{read for row in rows.values() if isinstance(row, str) for read in parse(row).reads}
+        )
         for name, row in rows.items():
             begun = time.perf_counter()
             try:
@@ -361,16 +297,20 @@ def measured(
                 if parts.pop(name, None):
                     print(f"  left out: {name}: {error}", flush=True)
                 continue
-            maps = upsample(maps.float(), batch.images.shape[-2:])
+            maps = upsample(maps.float(), batch.images.shape[-2:]).relu()
             spent[name] += time.perf_counter() - begun
             seen = confidences(score, batch.images, maps)
+            # The half of the pixels that matters most, as they are, and nothing of the others.
+            ranks = maps.flatten(1).argsort(1).argsort(1).view_as(maps)
+            half = confidences(score, batch.images, (2 * ranks >= maps[0].numel()).float())
             tolerance = 15 * batch.images.shape[-1] / 500
             found = {
                 "pointing": pointing_game(maps, batch.masks, tolerance),
                 "energy": energy_pointing_game(maps, batch.masks),
                 "drop": average_drop(*seen),
                 "increase": increase(*seen),
-                "gini": gini(maps.relu()),
+                "half": average_drop(*half),
+                "gini": gini(maps),
             }
             if steps:
                 curves = insertion_deletion(score, batch.images, maps, steps=steps)
@@ -397,49 +337,91 @@ def bootstrap(values: Tensor, samples: int = 2000) -> tuple[float, float]:
     return low, high
 
 
-def lines(results: dict[str, dict[str, Tensor]]) -> Iterator[str]:
-    """A table in Markdown."""
+def summary(results: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, list[float]]]:
+    """Of each row and measure mean, interval, and 1 where it differs from the first row."""
     first = next(iter(results.values()))
-    yield "| | " + " | ".join(first) + " |"
-    yield "|---|" + "---|" * len(first)
-    for name, found in results.items():
-        cells = []
-        for measure, values in found.items():
-            low, high = bootstrap(values)
-            apart = bootstrap(values - first[measure])
-            star = "*" if apart[0] > 0 or apart[1] < 0 else ""
-            cells.append(f"{values.mean():.1f}{star} ({low:.0f}–{high:.0f})")
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, of_row in results.items():
+        found[name] = {}
+        for measure, values in of_row.items():
+            low, high = bootstrap(values - first[measure])
+            apart = float(low > 0 or high < 0)
+            found[name][measure] = [float(values.mean()), *bootstrap(values), apart]
+    return found
+
+
+def lines(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+    """A table in Markdown."""
+    measures = next(iter(found.values()))
+    yield "| | " + " | ".join(measures) + " |"
+    yield "|---|" + "---|" * len(measures)
+    for name, of_row in found.items():
+        cells = [
+            f"{mean:.1f}{'*' * bool(apart)} ({low:.0f}–{high:.0f})"
+            for mean, low, high, apart in of_row.values()
+        ]
         yield f"| {name} | " + " | ".join(cells) + " |"
 
 
+def merged(folder: Path, what: str, measures: tuple[str, ...]) -> Iterator[str]:
+    """One table in Markdown of all networks: the means of some measures in each cell."""
+    networks = ["scenes:resnet", "scenes:vgg", "mobilenet", "squeezenet", "lite0", "lite1"]
+    files = {name: folder / f"{what}-{name.replace(':', '-')}.json" for name in networks}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    yield "| reading | " + " | ".join(f"{n} ({one['count']})" for n, one in found.items()) + " |"
+    yield "|---|" + "---|" * len(found)
+    for row in dict.fromkeys(row for one in found.values() for row in one["rows"]):
+        cells = []
+        for one in found.values():
+            values = one["rows"].get(row, {})
+            texts = [
+                f"{values[m][0]:.1f}{'*' * bool(values[m][3])}" for m in measures if m in values
+            ]
+            cells.append(" / ".join(texts))
+        yield f"| `{row}` | " + " | ".join(cells) + " |"
+
+
 def main() -> None:
-    """Measure one table for one network."""
+    """Measure tables for one network, or print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=TABLES)
+    parser.add_argument("what", choices=TABLES, nargs="+")
     parser.add_argument("--network", default="scenes:resnet")
-    parser.add_argument("--count", type=int, default=500, help="scenes")
+    parser.add_argument("--count", type=int, default=200, help="scenes, or pairs at most")
     parser.add_argument("--first", help="row that the others are compared with")
     parser.add_argument("--only", default="", help="rows whose name matches this expression")
-    parser.add_argument("--batch", type=int, default=25)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=0, help="of insertion and deletion")
-    parser.add_argument("--further", action="store_true", help="pairs of photos that chose nothing")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    parser.add_argument("--merge", type=Path, help="print one table of the results in this folder")
+    parser.add_argument("--measures", default="pointing,energy,drop,increase,half")
     options = parser.parse_args()
+    if options.merge:
+        measures = tuple(options.measures.split(","))
+        for what in options.what:
+            print("\n".join(merged(options.merge, what, measures)), end="\n\n")
+        return
     if options.network.startswith("scenes:"):
         question = scenes(options.network, options.count, options.batch)
     elif options.shared.is_dir():
-        question = coco(options.network, options.shared, options.batch, options.further)
+        question = coco(options.network, options.shared, options.count, options.batch)
     else:
         raise SystemExit(f"{options.network} skipped: there is no folder {options.shared}")
     model, activation, batches = question
-    rows = candidates(options.what, activation)
-    first = options.first or next(iter(rows))
-    others = [name for name in rows if name != first and re.search(options.only, name)]
-    rows = {name: rows[name] for name in [first, *others]}
-    results = measured(model, activation, batches, rows, options.steps)
-    count = len(next(iter(results.values()))["pointing"])
-    print(f"\n{options.what}, {options.network}, n = {count}\n")
-    print("\n".join(lines(results)), flush=True)
+    for what in options.what:
+        rows = candidates(what, activation)
+        first = options.first or next(iter(rows))
+        others = [name for name in rows if name != first and re.search(options.only, name)]
+        rows = {name: rows[name] for name in [first, *others]}
+        results = measured(model, activation, batches, rows, options.steps)
+        count = len(next(iter(results.values()))["pointing"])
+        found = summary(results)
+        print(f"\n{what}, {options.network}, n = {count}\n")
+        print("\n".join(lines(found)), flush=True)
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+            file = options.out / f"{what}-{options.network.replace(':', '-')}.json"
+            file.write_text(json.dumps({"count": count, "rows": found}, indent=1))
 
 
 if __name__ == "__main__":
