@@ -56,7 +56,13 @@ def _gig_cam(metric: str, voc: float, ilsvrc: float) -> tuple[Published, Publish
 PROTOCOLS = {
     "gig-cam": Protocol(
         "Gao et al. 2025, GIG-CAM and multi-scale fusion",
-        ("gig_cam+multiscale", "gig_cam", "integrated_grad_cam", *_CAMS, *_BASELINES),
+        (
+            "gig_cam+multiscale(combine='ratio')",
+            "gig_cam",
+            "integrated_grad_cam",
+            *_CAMS,
+            *_BASELINES,
+        ),
         ("pointing_game", "energy_pointing_game", "average_drop", "increase"),
         "The four metrics are the paper's; the methods beside its own are a choice of ours.",
         (
