@@ -8,34 +8,12 @@ import pytest
 import torch
 
 import seewhy
+from every import EVERY, short
 from networks import Cnn, Failing, Wrapped, images, seeded
-from seewhy import Probe
+from seewhy import Method, Probe, metrics
 from seewhy.naming import METHODS, REFINEMENTS, parse
 from untouched import Calls, assert_same, state
 
-# Options that keep a run short; everything else runs with its defaults.
-SHORT = {
-    "gig_cam": "steps=3",
-    "guided_integrated_gradients": "steps=3",
-    "integrated_grad_cam": "steps=3",
-    "integrated_gradients": "steps=3",
-    "is_cam": "steps=2",
-    "occlusion": "patch=12",
-    "rise": "masks=30",
-    "smooth": "samples=2",
-    "smooth_grad_cam_plus_plus": "samples=2",
-    "ss_cam": "samples=2",
-}
-
-
-def short(name: str) -> str:
-    return f"{name}({SHORT[name]})" if name in SHORT else name
-
-
-EVERY = [
-    *map(short, seewhy.list_methods()),
-    *(f"grad_cam+{short(name)}" for name in seewhy.list_refinements()),
-]
 WITHOUT_A_NETWORK = ("random", "center_gaussian", "edges")
 
 
@@ -82,6 +60,46 @@ def test_the_same_again(name):
     read.stages  # noqa: B018
     parse("grad_cam")(read.with_target(1))
     assert alike(method(read), first)
+
+
+def under_another_default_dtype(run):
+    torch.set_default_dtype(torch.float64)
+    try:
+        return run()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_the_default_dtype_says_nothing(expected):
+    model, x = seeded(Cnn), images()
+    found = under_another_default_dtype(lambda: maps_of(model, x))
+    for name in EVERY:
+        assert found[name].dtype == torch.float32, name
+        assert alike(found[name], expected[name]), name
+
+
+def test_the_default_dtype_says_nothing_to_metrics():
+    model, x, maps = seeded(Cnn), images(), images(channels=1)[:, 0]
+    score = metrics.class_probability(model, [1, 2, 3])
+
+    def values():
+        def explain(images, index):
+            return images.mean(1)
+
+        cascade = metrics.randomization_cascade(
+            model, lambda net: Method("grad_cam")(Probe(net, x, 1))
+        )
+        return [
+            metrics.max_sensitivity(explain, x, maps),
+            metrics.infidelity(score, x, maps),
+            cascade.correlation,
+            *metrics.road_curves(score, x, maps, removed=(0.3, 0.6))[1:],
+            *metrics.insertion_deletion(score, x, maps, steps=3),
+        ]
+
+    for found, expected in zip(under_another_default_dtype(values), values(), strict=True):
+        assert found.dtype == expected.dtype
+        assert alike(found, expected)
 
 
 # How the map answers to a score of s times the size: with s ** degree. The others are no powers:
