@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
+if TYPE_CHECKING:
     from seewhy.core.probe import Probe, Read
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -146,7 +147,11 @@ class Method:
         return "+".join([_spelled(self.name, self.options), *map(str, self.refinements)])
 
     def __call__(self, probe: Probe) -> Tensor:
-        """The maps (B, h, w) of the probe's question."""
+        """The maps (B, h, w) of the probe's question, in whatever grad mode the caller is."""
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._maps(probe)
+
+    def _maps(self, probe: Probe) -> Tensor:
         if self.refinements:
             last = self.refinements[-1]
             inner = self._refined(self.refinements[:-1])

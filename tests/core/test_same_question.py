@@ -31,8 +31,6 @@ from strange import (
     Tutorial,
     TwoHeads,
     Yolo,
-    signal,
-    volume,
 )
 from untouched import assert_same, state
 
@@ -349,39 +347,6 @@ def test_inputs_by_keyword():
             assert alike(maps, together[method][i : i + 1]), method
     with pytest.raises(ValueError, match="none of the inputs"):
         seewhy.explain(model, {"words": words, "more": words}, "grad_cam", 1)
-
-
-# ---------------------------------------------------------------------- signals and volumes
-
-
-@pytest.mark.parametrize(("build", "size"), [(signal, (3, 64)), (volume, (3, 8, 16, 16))])
-def test_signals_and_volumes_are_images_with_other_sides(build, size):
-    """A network of images with the same weights, on inputs that are constant along the new side."""
-    model, x = made(build), drawn(2, *size)
-    for method in ("grad_cam", "layer_cam", "eigen_cam", "gradient", "tsgb", "full_grad"):
-        maps = seewhy.explain(model, x, method, 1)
-        assert maps.shape == (2, *size[1:])
-        assert torch.isfinite(maps).all()
-
-
-def as_image_network(model: nn.Module) -> nn.Module:
-    """The network of images (B, C, L, 1) that computes what this one does of signals."""
-    parts = []
-    for part in model:
-        if isinstance(part, nn.Conv1d):
-            conv = nn.Conv2d(
-                part.in_channels, part.out_channels, (part.kernel_size[0], 1), (part.stride[0], 1)
-            )
-            conv.load_state_dict({"weight": part.weight[..., None], "bias": part.bias})
-            part = conv
-        elif isinstance(part, nn.BatchNorm1d):
-            norm = nn.BatchNorm2d(part.num_features)
-            norm.load_state_dict(part.state_dict())
-            part = norm
-        elif isinstance(part, nn.AdaptiveAvgPool1d):
-            part = nn.AdaptiveAvgPool2d(1)
-        parts.append(part)
-    return nn.Sequential(*parts).eval()
 
 
 # ---------------------------------------------------------------------- the model is left alone

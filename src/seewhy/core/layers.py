@@ -235,19 +235,21 @@ def stages_of(layers: Sequence[Layer], kinds: Mapping[str, type[nn.Module]]) -> 
     """The output of each stage on the way down in resolution, finest first.
 
     That is the last output at each resolution; but what a block computes before it lowers the
-    resolution (the first convolution in a `layer4`) belongs to the next stage. Pooled outputs are
-    left out, being the next stage's input. A rise in resolution (a decoder) starts no stage.
+    resolution (the first convolution in a `layer4`) belongs to the next stage. A block in which all
+    of them lie is the network itself. Pooled outputs are left out, being the next stage's input. A
+    rise in resolution (a decoder) starts no stage.
 
     kinds: the types of the modules, by name; mere containers are no blocks.
     """
     blocks = {layer: _blocks(layer.calls[0].name, kinds) for layer in layers}
+    network = set.intersection(*map(set, blocks.values())) if blocks else set()
     resolutions: dict[str, set[Grid]] = {}
     for layer in layers:
         for block in blocks[layer]:
             resolutions.setdefault(block, set()).add(layer.grid)
     found: dict[Grid, Layer] = {}
     for layer in layers:
-        inside = [resolutions[block] for block in blocks[layer]]
+        inside = [resolutions[block] for block in blocks[layer] if block not in network]
         leaving = any(
             len(grids) == 2 and layer.grid == max(grids, key=math.prod) for grids in inside
         )

@@ -495,8 +495,10 @@ class Probe:
     def _choose(self) -> Call:
         recording = self._record()
         choice = self._choice()
-        if recording.input is None and not (choice and choice.certain):
-            # An earlier layer may be the right one: look again, at all of them.
+        looked = recording.input is not None and recording.candidates
+        if not (choice and choice.certain) and not looked:
+            # An earlier layer may be the right one, or the pass was of layers known before: look
+            # again, at all of them.
             self._run("input")
             recording, choice = self._record(), self._choice()
         if choice is None:

@@ -1,28 +1,50 @@
-"""What several metrics share: checks, and the order of the pixels."""
+"""What several metrics share: checks, and the order of the pixels.
+
+Maps of images are (B, H, W); what is said of them holds for maps of signals, (B, L), and of
+volumes, (B, D, H, W), too, unless a metric says otherwise.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from seewhy.maps import normalize
+
 
 def check_maps(saliency: Tensor, **others: Tensor) -> None:
     """Raise ValueError unless `saliency` is (B, H, W), finite, and all `others` fit it.
 
-    Images, (B, C, H, W), fit by their batch and size, everything else by its whole shape.
+    `inputs`, (B, C, H, W), fit by their batch and size, everything else by its whole shape.
     """
-    if saliency.ndim != 3:
-        raise ValueError(f"saliency has shape {tuple(saliency.shape)}; it should be (B, H, W)")
+    if not 2 <= saliency.ndim <= 4:
+        raise ValueError(
+            f"saliency has shape {tuple(saliency.shape)}; it should be (B, H, W), or (B, L) of "
+            "signals, or (B, D, H, W) of volumes"
+        )
     if not saliency.isfinite().all():
         broken = (~saliency.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
         raise ValueError(f"saliency has values that are not finite in images {broken}")
     for name, other in others.items():
         shape = tuple(other.shape)
-        if (shape[:1] + shape[2:] if len(shape) == 4 else shape) != tuple(saliency.shape):
+        if (shape[:1] + shape[2:] if name == "inputs" else shape) != tuple(saliency.shape):
             raise ValueError(
                 f"{name} has shape {shape}, which does not fit saliency maps of shape "
                 f"{tuple(saliency.shape)}; resize the maps first"
             )
+
+
+def check_flat(saliency: Tensor, why: str) -> None:
+    """Raise ValueError unless the maps are those of images, (B, H, W)."""
+    if saliency.ndim != 3:
+        raise ValueError(
+            f"saliency has shape {tuple(saliency.shape)}; it should be (B, H, W): {why}"
+        )
+
+
+def scaled(saliency: Tensor) -> Tensor:
+    """Each map of a batch scaled to [0, 1] by its own minimum and maximum."""
+    return normalize(saliency, saliency.ndim - 1)
 
 
 def ranks(saliency: Tensor) -> Tensor:

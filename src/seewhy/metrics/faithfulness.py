@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from seewhy.baselines import blurred
 from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
-from seewhy.maps import normalize
-from seewhy.metrics._maps import check_maps, ranks
+from seewhy.maps import of_images
+from seewhy.metrics._maps import check_flat, check_maps, ranks, scaled
 from seewhy.metrics.imputation import linear_imputation
 from seewhy.metrics.quality import spearman
+from seewhy.noise import drawn
 from seewhy.progress import BatchSize, images_per_pass
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -75,7 +76,7 @@ def confidences(score: Score, inputs: Tensor, saliency: Tensor) -> Confidences:
     """
     check_maps(saliency, inputs=inputs)
     index = torch.arange(len(inputs), device=inputs.device)
-    masked = inputs * normalize(saliency)[:, None].to(inputs)
+    masked = inputs * scaled(saliency)[:, None].to(inputs)
     return Confidences(score(inputs, index), score(masked, index))
 
 
@@ -151,7 +152,7 @@ def insertion_deletion(
     def curve(changed: Tensor, unchanged: Tensor, counts: Tensor) -> Tensor:
         scores = []
         for index, step in _pairs(inputs, len(counts), batch_size):
-            change = order[index] < counts[step, None, None, None]
+            change = order[index] < of_images(counts[step], order)
             scores.append(score(torch.where(change, changed[index], unchanged[index]), index))
         return torch.cat(scores).view(-1, len(counts))
 
@@ -198,6 +199,7 @@ def road_curves(
     pytorch-grad-cam removes equal values together instead of in reading order.
     """
     check_maps(saliency, inputs=inputs)
+    check_flat(saliency, "ROAD's imputation weighs the eight neighbours of a pixel of an image")
     if not all(0 < share < 1 for share in removed):
         raise ValueError(f"removed is {tuple(removed)}; shares of pixels lie between 0 and 1")
     pixels = saliency[0].numel()
@@ -206,9 +208,7 @@ def road_curves(
     spans = [(0, n) for n in counts] + [(pixels - n, pixels) for n in counts]
     start, stop = torch.tensor(spans, device=inputs.device)[:, :, None, None].unbind(1)
     order = ranks(saliency).to(inputs.device)
-    # Drawn on the CPU, where a seed means the same on every machine.
-    speckle = noise * torch.randn(inputs.shape[1:], generator=torch.Generator().manual_seed(seed))
-    speckle = speckle.to(inputs)
+    speckle = noise * drawn(inputs.shape[1:], torch.Generator().manual_seed(seed), inputs)
     scores = []
     for index, step in _pairs(inputs, len(spans), batch_size):
         missing = (order[index] >= start[step]) & (order[index] < stop[step])
@@ -249,7 +249,7 @@ def effect_correlation(
     """
     values = []
     for map_, masks, effect in zip(saliency, regions, effects, strict=True):
-        mass = (map_ * masks).sum((1, 2))
+        mass = (map_ * masks).flatten(1).sum(1)
         rank = spearman(mass[None, None], effect.to(mass)[None, None])[0]
         values.append(rank if len(effect) > 1 else torch.full_like(rank, torch.nan))
     return torch.stack(values)

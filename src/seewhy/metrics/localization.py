@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seewhy.maps import normalize
-from seewhy.metrics._maps import check_maps, ranks
+from seewhy.maps import of_images
+from seewhy.metrics._maps import check_flat, check_maps, ranks, scaled
 
 
 def pointing_game(saliency: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
@@ -25,21 +25,21 @@ def pointing_game(saliency: Tensor, masks: Tensor, tolerance: float = 15) -> Ten
     "less than" and the order of equal maxima as in TorchRay.
     """
     check_maps(saliency, masks=masks)
-    peak = saliency.flatten(1).argmax(1)
-    width = saliency.shape[2]
-    return hits(torch.stack([peak % width, peak // width], 1), masks, tolerance)
+    peaks = torch.unravel_index(saliency.flatten(1).argmax(1), saliency.shape[1:])
+    return hits(torch.stack(peaks[::-1], 1), masks, tolerance)
 
 
 def hits(points: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
     """1 where a point (x, y), of shape (B, 2), lies in or near its mask (B, H, W), else 0, (B,).
 
-    Near is less than `tolerance` pixels from the centre of a pixel of the mask.
+    Near is less than `tolerance` pixels from the centre of a pixel of the mask. Of signals points
+    are (x,), and of volumes (x, y, z).
     """
-    height, width = masks.shape[1:]
-    x, y = points.to(torch.float64)[:, :, None, None].unbind(1)
-    rows = torch.arange(height, device=masks.device)[:, None]
-    columns = torch.arange(width, device=masks.device)
-    squared = (rows - y) ** 2 + (columns - x) ** 2
+    squared = torch.zeros(masks.shape, dtype=torch.float64, device=masks.device)
+    for axis, at in zip(range(masks.ndim - 1, 0, -1), points.to(squared).unbind(1), strict=True):
+        places = torch.arange(masks.shape[axis], device=masks.device)
+        ahead = places.view(-1, *[1] * (masks.ndim - 1 - axis)) - of_images(at, masks)
+        squared += ahead**2
     near = (squared < tolerance**2) | (squared == 0)
     return (near & masks.bool()).flatten(1).any(1).float()
 
@@ -52,8 +52,8 @@ def energy_pointing_game(saliency: Tensor, masks: Tensor) -> Tensor:
     """
     check_maps(saliency, masks=masks)
     energy = saliency.clamp_min(0)
-    total = energy.sum((1, 2))
-    return (energy * masks).sum((1, 2)) / torch.where(total > 0, total, 1)
+    total = energy.flatten(1).sum(1)
+    return (energy * masks).flatten(1).sum(1) / torch.where(total > 0, total, 1)
 
 
 def mass_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
@@ -72,9 +72,9 @@ def rank_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
     An empty mask scores 0. Source: Arras et al. 2022, "CLEVR-XAI".
     """
     check_maps(saliency, masks=masks)
-    size = masks.sum((1, 2))
-    found = (ranks(saliency) < size[:, None, None]) & masks.bool()
-    return found.sum((1, 2)) / size.clamp_min(1)
+    size = masks.flatten(1).sum(1)
+    found = (ranks(saliency) < of_images(size, masks)) & masks.bool()
+    return found.flatten(1).sum(1) / size.clamp_min(1)
 
 
 def iou(saliency: Tensor, masks: Tensor, threshold: float = 0.5) -> Tensor:
@@ -83,9 +83,9 @@ def iou(saliency: Tensor, masks: Tensor, threshold: float = 0.5) -> Tensor:
     `threshold` is a fraction of the map's range: the map is scaled to [0, 1] first.
     """
     check_maps(saliency, masks=masks)
-    found, region = normalize(saliency) >= threshold, masks.bool()
-    union = (found | region).sum((1, 2))
-    return (found & region).sum((1, 2)) / union.clamp_min(1)
+    found, region = scaled(saliency) >= threshold, masks.bool()
+    union = (found | region).flatten(1).sum(1)
+    return (found & region).flatten(1).sum(1) / union.clamp_min(1)
 
 
 def box_iou(saliency: Tensor, boxes: Sequence[Tensor], threshold: float = 0.2) -> Tensor:
@@ -97,8 +97,9 @@ def box_iou(saliency: Tensor, boxes: Sequence[Tensor], threshold: float = 0.2) -
     discriminative localization", with its threshold of 20 %.
     """
     check_maps(saliency)
+    check_flat(saliency, "boxes are drawn on images; 'iou' takes masks of any number of sides")
     _check_boxes(boxes, len(saliency))
-    part = largest_component(normalize(saliency) >= threshold)
+    part = largest_component(scaled(saliency) >= threshold)
     found = _bounding_boxes(part)
     best = [
         _iou_of_boxes(box, annotated.to(box)).amax() if len(annotated) else box.new_zeros(())

@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seewhy.maps import normalize
-from seewhy.metrics._maps import check_maps
+from seewhy.metrics._maps import check_maps, scaled
 
 
 def complexity(saliency: Tensor) -> Tensor:
@@ -18,7 +17,7 @@ def complexity(saliency: Tensor) -> Tensor:
     Source: Poppi et al. 2021, "Revisiting the evaluation of class activation mapping".
     """
     check_maps(saliency)
-    return normalize(saliency).mean((1, 2))
+    return scaled(saliency).flatten(1).mean(1)
 
 
 def coherency(saliency: Tensor, masked_saliency: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seewhy.metrics._maps import check_maps
 from seewhy.metrics.faithfulness import Score
 from seewhy.metrics.quality import pearson, spearman
+from seewhy.noise import drawn
 
 Explain = Callable[[Tensor, Tensor], Tensor]
 
@@ -30,7 +31,8 @@ def uniform_noise(
     """
     draw = torch.Generator().manual_seed(seed)
     for _ in range(samples):
-        yield (radius * (2 * torch.rand(inputs.shape[1:], generator=draw) - 1)).to(inputs)
+        noise = torch.rand(inputs.shape[1:], generator=draw, dtype=torch.float32)
+        yield (radius * (2 * noise - 1)).to(inputs)
 
 
 def square_removals(
@@ -38,17 +40,17 @@ def square_removals(
 ) -> Iterator[Tensor]:
     """Perturbations (B, C, H, W) that, subtracted, set a random square of the images to zero.
 
-    Its side is `fraction` of the image's shorter one, its place the same in all images. Source:
-    Yeh et al. 2019, "On the (in)fidelity and sensitivity of explanations".
+    Of signals it is a stretch, and of volumes a cube. Its side is `fraction` of the image's
+    shortest one, its place the same in all images. Source: Yeh et al. 2019, "On the (in)fidelity
+    and sensitivity of explanations".
     """
     draw = torch.Generator().manual_seed(seed)
-    height, width = inputs.shape[2:]
-    side = max(1, round(fraction * min(height, width)))
+    sides = inputs.shape[2:]
+    side = max(1, round(fraction * min(sides)))
     for _ in range(samples):
-        y = int(torch.randint(height - side + 1, (), generator=draw))
-        x = int(torch.randint(width - side + 1, (), generator=draw))
+        starts = [int(torch.randint(whole - side + 1, (), generator=draw)) for whole in sides]
         removed = torch.zeros_like(inputs)
-        square = (..., slice(y, y + side), slice(x, x + side))
+        square = (..., *(slice(start, start + side) for start in starts))
         removed[square] = inputs[square]
         yield removed
 
@@ -93,7 +95,7 @@ def infidelity(
     original = score(inputs, index)
     predicted, actual = [], []
     for change in square_removals(inputs) if perturbations is None else perturbations:
-        predicted.append((change.sum(-3) * saliency).sum((1, 2)))
+        predicted.append((change.sum(-saliency.ndim) * saliency).flatten(1).sum(1))
         actual.append(original - score(inputs - change, index))
     dot, fall = torch.stack(predicted), torch.stack(actual)
     square = (dot**2).mean(0)
@@ -163,5 +165,4 @@ def target_selectivity(saliency: Tensor, other_saliency: Tensor) -> Tensor:
 @torch.no_grad()
 def _redraw(parameter: Tensor, draw: torch.Generator) -> None:
     mean, deviation = parameter.mean(), parameter.std(unbiased=False)
-    noise = torch.randn(parameter.shape, generator=draw).to(parameter)
-    parameter.copy_(mean + deviation * noise)
+    parameter.copy_(mean + deviation * drawn(parameter.shape, draw, parameter))

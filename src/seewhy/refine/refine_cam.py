@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -16,7 +17,7 @@ MIXERS: dict[str, Callable[[Tensor], Tensor]] = {
     "product": lambda maps: maps.prod(0),
     "geometric": lambda maps: maps.prod(0) ** (1 / len(maps)),
     "log_exp": lambda maps: 1 / (1 / maps).logsumexp(0),
-    "exp_mean": lambda maps: 1 / ((1 / maps).logsumexp(0) - torch.tensor(len(maps)).log()),
+    "exp_mean": lambda maps: 1 / ((1 / maps).logsumexp(0) - math.log(len(maps))),
 }
 
 

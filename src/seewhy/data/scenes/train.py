@@ -73,9 +73,9 @@ def _augmented(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
     dy, dx = (int(v) for v in torch.randint(-6, 7, (2,), generator=generator))
     rows, columns = (torch.arange(h) + dy).clamp(0, h - 1), (torch.arange(w) + dx).clamp(0, w - 1)
     images = images[:, rows][:, :, columns]
-    mirrored = torch.rand(n, generator=generator) < 0.5
+    mirrored = torch.rand(n, generator=generator, dtype=torch.float32) < 0.5
     images[mirrored] = images[mirrored].flip(2)
-    gain, offset = torch.rand(2, n, channels, 1, 1, generator=generator)
+    gain, offset = torch.rand(2, n, channels, 1, 1, generator=generator, dtype=torch.float32)
     return images, 0.8 + 0.4 * gain, 0.3 * offset - 0.15
 
 

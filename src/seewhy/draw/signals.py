@@ -1,0 +1,67 @@
+"""A signal drawn as a curve over the colours of its map."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from seewhy.draw.overlays import colorize
+from seewhy.maps import upsample
+
+_ZOOM = 3  # Pillow draws without antialiasing, so the curve is drawn large and shrunk
+
+
+def overlay_signal(
+    signal: Tensor,
+    saliency: Tensor,
+    *,
+    cmap: str | None = None,
+    signed: bool = False,
+    width: int = 900,
+    height: int = 140,
+) -> Image.Image:
+    """Draw a signal as a curve, one for each channel, over the colours of its map.
+
+    Args:
+        signal: (L,) or (C, L). Each channel is scaled by its own minimum and maximum.
+        saliency: (l,) of any length, stretched over the whole signal.
+        cmap, signed: as in `colorize`.
+        width: of the picture, in pixels.
+        height: of each channel, in pixels.
+
+    Raises:
+        ValueError: wrong shapes, values that are not finite, or an unknown colour map.
+    """
+    rows = signal.detach().cpu().float()
+    rows = rows[None] if rows.ndim == 1 else rows
+    if rows.ndim != 2 or not rows.numel():
+        raise ValueError(f"signal is {tuple(signal.shape)}; give one signal, (L,) or (C, L)")
+    if not rows.isfinite().all():
+        raise ValueError("signal has values that are not finite")
+    if saliency.ndim != 1 or not saliency.numel():
+        raise ValueError(f"saliency is {tuple(saliency.shape)}; give one map, (l,)")
+    strip = colorize(
+        upsample(saliency.detach().cpu().float()[None], (rows.shape[1],)), cmap, signed=signed
+    )
+    picture = strip.resize((width, height * len(rows)), Image.Resampling.BILINEAR)
+    # The middle colour of a signed map is pale, the weakest of the others dark.
+    ink, halo = ((0, 0, 0), (255, 255, 255)) if signed else ((255, 255, 255), (0, 0, 0))
+    for line, colour in ((4, halo), (2, ink)):
+        mask = Image.new("L", (width * _ZOOM, picture.height * _ZOOM))
+        draw = ImageDraw.Draw(mask)
+        for number, row in enumerate(rows):
+            draw.line(_points(row, number, width, height), 255, line * _ZOOM, joint="curve")
+        picture.paste(colour, (0, 0), mask.resize(picture.size, Image.Resampling.BOX))
+    return picture
+
+
+def _points(row: Tensor, number: int, width: int, height: int) -> list[float]:
+    """The curve of one channel, x and y in turn, in pixels of the large drawing."""
+    low, high = row.amin(), row.amax()
+    share = (row - low) / (high - low) if high > low else torch.full_like(row, 0.5)
+    # As wide as a map's cell, whose centre the value is at.
+    x = (torch.arange(len(row)) + 0.5) * width / len(row)
+    y = height * (number + 0.9 - 0.8 * share)
+    points: list[float] = (torch.stack([x, y], 1) * _ZOOM).flatten().tolist()
+    return points if len(row) > 1 else [0.0, points[1], width * float(_ZOOM), points[1]]
