@@ -83,6 +83,63 @@ def test_average_gain_and_win_in_closed_form():
     assert faithfulness.win(masked, torch.tensor([0.7, 0.3, 1.0, 0.0])).tolist() == [1, 0, 0, 1]
 
 
+def brightness(images, index):
+    """A score that needs no network: the mean of the first channel."""
+    return images[:, 0].mean((1, 2))
+
+
+def test_signed_maps_are_shown_by_their_positive_part():
+    """What speaks against the class is hidden, not shown through a veil."""
+    inputs = torch.rand(3, 2, 8, 8)
+    signed = torch.randn(3, 8, 8)
+    shown = faithfulness.explanation_maps(inputs, signed)
+    assert torch.equal(shown, faithfulness.explanation_maps(inputs, signed.clamp_min(0)))
+    assert not shown[:, 0][signed <= 0].any()
+    torch.testing.assert_close(shown.amax((2, 3)), (inputs * (signed > 0)[:, None] * (
+        signed / signed.amax((1, 2), keepdim=True))[:, None]).amax((2, 3)))  # fmt: skip
+    pair = faithfulness.confidences(brightness, inputs, signed)
+    torch.testing.assert_close(pair.masked, brightness(shown, None))
+    # Nothing is shown of a map without a positive part.
+    assert not faithfulness.explanation_maps(inputs, -signed.abs()).any()
+
+
+def test_half_drop_in_closed_form():
+    """Of a bright half and a dark one the map shows either; how it is scaled plays no part."""
+    inputs = torch.full((2, 3, 4, 6), 0.2)
+    inputs[:, :, :, 3:] = 0.8
+    maps = torch.zeros(2, 4, 6)
+    maps[0, :, 3:], maps[1, :, :3] = 1e-3, 5.0
+    for scaled in (maps, maps - 3, 7 * maps):
+        half = faithfulness.half_confidences(brightness, inputs, scaled)
+        torch.testing.assert_close(half, torch.tensor([0.4, 0.1]))
+        drop = faithfulness.half_drop(brightness(inputs, None), half)
+        torch.testing.assert_close(drop, torch.tensor([0.2, 0.8]))
+
+
+def test_single_deletion_ranks_patches_by_what_each_is_worth():
+    """Patches of a 7 x 9 image that differ in brightness: in that order, its reverse, and none."""
+    inputs = torch.zeros(3, 1, 7, 9)
+    inputs[:, 0, :4, :5], inputs[:, 0, :4, 5:] = 1.0, 2.0
+    inputs[:, 0, 4:, :5], inputs[:, 0, 4:, 5:] = 3.0, 5.0
+    maps = torch.stack([inputs[0, 0], -inputs[0, 0], torch.zeros(7, 9)])
+    found = faithfulness.single_deletion(brightness, inputs, maps, side=2)
+    torch.testing.assert_close(found.double(), torch.tensor([1.0, -1.0, 0.0]).double())
+    with pytest.raises(ValueError, match="side=8; a map of 7 x 9 pixels"):
+        faithfulness.single_deletion(brightness, inputs, maps, side=8)
+
+
+def test_single_deletion_costs_a_forward_per_patch():
+    seen = []
+    inputs = torch.rand(2, 3, 8, 8)
+
+    def score(images, index):
+        seen.append(len(images))
+        return images.mean((1, 2, 3))
+
+    faithfulness.single_deletion(score, inputs, torch.rand(2, 8, 8))
+    assert sum(seen) == 2 * 17
+
+
 @pytest.mark.parametrize("fill", ["zero", "blur"])
 def test_curves_of_equal_steps(setup, fill):
     expected = setup.numbers

@@ -105,14 +105,25 @@ def test_signed_relevance_counts_by_its_positive_part(oracles):
     assert ((mass >= 0) & (mass <= 1)).all()
 
 
+def test_the_grid_game_in_closed_form():
+    """A constant map gives 0.25, whatever its height; one in the cell 1; nothing positive 0."""
+    masks = torch.zeros(4, 8, 8, dtype=torch.bool)
+    masks[:, :4, 4:] = True
+    maps = torch.full((4, 8, 8), 3.0)
+    maps[1] *= masks[1]
+    maps[2] *= -1
+    maps[3, 4:] = -7  # what speaks against it elsewhere takes nothing away
+    expected = torch.tensor([0.25, 1.0, 0.0, 0.5])
+    assert torch.equal(localization.grid_pointing(maps, masks), expected)
+
+
 def test_iou_in_closed_form():
     saliency = torch.zeros(3, 10, 10)
     saliency[0, 2:6, 2:6], saliency[1, 2:6, 2:6] = 4.0, -1.0
     masks = torch.zeros(3, 10, 10, dtype=torch.bool)
     masks[:, 4:8, 2:6] = True
-    # Overlap 8 of 24; the inverted map holds all of the mask but the overlap, 8 of 92; a constant
-    # map reaches no threshold.
-    expected = torch.tensor([8 / 24, 8 / 92, 0])
+    # Overlap 8 of 24; what is negative or zero everywhere reaches no threshold.
+    expected = torch.tensor([8 / 24, 0, 0])
     torch.testing.assert_close(localization.iou(saliency, masks), expected)
     saliency[0, 0, 0] = 2.0
     torch.testing.assert_close(localization.iou(saliency, masks, 0.4)[0], torch.tensor(8 / 25))

@@ -40,6 +40,7 @@ def given():
         "effects": [torch.rand(3)] * 4,
         **faithfulness.confidences(score, inputs, saliency)._asdict(),
     }
+    given["half"] = faithfulness.half_confidences(score, inputs, saliency)
     given["other"] = given["masked"].flip(0)
     given["coherency"] = quality.coherency(saliency, given["masked_saliency"])
     given["complexity"] = quality.complexity(saliency)

@@ -86,7 +86,7 @@ class Config(_Part):
     metrics: list[str] = []
     protocol: str | None = None
     seed: int = Field(0, ge=0, lt=2**63)
-    tolerance: float = Field(15, ge=0)
+    tolerance: float | None = Field(None, ge=0)
     steps: int = Field(32, ge=1)
     batch_size: int = Field(8, ge=1)
     shard: int = Field(64, ge=1)

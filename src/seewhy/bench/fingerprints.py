@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -34,7 +34,7 @@ def of_class_map(classes: ClassMap) -> str:
     return _of(classes)
 
 
-def of_samples(data: Dataset) -> dict[str, str]:
+def of_samples(data: Dataset, keys: Sequence[str]) -> dict[str, str]:
     """Of each sample's own files, by key: its photo, and what is annotated in it."""
 
     def fingerprint(key: str) -> str:
@@ -44,7 +44,7 @@ def of_samples(data: Dataset) -> dict[str, str]:
             return ""
 
     with ThreadPoolExecutor(READERS) as readers:
-        return dict(zip(data.keys, readers.map(fingerprint, data.keys), strict=True))
+        return dict(zip(keys, readers.map(fingerprint, keys), strict=True))
 
 
 def of_files(paths: Iterable[Path]) -> str:

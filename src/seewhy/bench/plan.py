@@ -20,8 +20,9 @@ from seewhy.bench.config import Config, ConfigFile, DatasetConfig, NetworkConfig
 from seewhy.core.probe import layer_requests
 from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
-from seewhy.data.load import load_dataset
+from seewhy.data.load import below, load_dataset
 from seewhy.evaluation.evaluating import check, digest_of
+from seewhy.evaluation.grids import gridded, grids_of
 from seewhy.evaluation.run import Question
 from seewhy.metrics import metric
 from seewhy.models import LoadedModel, load_model
@@ -90,9 +91,12 @@ class Plan:
         return model
 
     def question(self, model: LoadedModel, network: str, dataset: str, data: Dataset) -> Question:
-        """What is asked of a network that has been opened, and of a dataset that has."""
+        """What is asked of a network that has been opened, and of a dataset that has.
+
+        Of a dataset of grids it knows no keys: the shards do, which the network has chosen.
+        """
         about, source = self.config.network(network), self.config.dataset(dataset)
-        return _question(self.config, about, source, self.root, model, data)
+        return gridded(_question(self.config, about, source, self.root, model, data))
 
     def data(self, dataset: str) -> Dataset:
         """The dataset of that name."""
@@ -114,6 +118,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
         if not datasets[source.title].keys:
             raise file.error(("datasets", place, "dataset"), f"{source.dataset}: holds no images")
     weights, others = {}, {}
+    keys: dict[tuple[str, str], tuple[str, ...]] = {}
     for place, network in enumerate(config.networks):
         try:
             model = open_network(network, root, config.seed, "cpu")
@@ -132,13 +137,19 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
                 check(asked, config.batch_size)
             except ValueError as error:
                 raise file.error(("metrics",), error) from None
+            name = source.title
+            keys[network.title, name] = asked.dataset.keys
+            if asked.dataset.grid:
+                try:
+                    keys[network.title, name] = grids_of(asked)
+                except ValueError as error:
+                    raise file.error(("datasets", at, "dataset"), error) from None
         weights[network.title] = digest_of(model.module)
         others[network.title] = fingerprints.of_network(model, network.model)
     slices = [
-        (network.title, name, data.keys[start : start + config.shard])
-        for network in config.networks
-        for name, data in datasets.items()
-        for start in range(0, len(data), config.shard)
+        (network, dataset, own[start : start + config.shard])
+        for (network, dataset), own in keys.items()
+        for start in range(0, len(own), config.shard)
     ]
     return Plan(
         config,
@@ -158,10 +169,8 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
 
 def open_dataset(source: DatasetConfig, root: Path) -> Dataset:
     """The dataset of a config, whose folder is relative to `root`."""
-    kind, _, where = source.dataset.partition(":")
-    spec = source.dataset if kind == "scenes" or not where else f"{kind}:{_below(root, where)}"
     options = {} if source.split is None else {"split": source.split}
-    return load_dataset(spec, **options)[: source.limit]
+    return load_dataset(below(root, source.dataset), **options)[: source.limit]
 
 
 def open_network(network: NetworkConfig, root: Path, seed: int, device: str) -> LoadedModel:

@@ -88,8 +88,10 @@ def missing(run: Run, plan: Plan) -> list[Shard]:
 
 def samples_of(plan: Plan) -> dict[str, dict[str, str]]:
     """Fingerprints of all samples as they are now, by dataset and key."""
-    names = dict.fromkeys(shard.dataset for shard in plan.shards)
-    return {name: fingerprints.of_samples(plan.data(name)) for name in names}
+    keys: dict[str, dict[str, None]] = {}
+    for shard in plan.shards:  # the grids of a dataset are other ones for each network
+        keys.setdefault(shard.dataset, {}).update(dict.fromkeys(shard.keys))
+    return {name: fingerprints.of_samples(plan.data(name), list(own)) for name, own in keys.items()}
 
 
 def check_samples(

@@ -34,7 +34,8 @@ def evaluate(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="voc:FOLDER, coco:FOLDER, imagenet:FOLDER, folder:FOLDER or scenes:COUNT."
+            help="voc:FOLDER, coco:FOLDER, imagenet:FOLDER, folder:FOLDER or scenes:COUNT; grids: "
+            "before it for grids of its photos."
         ),
     ],
     model: ModelName = None,
@@ -57,7 +58,10 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option(help="Of the dataset: val, test, val2014, Segmentation/val …")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many images.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="The first so many images; of grids: those to choose from."),
+    ] = None,
     class_map: Annotated[
         Path | None,
         typer.Option(help="JSON: from each category to a list of the network's classes."),
@@ -69,8 +73,13 @@ def evaluate(
         list[str] | None, typer.Option(help="Layer of the CAM family. See `seewhy layers`.")
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Of the pointing game, in pixels of the photo.")
-    ] = 15,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Of the pointing game, in pixels of the photo. 15 where its longer side has 500 "
+            "or more, in proportion less on smaller photos.",
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of insertion and deletion.")] = 32,
     size: Size = None,
     mean: Mean = None,
@@ -147,6 +156,8 @@ def tell(found: Evaluation, model: str, dataset: str, papers: Protocol | None) -
     for name in dict.fromkeys(one.metric for one in summaries):
         better = "higher" if metric(name).higher_is_better else "lower"
         out.print(f"\n[b]{name}[/b], {better} is better", highlight=False)
+        if metric(name).caution:
+            out.print(f"[yellow]{escape(metric(name).caution)}[/yellow]", highlight=False)
         table = Table(box=None)
         table.add_column("method", overflow="fold")
         for heading in ("mean", "95 % interval", "by class", "values", "images", "rank", "p"):

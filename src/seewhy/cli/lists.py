@@ -47,6 +47,7 @@ def metrics(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
                 "range": [one.range[0], one.range[1] if one.range[1] < float("inf") else None],
                 "passes": one.passes,
                 "source": one.source,
+                "caution": one.caution,
             }
             for one in described
         ]
@@ -56,7 +57,9 @@ def metrics(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
         direction = "higher" if one.higher_is_better else "lower"
         about = f"{direction} is better, {one.range[0]:g} to {one.range[1]:g}"
         out.print(f"[b]{one.name}[/b]  [cyan]{escape(one.passes)}[/cyan]  {about}", highlight=False)
-        out.print(Padding(f"{escape(one.summary)}\n[dim]{escape(one.source)}[/dim]", (0, 4)))
+        caution = f"\n[yellow]{escape(one.caution)}[/yellow]" if one.caution else ""
+        about = f"{escape(one.summary)}{caution}\n[dim]{escape(one.source)}[/dim]"
+        out.print(Padding(about, (0, 4)))
     out.print("\n[dim]F: forward pass, E: explanation, S: steps, samples or layers[/dim]")
 
 

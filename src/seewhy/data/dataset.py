@@ -72,6 +72,8 @@ class Dataset:
         classes: the network's classes of each label, where the dataset itself says so.
         files: those that the sample of a key is read from, also where they may be missing.
         tables: the files that are about all samples.
+        grid: how many photos a side has of the grids that are to be made of its samples; 0 where
+            they are explained as they are.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Dataset:
     classes: ClassMap | None = None
     files: Callable[[str], Iterable[Path]] = no_files
     tables: tuple[Path, ...] = ()
+    grid: int = 0
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -21,9 +21,9 @@ def read_folder(root: str | Path) -> Dataset:
     """The photos below `images`, or below `root` where there is no such folder.
 
     Labels come from `labels.csv` in `root`, with a column `file` (as below the photos' folder) and
-    either a column `label` or a column of 0 and 1 for each category; without that file, from the
-    name of the folder in which a photo lies; photos that lie in none have no label, and what is
-    explained is their predicted class.
+    either a column `label` or `name`, or a column of 0 and 1 for each category; without that file,
+    from the name of the folder in which a photo lies; photos that lie in none have no label, and
+    what is explained is their predicted class.
 
     Masks are PNGs, nonzero on the object: `masks/LABEL/NAME.png` of one category, or
     `masks/NAME.png` for photos with a single label or none.
@@ -110,8 +110,9 @@ def _by_file(table: Path, lines: csv.DictReader[str]) -> dict[str, list[str]]:
             f"{table}: has the columns {columns}; give file and label, or file and one column "
             "of 0 and 1 per category"
         )
-    if "label" in columns:
-        return {on_one_line(line["file"]): [line["label"]] for line in lines}
+    for column in ("label", "name"):
+        if column in columns:
+            return {on_one_line(line["file"]): [line[column]] for line in lines}
     columns.remove("file")
     labels = {}
     for line in lines:

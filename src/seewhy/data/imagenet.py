@@ -31,7 +31,8 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
             development kit `ILSVRC2012_devkit_t12` beside them.
         split: such as "val".
 
-    The class comes from the photo's folder, else from its annotation, else from the kit. Class
+    The class comes from the photo's folder, else from the beginning of its own name, as in
+    "n01440764_18", else from its annotation, else from the kit. Class
     indices count the WordNet numbers in order: those of the kit, of `LOC_synset_mapping.txt` or
     `synset_words.txt` in `root`, else of the class folders if there are a thousand, else the usual
     thousand.
@@ -73,7 +74,10 @@ def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
 
 
 def _label(path: Path, known: dict[str, str], key: str) -> str | None:
-    return path.parent.name if _WNID.fullmatch(path.parent.name) else known.get(key)
+    for name in (path.parent.name, path.name.partition("_")[0]):
+        if _WNID.fullmatch(name):
+            return name
+    return known.get(key)
 
 
 def _notes(paths: dict[str, Path], notes: Path, known: dict[str, str], key: str) -> list[Path]:

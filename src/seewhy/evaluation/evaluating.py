@@ -16,6 +16,7 @@ from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
 from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.grids import in_grids
 from seewhy.evaluation.run import Question, answers
 from seewhy.evaluation.store import Store
 from seewhy.metrics import metric
@@ -41,7 +42,7 @@ def evaluate(
     class_map: Mapping[str, Sequence[int]] | str | Path | None = None,
     top: int | None = None,
     layer: str | Sequence[str] | None = None,
-    tolerance: float = 15,
+    tolerance: float | None = None,
     steps: int = 32,
     batch_size: int = 8,
     folder: str | Path | None = None,
@@ -63,7 +64,8 @@ def evaluate(
         synonym is the category's.
     top: leave out targets whose class is not among the network's `top` likeliest.
     layer: of the CAM family, see `seewhy.explain`.
-    tolerance: of the pointing game, in pixels of the photo.
+    tolerance: of the pointing game, in pixels of the photo. None: 15 on photos whose longer side
+        has 500 pixels or more, in proportion less on smaller ones.
     steps: of insertion and deletion.
     batch_size: images per forward pass.
     folder: where `images.jsonl` keeps each image's answers as soon as they are there. The same
@@ -86,18 +88,21 @@ def evaluate(
         raise TypeError(f"dataset is a {type(data).__name__}; see seewhy.load_dataset")
     if isinstance(class_map, str | Path):
         class_map = read_class_map(class_map)
-    question = Question(
-        loaded,
-        data,
-        tuple(dict.fromkeys(map(parse, methods))),
-        tuple(metric(name) for name in dict.fromkeys(metrics)),
-        None if class_map is None else {k: tuple(found) for k, found in class_map.items()},
-        layer,
-        top,
-        tolerance,
-        steps,
+    question = in_grids(
+        Question(
+            loaded,
+            data,
+            tuple(dict.fromkeys(map(parse, methods))),
+            tuple(metric(name) for name in dict.fromkeys(metrics)),
+            None if class_map is None else {k: tuple(found) for k, found in class_map.items()},
+            layer,
+            top,
+            tolerance,
+            steps,
+        )
     )
     check(question, batch_size)
+    data = question.dataset
     store = None if folder is None else Store(Path(folder) / "images.jsonl", _settings(question))
     done = {
         one.image: one

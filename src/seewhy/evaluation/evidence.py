@@ -18,12 +18,14 @@ from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import Target
 from seewhy.data.dataset import Annotation, Sample
 from seewhy.data.geometry import Geometry
-from seewhy.maps import normalize, upsample
+from seewhy.maps import upsample
 from seewhy.metrics import (
     Metric,
     box_masks,
     class_means,
     class_probability,
+    explanation_maps,
+    half_confidences,
     insertion_deletion,
     list_metrics,
     metric,
@@ -37,6 +39,7 @@ from seewhy.naming import Method
 # Which of an annotation's regions a metric is defined on; the pointing game's is the dataset's.
 REGIONS = {
     "energy_pointing_game": "boxes",
+    "grid_pointing": "cells",
     "mass_accuracy": "masks",
     "rank_accuracy": "masks",
     "iou": "masks",
@@ -46,6 +49,7 @@ LOCALIZATION = ("pointing_game", "box_iou", *REGIONS)
 UNASKED = {
     "pointing_game": "nothing is annotated there to point at",
     "energy_pointing_game": "no box of it is on the network's input",
+    "grid_pointing": "the image is no grid of photos; write the dataset as grids:FOLDER",
     "box_iou": "no box of it is on the network's input",
     "mass_accuracy": "no outline of it is on the network's input",
     "rank_accuracy": "no outline of it is on the network's input",
@@ -77,6 +81,15 @@ class Pair:
     geometry: Geometry
 
 
+def usual_tolerance(size: tuple[int, int]) -> float:
+    """The pointing game's tolerance on a photo of (width, height), in its pixels.
+
+    The published 15 pixels are meant for photos of about 500 pixels, as those of VOC are. On
+    smaller ones they shrink in proportion: within 15 of 128 pixels nearly anything is a hit.
+    """
+    return 15 * min(1, max(size) / 500)
+
+
 def region_of(annotation: Annotation, size: tuple[int, int], kind: str) -> Tensor | None:
     """The region (H, W) of a photo of (width, height) made of boxes, or of masks, or None."""
     if kind == "masks":
@@ -91,8 +104,9 @@ class Batch:
 
     inputs: (P, C, h, w), one for each pair.
     region: what the pointing game is played on, "boxes" or "masks".
+    cells: whether the images are grids, whose boxes are the cells.
     explain_again: whether a metric wants maps of the explanation maps.
-    tolerance: of the pointing game, in pixels of the photo.
+    tolerance: of the pointing game, in pixels of the photo; None is `usual_tolerance`.
     steps: of insertion and deletion.
     """
 
@@ -103,13 +117,15 @@ class Batch:
         inputs: Tensor,
         *,
         region: str,
+        cells: bool = False,
         layer: LayerLike,
         explain_again: bool,
-        tolerance: float,
+        tolerance: float | None,
         steps: int,
     ) -> None:
         self.model, self.pairs, self.inputs = model, pairs, inputs
-        self.region, self.layer, self.explain_again = region, layer, explain_again
+        self.region, self.cells = region, cells
+        self.layer, self.explain_again = layer, explain_again
         self.tolerance, self.steps = tolerance, steps
         self.classes = [pair.class_index for pair in pairs]
         self.original = inputs.new_tensor([pair.probability for pair in pairs])
@@ -147,10 +163,10 @@ class Batch:
         if kind not in self._masks:
             regions = []
             for pair in self.pairs:
-                if kind == "boxes":
+                if kind == "boxes" or (kind == "cells" and self.cells):
                     boxes = pair.geometry.boxes_to_input(pair.annotation.boxes)
                     regions.append(box_masks([boxes], self.size)[0])
-                elif pair.annotation.mask is not None:
+                elif kind == "masks" and pair.annotation.mask is not None:
                     regions.append(pair.geometry.mask_to_input(pair.annotation.mask))
                 else:
                     regions.append(torch.zeros(self.size, dtype=torch.bool))
@@ -269,12 +285,12 @@ class Evidence:
 
     @cached_property
     def _on_explanation_maps(self) -> tuple[Tensor, Tensor]:
-        """The probabilities and maps of the images times their maps, scaled to [0, 1].
+        """The probabilities and maps of the explanation maps.
 
         One pass gives both; the maps are empty where no metric asks for them.
         """
         batch = self.batch
-        images = batch.inputs * normalize(self.saliency)[:, None].to(batch.inputs)
+        images = explanation_maps(batch.inputs, self.saliency)
         places = torch.arange(len(images), device=images.device)
         if not batch.explain_again:
             return batch.score(images, places), self.saliency[:0]
@@ -292,6 +308,11 @@ class Evidence:
     def masked_saliency(self) -> Tensor:
         """The method's maps of the explanation maps, (P, h, w)."""
         return self._on_explanation_maps[1]
+
+    @cached_property
+    def half(self) -> Tensor:
+        """The class's probability where the more salient half of the pixels is shown, (P,)."""
+        return half_confidences(self.batch.score, self.batch.inputs, self.saliency)
 
     @cached_property
     def curves(self) -> Any:
@@ -328,7 +349,10 @@ class Evidence:
                 continue
             original, seen = pair.geometry.input_to_original(map_)
             original = original.where(seen, original[seen].min())
-            values.append(pointing_game(original[None], region[None], self.batch.tolerance))
+            tolerance = self.batch.tolerance
+            if tolerance is None:
+                tolerance = usual_tolerance(pair.sample.image.size)
+            values.append(pointing_game(original[None], region[None], tolerance))
         return torch.cat(values)
 
     def _win(self, asked: Metric) -> Tensor:

@@ -34,7 +34,7 @@ class Question:
     class_map: ClassMap | None = None
     layer: str | Sequence[str] | None = None
     top: int | None = None
-    tolerance: float = 15
+    tolerance: float | None = None
     steps: int = 32
 
 
@@ -44,7 +44,7 @@ def answers(question: Question, keys: Sequence[str], batch_size: int) -> Iterato
     An image that cannot be read, or on which the network or a method fails, is answered by
     omissions; the others of its batch are not touched by that.
     """
-    classes = _classes(question)
+    classes = classes_of(question)
     model = question.model
     for start in range(0, len(keys), batch_size):
         readable: list[tuple[Sample, Tensor]] = []
@@ -115,6 +115,7 @@ def _answer_together(
         flat,
         inputs[[pair.place for pair in flat]],
         region=question.dataset.region,
+        cells=question.dataset.grid > 0,
         layer=question.layer,
         explain_again=any({"masked_saliency", "coherency"} & {*m.needs} for m in question.metrics),
         tolerance=question.tolerance,
@@ -245,7 +246,7 @@ def _difficult(sample: Sample, annotation: Annotation) -> bool:
     return bool(difficult(region[None], others))
 
 
-def _classes(question: Question) -> Callable[[str], tuple[int, ...]]:
+def classes_of(question: Question) -> Callable[[str], tuple[int, ...]]:
     """The network's classes of a label: by the map given, else the dataset's, else by name."""
     given = question.class_map or question.dataset.classes
     named = classes_by_name(question.model.names) if given is None else {}

@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seewhy.maps import normalize
-
 
 def check_maps(saliency: Tensor, **others: Tensor) -> None:
     """Raise ValueError unless `saliency` is (B, H, W), finite, and all `others` fit it.
@@ -40,11 +38,6 @@ def check_flat(saliency: Tensor, why: str) -> None:
         raise ValueError(
             f"saliency has shape {tuple(saliency.shape)}; it should be (B, H, W): {why}"
         )
-
-
-def scaled(saliency: Tensor) -> Tensor:
-    """Each map of a batch scaled to [0, 1] by its own minimum and maximum."""
-    return normalize(saliency, saliency.ndim - 1)
 
 
 def ranks(saliency: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from seewhy.baselines import blurred
 from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
-from seewhy.maps import of_images
-from seewhy.metrics._maps import check_flat, check_maps, ranks, scaled
+from seewhy.maps import of_images, unit
+from seewhy.metrics._maps import check_flat, check_maps, ranks
 from seewhy.metrics.imputation import linear_imputation
 from seewhy.metrics.quality import spearman
 from seewhy.noise import drawn
@@ -72,21 +72,52 @@ class Confidences(NamedTuple):
 def confidences(score: Score, inputs: Tensor, saliency: Tensor) -> Confidences:
     """What average drop, increase, average gain and win are made of, for 2 forwards.
 
-    The explanation map is the image times its map scaled to [0, 1].
+    See `explanation_maps` for what is shown.
+    """
+    index = torch.arange(len(inputs), device=inputs.device)
+    masked = explanation_maps(inputs, saliency)
+    return Confidences(score(inputs, index), score(masked, index))
+
+
+def explanation_maps(inputs: Tensor, saliency: Tensor) -> Tensor:
+    """The images times the positive part of their maps scaled to [0, 1], shaped like the images.
+
+    What a signed map holds below 0 speaks against the class: it is hidden like what says nothing.
+    (Scaled by its minimum instead, a signed map would show the whole image through a veil.)
     """
     check_maps(saliency, inputs=inputs)
+    return inputs * unit(saliency)[:, None].to(inputs)
+
+
+def half_confidences(score: Score, inputs: Tensor, saliency: Tensor, fill: Fill = 0.0) -> Tensor:
+    """The score where the more salient half of the pixels is shown and the rest filled, (B,).
+
+    Only the order of the pixels counts, see `insertion_deletion` for `fill`. Costs 1 forward.
+    """
+    check_maps(saliency, inputs=inputs)
+    shown = (ranks(saliency) < saliency[0].numel() / 2)[:, None].to(inputs.device)
     index = torch.arange(len(inputs), device=inputs.device)
-    masked = inputs * scaled(saliency)[:, None].to(inputs)
-    return Confidences(score(inputs, index), score(masked, index))
+    return score(torch.where(shown, inputs, _filled(inputs, fill)), index)
 
 
 def average_drop(original: Tensor, masked: Tensor) -> Tensor:
     """The relative fall of confidence when only the explanation map is shown, (B,), in [0, 1].
 
-    The mean over images times 100 is the published Average Drop %. Source: Chattopadhyay et al.
-    2018, "Grad-CAM++". pytorch-grad-cam gives the absolute change instead.
+    The mean over images times 100 is the published Average Drop %. A map that shows nearly all of
+    the image, as a veil or by broad plateaus, drops little and explains nothing; `half_drop` shows
+    of every map as much. Source: Chattopadhyay et al. 2018, "Grad-CAM++". pytorch-grad-cam gives
+    the absolute change instead.
     """
     return (original - masked).clamp_min(0) / original.clamp_min(torch.finfo(original.dtype).tiny)
+
+
+def half_drop(original: Tensor, half: Tensor) -> Tensor:
+    """The relative fall of confidence when only the more salient half is shown, (B,), in [0, 1].
+
+    Average drop with a hard mask of the same area for every map: how a map is scaled, and how much
+    of the image it covers, plays no part. `half` is what `half_confidences` gives.
+    """
+    return average_drop(original, half)
 
 
 def increase(original: Tensor, masked: Tensor) -> Tensor:
@@ -236,6 +267,38 @@ def road(road_curves: RoadCurves) -> Tensor:
     Half the difference of their mean scores, as pytorch-grad-cam's `ROADCombined`.
     """
     return (road_least_first(road_curves) - road_most_first(road_curves)) / 2
+
+
+def single_deletion(
+    score: Score, inputs: Tensor, saliency: Tensor, *, side: int = 4, fill: Fill = 0.0
+) -> Tensor:
+    """How well the map ranks the image's patches by what each alone is worth, (B,), in [-1, 1].
+
+    The image is cut into `side` x `side` patches, each of which is filled by itself; the value is
+    Spearman's correlation of how far the score falls with the map's sums over the patches; 0 where
+    one of the two is flat. See `insertion_deletion` for `fill`. Costs `side`² + 1 forwards. Source:
+    Hesse et al. 2024, "Benchmarking the attribution quality of vision models" (IDSDS), whose
+    networks were trained to see images with a patch missing: others may fall for another reason.
+
+    Raises ValueError for fewer than 2 patches a side, or more than the map has pixels.
+    """
+    check_maps(saliency, inputs=inputs)
+    height, width = saliency.shape[1:]
+    if not 2 <= side <= min(height, width):
+        raise ValueError(f"side={side}; a map of {height} x {width} pixels takes 2 or more patches")
+    row, column = (torch.arange(size) * side // size for size in (height, width))
+    patch = (row[:, None] * side + column).to(inputs.device)
+    number = side * side
+    filled = _filled(inputs, fill)
+    scores = []
+    for index, step in _pairs(inputs, number, "auto"):
+        hidden = (patch == step[:, None, None])[:, None]
+        scores.append(score(torch.where(hidden, filled[index], inputs[index]), index))
+    whole = score(inputs, torch.arange(len(inputs), device=inputs.device))
+    fallen = whole[:, None] - torch.cat(scores).view(-1, number)
+    flat = saliency.flatten(1).to(inputs.device)
+    masses = flat.new_zeros(len(flat), number).index_add_(1, patch.flatten(), flat)
+    return spearman(masses[:, None], fallen.to(masses)[:, None])
 
 
 def effect_correlation(

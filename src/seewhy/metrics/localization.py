@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seewhy.maps import of_images
-from seewhy.metrics._maps import check_flat, check_maps, ranks, scaled
+from seewhy.maps import of_images, unit
+from seewhy.metrics._maps import check_flat, check_maps, ranks
 
 
 def pointing_game(saliency: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
@@ -56,6 +56,17 @@ def energy_pointing_game(saliency: Tensor, masks: Tensor) -> Tensor:
     return (energy * masks).flatten(1).sum(1) / torch.where(total > 0, total, 1)
 
 
+def grid_pointing(saliency: Tensor, masks: Tensor) -> Tensor:
+    """The share of the positive attribution in the cell of the class asked for, (B,), in [0, 1].
+
+    The maps are of grids of n x n photos of different classes, the masks (B, H, W) of the asked
+    photos' cells. A map that says nothing of the place scores 1/n², 0.25 in a grid of 2 x 2; a map
+    without positive values scores 0. Source: Böhle et al. 2021, "Convolutional dynamic alignment
+    networks", as GridPG in Rao et al. 2022, "Towards better understanding attribution methods".
+    """
+    return energy_pointing_game(saliency, masks)
+
+
 def mass_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
     """The share of the positive relevance inside the object's pixel mask, (B,), in [0, 1].
 
@@ -80,10 +91,10 @@ def rank_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
 def iou(saliency: Tensor, masks: Tensor, threshold: float = 0.5) -> Tensor:
     """Intersection over union of the thresholded map and the mask, (B,), in [0, 1].
 
-    `threshold` is a fraction of the map's range: the map is scaled to [0, 1] first.
+    `threshold` is a fraction of the map's range: its positive part is scaled to [0, 1] first.
     """
     check_maps(saliency, masks=masks)
-    found, region = scaled(saliency) >= threshold, masks.bool()
+    found, region = unit(saliency) >= threshold, masks.bool()
     union = (found | region).flatten(1).sum(1)
     return (found & region).flatten(1).sum(1) / union.clamp_min(1)
 
@@ -92,14 +103,14 @@ def box_iou(saliency: Tensor, boxes: Sequence[Tensor], threshold: float = 0.2) -
     """IoU of the box around the map's largest part and the best fitting annotated box, (B,).
 
     The part is the largest 8-connected component of the map where it reaches `threshold`, a
-    fraction of its range. `boxes` holds one (n, 4) tensor per image, `x0, y0, x1, y1` in pixels.
-    In [0, 1]; 0 without boxes. Source: Zhou et al. 2016, "Learning deep features for
-    discriminative localization", with its threshold of 20 %.
+    fraction of the range of its positive part. `boxes` holds one (n, 4) tensor per image,
+    `x0, y0, x1, y1` in pixels. In [0, 1]; 0 without boxes. Source: Zhou et al. 2016, "Learning deep
+    features for discriminative localization", with its threshold of 20 %.
     """
     check_maps(saliency)
     check_flat(saliency, "boxes are drawn on images; 'iou' takes masks of any number of sides")
     _check_boxes(boxes, len(saliency))
-    part = largest_component(scaled(saliency) >= threshold)
+    part = largest_component(unit(saliency) >= threshold)
     found = _bounding_boxes(part)
     best = [
         _iou_of_boxes(box, annotated.to(box)).amax() if len(annotated) else box.new_zeros(())

@@ -8,23 +8,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seewhy.metrics._maps import check_maps, scaled
+from seewhy.maps import unit
+from seewhy.metrics._maps import check_maps
 
 
 def complexity(saliency: Tensor) -> Tensor:
-    """The mean of the map scaled to [0, 1], (B,), in [0, 1]: 0 is the simplest.
+    """The mean of the map's positive part scaled to [0, 1], (B,), in [0, 1]: 0 is the simplest.
 
     Source: Poppi et al. 2021, "Revisiting the evaluation of class activation mapping".
     """
     check_maps(saliency)
-    return scaled(saliency).flatten(1).mean(1)
+    return unit(saliency).flatten(1).mean(1)
 
 
 def coherency(saliency: Tensor, masked_saliency: Tensor) -> Tensor:
     """How far the map explains itself, (B,), in [0, 1]: (Pearson correlation + 1) / 2.
 
     `masked_saliency` (B, H, W) is the same method's map for the same target on the explanation
-    map, the image times `saliency` scaled to [0, 1]. Source: Poppi et al. 2021.
+    map, the image times the positive part of `saliency` scaled to [0, 1]. Source: Poppi et al.
+    2021.
     """
     return (pearson(saliency, masked_saliency) + 1) / 2
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ def square_removals(
     for _ in range(samples):
         starts = [int(torch.randint(whole - side + 1, (), generator=draw)) for whole in sides]
         removed = torch.zeros_like(inputs)
-        square = (..., *(slice(start, start + side) for start in starts))
+        square: tuple[Any, ...] = (..., *(slice(start, start + side) for start in starts))
         removed[square] = inputs[square]
         yield removed
 

@@ -176,7 +176,8 @@ def draw(
         network, dataset = names
         notes[names] = []
         try:
-            model, data = plan.model(network), plan.data(dataset)
+            question = plan.question(plan.model(network), network, dataset, plan.data(dataset))
+            model, data = question.model, question.dataset
         except Exception as error:  # files are gone, or packages; the numbers are there
             notes[names].append(f"No pictures: {error}")
             continue

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from seewhy.bench.report.cell import ALPHA, Cell, graded
-from seewhy.bench.report.words import chance, count, figure, signed
+from seewhy.bench.report.words import chance, count, figure, listed, signed
 from seewhy.draw.page import Entry, Heading, folded, notice, table, tabs
 from seewhy.evaluation import Comparison, Summary
 from seewhy.metrics import metric as metric_of
@@ -39,8 +39,21 @@ def leader_board(cell: Cell) -> str:
         "(10,000 draws). They say what other images of this kind might give; not what another "
         "network would, nor what separates two methods, for which the paired test is sharper · "
         "mean rank: over pairs of image and target that all methods have, then over metrics."
-        "</p>"
+        "</p>" + _cautions(cell)
     )
+
+
+def _cautions(cell: Cell) -> str:
+    """How some of the numbers can be had without a better explanation."""
+    metrics: dict[str, list[str]] = {}
+    for name in cell.metrics:
+        if caution := metric_of(name).caution:
+            metrics.setdefault(caution, []).append(name.replace("_", " "))
+    said = (
+        f"<p class=note><b>{escape(listed(names))}</b>: {escape(caution)}</p>"
+        for caution, names in metrics.items()
+    )
+    return "".join(said)
 
 
 def overview(cells: Sequence[Cell]) -> str:

@@ -1,0 +1,178 @@
+"""The grid pointing game's pictures: photos that a network is sure of, side by side.
+
+In a grid of photos of different classes it is known where the evidence for a class is: in its own
+cell. The network chooses the photos, by its own confidence, and sees each of them as large as it
+would see it alone. Source: Böhle et al. 2021, "Convolutional dynamic alignment networks"; Rao et
+al. 2022, "Towards better understanding attribution methods" (GridPG).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seewhy.core.observing import outputs_of
+from seewhy.core.targets import logits
+from seewhy.data.dataset import Annotation, DatasetError, Sample
+from seewhy.data.grids import key_of, photos_of
+from seewhy.evaluation.run import Question, classes_of
+from seewhy.models import LoadedModel
+from seewhy.notes import note
+from seewhy.progress import images_per_pass
+
+CONFIDENT = 0.9
+"""The probability of its class from which a photo counts as recognised."""
+
+
+def gridded(question: Question) -> Question:
+    """The question with a dataset that makes the grids of any keys; others are as they are.
+
+    The network then takes the grids as they are, each photo as large as by its own preprocessing;
+    where it takes one size only, the whole grid is brought to that size.
+    """
+    photos, model = question.dataset, question.model
+    side = photos.grid
+    if not side:
+        return question
+    try:
+        width, height = model.preprocess.geometry((256, 256)).input
+        cell = _cell(model, (width, height), side)
+    except ValueError as error:
+        raise DatasetError(
+            f"{photos.name}: no grid can be made for {model.name}: {error}"
+        ) from None
+
+    def read(key: str) -> Sample:
+        samples = [photos.read(one) for one in photos_of(key)]
+        if len(samples) != side**2:
+            raise DatasetError(f"{photos.name}: {key!r} does not name {side**2} photos")
+        return _laid(key, samples, model, cell)
+
+    as_it_is = replace(model.preprocess, resize=None, crop=None)
+    return replace(
+        question,
+        model=replace(model, preprocess=as_it_is),
+        dataset=replace(photos, keys=(), read=read),
+    )
+
+
+def grids_of(question: Question, confident: float = CONFIDENT) -> tuple[str, ...]:
+    """The keys of the grids that the network chooses of a dataset's photos.
+
+    Photos with a single label count, where the likeliest class is one of the label's, with a
+    probability of `confident` at least. They are taken from the likeliest down, each once; a photo
+    goes into the first grid that has room and no photo of the same label or class. Grids that are
+    not filled are left out. What cannot be read is passed over with a note.
+
+    Raises:
+        DatasetError: there are too few such photos for a grid.
+    """
+    photos, side = question.dataset, question.dataset.grid
+    sure = sorted(_recognised(question, confident), key=lambda one: (-one[0], one[1]))
+    grids: list[dict[str, tuple[str, int]]] = []
+    for _, key, label, index in sure:
+        for grid in grids:
+            others = grid.values()
+            free = len(grid) < side**2 and all(index != i and label != own for own, i in others)
+            if free:
+                grid[key] = (label, index)
+                break
+        else:
+            grids.append({key: (label, index)})
+    full = tuple(key_of(list(grid)) for grid in grids if len(grid) == side**2)
+    if not full:
+        raise DatasetError(
+            f"{photos.name}: no grid of {side}x{side} photos: of {len(photos)} photos "
+            f"{question.model.name} recognises {len(sure)} with a probability of {confident:g}, of "
+            f"{len({one[3] for one in sure})} classes; a grid needs {side**2} different ones"
+        )
+    return full
+
+
+def in_grids(question: Question) -> Question:
+    """The question about the grids that its network chooses; without grids it is as it is."""
+    if not question.dataset.grid:
+        return question
+    found = gridded(question)
+    return replace(found, dataset=replace(found.dataset, keys=grids_of(question)))
+
+
+def _recognised(question: Question, confident: float) -> list[tuple[float, str, str, int]]:
+    """Probability, key, label and class of the photos that the network is sure of."""
+    model, photos = question.model, question.dataset
+    classes = classes_of(question)
+    found = []
+    unread: list[str] = []
+    waiting: list[tuple[str, str, Tensor]] = []
+
+    def ask() -> None:
+        inputs = torch.stack([image for _, _, image in waiting]).to(model.device)
+        probabilities = model.probabilities(logits(outputs_of(model.module, inputs)).float())
+        values, indices = probabilities.max(1)
+        for (key, label, _), value, index in zip(
+            waiting, values.tolist(), indices.tolist(), strict=True
+        ):
+            if value >= confident and index in classes(label):
+                found.append((value, key, label, index))
+        waiting.clear()
+
+    for key in photos.keys:
+        try:
+            sample = photos.read(key)
+            labels = [one.label for one in sample.annotations]
+            label = labels[0] if len(labels) == 1 else None
+            if label is None or photos_of(key) != [key] or not classes(label):
+                continue
+            image = model.preprocess(sample.image)
+        except Exception as error:  # a dataset may be anyone's; the other photos do without it
+            unread.append(f"{key}: {error}")
+            continue
+        if waiting and image.shape != waiting[0][2].shape:
+            ask()
+        waiting.append((key, label, image))
+        if len(waiting) == images_per_pass(image[None], "auto"):
+            ask()
+    if waiting:
+        ask()
+    if unread:
+        note(f"{photos.name}: {len(unread)} photos left out of grids, such as {unread[0]}")
+    return found
+
+
+def _cell(model: LoadedModel, size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Width and height of a photo in a grid: its size alone, where the network takes so large."""
+    width, height = size
+    blank = torch.zeros(1, model.preprocess.channels, height * side, width * side)
+    try:
+        logits(outputs_of(model.module, blank.to(model.device)))
+    except Exception as error:  # whatever a network says of a size that it was not made for
+        alone = torch.zeros(1, model.preprocess.channels, height, width)
+        logits(outputs_of(model.module, alone.to(model.device)))
+        note(
+            f"{model.name} takes no pictures of {width * side}x{height * side} pixels ({error}): "
+            f"photos are shrunk to fit a grid of {width}x{height}"
+        )
+        return width // side, height // side
+    return size
+
+
+def _laid(key: str, samples: Sequence[Sample], model: LoadedModel, cell: tuple[int, int]) -> Sample:
+    """The grid of these photos, row by row, each annotated with its cell."""
+    width, height = cell
+    side = round(len(samples) ** 0.5)
+    grid = None
+    annotations = []
+    for place, sample in enumerate(samples):
+        seen = model.preprocess.unnormalize(model.preprocess(sample.image))
+        if grid is None:
+            grid = Image.new(seen.mode, (width * side, height * side))
+        x, y = place % side * width, place // side * height
+        grid.paste(seen if seen.size == cell else seen.resize(cell), (x, y))
+        box = torch.tensor([[x, y, x + width, y + height]], dtype=torch.float64)
+        annotations.append(Annotation(sample.annotations[0].label, box, None, (False,)))
+    assert grid is not None
+    return Sample(key, grid.convert("RGB"), tuple(annotations))
