@@ -20,8 +20,8 @@ from seewhy.app.page import THEME, Viewer, page_of, script, style
 from seewhy.app.question import Network, Photo, fields_of, file_name, measured, png
 from seewhy.app.view import levels_of, map_drawn, map_saved, photo_shown, photo_whole, record_of
 from seewhy.data.scenes import SAMPLES, Scene
-from seewhy.draw.overlays import ALPHA
 from seewhy.demo import sample_scenes
+from seewhy.draw.overlays import ALPHA
 
 SPARE = 100_000  # bytes that a request may have beside a photo
 CONNECTIONS = 500  # at a time; each visitor's page has a few
