@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from seewhy.data.preprocess import Preprocess
-from seewhy.draw import Cell, Row, contour, gallery, overlay
-from seewhy.explanation import Explanation, gallery_of
+from seewhy.draw import Cell, Row, contour, gallery, keys, overlay
+from seewhy.explanation import Explanation, gallery_of, legend_of
 
 
 def explanation(**changes: object) -> Explanation:
@@ -137,10 +137,48 @@ def test_gallery_has_a_row_per_photo_and_target_and_a_column_per_method() -> Non
             Row(cat.image, "cat.jpg", [cell(cat), cell(layer(cat))], cat.model),
             Row(dog.image, "cat.jpg", [cell(dog), cell(layer(dog))], cat.model),
             Row(other.image, "", [None, cell(layer(other))], cat.model),
-        ]
+        ],
+        legend=keys(unseen=True),
     )
     given = [cat, dog, layer(other), layer(dog), layer(cat)]
     shown = gallery_of(iter([given[0], given[1], given[3], given[2], given[4]]))
     assert same(shown, expected)
     with pytest.raises(ValueError, match="explanations is empty"):
         gallery_of([])
+
+
+def test_one_method_has_its_targets_side_by_side() -> None:
+    cat, dog = explanation(), explanation(target="dog")
+    cells = [Cell(one.method, one.caption, one.overlay()) for one in (cat, dog)]
+    expected = gallery([Row(cat.image, "cat.jpg", cells, cat.model)], legend=keys(unseen=True))
+    assert same(gallery_of([cat, dog]), expected)
+
+
+def test_the_legend_tells_of_what_is_there_alone() -> None:
+    plain = explanation(seen=torch.ones(30, 40, dtype=torch.bool))
+    signed = replace(plain, saliency=plain.saliency - 0.5)
+    empty = replace(plain, saliency=torch.zeros(30, 40))
+    for given, wanted in (
+        ([plain], keys()),
+        ([signed], keys(positive=False, signed=True)),
+        ([signed, explanation()], keys(signed=True, unseen=True)),
+        ([empty], keys(positive=False)),
+    ):
+        found = legend_of(given)
+        assert [key.meaning for key in found] == [key.meaning for key in wanted]
+
+
+@pytest.mark.parametrize("size", [(40, 30), (400, 300), (300, 900)])
+def test_an_empty_map_says_so_on_the_photo(size: tuple[int, int]) -> None:
+    seen = torch.ones(size[1], size[0], dtype=torch.bool)
+    photo = Image.new("RGB", size, (200, 40, 40))
+    for value in (0.0, 3.0):
+        e = explanation(image=photo, saliency=torch.full(seen.shape, value), seen=seen)
+        assert e.nothing == "Nothing in this photo speaks for “tabby cat”"
+        for picture in (e.overlay(), e.contour()):
+            assert picture.size == size
+            pixels = np.asarray(picture).astype(int)
+            assert pixels[0, 0, 0] > 2 * pixels[0, 0, 1], "the photo is still seen"
+            assert (pixels.min(-1) > 150).any(), "and there are white letters"
+    full = explanation(image=photo, saliency=torch.eye(max(size))[: size[1], : size[0]], seen=seen)
+    assert not full.empty

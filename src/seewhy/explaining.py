@@ -12,14 +12,14 @@ from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import TargetLike
 from seewhy.maps import upsample
 from seewhy.models.loaded import LoadedModel
-from seewhy.naming import Method, parse
+from seewhy.naming import DEFAULT_METHOD, Method, alternatives, first_that_works, parse
 
 
 @overload
 def explain(
     model: nn.Module | LoadedModel,
     inputs: InputsLike,
-    method: str | Method = ...,
+    method: str | Method | None = ...,
     target: TargetLike = ...,
     *,
     layer: LayerLike = ...,
@@ -44,7 +44,7 @@ def explain(
 def explain(
     model: nn.Module | LoadedModel,
     inputs: InputsLike,
-    method: str | Method | list[str | Method] | list[str] | tuple[str | Method, ...] = "tsgb",
+    method: str | Method | list[str | Method] | list[str] | tuple[str | Method, ...] | None = None,
     target: TargetLike = None,
     *,
     layer: LayerLike = None,
@@ -59,7 +59,8 @@ def explain(
         (B, C, D, H, W) as well. Of a network with several inputs a tuple for `model(*inputs)` or a
         dict for `model(**inputs)`.
     method: a name such as "grad_cam" or "grad_cam+gradual", a `Method`, or a list of them, which
-        then share one forward pass.
+        then share one forward pass. None: Grad-CAM, and of a network without maps, or without
+        gradients, the first of `seewhy.naming.FALLBACKS` that works.
     target: None for the predicted class, a class index for all images, a list or tensor with one
         index per image, or a target (`seewhy.targets`).
     layer: of the CAM family: None chooses it; a name, a module or a list, whose maps are averaged
@@ -78,7 +79,7 @@ def explain(
     if size not in ("input", "layer"):
         raise ValueError(f"size must be 'input' or 'layer', not {size!r}")
     several = isinstance(method, list | tuple)
-    asked = list(method) if isinstance(method, list | tuple) else [method]
+    asked = list(method) if isinstance(method, list | tuple) else [method or DEFAULT_METHOD]
     if not asked:
         raise ValueError("method is an empty list; name at least one method")
     chosen = [parse(one) for one in asked]
@@ -91,7 +92,10 @@ def explain(
             f"size='layer' needs one layer, but {len(probe.named)} were named; "
             "their maps are averaged at the input's size"
         )
-    maps = probe.maps(chosen)
+    if method is None:
+        maps = first_that_works(alternatives(None), lambda one: probe.maps([one]))
+    else:
+        maps = probe.maps(chosen)
     if size == "input":
         maps = [upsample(found, probe.size) for found in maps]
     return dict(zip(map(str, asked), maps, strict=True)) if several else maps[0]

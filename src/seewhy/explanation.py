@@ -15,7 +15,9 @@ from torch import Tensor
 
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw.galleries import PICTURE, Cell, Row, gallery
+from seewhy.draw.legend import Key, keys
 from seewhy.draw.overlays import contour, overlay, save_saliency
+from seewhy.draw.words import write_over
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +68,39 @@ class Explanation:
         percent = f"{100 * self.probability:.1f}" if self.probability >= 0.0005 else "<0.1"
         return f"{percent} % {self.target}"
 
+    @property
+    def signed(self) -> bool:
+        """Whether the map has negative values: what speaks against the target."""
+        return bool((self.saliency < 0).any())
+
+    @property
+    def empty(self) -> bool:
+        """Whether the map says nothing: it is the same everywhere that the network saw."""
+        values = self.saliency[self.seen]
+        return not values.numel() or bool(values.min() == values.max())
+
     def overlay(self, **options: Any) -> Image.Image:
-        """The map over the photo, see `seewhy.draw.overlays`; signed if it has negative values."""
-        signed = bool((self.saliency < 0).any())
-        return overlay(
-            self.image, self.saliency, **{"seen": self.seen, "signed": signed, **options}
+        """The map over the photo, see `seewhy.draw.overlays`; signed if it has negative values.
+
+        Over an empty map it is written that nothing speaks for the target.
+        """
+        return self._worded(
+            overlay(
+                self.image, self.saliency, **{"seen": self.seen, "signed": self.signed, **options}
+            )
         )
 
     def contour(self, **options: Any) -> Image.Image:
         """The salient regions outlined on the photo, see `seewhy.draw.contour`."""
-        return contour(self.image, self.saliency, **{"seen": self.seen, **options})
+        return self._worded(contour(self.image, self.saliency, **{"seen": self.seen, **options}))
+
+    def _worded(self, picture: Image.Image) -> Image.Image:
+        return write_over(picture, self.nothing) if self.empty else picture
+
+    @property
+    def nothing(self) -> str:
+        """What an empty map says."""
+        return f"Nothing in this photo speaks for “{self.target}”"
 
     def save(self, path: str | Path, **options: Any) -> None:
         """Write the overlay (with its options) as the kind of picture that the suffix names.
@@ -117,28 +142,44 @@ class Explanation:
 def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Image.Image:
     """A gallery with a row for each photo, model and target, and a column for each method.
 
-    Rows and columns keep the order in which the explanations come; of two with the same photo,
-    model, target and method the later one is shown. See `seewhy.draw.galleries` for `columns`.
+    If all are by one method, a row is a photo and a model, with a column for each target. Rows and
+    columns keep the order in which the explanations come; of two with the same photo, model, target
+    and method the later one is shown. See `seewhy.draw.galleries` for `columns`.
 
     Raises:
         ValueError: no explanations.
     """
-    rows: dict[tuple[object, ...], dict[str, Explanation]] = {}
-    methods: dict[str, None] = {}
-    for explanation in explanations:
-        photo = explanation.source or id(explanation.image)
-        key = (photo, explanation.model, explanation.target, explanation.class_index)
-        rows.setdefault(key, {})[explanation.method] = explanation
-        methods[explanation.method] = None
-    if not rows:
+    given = list(explanations)
+    if not given:
         raise ValueError("explanations is empty; give at least one")
-    return gallery([_row(by_method, list(methods)) for by_method in rows.values()], columns=columns)
+    single = len({one.method for one in given}) == 1
+    rows: dict[tuple[object, ...], dict[tuple[object, ...], Explanation]] = {}
+    places: dict[tuple[object, ...], None] = {}
+    for one in given:
+        asked = (one.target, one.class_index)
+        row = (one.source or id(one.image), one.model)
+        place = asked if single else (one.method,)
+        rows.setdefault(row if single else row + asked, {})[place] = one
+        places[place] = None
+    if single:  # targets are the photo's own, so that those of another leave no gaps
+        drawn = [_row(by_target, list(by_target)) for by_target in rows.values()]
+    else:
+        drawn = [_row(by_method, list(places)) for by_method in rows.values()]
+    return gallery(drawn, columns=columns, legend=legend_of(given))
 
 
-def _row(by_method: dict[str, Explanation], methods: list[str]) -> Row:
-    first = next(iter(by_method.values()))
+def legend_of(explanations: Iterable[Explanation]) -> list[Key]:
+    """What the colours mean in the pictures of these."""
+    given = list(explanations)
+    signs = {one.signed for one in given if not one.empty}
+    hidden = any(not bool(one.seen.all()) for one in given)
+    return keys(positive=False in signs, signed=True in signs, unseen=hidden)
+
+
+def _row(shown: dict[tuple[object, ...], Explanation], places: list[tuple[object, ...]]) -> Row:
+    first = next(iter(shown.values()))
     title = Path(first.source).name if first.source else ""
-    cells = [_cell(by_method[name]) if name in by_method else None for name in methods]
+    cells = [_cell(shown[place]) if place in shown else None for place in places]
     return Row(first.image, title, cells, first.model)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seewhy.core.probe import Probe, Read
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ class Entry:
         parameters = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
+
+DEFAULT_METHOD = "grad_cam"
+"""What is taken where no method is named."""
+
+FALLBACKS = ("gradient", "occlusion")
+"""What is taken instead, in this order, where a network or a target lets the default fail: it has
+no layer with maps, or nothing of it can be differentiated."""
 
 METHODS: dict[str, Entry] = {}
 REFINEMENTS: dict[str, Entry] = {}
@@ -196,6 +204,30 @@ def parse(text: str | Method) -> Method:
     for name, options in rest:
         found = found + Refinement(name, **options)
     return found
+
+
+def alternatives(method: str | Method | None) -> tuple[Method, ...]:
+    """The method, or where none is named the default one and its fallbacks: the first that works.
+
+    Raises ValueError as `parse` does.
+    """
+    names = (DEFAULT_METHOD, *FALLBACKS) if method is None else (method,)
+    return tuple(parse(name) for name in names)
+
+
+def first_that_works(tried: Iterable[Method], make: Callable[[Method], Made]) -> Made:
+    """What `make` returns for the first of the methods with which it does not fail.
+
+    Raises what it raised for the first one, where it fails with all.
+    """
+    first: Exception | None = None
+    for one in tried:
+        try:
+            return make(one)
+        except Exception as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def _terms(expression: ast.expr) -> list[ast.expr]:

@@ -32,7 +32,7 @@ from seewhy.explanation import Explanation, gallery_of
 from seewhy.maps import finite
 from seewhy.models import LoadedModel, load_model
 from seewhy.models.answers import Asked, Resolved
-from seewhy.naming import METHODS, Method, parse
+from seewhy.naming import METHODS, Method, alternatives, first_that_works
 from seewhy.progress import tracked
 
 PhotoLike = str | Path | bytes | Image.Image | npt.NDArray[Any]
@@ -97,17 +97,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of each photo, checked before any is read."""
+    """What is asked of each photo, checked before any is read.
+
+    methods: each as alternatives, of which the first that works is taken: one if it was named.
+    """
 
     model: LoadedModel
-    methods: tuple[Method, ...]
+    methods: tuple[tuple[Method, ...], ...]
     targets: tuple[Target, ...]
     layer: tuple[str, ...] | None
 
 
 def question(
     model: LoadedModel | str,
-    methods: str | Method | Sequence[str | Method] = "tsgb",
+    methods: str | Method | Sequence[str | Method] | None = None,
     targets: PhotoTarget | Sequence[PhotoTarget] = None,
     layer: LayerLike = None,
 ) -> Question:
@@ -125,7 +128,8 @@ def question(
             "what seewhy.load_model returns, or seewhy.LoadedModel(module, preprocess, classes)"
         )
     several = methods if isinstance(methods, Sequence) and not isinstance(methods, str) else None
-    parsed = tuple(parse(method) for method in (several if several is not None else [methods]))  # type: ignore[arg-type]
+    asked = several if several is not None else [methods]
+    parsed = tuple(alternatives(method) for method in asked)  # type: ignore[arg-type]
     if isinstance(targets, Tensor):
         targets = targets.tolist()
     many = isinstance(targets, Sequence) and not isinstance(targets, str)
@@ -140,7 +144,7 @@ def question(
 def explain_photos(
     model: LoadedModel | str,
     photos: PhotoLike | Sequence[PhotoLike],
-    methods: str | Method | Sequence[str | Method] = "tsgb",
+    methods: str | Method | Sequence[str | Method] | None = None,
     targets: PhotoTarget | Sequence[PhotoTarget] = None,
     *,
     layer: LayerLike = None,
@@ -157,7 +161,7 @@ def explain_photos(
         model: what `load_model` returns, or the name to load it by.
         photos: one or many: paths of files, folders or globs, images, or arrays as `load_image`
             takes them. Photos of more than 12.6 megapixels are shrunk while they are read.
-        methods: one or many.
+        methods: one or many; None as in `seewhy.explain`.
         targets: one or many: None for the predicted class, a class index or name, or a target. Of
             a segmentation network a class is explained by its region, the predicted one by the
             largest.
@@ -336,7 +340,8 @@ def _asked(asked: Question, group: list[_Photo], careful: bool) -> Iterator[Answ
         about = tried(partial(probe.with_target, target), label)
         if about is not None:
             for method in tracked("maps", asked.methods, len(asked.methods)):
-                made = tried(partial(_map, about, method), label, str(method))
+                making = partial(first_that_works, method, partial(_map, about))
+                made = tried(making, label, str(method[0]))
                 maps += [made] if made else []
     return (
         _answer(asked.model, photo, place, logits, maps, failures)
@@ -354,7 +359,7 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
         Score(_unasked),
         asked.layer,
         black=asked.model.preprocess.black,
-    ).expect(*{read for method in asked.methods for read in method.reads})
+    ).expect(*{read for method in asked.methods for read in method[0].reads})
     try:
         logits = probe.logits.float().cpu()
     except TypeError:  # outputs for which the user has a target of their own

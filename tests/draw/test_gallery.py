@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from seewhy.draw import Cell, Row, gallery
-from seewhy.draw.galleries import TITLE, _font, shorten
+from seewhy.draw import Cell, Key, Row, gallery, keys
+from seewhy.draw.galleries import TITLE
+from seewhy.draw.words import font as font_of
+from seewhy.draw.words import shorten
 
 COLOURS = [(200, 0, 0), (0, 150, 0), (0, 0, 200), (200, 0, 200), (0, 150, 150), (150, 150, 0)]
 
@@ -60,12 +62,45 @@ def test_captions_stand_above_their_pictures() -> None:
     assert gallery([written]).size == gallery([blank]).size
 
 
-def test_long_rows_wrap_beside_the_photo() -> None:
-    page = gallery([row(*COLOURS[:5])], columns=3)
-    boxes = [box_of(page, colour) for colour in COLOURS[:5]]
-    assert [boxes[3][0], boxes[4][0]] == [boxes[1][0], boxes[2][0]]
-    assert boxes[3][1] > boxes[1][3]
-    assert page.width < gallery([row(*COLOURS[:5])]).width
+def test_long_rows_go_on_below_in_lines_of_equal_length() -> None:
+    page = gallery([row(*COLOURS[:4])], columns=3)
+    boxes = [box_of(page, colour) for colour in COLOURS[:4]]
+    assert [boxes[2][0], boxes[3][0]] == [boxes[0][0], boxes[1][0]]
+    assert boxes[2][1] > boxes[0][3]
+    assert page.width == gallery([row(*COLOURS[:2])]).width, "two and two, not three and one"
+
+
+def test_short_rows_stand_beside_each_other() -> None:
+    rows = [row(*COLOURS[:2]), row(*COLOURS[2:4]), row(*COLOURS[4:])]
+    boxes = [box_of(gallery(rows), colour) for colour in COLOURS]
+    assert [boxes[4][0], boxes[5][0]] == [boxes[0][0], boxes[1][0]]
+    assert {box[1] for box in boxes[:4]} == {boxes[0][1]}
+    assert boxes[4][1] > boxes[0][3]
+    assert [box[0] for box in boxes[:4]] == sorted({box[0] for box in boxes})
+
+
+def test_the_legend_stands_below_and_inside() -> None:
+    legend = [Key(Image.new("RGB", (120, 28), colour), "what it means") for colour in COLOURS[2:5]]
+    for rows in ([row(*COLOURS[:2])], [row(*COLOURS[:2], *COLOURS[:2], *COLOURS[:2])]):
+        plain, page = gallery(rows), gallery(rows, legend=legend)
+        assert page.width == plain.width
+        for colour in COLOURS[2:5]:
+            left, top, right, bottom = box_of(page, colour)
+            assert (right - left, bottom - top) == (120, 28)
+            assert plain.height - 72 < top < bottom < page.height - 40
+            assert 72 <= left < right < page.width - 72
+
+
+def test_keys_show_what_overlays_do() -> None:
+    strong, signed, unseen = keys(positive=True, signed=True, unseen=True)
+    left, right = (np.asarray(strong.swatch).astype(int)[14, x].sum() for x in (2, -3))
+    assert right > left + 200, "brighter is more"
+    blue, red = (np.asarray(signed.swatch).astype(int)[14, x] for x in (2, -3))
+    assert blue[2] > blue[0] + 60
+    assert red[0] > red[2] + 60
+    assert np.ptp(np.asarray(unseen.swatch), axis=2).max() == 0, "grey"
+    assert "never seen" in unseen.meaning
+    assert keys(positive=False) == []
 
 
 def test_an_empty_place_stays_empty() -> None:
@@ -82,7 +117,7 @@ def test_pictures_of_any_size_and_shape_are_shown_large() -> None:
     for size in ((1, 1), (128, 128), (3000, 2000), (4000, 10), (10, 4000)):
         page = gallery([row(*COLOURS[:2], size=size)])
         left, top, right, bottom = box_of(page, COLOURS[1])
-        assert max(right - left, bottom - top) == 640
+        assert max(right - left, bottom - top) == min(640, max(360, *size))
     with pytest.raises(ValueError, match="rows is empty"):
         gallery([])
     with pytest.raises(ValueError, match="columns=1"):
@@ -98,7 +133,7 @@ def test_long_captions_do_not_reach_the_neighbour() -> None:
 
 @pytest.fixture(scope="module")
 def font() -> ImageFont.FreeTypeFont:
-    return _font(*TITLE[:2])
+    return font_of(*TITLE[:2])
 
 
 @given(text=st.text(max_size=80), width=st.integers(40, 900))

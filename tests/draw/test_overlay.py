@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from seewhy.draw import colorize, contour, overlay, save_saliency
+from seewhy.draw.overlays import colour_scale
 from seewhy.maps import normalize
 
 GREEN = (30, 160, 60)
@@ -101,9 +102,24 @@ def test_opacity_follows_saliency() -> None:
     faded = picture[0, 0]
     assert (picture[0, -1] == top).all(), "the most salient is all colour"
     assert np.argmax(faded) == 1, "the least salient is still the green photo"
-    assert faded.max() - faded.min() < max(GREEN) - min(GREEN), "but paler"
-    assert faded.sum() < sum(GREEN), "and darker"
+    assert 0.8 < faded.sum() / sum(GREEN) < 1, "a little darker"
+    assert np.ptp(faded / faded.sum() - np.array(GREEN) / sum(GREEN)) < 0.02, "and of its colour"
     assert (pixels(overlay(photo(), map, alpha=0)) == faded).all()
+
+
+def test_a_plateau_keeps_its_gradation() -> None:
+    """What is high nearly everywhere is spread, in order; a map with few high values is not."""
+    high = torch.linspace(0.7, 1, 96).expand(64, -1).clone()
+    high[:, :2] = 0
+    scale = colour_scale(high)
+    assert scale.power > 3
+    brightness = pixels(overlay(photo(), high)).sum(-1)[32, 4:]
+    assert (np.diff(brightness) >= -2).all()
+    assert brightness[-1] - brightness[0] > 120
+    few = torch.zeros(64, 96)
+    few[20:30, 20:40] = 1
+    assert colour_scale(few).power == 1
+    assert colour_scale(torch.ones(8, 8)).power == 1
 
 
 def test_low_saliency_keeps_the_photo_readable() -> None:

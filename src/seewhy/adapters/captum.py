@@ -51,7 +51,7 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
 
 
 def as_attribution(
-    model: nn.Module, method: str | Method = "tsgb", *, layer: LayerLike = None
+    model: nn.Module, method: str | Method | None = None, *, layer: LayerLike = None
 ) -> Any:
     """A `captum.attr.Attribution` whose `attribute(inputs, target)` asks a Seewhy method.
 

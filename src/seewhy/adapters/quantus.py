@@ -19,7 +19,7 @@ def explain_func(
     inputs: Tensor | NDArray[Any],
     targets: Tensor | NDArray[Any] | int | None = None,
     *,
-    method: str | Method = "tsgb",
+    method: str | Method | None = None,
     layer: LayerLike = None,
     device: str | torch.device | None = None,
     **_: Any,

@@ -23,7 +23,7 @@ from seewhy.app.question import NOTHING, PREDICTED, Network, Photo, Result, ques
 from seewhy.app.store import Store
 from seewhy.app.view import class_choices, palettes, view_of
 from seewhy.data.scenes import SAMPLES
-from seewhy.naming import list_methods, list_refinements
+from seewhy.naming import DEFAULT_METHOD, list_methods, list_refinements
 from seewhy.trust import CHECKS, Check
 from seewhy.trust.hiding import Fill
 from seewhy.trust.lights import caution
@@ -203,7 +203,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                 network = gr.Dropdown(labels, value=labels[0], label="Network", elem_id="network")
                 chosen = gr.Dropdown(
                     list_methods(),
-                    value=["tsgb", "grad_cam"],
+                    value=list(dict.fromkeys([DEFAULT_METHOD, "tsgb"])),
                     multiselect=True,
                     allow_custom_value=True,
                     label="Methods",

@@ -21,6 +21,7 @@ from seewhy.app.question import Network, Photo, fields_of, file_name, measured, 
 from seewhy.app.view import levels_of, map_drawn, map_saved, photo_shown, photo_whole, record_of
 from seewhy.data.scenes import SAMPLES, Scene
 from seewhy.demo import sample_scenes
+from seewhy.draw.overlays import ALPHA
 
 SPARE = 100_000  # bytes that a request may have beside a photo
 CONNECTIONS = 500  # at a time; each visitor's page has a few
@@ -117,7 +118,7 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
 
     @app.get("/results/{token}/{index}.png")
     async def overlay(
-        request: Request, token: str, index: int, alpha: float = 0.75, cmap: str = ""
+        request: Request, token: str, index: int, alpha: float = ALPHA, cmap: str = ""
     ) -> Response:
         result = viewer.results[token]
         asked = result.question.photo, fields_of(result.chosen(index)), alpha, cmap

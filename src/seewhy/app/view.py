@@ -90,8 +90,8 @@ def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
 def about(explanation: Explanation) -> dict[str, Any]:
     """A map's captions, and how its values become colours."""
     values = explanation.saliency
-    signed = bool((values < 0).any())
-    zero, full = colour_scale(values, seen=explanation.seen, signed=signed)
+    signed = explanation.signed
+    zero, full, power = colour_scale(values, seen=explanation.seen, signed=signed)
     rows, columns = (explanation.seen.any(dim).nonzero()[:, 0].tolist() for dim in (1, 0))
     width, height = shown_size(explanation.image)
     box = [0.0, 0.0, 0.0, 0.0]
@@ -110,6 +110,7 @@ def about(explanation: Explanation) -> dict[str, Any]:
         "signed": signed,
         "zero": zero,
         "full": full,
+        "power": power,
         "low": float(values.min()),
         "high": float(values.max()),
         "seen": box,

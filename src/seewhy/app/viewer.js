@@ -142,14 +142,12 @@ window.seewhy ??= (() => {
 
   // Maps over the photo -----------------------------------------------------------------------
 
-  // As `seewhy.draw.overlay` does it: the photo recedes, and the more salient, the more opaque.
-  function faded(pixels) {
+  // As `seewhy.draw.overlay` does it: the photo is a little darker, and what is salient opaque.
+  const WEAKEST = 0.2;
+  const BRIGHTNESS = 0.88;
+  function darker(pixels) {
     const out = new Uint8ClampedArray(pixels.length);
-    for (let i = 0; i < pixels.length; i += 4) {
-      const grey = (pixels[i] * 19595 + pixels[i + 1] * 38470 + pixels[i + 2] * 7471 + 32768) >> 16;
-      for (let c = 0; c < 3; c++) out[i + c] = Math.trunc((grey + 0.4 * (pixels[i + c] - grey)) * 0.72);
-      out[i + 3] = 255;
-    }
+    for (let i = 0; i < pixels.length; i++) out[i] = i % 4 == 3 ? 255 : Math.trunc(pixels[i] * BRIGHTNESS);
     return out;
   }
 
@@ -175,18 +173,19 @@ window.seewhy ??= (() => {
     const table = new Float32Array(4 * (LEVELS + 1));
     const step = (map.high - map.low) / LEVELS;
     for (let level = 0; level <= LEVELS; level++) {
-      const strength = strengthOf(map, map.low + step * level);
-      const size = Math.abs(strength);
-      const colour = 3 * Math.round(255 * (map.signed ? (strength + 1) / 2 : strength));
+      const share = shareOf(map, map.low + step * level);
+      const size = Math.abs(share) ** map.power;
+      const place = map.signed ? (Math.sign(share) * size + 1) / 2 : WEAKEST + (1 - WEAKEST) * size;
+      const colour = 3 * Math.round(255 * place);
       table[4 * level] = palette[colour];
       table[4 * level + 1] = palette[colour + 1];
       table[4 * level + 2] = palette[colour + 2];
-      table[4 * level + 3] = size < threshold ? 0 : alpha * (map.signed ? size : size ** 0.6);
+      table[4 * level + 3] = Math.abs(share) < threshold ? 0 : alpha * (map.signed ? size : size ** 0.7);
     }
     return table;
   }
 
-  function strengthOf(map, value) {
+  function shareOf(map, value) {
     return Math.min(1, Math.max(map.signed ? -1 : 0, (value - map.zero) / map.full));
   }
 
@@ -200,7 +199,7 @@ window.seewhy ??= (() => {
         Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)),
       ]),
     );
-    const [opacity, alpha] = slider("Opacity", { min: 0, max: 100, value: 75, name: "opacity" });
+    const [opacity, alpha] = slider("Opacity", { min: 0, max: 100, value: 85, name: "opacity" });
     const [hidden, threshold] = slider("Threshold", { min: 0, max: 99, value: 0, name: "threshold" });
     const [colours, palette] = select("Colours", [["", "automatic"], ...Object.keys(palettes).map((n) => [n, n])], "colours");
     const [layout, mode] = select("View", [["side", "side by side"], ["own", "own size"], ["swipe", "swipe"]], "view");
@@ -236,7 +235,7 @@ window.seewhy ??= (() => {
       return {
         ...next,
         pixels,
-        faded: faded(pixels),
+        darker: darker(pixels),
         hatched: hatched(pixels, next.width, next.height),
         name: current?.photo === next.photo ? current.name : "photo.png",
         maps: loaded,
@@ -255,7 +254,7 @@ window.seewhy ??= (() => {
           const seen = x + 0.5 > x0 && x + 0.5 < x1 && y + 0.5 > y0 && y + 0.5 < y1;
           const t = 4 * map.levels[k];
           const opaque = seen ? table[t + 3] : 0;
-          const base = seen ? view.faded : view.hatched;
+          const base = seen ? view.darker : view.hatched;
           for (let c = 0; c < 3; c++) {
             out.data[i + c] = base[i + c] + opaque * (table[t + c] - base[i + c]);
           }
@@ -334,7 +333,7 @@ window.seewhy ??= (() => {
       const seen = x + 0.5 > x0 && x + 0.5 < x1 && y + 0.5 > y0 && y + 0.5 < y1;
       const said = all.map((one) => {
         const value = valueOf(one, y * view.width + x);
-        const share = Math.round(100 * strengthOf(one, value));
+        const share = Math.round(100 * shareOf(one, value));
         return `${one.method} for ${one.target}: ${value.toPrecision(3)} (${share} %)`;
       });
       reading.textContent = seen ? said.join("   ") : "The network never saw this part of the photo.";
@@ -343,7 +342,7 @@ window.seewhy ??= (() => {
         one.mark.style.left = `${(100 * (x + 0.5)) / view.width}%`;
         one.mark.style.top = `${(100 * (y + 0.5)) / view.height}%`;
         one.mark.hidden = false;
-        one.badge.textContent = seen ? `${Math.round(100 * strengthOf(one, valueOf(one, y * view.width + x)))} %` : "";
+        one.badge.textContent = seen ? `${Math.round(100 * shareOf(one, valueOf(one, y * view.width + x)))} %` : "";
       }
     }
 

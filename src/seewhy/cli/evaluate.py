@@ -22,6 +22,7 @@ from seewhy.cli.common import (
     err,
     load,
     out,
+    parse_methods,
     progress,
     usage_errors,
 )
@@ -43,7 +44,10 @@ def evaluate(
     classes: Classes = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Repeatable; the first is compared with the others. tsgb and grad_cam."),
+        typer.Option(
+            help="Repeatable, or with commas; the first is compared with the others. Without it: "
+            "grad_cam and random."
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="Repeatable. See `seewhy metrics`.")
@@ -100,16 +104,20 @@ def evaluate(
     is installed.
     """
     from seewhy.data.load import load_dataset
-    from seewhy.evaluation import DEFAULT_METRICS
+    from seewhy.evaluation import DEFAULT_METRICS, EVALUATED
     from seewhy.evaluation import evaluate as evaluate_methods
     from seewhy.evaluation import protocol as protocol_of
+    from seewhy.models import DEFAULT_MODEL
 
     with usage_errors():
         papers = None if protocol is None else protocol_of(protocol)
         asked = [*(papers.metrics if papers else ()), *(metric or [])] or list(DEFAULT_METRICS)
-        methods = method or (list(papers.methods) if papers else ["tsgb", "grad_cam"])
+        methods = parse_methods(method or []) or list(papers.methods if papers else EVALUATED)
         data = load_dataset(dataset, **({} if split is None else {"split": split}))[:limit]
-        loaded = load(model or "scenes:resnet", weights, classes, size, mean, std, device)
+        bundled = "scenes:resnet" if dataset.startswith("scenes") else DEFAULT_MODEL
+        if model is None:
+            err.print(f"No --model given: evaluating on [b]{bundled}[/b].")
+        loaded = load(model or bundled, weights, classes, size, mean, std, device)
         with progress("Evaluating", len(data), quiet=as_json) as advance:
             found = evaluate_methods(
                 loaded,

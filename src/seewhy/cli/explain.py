@@ -66,7 +66,8 @@ def explain(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeatable, or with commas, e.g. tsgb,grad_cam+gradual. See `seewhy methods`."
+            help="Repeatable, or with commas, e.g. tsgb,grad_cam+gradual. See `seewhy methods`. "
+            "Without it: grad_cam, and where that cannot be, what can."
         ),
     ] = None,
     target: Annotated[
@@ -128,7 +129,7 @@ def explain(
             raise ValueError("name at least one photo, folder or glob")
         if window is not None:
             checked(window)
-        methods = parse_methods(method or ["tsgb"])
+        methods = parse_methods(method) if method else None
         paths = found_photos(photos or [], folder, failures)
         loaded = load(model, weights, classes, size, mean, std, device, activation)
         asked = question(loaded, methods, parse_targets(target or [], loaded), layer)

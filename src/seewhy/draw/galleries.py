@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
+from itertools import chain
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from seewhy.draw.legend import Key
+from seewhy.draw.words import BOLD, PLAIN, font, shorten
 
 # In pixels. The page is meant to be shown at half its size, which is sharp on dense screens.
-PICTURE = 640  # longer side of a picture
+LEAST, PICTURE = 360, 640  # the longer side of a picture: that of the largest, within these
 GAP = 40  # between columns
 ROW_GAP = 68
 MARGIN = 72
 LINE = 40  # of a caption's two
 CAPTION = 2 * LINE + 20
-TITLE = ("DejaVuSans-Bold.ttf", 30, "#15181e")  # font, size, colour
-SUBTITLE = ("DejaVuSans.ttf", 26, "#626a76")
+TITLE = (BOLD, 30, "#15181e")  # font, size, colour
+SUBTITLE = (PLAIN, 26, "#626a76")
 
 
 class Cell(NamedTuple):
@@ -37,16 +40,18 @@ class Row(NamedTuple):
     subtitle: str = ""
 
 
-def gallery(rows: Sequence[Row], *, columns: int = 5) -> Image.Image:
+def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()) -> Image.Image:
     """Arrange photos and their explanations on a white page, with captions.
 
-    Every row begins with its photo. Explanations beyond `columns` pictures go on below, so that the
-    same place means the same thing in all rows. Pictures keep their proportions; a caption that is
-    too long is shortened with an ellipsis.
+    Every row begins with its photo. Explanations beyond `columns` pictures go on below, in lines of
+    about equal length; the same place means the same thing in all rows. Rows that are short stand
+    beside each other. Pictures keep their proportions, and are as large as the largest one, within
+    bounds; a caption that is too long is shortened with an ellipsis.
 
     Args:
         rows: each a photo, its title and its cells (title, subtitle, picture).
         columns: pictures beside each other at most, the photo included; at least 2.
+        legend: what colours mean, below all rows; see `seewhy.draw.legend`.
 
     Returns:
         An RGB image; show it at half its size for sharp print.
@@ -58,15 +63,21 @@ def gallery(rows: Sequence[Row], *, columns: int = 5) -> Image.Image:
         raise ValueError("rows is empty; give at least one photo with its explanations")
     if columns < 2:
         raise ValueError(f"columns={columns}; give at least 2, the photo takes one")
-    strips = [strip for row in rows for strip in _strips(row, columns - 1)]
+    lines = _lines(
+        [[Cell(row.title, row.subtitle, row.photo), *row.cells] for row in rows], columns
+    )
+    longest = max(max(cell.image.size) for line in lines for cell in line if cell)
+    side = min(max(LEAST, longest), PICTURE)
+    strips = [[cell and _fitted(cell, side) for cell in line] for line in lines]
     images = [[cell.image for cell in strip if cell] for strip in strips]
     # Very slim pictures still leave room for their captions.
-    width = max(PICTURE // 2, *(image.width for strip in images for image in strip))
+    width = max(LEAST - GAP, *(image.width for strip in images for image in strip))
     heights = [CAPTION + max(image.height for image in strip) for strip in images]
     places = max(map(len, strips))
     page_width = 2 * MARGIN + places * width + (places - 1) * GAP
-    page_height = 2 * MARGIN + sum(heights) + (len(strips) - 1) * ROW_GAP
-    page = Image.new("RGB", (page_width, page_height), "white")
+    keys = _keys(legend, page_width - 2 * MARGIN)
+    page_height = 2 * MARGIN + sum(heights) + (len(strips) - 1 + bool(keys)) * ROW_GAP
+    page = Image.new("RGB", (page_width, page_height + 2 * LINE * len(keys)), "white")
     draw = ImageDraw.Draw(page)
     top = MARGIN
     for strip, height in zip(strips, heights, strict=True):
@@ -77,33 +88,46 @@ def gallery(rows: Sequence[Row], *, columns: int = 5) -> Image.Image:
                 _write(draw, left, top + LINE, cell.subtitle, width, *SUBTITLE)
                 page.paste(cell.image, (left, top + CAPTION))
         top += height + ROW_GAP
+    for line in keys:
+        for left, key in line:
+            page.paste(key.swatch, (MARGIN + left, top))
+            _write(
+                draw, MARGIN + left + key.swatch.width + 16, top, key.meaning, width * 9, *SUBTITLE
+            )
+        top += 2 * LINE
     return page
 
 
-def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """`text` on one line, cut with an ellipsis where it would be wider than `width` pixels."""
-    text = " ".join(text.split())
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1].rstrip()
-    return text + "…"
+def _lines(rows: list[list[Cell | None]], columns: int) -> list[list[Cell | None]]:
+    """What stands beside each other, so that lines are about equally long."""
+    longest = max(map(len, rows))
+    if longest <= columns // 2:  # whole rows beside each other
+        many = math.ceil(len(rows) / math.ceil(len(rows) / (columns // longest)))
+        filled = [[*row, *[None] * (longest - len(row))] for row in rows]
+        parts = range(0, len(rows), many)
+        return [list(chain(*filled[start : start + many])) for start in parts]
+    length = math.ceil(longest / math.ceil(longest / columns))
+    cut = [row[start : start + length] for row in rows for start in range(0, len(row), length)]
+    return [line for line in cut if any(line)]
 
 
-def _strips(row: Row, cells_per_strip: int) -> list[list[Cell | None]]:
-    """The row cut to the page's width; below the photo its column stays free."""
-    strips: list[list[Cell | None]] = [[_fitted(Cell(row.title, row.subtitle, row.photo))]]
-    cells = [cell and _fitted(cell) for cell in row.cells]
-    strips[0] += cells[:cells_per_strip]
-    for start in range(cells_per_strip, len(cells), cells_per_strip):
-        if any(rest := cells[start : start + cells_per_strip]):
-            strips.append([None, *rest])
-    return strips
+def _keys(legend: Sequence[Key], width: int) -> list[list[tuple[int, Key]]]:
+    """The keys in lines of a width, each with its place."""
+    lines: list[list[tuple[int, Key]]] = []
+    left = width
+    for key in legend:
+        needed = key.swatch.width + 16 + round(font(*SUBTITLE[:2]).getlength(key.meaning))
+        if not lines or left + needed > width:
+            lines.append([])
+            left = 0
+        lines[-1].append((left, key))
+        left += needed + GAP
+    return lines
 
 
-def _fitted(cell: Cell) -> Cell:
-    factor = PICTURE / max(cell.image.size)
-    width, height = (max(1, round(side * factor)) for side in cell.image.size)
+def _fitted(cell: Cell, side: int) -> Cell:
+    factor = side / max(cell.image.size)
+    width, height = (max(1, round(length * factor)) for length in cell.image.size)
     image = cell.image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
     return cell._replace(image=image)
 
@@ -114,16 +138,9 @@ def _write(
     top: int,
     text: str,
     width: int,
-    font_name: str,
+    name: str,
     size: int,
     colour: str,
 ) -> None:
-    font = _font(font_name, size)
-    draw.text((left, top), shorten(text, font, width), font=font, fill=colour)
-
-
-@cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), size)
+    chosen = font(name, size)
+    draw.text((left, top), shorten(text, chosen, width), font=chosen, fill=colour)

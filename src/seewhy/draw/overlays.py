@@ -1,14 +1,17 @@
 """Saliency as pictures: pure functions from maps and photos to PIL images, and to files.
 
 A picture is for the eye, so where `colorize` and `overlay` scale a map, its strongest half percent
-of pixels saturates: a single outlier would otherwise darken all the rest. `normalize`,
-`save_saliency` and the levels of `contour` are plain min-max.
+of pixels saturates: a single outlier would otherwise darken all the rest. `overlay` also spreads
+the values of a map that is high nearly everywhere, see `Scale`. `normalize`, `save_saliency` and
+the levels of `contour` are plain min-max.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +26,12 @@ from seewhy.maps import finite, normalize
 # photos, which are rarely violet, its glow stands out most.
 SEQUENTIAL = "inferno"
 DIVERGING = "coolwarm"  # red speaks for the target, blue against it
+WEAKEST = 0.2  # where `overlay` enters a sequential colour map, whose dark end would soil a photo
+ALPHA = 0.85  # opacity of the strongest saliency
+BRIGHTNESS = 0.88  # of the photo beneath
+# The mean strength to which `overlay` spreads a map that is high nearly everywhere, and by what
+# power at most. Chosen by eye on twenty photos: the gradation of broad plateaus becomes visible.
+SPREAD, MOST_POWER = 0.2, 4.0
 
 
 def colorize(saliency: Tensor, cmap: str | None = None, *, signed: bool = False) -> Image.Image:
@@ -37,23 +46,37 @@ def colorize(saliency: Tensor, cmap: str | None = None, *, signed: bool = False)
     Raises:
         ValueError: another shape, values that are not finite, or an unknown colour map.
     """
-    return _paint(_strength(_one_map(saliency), signed), cmap, signed)
+    return _paint(
+        _linear(_one_map(saliency), *colour_scale(saliency, signed=signed)[:2], signed),
+        cmap,
+        signed,
+    )
 
 
-def colour_scale(
-    saliency: Tensor, *, seen: Tensor | None = None, signed: bool = False
-) -> tuple[float, float]:
-    """How `overlay` scales a map (H, W): the value at zero, and the distance to full strength.
+class Scale(NamedTuple):
+    """How `overlay` scales a map: a value v has the strength ((v - zero) / full) ** power.
 
-    A value v has the strength (v - first) / second, clipped to [0, 1], or [-1, 1] if `signed`.
+    The quotient is clipped to [0, 1]; of a signed map to [-1, 1], its size being raised to the
+    power. A power above 1 keeps the order of the values, and tells those of a plateau apart.
     """
-    values = (saliency if seen is None else saliency[seen]).cpu().float().numpy()
+
+    zero: float
+    full: float
+    power: float = 1.0
+
+
+def colour_scale(saliency: Tensor, *, seen: Tensor | None = None, signed: bool = False) -> Scale:
+    """How `overlay` scales a map (H, W) by what was seen of it."""
+    values = (saliency if seen is None else saliency[seen]).detach().cpu().float().numpy()
     if not values.size:
-        return 0.0, 1.0
+        return Scale(0.0, 1.0)
     low = 0.0 if signed else float(values.min())
     values = np.abs(values - low)
     # Where less than half a percent is salient at all, that quantile is zero.
-    return low, float(np.quantile(values, 0.995)) or float(values.max()) or 1.0
+    top = float(np.quantile(values, 0.995)) or float(values.max()) or 1.0
+    mean = float(np.minimum(values / top, 1).mean())
+    power = math.log(SPREAD) / math.log(mean) if SPREAD < mean < 1 else 1.0
+    return Scale(low, top, min(power, MOST_POWER))
 
 
 def overlay(
@@ -61,15 +84,14 @@ def overlay(
     saliency: Tensor,
     *,
     cmap: str | None = None,
-    alpha: float = 0.75,
+    alpha: float = ALPHA,
     seen: Tensor | None = None,
     signed: bool = False,
 ) -> Image.Image:
-    """Lay a map over a photo; the more salient, the more opaque.
+    """Lay a map over a photo; the more salient, the brighter and the more opaque.
 
-    The photo recedes (paler and darker) so that the colours stand out, yet stays readable where the
-    saliency is low. What the network never saw is bleached and hatched, and takes no part in the
-    scaling of the map.
+    The photo keeps its colours and is a little darker, so that those of the map stand out. What the
+    network never saw is bleached and hatched, and takes no part in the scaling of the map.
 
     Args:
         image: the photo.
@@ -88,9 +110,10 @@ def overlay(
         _stretch(saliency, image), signed, None if seen is None else _check_seen(seen, image)
     )
     # Faint saliency would drown in the photo; but faint colours of a signed map are a pale fog.
-    opacity = _grey(strength.abs().pow(1.0 if signed else 0.6) * alpha)
-    faded = ImageEnhance.Brightness(ImageEnhance.Color(image).enhance(0.4)).enhance(0.72)
-    picture = Image.composite(_paint(strength, cmap, signed), faded, opacity)
+    opacity = _grey(strength.abs().pow(1.0 if signed else 0.7) * alpha)
+    darker = ImageEnhance.Brightness(image).enhance(BRIGHTNESS)
+    colour = strength if signed else WEAKEST + (1 - WEAKEST) * strength
+    picture = Image.composite(_paint(colour, cmap, signed), darker, opacity)
     return picture if seen is None else _hatch_unseen(picture, image, seen)
 
 
@@ -197,8 +220,13 @@ def _strength(saliency: Tensor, signed: bool, seen: Tensor | None = None) -> Ten
     """The map in [0, 1], or [-1, 1] if signed, scaled by what was seen; its outliers saturate."""
     if seen is not None and not seen.any():
         return torch.zeros_like(saliency)
-    low, top = colour_scale(saliency, seen=seen, signed=signed)
-    return ((saliency - low) / top).clamp(-1 if signed else 0, 1)
+    zero, full, power = colour_scale(saliency, seen=seen, signed=signed)
+    linear = _linear(saliency, zero, full, signed)
+    return linear.sign() * linear.abs().pow(power)
+
+
+def _linear(saliency: Tensor, zero: float, full: float, signed: bool) -> Tensor:
+    return ((saliency - zero) / full).clamp(-1 if signed else 0, 1)
 
 
 def _smoothed(saliency: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Evaluation: methods graded by metrics on a dataset, with what the numbers are worth."""
 
-from seewhy.evaluation.evaluating import DEFAULT_METRICS, evaluate
+from seewhy.evaluation.evaluating import DEFAULT_METRICS, EVALUATED, evaluate
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.protocols import PROTOCOLS, Protocol, Published, protocol
 from seewhy.evaluation.rows import Answers, Omission, Row
@@ -16,6 +16,7 @@ from seewhy.evaluation.summary import (
 
 __all__ = [
     "DEFAULT_METRICS",
+    "EVALUATED",
     "PROTOCOLS",
     "Answers",
     "Comparison",

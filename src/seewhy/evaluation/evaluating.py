@@ -21,7 +21,10 @@ from seewhy.evaluation.run import Question, answers
 from seewhy.evaluation.store import Store
 from seewhy.metrics import metric
 from seewhy.models import LoadedModel, load_model
-from seewhy.naming import Method, parse
+from seewhy.naming import DEFAULT_METHOD, Method, parse
+
+EVALUATED = (DEFAULT_METHOD, "random")
+"""Methods that are evaluated where none are named: is the default better than chance?"""
 
 DEFAULT_METRICS = (
     "pointing_game",
@@ -36,7 +39,7 @@ DEFAULT_METRICS = (
 def evaluate(
     model: LoadedModel | str,
     dataset: Dataset | str,
-    methods: Sequence[str | Method] = ("tsgb", "grad_cam"),
+    methods: Sequence[str | Method] = EVALUATED,
     metrics: Sequence[str] = DEFAULT_METRICS,
     *,
     class_map: Mapping[str, Sequence[int]] | str | Path | None = None,
