@@ -10,12 +10,15 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import numbers
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from seewhy.options import check, shown
 
 if TYPE_CHECKING:
     from seewhy.core.probe import Probe, Read
@@ -54,6 +57,9 @@ class Entry:
         parameters = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
+
+# Each refinement may ask for the map that it refines many times.
+_MOST = 10
 
 METHODS: dict[str, Entry] = {}
 REFINEMENTS: dict[str, Entry] = {}
@@ -167,6 +173,8 @@ class Method:
         return frozenset(read for entry in used for read in entry.reads)
 
     def _refined(self, refinements: tuple[Refinement, ...]) -> Method:
+        if len(refinements) > _MOST:
+            raise ValueError(f"{len(refinements)} refinements; a method takes {_MOST} at most")
         other = Method(self.name, **dict(self.options))
         object.__setattr__(other, "refinements", refinements)
         return other
@@ -185,9 +193,12 @@ def parse(text: str | Method) -> Method:
         )
     try:
         expression = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        what = "it is nested too deeply"
+        if isinstance(error, SyntaxError):
+            what = f"{error.msg} at column {error.offset}"
         raise ValueError(
-            f"cannot read the method {text!r}: {error.msg} at column {error.offset}; "
+            f"cannot read the method {shown(text)}: {what}; "
             "write it as 'grad_cam' or 'gig_cam(steps=20)+multiscale'"
         ) from None
     first, *rest = [_call(text, term) for term in _terms(expression)]
@@ -199,9 +210,11 @@ def parse(text: str | Method) -> Method:
 
 
 def _terms(expression: ast.expr) -> list[ast.expr]:
-    if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
-        return [*_terms(expression.left), expression.right]
-    return [expression]
+    terms = []
+    while isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
+        terms.append(expression.right)
+        expression = expression.left
+    return [expression, *terms[::-1]]
 
 
 def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
@@ -217,10 +230,10 @@ def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
         value = ast.get_source_segment(text.strip(), keyword.value)
         try:
             options[str(keyword.arg)] = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise ValueError(
-                f"cannot read {keyword.arg}={value} in {text!r}: the value should be a number, "
-                "a quoted string, True, False, None or a list of these"
+                f"cannot read {keyword.arg}={value} in {shown(text)}: the value should be a "
+                "number, a quoted string, True, False, None or a list of these"
             ) from None
     return term.func.id, options
 
@@ -243,7 +256,9 @@ def _checked(
                 f"{kind} {name!r} has no option {option!r}"
                 f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
             )
-    return tuple((option, _frozen(options[option])) for option in known if option in options)
+    given = {option: _frozen(options[option]) for option in known if option in options}
+    check(f"{kind} {name!r}", entries[name].function, given)
+    return tuple(given.items())
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:
@@ -254,7 +269,12 @@ def suggestion(word: str, names: Iterable[str]) -> str:
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+    """The value as it can be written: lists as tuples, other libraries' numbers as Python's."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_frozen, value))
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) and type(value) is not bool else value
 
 
 def _spelled(name: str, options: tuple[tuple[str, Any], ...]) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from seewhy.core.probe import Probe
 from seewhy.maps import averaged, means, of_images, sums
 from seewhy.naming import method
+from seewhy.options import NotNegative
 
 Cam = Callable[..., Tensor]
 
@@ -75,7 +76,9 @@ def weights_of_derivatives(
 
 
 @cam_method("Chattopadhyay et al. 2018, Grad-CAM++, eq. 6 and 19")
-def grad_cam_plus_plus(activations: Tensor, gradients: Tensor, *, eps: float = 1e-6) -> Tensor:
+def grad_cam_plus_plus(
+    activations: Tensor, gradients: Tensor, *, eps: NotNegative = 1e-6
+) -> Tensor:
     """relu(Σ_k w_k A_k), the positive gradients weighted so that each place counts alike.
 
     The paper has no `eps`; 1e-6 is customary. It matters where gradients are small (of a
@@ -86,7 +89,7 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor, *, eps: float = 1
 
 
 @cam_method("Fu et al. 2020, Axiom-based Grad-CAM (XGrad-CAM), eq. 7")
-def xgrad_cam(activations: Tensor, gradients: Tensor, *, eps: float = 1e-7) -> Tensor:
+def xgrad_cam(activations: Tensor, gradients: Tensor, *, eps: NotNegative = 1e-7) -> Tensor:
     """relu(Σ_k w_k A_k), gradients averaged with the activations as weights: ΣG·A / (ΣA + eps)."""
     weights = sums(gradients * activations) / (sums(activations) + eps)
     return weighted(weights, activations)
