@@ -222,9 +222,13 @@ def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
         return term.id, {}
     word = ast.get_source_segment(text.strip(), term)
     if not isinstance(term, ast.Call) or not isinstance(term.func, ast.Name):
-        raise ValueError(f"cannot read {word!r} in {text!r}: it should be a name or name(option=…)")
+        raise ValueError(
+            f"cannot read {shown(word)} in {shown(text)}: it should be a name or name(option=…)"
+        )
     if term.args or any(keyword.arg is None for keyword in term.keywords):
-        raise ValueError(f"cannot read {word!r} in {text!r}: name each option, as in steps=20")
+        raise ValueError(
+            f"cannot read {shown(word)} in {shown(text)}: name each option, as in steps=20"
+        )
     options = {}
     for keyword in term.keywords:
         value = ast.get_source_segment(text.strip(), keyword.value)
@@ -248,12 +252,12 @@ def _checked(
             first = "a refinement: put it behind a method, as in 'grad_cam+…'"
             behind = "a method: it can only stand first"
             raise ValueError(f"{name!r} is {first if kind == 'method' else behind}")
-        raise ValueError(f"unknown {kind} {name!r}{suggestion(name, sorted(entries))}")
+        raise ValueError(f"unknown {kind} {shown(name)}{suggestion(name, sorted(entries))}")
     known = entries[name].options
     for option in options:
         if option not in known:
             raise ValueError(
-                f"{kind} {name!r} has no option {option!r}"
+                f"{kind} {name!r} has no option {shown(option)}"
                 f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
             )
     given = {option: _frozen(options[option]) for option in known if option in options}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -52,8 +51,9 @@ class Range:
 # How many steps, samples or masks. More would take days and show nothing that these do not.
 Count = Annotated[int, Range(least=1, most=100_000)]
 Seed = Annotated[int, Range(least=0, most=2**63 - 1)]
-NotNegative = Annotated[float, Range(least=0)]
-Positive = Annotated[float, Range(above=0)]
+# Far beyond these, float32 overflows.
+NotNegative = Annotated[float, Range(least=0, most=1e6)]
+Positive = Annotated[float, Range(above=0, most=1e6)]
 Share = Annotated[float, Range(least=0, most=1)]
 
 
@@ -110,10 +110,14 @@ def _fits(value: Any, annotation: Any) -> bool:
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if annotation is float:
-        # Whole numbers as well, unless they are too large.
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+        # Whole numbers as well, unless torch could not compute with them.
+        return (type(value) is int and abs(value) <= _LARGEST) or (
+            type(value) is float and math.isfinite(value)
+        )
     return not isinstance(annotation, type) or isinstance(value, annotation)
 
+
+_LARGEST = 10**9
 
 _NAMES = {
     int: "a whole number",

@@ -132,11 +132,18 @@ def principal_component(maps: Tensor) -> Tensor:
     places = maps.flatten(2).mT.to(torch.promote_types(maps.dtype, torch.float32))
     centred = places - places.mean(1, keepdim=True)
     if places.shape[1] <= k:
-        values, vectors = torch.linalg.eigh(centred @ centred.mT)
+        values, vectors = _eigh(centred @ centred.mT)
         projection = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
     else:
-        _, vectors = torch.linalg.eigh(centred.mT @ centred)
+        _, vectors = _eigh(centred.mT @ centred)
         projection = (centred @ vectors[..., -1:])[..., 0]
     agreement = (projection * centred.mean(2)).sum(1, keepdim=True)
     signed = torch.where(agreement < 0, -projection, projection)
     return signed.reshape(-1, *grid).to(maps.dtype)
+
+
+def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors, NaN for a matrix that is not finite: others are not lost."""
+    known = matrices.isfinite().all((1, 2), keepdim=True)
+    values, vectors = torch.linalg.eigh(torch.where(known, matrices, 0))
+    return torch.where(known[..., 0], values, torch.nan), torch.where(known, vectors, torch.nan)

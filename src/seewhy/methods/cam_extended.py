@@ -51,7 +51,7 @@ def finer_cam(
     probe: Probe,
     *,
     references: Annotated[int, Range(least=1)] = 3,
-    strength: float = 0.6,
+    strength: Annotated[float, Range(least=-1e6, most=1e6)] = 0.6,
     base: str = "grad_cam",
 ) -> Tensor:
     """A CAM of y_c - strength · the mean logit of the classes whose logits are nearest.

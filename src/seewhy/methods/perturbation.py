@@ -31,7 +31,7 @@ def rise(
     *,
     masks: Count = 4000,
     cells: Annotated[int, Range(least=1, most=64)] = 7,
-    keep: Annotated[float, Range(above=0, below=1)] = 0.5,
+    keep: Annotated[float, Range(least=0.001, most=0.999)] = 0.5,
     centred: bool = True,
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
