@@ -2,11 +2,11 @@
 
     python scripts/attacks/interrupts.py [INTERRUPTS, 3000] [SEED, 0]
 
-Three parts: every method on every network without an interrupt; threads that explain networks which share
-share a part; KeyboardInterrupts in the midst of explanations, some by a timer's signal,
-a part; interrupts in the midst of explanations, some by a timer's signal, others
-at a chosen call or return of a Python function, where signals are served. Some come again and
-again. Compared are weights, buffers, gradients, modes, hooks, attributes and global state.
+Three parts: every method on every network without an interrupt; threads that explain networks with
+a common part; interrupts in the midst of explanations, some by a timer's signal, others at a chosen
+call or return of a Python function, where signals are served. Some come again and again. Compared
+are weights, buffers, gradients, modes, hooks, attributes and global state.
+"""
 
 from __future__ import annotations
 
