@@ -37,7 +37,7 @@ class Outcomes(Counter[str]):
     def add(self, outcome: str, *, bad: bool = False, about: str = "") -> None:
         self[outcome] += 1
         self.bad += bad
-        if bad and self.bad <= 5:
+        if bad and self.bad <= 40:
             print(f"BAD {outcome}: {about}", flush=True)
 
     def close(self, title: str) -> int:

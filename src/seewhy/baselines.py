@@ -11,7 +11,8 @@ from torch import Tensor
 
 from seewhy.maps import of_images
 
-BaselineLike = float | tuple[float, ...] | str | Tensor
+Kind = Literal["black", "darkest", "blurred", "random"]
+BaselineLike = Kind | float | tuple[float, ...] | Tensor
 
 
 def baseline(
@@ -42,7 +43,7 @@ def baseline(
     if kind == "black":
         kind = 0.0 if black is None else tuple(black)
     if isinstance(kind, tuple | list):
-        return _expanded(of_images(torch.tensor(kind), inputs[0]), inputs)
+        return _expanded(of_images(torch.tensor(kind, dtype=torch.float64), inputs[0]), inputs)
     if kind == "darkest":
         return low.expand_as(inputs)
     if kind == "blurred":
@@ -57,7 +58,7 @@ def baseline(
             f"baseline={kind!r}; it should be 'black', 'darkest', 'blurred', 'random', a number, "
             "one number per channel or a tensor"
         )
-    return _expanded(torch.tensor(kind), inputs)
+    return _expanded(torch.tensor(kind, dtype=torch.float64), inputs)
 
 
 def blurred(

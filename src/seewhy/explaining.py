@@ -13,6 +13,7 @@ from seewhy.core.targets import TargetLike
 from seewhy.maps import upsample
 from seewhy.models.loaded import LoadedModel
 from seewhy.naming import DEFAULT_METHOD, Method, alternatives, first_that_works, parse
+from seewhy.options import shown
 
 
 @overload
@@ -77,7 +78,7 @@ def explain(
     outputs of the wrong kind.
     """
     if size not in ("input", "layer"):
-        raise ValueError(f"size must be 'input' or 'layer', not {size!r}")
+        raise ValueError(f"size must be 'input' or 'layer', not {shown(size)}")
     several = isinstance(method, list | tuple)
     asked = list(method) if isinstance(method, list | tuple) else [method or DEFAULT_METHOD]
     if not asked:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import numbers
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from seewhy.options import check, shown
 
 if TYPE_CHECKING:
     from seewhy.core.probe import Probe, Read
@@ -62,6 +65,9 @@ DEFAULT_METHOD = "grad_cam"
 FALLBACKS = ("gradient", "occlusion")
 """What is taken instead, in this order, where a network or a target lets the default fail: it has
 no layer with maps, or nothing of it can be differentiated."""
+
+# Each refinement may ask for the map that it refines many times.
+_MOST = 10
 
 METHODS: dict[str, Entry] = {}
 REFINEMENTS: dict[str, Entry] = {}
@@ -175,6 +181,8 @@ class Method:
         return frozenset(read for entry in used for read in entry.reads)
 
     def _refined(self, refinements: tuple[Refinement, ...]) -> Method:
+        if len(refinements) > _MOST:
+            raise ValueError(f"{len(refinements)} refinements; a method takes {_MOST} at most")
         other = Method(self.name, **dict(self.options))
         object.__setattr__(other, "refinements", refinements)
         return other
@@ -193,9 +201,12 @@ def parse(text: str | Method) -> Method:
         )
     try:
         expression = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        what = "it is nested too deeply"
+        if isinstance(error, SyntaxError):
+            what = f"{error.msg} at column {error.offset}"
         raise ValueError(
-            f"cannot read the method {text!r}: {error.msg} at column {error.offset}; "
+            f"cannot read the method {shown(text)}: {what}; "
             "write it as 'grad_cam' or 'gig_cam(steps=20)+multiscale'"
         ) from None
     first, *rest = [_call(text, term) for term in _terms(expression)]
@@ -231,9 +242,11 @@ def first_that_works(tried: Iterable[Method], make: Callable[[Method], Made]) ->
 
 
 def _terms(expression: ast.expr) -> list[ast.expr]:
-    if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
-        return [*_terms(expression.left), expression.right]
-    return [expression]
+    terms = []
+    while isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
+        terms.append(expression.right)
+        expression = expression.left
+    return [expression, *terms[::-1]]
 
 
 def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
@@ -241,18 +254,22 @@ def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
         return term.id, {}
     word = ast.get_source_segment(text.strip(), term)
     if not isinstance(term, ast.Call) or not isinstance(term.func, ast.Name):
-        raise ValueError(f"cannot read {word!r} in {text!r}: it should be a name or name(option=…)")
+        raise ValueError(
+            f"cannot read {shown(word)} in {shown(text)}: it should be a name or name(option=…)"
+        )
     if term.args or any(keyword.arg is None for keyword in term.keywords):
-        raise ValueError(f"cannot read {word!r} in {text!r}: name each option, as in steps=20")
+        raise ValueError(
+            f"cannot read {shown(word)} in {shown(text)}: name each option, as in steps=20"
+        )
     options = {}
     for keyword in term.keywords:
         value = ast.get_source_segment(text.strip(), keyword.value)
         try:
             options[str(keyword.arg)] = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise ValueError(
-                f"cannot read {keyword.arg}={value} in {text!r}: the value should be a number, "
-                "a quoted string, True, False, None or a list of these"
+                f"cannot read {keyword.arg}={value} in {shown(text)}: the value should be a "
+                "number, a quoted string, True, False, None or a list of these"
             ) from None
     return term.func.id, options
 
@@ -267,15 +284,17 @@ def _checked(
             first = "a refinement: put it behind a method, as in 'grad_cam+…'"
             behind = "a method: it can only stand first"
             raise ValueError(f"{name!r} is {first if kind == 'method' else behind}")
-        raise ValueError(f"unknown {kind} {name!r}{suggestion(name, sorted(entries))}")
+        raise ValueError(f"unknown {kind} {shown(name)}{suggestion(name, sorted(entries))}")
     known = entries[name].options
     for option in options:
         if option not in known:
             raise ValueError(
-                f"{kind} {name!r} has no option {option!r}"
+                f"{kind} {name!r} has no option {shown(option)}"
                 f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
             )
-    return tuple((option, _frozen(options[option])) for option in known if option in options)
+    given = {option: _frozen(options[option]) for option in known if option in options}
+    check(f"{kind} {name!r}", entries[name].function, given)
+    return tuple(given.items())
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:
@@ -286,7 +305,12 @@ def suggestion(word: str, names: Iterable[str]) -> str:
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+    """The value as it can be written: lists as tuples, other libraries' numbers as Python's."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_frozen, value))
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def _spelled(name: str, options: tuple[tuple[str, Any], ...]) -> str:

@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from torch import Tensor
+
+from seewhy.options import Range
 
 Item = TypeVar("Item")
 
@@ -30,7 +32,7 @@ _IMAGE = 3 * 224 * 224
 # images at a time are slower, as what a layer hands on no longer fits into the cache.
 _ON_ACCELERATOR, _ON_CPU = 32 * _IMAGE, 4 * _IMAGE
 
-BatchSize = int | Literal["auto"]
+BatchSize = Annotated[int, Range(least=1)] | Literal["auto"]
 
 
 @contextmanager

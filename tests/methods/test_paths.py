@@ -248,7 +248,7 @@ def test_integrated_grad_cam_by_loops(difference):
 
 def test_black_pixels_are_what_the_network_takes_for_them():
     black = (-2.0, -1.9, -1.8)
-    own = torch.tensor(black).double()[:, None, None]
+    own = torch.tensor(black, dtype=torch.float64)[:, None, None]
     for name in CAM_PATHS:
         probe = Probe(CURVED, PHOTOS, 1, black=black)
         expected = Method(name, steps=4, baseline=own)(Probe(CURVED, PHOTOS, 1))

@@ -193,5 +193,5 @@ def test_no_gradient_is_asked_for():
 
 
 def test_options_out_of_range():
-    with pytest.raises(ValueError, match="1 mask per channel"):
+    with pytest.raises(ValueError, match="steps=0"):
         seewhy.explain(seeded(Cnn), images(), "is_cam(steps=0)", 1)

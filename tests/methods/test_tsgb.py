@@ -505,5 +505,5 @@ def test_transformers_are_refused(oracles: Oracles) -> None:
 
 
 def test_unknown_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match="groups must be"):
+    with pytest.raises(ValueError, match="groups='each'; it should be 'separate' or 'joint'"):
         explain(Cnn(), torch.rand(1, 3, 16, 16), "tsgb(groups='each')", 0)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from seewhy.options import shown
+
 # A tensor (B, C, ...), or a tuple, list or mapping of what `model(*inputs)` or `model(**inputs)`
 # takes.
 InputsLike = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
@@ -116,8 +118,8 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
                 "(B, C, ...) with the option explained, by position or keyword"
             )
         explained = fitting[0]
-    if explained not in given:
-        raise ValueError(f"explained={explained!r} is not among the inputs: {_listed(given)}")
+    if type(explained) not in (int, str) or explained not in given:
+        raise ValueError(f"explained={shown(explained)} is not among the inputs: {_listed(given)}")
     found = given[explained]
     if not isinstance(found, Tensor):
         raise TypeError(
@@ -137,9 +139,10 @@ def _explainable(value: Any) -> bool:
 
 
 def _listed(given: Mapping[int | str, Any]) -> str:
-    def shown(value: Any) -> str:
+    def described(value: Any) -> str:
         if isinstance(value, Tensor):
             return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
         return type(value).__name__
 
-    return ", ".join(f"{key!r}: {shown(value)}" for key, value in given.items())
+    listed = [f"{shown(key)}: {described(value)}" for key, value in list(given.items())[:20]]
+    return ", ".join(listed + ["…"] * (len(given) > len(listed)))

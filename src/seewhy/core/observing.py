@@ -28,6 +28,7 @@ class _Visit:
     observer: Observer | None
     training: list[nn.Module] = field(default_factory=list)
     buffers: list[tuple[nn.Module, str, Tensor, int, Tensor]] = field(default_factory=list)
+    over: bool = False
 
 
 # Who keeps a module in eval mode that was in train mode: the last of them puts it back. Modules
@@ -67,29 +68,48 @@ def undisturbed(
         changed; the hook is there only while somebody watches.
 
     Also put back: buffers that the model writes in eval mode, and this thread's grad mode. Compiled
-    parts run as the Python that they were made from. An interrupt (Ctrl-C) puts all back, too, at
-    whatever moment it comes.
+    parts run as the Python that they were made from. An interrupt (Ctrl-C), or what else a signal's
+    handler raises, puts all back, too, at whatever moment it comes.
     """
     visit = _Visit(observer)
     grad, modes = torch.is_grad_enabled(), torch._C._len_torch_function_stack()
-    interrupt: KeyboardInterrupt | None = None
+
+    def leave() -> None:
+        if visit.over:
+            return
+        _leave(visit)
+        _cut(modules)
+        torch.set_grad_enabled(grad)
+        # An interrupt may come between a mode's beginning and the `with` that would end it.
+        while torch._C._len_torch_function_stack() > modes:
+            torch._C._pop_torch_function_stack()
+        visit.over = True
+
     try:
         _enter(modules, visit)
         return run()
     finally:
-        while True:
+        # Each goes on where an interrupt stopped the one before, wherever that was.
+        try:
+            _surely(leave)
+        finally:
             try:
-                _leave(visit)
-                _cut(modules)
-                torch.set_grad_enabled(grad)
-                # An interrupt may come between a mode's beginning and the `with` that would end it.
-                while torch._C._len_torch_function_stack() > modes:
-                    torch._C._pop_torch_function_stack()
-                break
-            except KeyboardInterrupt as error:
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
+                _surely(leave)
+            finally:
+                _surely(leave)
+
+
+def _surely(leave: Callable[[], None]) -> None:
+    """Call it until it has returned once; then raise the interrupt, if there was one."""
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            leave()
+            break
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def outputs_of(model: nn.Module, inputs: Tensor) -> Any:

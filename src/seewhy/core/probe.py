@@ -27,6 +27,7 @@ from seewhy.core.replay import Trace, is_affine
 from seewhy.core.rules import PLAIN_ATTENTION, Rules, applying, check_open, nodes
 from seewhy.core.targets import Repeated, Target, TargetLike, as_target, logits
 from seewhy.maps import MODES, upsample
+from seewhy.options import shown
 
 if TYPE_CHECKING:
     from seewhy.naming import Method
@@ -77,6 +78,8 @@ class Probe:
         # was derived from.
         self._names = named_modules(self.model)
         self._requests = layer_requests(self.model, layer)
+        if self._requests == ():
+            raise ValueError("layer is an empty list; name at least one layer, or give None")
         self._origin: Probe | None = None
         self._around = around
         self._clear()
@@ -619,6 +622,10 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
     """
     if layer is None:
         return None
+    if not isinstance(layer, str | nn.Module | Sequence):
+        raise TypeError(
+            f"layer is a {type(layer).__name__}; it should be a name, a module or a list of these"
+        )
     wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
     by_module = {module: name for name, module in model.named_modules() if name}
     # A module may go by several names; the first is its own. Compiled parts go by their originals'.
@@ -640,6 +647,6 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
         if by_name.get(name) not in by_module or (number and not number.isdecimal()):
             close = difflib.get_close_matches(name, list(by_module.values()), n=3)
             hint = f"; did you mean {', '.join(close)}?" if close else ""
-            raise ValueError(f"the model has no layer {item!r}{hint}")
+            raise ValueError(f"the model has no layer {shown(item)}{hint}")
         requests.append((by_module[by_name[name]], int(number) if number else None))
     return tuple(requests)

@@ -118,4 +118,4 @@ def _sample(map: Tensor, at: Tensor, dim: int) -> Tensor:
 
 
 def _floating(values: Tensor) -> Tensor:
-    return values if values.is_floating_point() else values.to(torch.get_default_dtype())
+    return values if values.is_floating_point() else values.float()

@@ -17,6 +17,7 @@ from torch import Tensor
 from seewhy.core.probe import Probe
 from seewhy.maps import averaged, means, of_images, sums
 from seewhy.naming import method
+from seewhy.options import NotNegative
 
 Cam = Callable[..., Tensor]
 
@@ -75,7 +76,9 @@ def weights_of_derivatives(
 
 
 @cam_method("Chattopadhyay et al. 2018, Grad-CAM++, eq. 6 and 19")
-def grad_cam_plus_plus(activations: Tensor, gradients: Tensor, *, eps: float = 1e-6) -> Tensor:
+def grad_cam_plus_plus(
+    activations: Tensor, gradients: Tensor, *, eps: NotNegative = 1e-6
+) -> Tensor:
     """relu(Σ_k w_k A_k), the positive gradients weighted so that each place counts alike.
 
     The paper has no `eps`; 1e-6 is customary. It matters where gradients are small (of a
@@ -86,7 +89,7 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor, *, eps: float = 1
 
 
 @cam_method("Fu et al. 2020, Axiom-based Grad-CAM (XGrad-CAM), eq. 7")
-def xgrad_cam(activations: Tensor, gradients: Tensor, *, eps: float = 1e-7) -> Tensor:
+def xgrad_cam(activations: Tensor, gradients: Tensor, *, eps: NotNegative = 1e-7) -> Tensor:
     """relu(Σ_k w_k A_k), gradients averaged with the activations as weights: ΣG·A / (ΣA + eps)."""
     weights = sums(gradients * activations) / (sums(activations) + eps)
     return weighted(weights, activations)
@@ -129,11 +132,18 @@ def principal_component(maps: Tensor) -> Tensor:
     places = maps.flatten(2).mT.to(torch.promote_types(maps.dtype, torch.float32))
     centred = places - places.mean(1, keepdim=True)
     if places.shape[1] <= k:
-        values, vectors = torch.linalg.eigh(centred @ centred.mT)
+        values, vectors = _eigh(centred @ centred.mT)
         projection = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
     else:
-        _, vectors = torch.linalg.eigh(centred.mT @ centred)
+        _, vectors = _eigh(centred.mT @ centred)
         projection = (centred @ vectors[..., -1:])[..., 0]
     agreement = (projection * centred.mean(2)).sum(1, keepdim=True)
     signed = torch.where(agreement < 0, -projection, projection)
     return signed.reshape(-1, *grid).to(maps.dtype)
+
+
+def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors, NaN for a matrix that is not finite: others are not lost."""
+    known = matrices.isfinite().all((1, 2), keepdim=True)
+    values, vectors = torch.linalg.eigh(torch.where(known, matrices, 0))
+    return torch.where(known[..., 0], values, torch.nan), torch.where(known, vectors, torch.nan)

@@ -6,7 +6,7 @@ They look at the head, at other classes, at noisy images, or at second derivativ
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from seewhy.maps import averaged, means, of_images, sums
 from seewhy.methods.cam import weighted, weights_of_derivatives
 from seewhy.naming import Method, method
 from seewhy.noise import noisy_copies
+from seewhy.options import Count, NotNegative, Range, Seed
 from seewhy.progress import tracked
 
 
@@ -47,7 +48,11 @@ def cam(probe: Probe) -> Tensor:
 
 @method("Zhang et al. 2025, Finer-CAM", "F + h")
 def finer_cam(
-    probe: Probe, *, references: int = 3, strength: float = 0.6, base: str = "grad_cam"
+    probe: Probe,
+    *,
+    references: Annotated[int, Range(least=1)] = 3,
+    strength: Annotated[float, Range(least=-1e6, most=1e6)] = 0.6,
+    base: str = "grad_cam",
 ) -> Tensor:
     """A CAM of y_c - strength · the mean logit of the classes whose logits are nearest.
 
@@ -98,8 +103,6 @@ def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> 
 
     Raises ValueError for "rest" with targets other than a class.
     """
-    if utility not in ("rest", "score"):
-        raise ValueError(f"utility={utility!r}; it should be 'rest' or 'score'")
     if utility == "rest":
         classes = explained_classes(probe, "shapley_cam(utility='rest')")
         rest = Score(lambda outputs: _residual_softmax(logits(outputs), classes))
@@ -121,7 +124,12 @@ def _column(classes: list[int], scores: Tensor) -> Tensor:
 
 @method("Omeiza et al. 2019, Smooth Grad-CAM++", "F + N (F + h)")
 def smooth_grad_cam_plus_plus(
-    probe: Probe, *, samples: int = 8, noise: float = 0.15, seed: int = 0, eps: float = 1e-6
+    probe: Probe,
+    *,
+    samples: Count = 8,
+    noise: NotNegative = 0.15,
+    seed: Seed = 0,
+    eps: NotNegative = 1e-6,
 ) -> Tensor:
     """Grad-CAM++ with the derivatives averaged over noisy copies of the image.
 
@@ -133,14 +141,7 @@ def smooth_grad_cam_plus_plus(
     noise: standard deviation as a share of each image's range of values.
     seed: of the noise, which is the same for all images.
     eps: as in `grad_cam_plus_plus`.
-
-    Raises ValueError for fewer than one sample or negative noise.
     """
-    if samples < 1 or noise < 0:
-        raise ValueError(
-            f"samples={samples}, noise={noise}; there should be one sample at least, and noise "
-            "should not be negative"
-        )
     means = {layer: [torch.zeros_like(probe.activations(layer))] * 3 for layer in probe.layers}
     copies = noisy_copies(probe.inputs, samples, noise, seed)
     for copy in tracked("Smooth Grad-CAM++", copies, samples):

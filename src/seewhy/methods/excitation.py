@@ -91,8 +91,6 @@ def _excitation(ruled: Probe) -> Tensor:
 
 def _rules(skip: Skip) -> Rules:
     """Everything else (ReLU, max pooling, concatenation) keeps its ordinary gradient."""
-    if skip not in ("share", "copy"):
-        raise ValueError(f"skip must be 'share' or 'copy', not {skip!r}")
     rules: Rules = {
         **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, F.linear), _weighted),
         **dict.fromkeys((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), _pooled),

@@ -35,10 +35,6 @@ def global_guidance(
     The paper's abstract fixes only that the element-wise product of feature maps and gradient
     maps rectifies the weighted aggregation; the documentation says how the reading was chosen.
     """
-    if guidance not in ("global", "channel", "weights"):
-        raise ValueError(f"guidance={guidance!r}; it should be 'global', 'channel' or 'weights'")
-    if weights not in ("mean", "plus_plus"):
-        raise ValueError(f"weights={weights!r}; it should be 'mean' or 'plus_plus'")
     product = activations * gradients
     guide = (product if guidance == "channel" else product.sum(1, keepdim=True)).relu()
     if weights == "mean":

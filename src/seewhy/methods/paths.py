@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ from seewhy.baselines import BaselineLike, baseline
 from seewhy.core.probe import Probe
 from seewhy.maps import averaged, means, of_images, upsample
 from seewhy.naming import method
+from seewhy.options import Count, Range, Seed, Share
 from seewhy.progress import BatchSize, in_chunks, report, tracked
 
 Rule = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]
+# Below it, one step would take ever so many rounds.
+Fraction = Annotated[float, Range(least=0.01, most=1)]
 Step = tuple[Probe, Tensor, Tensor]
 
 # How far a distance may be from the one to be reached, as a share of it.
@@ -35,10 +38,10 @@ _CLOSE = 1e-9
 def integrated_gradients(
     probe: Probe,
     *,
-    steps: int = 32,
+    steps: Count = 32,
     baseline: BaselineLike = 0.0,
     rule: Rule = "middle",
-    seed: int = 0,
+    seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
     """Σ_channels (x - x_0) ⊙ the mean gradient on the straight line from a baseline, signed.
@@ -110,11 +113,11 @@ def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
 def guided_integrated_gradients(
     probe: Probe,
     *,
-    steps: int = 50,
+    steps: Count = 50,
     baseline: BaselineLike = 0.0,
-    fraction: float = 0.25,
-    max_distance: float = 0.02,
-    seed: int = 0,
+    fraction: Fraction = 0.25,
+    max_distance: Share = 0.02,
+    seed: Seed = 0,
 ) -> Tensor:
     """Σ_channels of the gradients integrated along a path that avoids large gradients, signed.
 
@@ -155,10 +158,10 @@ def integrate_guided(
 def integrated_grad_cam(
     probe: Probe,
     *,
-    steps: int = 50,
+    steps: Count = 50,
     baseline: BaselineLike = "black",
     difference: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
     """Σ_t relu(Σ_k w_k(x_t) A_k(x_t)), the Grad-CAMs of points on the straight line added up.
@@ -196,11 +199,11 @@ def integrated_grad_cam(
 def gig_cam(
     probe: Probe,
     *,
-    steps: int = 30,
+    steps: Count = 30,
     baseline: BaselineLike = "black",
-    fraction: float = 0.25,
-    max_distance: float = 0.02,
-    seed: int = 0,
+    fraction: Fraction = 0.25,
+    max_distance: Share = 0.02,
+    seed: Seed = 0,
 ) -> Tensor:
     """Integrated Grad-CAM on a path that each step chooses by the Grad-CAM so far, (B, H, W).
 

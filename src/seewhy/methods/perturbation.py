@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from seewhy.core.probe import Probe
 from seewhy.core.targets import Repeated
 from seewhy.maps import upsample
 from seewhy.naming import method
+from seewhy.options import Count, Range, Seed
 from seewhy.progress import BatchSize, in_chunks
 
 Masks = Callable[[slice], Tensor]
@@ -27,11 +29,11 @@ Masks = Callable[[slice], Tensor]
 def rise(
     probe: Probe,
     *,
-    masks: int = 4000,
-    cells: int = 7,
-    keep: float = 0.5,
+    masks: Count = 4000,
+    cells: Annotated[int, Range(least=1, most=64)] = 7,
+    keep: Annotated[float, Range(least=0.001, most=0.999)] = 0.5,
     centred: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
     """Σ_i (score(M_i ⊙ x) - mean score) M_i / (N keep): random masks weighted by the score; signed.
@@ -46,13 +48,7 @@ def rise(
         normalised inputs.
     centred: take the image's mean score over all masks off each score.
     batch_size: images per pass; "auto" as many as fit.
-
-    Raises ValueError for options out of range.
     """
-    if masks < 1 or cells < 1:
-        raise ValueError(f"masks={masks}, cells={cells}; both should be 1 at least")
-    if not 0 < keep < 1:
-        raise ValueError(f"keep={keep}; it should lie between 0 and 1")
     shown = _random_masks(probe.inputs, masks, cells, keep, seed)
     key = (masks, cells, keep, seed)
     scores = responses(probe, "RISE", key, shown, masks, batch_size=batch_size)
@@ -100,10 +96,10 @@ def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int
 def occlusion(
     probe: Probe,
     *,
-    patch: int | None = None,
-    stride: int | None = None,
+    patch: Annotated[int, Range(least=1)] | None = None,
+    stride: Annotated[int, Range(least=1)] | None = None,
     baseline: BaselineLike = 0.0,
-    seed: int = 0,
+    seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
     """How far the score falls when a patch hides a place, the mean over patches there; signed.
@@ -113,16 +109,15 @@ def occlusion(
     baseline: what the patch shows, see `seewhy.baselines.baseline`.
     batch_size: images per pass; "auto" as many as fit.
 
-    Raises ValueError for options out of range.
+    Raises ValueError for a patch that does not fit, or a stride longer than the patch.
     """
     size = probe.size
     patch = max(1, round(min(size) / 6)) if patch is None else patch
     stride = max(1, patch // 2) if stride is None else stride
-    if not 1 <= patch <= min(size) or not 1 <= stride <= patch:
+    if patch > min(size) or stride > patch:
         raise ValueError(
             f"patch={patch}, stride={stride}; a patch should fit into the image of "
-            f"{' x '.join(map(str, size))}, and the stride should be 1 at least and not longer "
-            "than the patch"
+            f"{' x '.join(map(str, size))}, and the stride should not be longer than the patch"
         )
     windows = [_windows(side, patch, stride).to(probe.inputs) for side in size]
     places = [len(rows) for rows in windows]

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.naming import method
+from seewhy.options import Positive, Seed
 
 
 @method("baseline: chance", "0")
-def random(probe: Probe, *, seed: int = 0) -> Tensor:
+def random(probe: Probe, *, seed: Seed = 0) -> Tensor:
     """Uniform noise in [0, 1), the same for all images."""
     # Drawn on the CPU, where a seed means the same on every machine.
     generator = torch.Generator().manual_seed(seed)
@@ -20,15 +21,11 @@ def random(probe: Probe, *, seed: int = 0) -> Tensor:
 
 
 @method("baseline: photographers centre their subject", "0")
-def center_gaussian(probe: Probe, *, width: float = 0.25) -> Tensor:
+def center_gaussian(probe: Probe, *, width: Positive = 0.25) -> Tensor:
     """A Gaussian at the centre of the image, 1 at its top.
 
     width: standard deviation as a share of each side.
-
-    Raises ValueError for a width that is not positive.
     """
-    if width <= 0:
-        raise ValueError(f"width={width}; it should be positive")
     heights = torch.ones((), dtype=torch.float32)
     for side in probe.size:
         offsets = (torch.arange(side, dtype=torch.float32) + 0.5) / side - 0.5

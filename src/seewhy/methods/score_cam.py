@@ -16,6 +16,7 @@ from seewhy.maps import averaged, normalize, of_images, upsample
 from seewhy.methods.cam import weighted
 from seewhy.methods.perturbation import responses
 from seewhy.naming import method
+from seewhy.options import Count, NotNegative, Seed
 from seewhy.progress import BatchSize
 
 # (masks (n, B, H, W) of some channels, their samples (n,), their channels (n,)) -> other masks
@@ -41,9 +42,9 @@ def score_cam(probe: Probe, *, batch_size: BatchSize = "auto") -> Tensor:
 def ss_cam(
     probe: Probe,
     *,
-    samples: int = 35,
-    noise: float = 2.0,
-    seed: int = 0,
+    samples: Count = 35,
+    noise: NotNegative = 2.0,
+    seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
     """Score-CAM with the mean score of noisy masks.
@@ -51,8 +52,6 @@ def ss_cam(
     samples: noisy copies of each channel's mask.
     noise: standard deviation, in units of the mask, which lies in [0, 1].
     seed: of the noise, which is the same for all images.
-
-    Raises ValueError for fewer than one sample.
     """
 
     def noisy(masks: Tensor, samples: Tensor, channels: Tensor) -> Tensor:
@@ -74,16 +73,14 @@ def _noise(size: torch.Size, seed: int, sample: int, channel: int) -> Tensor:
 
 
 @method("Naidu et al. 2020, IS-CAM", "F + N K F for all targets together")
-def is_cam(probe: Probe, *, steps: int = 10, batch_size: BatchSize = "auto") -> Tensor:
+def is_cam(probe: Probe, *, steps: Count = 10, batch_size: BatchSize = "auto") -> Tensor:
     """Score-CAM with the score integrated while the mask grows from black: mean_i score(i/N M ⊙ x).
 
     torch-cam's masks grow beyond the image: its factors 1/N, 3/N, 6/N … add up those before.
-
-    Raises ValueError for fewer than one step.
     """
 
     def scaled(masks: Tensor, samples: Tensor, channels: Tensor) -> Tensor:
-        return masks * of_images(((samples + 1) / steps).to(masks), masks)
+        return masks * of_images((samples + 1).to(masks) / steps, masks)
 
     return _cam(probe, "IS-CAM", (steps,), steps, scaled, batch_size)
 
@@ -112,8 +109,6 @@ def score_weights(
     what, key: name the masks (see `seewhy.methods.perturbation.responses`).
     samples, change: how many masks each channel has, and how they differ from the channel's own.
     """
-    if samples < 1:
-        raise ValueError(f"{what} needs 1 mask per channel at least, not {samples}")
     activations = probe.activations(layer)
     count, size = activations.shape[1], probe.size
 

@@ -29,6 +29,7 @@ from seewhy.core.rules import Rules, nearest, substitute, tensors
 from seewhy.core.targets import Score
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method
+from seewhy.options import NotNegative
 
 Function = Callable[..., Tensor]
 Groups = Literal["separate", "joint"]
@@ -41,7 +42,7 @@ EPS = 1e-10  # as in the authors' code
 def tsgb(
     probe: Probe,
     *,
-    balance: float = 1.0,
+    balance: NotNegative = 1.0,
     groups: Groups = "separate",
     activations: Activations = "kept",
     signed: bool = False,
@@ -75,12 +76,6 @@ def selective(
     activations: Activations = "kept",
 ) -> Probe:
     """The same question under TSGB's backward pass; one forward pass serves all targets."""
-    if balance < 0:
-        raise ValueError(f"balance={balance}; it should not be negative")
-    if groups not in ("separate", "joint"):
-        raise ValueError(f"groups must be 'separate' or 'joint', not {groups!r}")
-    if activations not in ("kept", "gradient"):
-        raise ValueError(f"activations must be 'kept' or 'gradient', not {activations!r}")
 
     def ruled() -> Probe:
         return probe.with_rules(rules(groups, activations), probe.named)

@@ -76,9 +76,11 @@ def load_model(
         model = build(pretrained=weights is None, num_classes=None)
     else:
         model = with_weights(build, Path(weights), spec)
+    # The zoos build in torch's default dtype, whatever that is; photos come as float32.
+    module = model.module.float() if zoo in ZOOS else model.module
     model = replace(
         model,
-        module=model.module.to(device).eval(),
+        module=module.to(device).eval(),
         preprocess=_preprocess(model, preprocess, spec),
         activation=activation or model.activation,
         name=spec,

@@ -120,7 +120,7 @@ def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
             "it is no finished image classifier, choose one that is"
         )
     return LoadedModel(
-        module.float(),
+        module,
         _hf_preprocess(name, processor, getattr(config, "num_channels", 3)),
         tuple(str(config.id2label[index]) for index in range(config.num_labels)),
         activation="sigmoid" if config.problem_type == "multi_label_classification" else None,

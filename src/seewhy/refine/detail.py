@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
 from seewhy.baselines import blurred
 from seewhy.core.probe import Probe
 from seewhy.maps import unit, upsample
 from seewhy.naming import Method, parse, refinement
+from seewhy.options import Range
 
 
 @refinement("Seewhy, after Selvaraju et al. 2017, Grad-CAM, section 3.2", "the fine method's")
 def detail(
-    probe: Probe, method: Method, *, by: str = "guided_backprop", smoothing: float = 0.02
+    probe: Probe,
+    method: Method,
+    *,
+    by: str = "guided_backprop",
+    smoothing: Annotated[float, Range(above=0, most=1)] = 0.02,
 ) -> Tensor:
     """The geometric mean of the map and of a finer, smoothed one, (B, H, W), in [0, 1].
 
@@ -23,11 +30,8 @@ def detail(
     by: name of the method that gives the fine map, such as "gradient" or "tsgb".
     smoothing: the Gaussian's standard deviation as a share of the image's shorter side.
 
-    Raises ValueError where the smoothing is not above 0, and what the fine method raises: guided
-    backprop wants a network with ReLUs.
+    Raises what the fine method raises: guided backprop wants a network with ReLUs.
     """
-    if smoothing <= 0:
-        raise ValueError(f"smoothing={smoothing}; it should be above 0")
     finer = parse(by)
     # First, so that one pass records what both read, and a network without ReLUs costs no more.
     fine = upsample(finer(probe.expect(*finer.reads)), probe.size).relu()

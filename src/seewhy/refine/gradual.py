@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from seewhy.core.probe import Probe
 from seewhy.maps import normalize, of_images, upsample, wide
 from seewhy.naming import Method, refinement
+from seewhy.options import Range
 
 
 @refinement(
@@ -24,9 +25,9 @@ def gradual(
     method: Method,
     *,
     stages: Literal["author", "last"] = "author",
-    depth: int | None = None,
+    depth: Annotated[int, Range(least=1)] | None = None,
     rectified: bool = False,
-    power: float = 1.0,
+    power: Annotated[float, Range(above=0, most=10)] = 1.0,
     image: bool = True,
     standardize: bool = False,
 ) -> Tensor:
@@ -47,12 +48,6 @@ def gradual(
     Raises ValueError for options out of range, where the map already has the resolution of the
     input, and where the network has no stages.
     """
-    if stages not in ("author", "last"):
-        raise ValueError(f"stages={stages!r}; it should be 'author' or 'last'")
-    if depth is not None and depth < 1:
-        raise ValueError(f"depth={depth}; it should be 1 at least, or None for all stages")
-    if not 0 < power < math.inf:
-        raise ValueError(f"power={power}; it should be above 0")
     if power != 1 and not rectified:
         raise ValueError(f"power={power} needs rectified=True: negative numbers have no power")
     maps = method(probe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 from seewhy.core.probe import Probe
 from seewhy.maps import normalize, of_images, unit, upsample
 from seewhy.naming import Method, refinement
+from seewhy.options import Range
 
 # The sizes of the paper's script as factors of its first: 224, 324 … 824 pixels.
 _SIZES = tuple(size / 224 for size in range(224, 825, 100))
@@ -24,7 +25,7 @@ def multiscale(
     probe: Probe,
     method: Method,
     *,
-    scales: tuple[float, ...] | None = None,
+    scales: tuple[Annotated[float, Range(above=0, most=16)], ...] | None = None,
     combine: Literal["mean", "ratio", "geometric", "product"] = "mean",
 ) -> Tensor:
     """The maps of the image at several scales, fused at the finest map's resolution, in [0, 1].
@@ -40,13 +41,9 @@ def multiscale(
 
     Raises ValueError where the network takes no images of another size.
     """
-    if combine not in ("mean", "ratio", "geometric", "product"):
-        raise ValueError(
-            f"combine={combine!r}; it should be 'mean', 'ratio', 'geometric' or 'product'"
-        )
     scales = (_SIZES if combine == "ratio" else (1, 1.5, 2)) if scales is None else scales
-    if not scales or any(not 0 < scale < math.inf for scale in scales):
-        raise ValueError(f"scales={scales}; it should hold factors above 0")
+    if not scales:
+        raise ValueError("scales=(); it should hold one factor at least")
     found = [_at(probe, method, scale) for scale in scales]
     if len(found) == 1:
         return found[0][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from seewhy.core.probe import Probe
 from seewhy.maps import normalize, unit, upsample
 from seewhy.naming import Method, refinement
 
+Mix = Literal["product", "geometric", "log_exp", "exp_mean"]
 # Ways to put n maps (n, B, H, W) in [0, 1] together; the last two are soft minima, in which 0 wins.
-MIXERS: dict[str, Callable[[Tensor], Tensor]] = {
+MIXERS: dict[Mix, Callable[[Tensor], Tensor]] = {
     "product": lambda maps: maps.prod(0),
     "geometric": lambda maps: maps.prod(0) ** (1 / len(maps)),
     "log_exp": lambda maps: 1 / (1 / maps).logsumexp(0),
@@ -22,7 +24,7 @@ MIXERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @refinement("RefineCAM (Contreras et al.): maps of several layers", "2F + B", reads=("stages",))
-def refine_cam(probe: Probe, method: Method, *, mix: str = "product") -> Tensor:
+def refine_cam(probe: Probe, method: Method, *, mix: Mix = "product") -> Tensor:
     """The method's maps at several layers, multiplied at the size of the input, in [0, 1].
 
     The layers are those that the probe was asked for, or else the network's stages and the layer
@@ -32,8 +34,6 @@ def refine_cam(probe: Probe, method: Method, *, mix: str = "product") -> Tensor:
 
     Raises ValueError where there is one layer only, or where the method reads no layer.
     """
-    if mix not in MIXERS:
-        raise ValueError(f"mix={mix!r}; it should be one of {', '.join(map(repr, MIXERS))}")
     layers = list(probe.named) if len(probe.named) > 1 else [*probe.stages, *probe.layers]
     if len(layers) < 2:
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from seewhy.core.probe import Probe
 from seewhy.core.targets import Class, Probability
 from seewhy.maps import of_images, unit, upsample
 from seewhy.naming import Method, refinement
+from seewhy.options import NotNegative, Range
 
 
 @refinement("Seewhy: as sharp as the network lets it be", "N F, N thresholds")
@@ -18,8 +20,8 @@ def sharpen(
     probe: Probe,
     method: Method,
     *,
-    thresholds: Sequence[float] = (0.1, 0.2, 0.4, 0.65, 1.0),
-    price: float = 0.1,
+    thresholds: Sequence[Annotated[float, Range(above=0, most=1)]] = (0.1, 0.2, 0.4, 0.65, 1.0),
+    price: NotNegative = 0.1,
 ) -> Tensor:
     """The part of the map that tells the network most for its size: (B, H, W), in [0, 1].
 
@@ -35,12 +37,10 @@ def sharpen(
         the softmax and the sigmoid have to be kept, since a network does not say which of them it
         means; of any other target the score, by a share of its magnitude.
 
-    Raises ValueError for options out of range.
+    Raises ValueError where there is no threshold.
     """
-    if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
-        raise ValueError(f"thresholds={tuple(thresholds)}; they should lie in (0, 1]")
-    if price < 0:
-        raise ValueError(f"price={price}; it should not be negative")
+    if not thresholds:
+        raise ValueError("thresholds=(); it should hold one at least")
     maps = unit(upsample(method(probe), probe.size))
     said = _said(probe)
     tiny = torch.finfo(maps.dtype).tiny

@@ -8,6 +8,7 @@ from torch import Tensor
 from seewhy.core.probe import Probe
 from seewhy.naming import Method, refinement
 from seewhy.noise import noisy_copies
+from seewhy.options import Count, NotNegative, Seed
 from seewhy.progress import tracked
 
 
@@ -16,10 +17,10 @@ def smooth(
     probe: Probe,
     method: Method,
     *,
-    samples: int = 16,
-    noise: float = 0.15,
+    samples: Count = 16,
+    noise: NotNegative = 0.15,
     flips: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Tensor:
     """The mean of the maps of noisy copies of the image, mirrored ones too if asked for.
 
@@ -27,13 +28,7 @@ def smooth(
     noise: standard deviation as a share of each image's range of values.
     flips: average each copy's map with that of its mirror image, left to right.
     seed: of the noise, which is the same for all images.
-
-    Raises ValueError for fewer than one sample or negative noise.
     """
-    if samples < 1:
-        raise ValueError(f"samples={samples}; it should be 1 at least")
-    if noise < 0:
-        raise ValueError(f"noise={noise}; it should not be negative")
     copies = noisy_copies(probe.inputs, samples, noise, seed) if noise else [probe.inputs]
     maps = []
     for copy in tracked("smoothing", copies, samples if noise else 1):

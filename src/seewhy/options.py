@@ -1,0 +1,143 @@
+"""Options of methods and refinements, checked by the annotations in the function's signature.
+
+`steps: Count = 32` says all there is to check: a whole number from 1 to 100,000. So that what makes
+no sense is refused before the network is run, in the same words everywhere. Annotations may be
+`int`, `float`, `bool`, `str`, None, a `Literal`, a tensor, `tuple[X, ...]`, `Sequence[X]`, unions
+of these, and `Annotated[X, Range(...)]`. What has no annotation is not checked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from torch import Tensor
+
+# So many values an option may list.
+LONGEST = 1000
+
+
+@dataclass(frozen=True)
+class Range:
+    """The bounds of a number in an annotation: at least, at most, above, below."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.least <= value <= self.most and self.above < value < self.below
+
+    def __str__(self) -> str:
+        bounds = [
+            f"{word} {bound:,}" if bound >= 10_000 else f"{word} {bound}"
+            for word, bound in [
+                ("at least", self.least),
+                ("above", self.above),
+                ("at most", self.most),
+                ("below", self.below),
+            ]
+            if math.isfinite(bound)
+        ]
+        return " and ".join(bounds)
+
+
+# How many steps, samples or masks. More would take days and show nothing that these do not.
+Count = Annotated[int, Range(least=1, most=100_000)]
+Seed = Annotated[int, Range(least=0, most=2**63 - 1)]
+# Far beyond these, float32 overflows.
+NotNegative = Annotated[float, Range(least=0, most=1e6)]
+Positive = Annotated[float, Range(above=0, most=1e6)]
+Share = Annotated[float, Range(least=0, most=1)]
+
+
+def check(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise ValueError for the first option whose value is not what its annotation allows.
+
+    owner: how the message names the function, such as "method 'rise'".
+    """
+    annotations = _annotations(function)
+    for option, value in options.items():
+        annotation = annotations.get(option, Any)
+        if not _fits(value, annotation):
+            raise ValueError(
+                f"{option}={shown(value)}; it should be {_described(annotation)}, for {owner}"
+            )
+
+
+def shown(value: Any) -> str:
+    """A value in a message, not longer than a line."""
+    try:
+        text = repr(value)
+    except Exception:  # a number of too many digits, or an object that cannot be shown
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+
+
+@cache
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(inspect.unwrap(function), include_extras=True)
+    except NameError:  # of a plugin, which imports some of its types for type checkers alone
+        return {}
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is Any or isinstance(annotation, str):
+        return True
+    if origin is Annotated:
+        base, *marks = arguments
+        return _fits(value, base) and all(
+            value in mark for mark in marks if isinstance(mark, Range)
+        )
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in arguments)
+    if origin in (tuple, Sequence):
+        return (
+            isinstance(value, tuple | list)
+            and len(value) <= LONGEST
+            and all(_fits(item, arguments[0]) for item in value)
+        )
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation is float:
+        # Whole numbers as well, unless torch could not compute with them.
+        return (type(value) is int and abs(value) <= _LARGEST) or (
+            type(value) is float and math.isfinite(value)
+        )
+    return not isinstance(annotation, type) or isinstance(value, annotation)
+
+
+_LARGEST = 10**9
+
+_NAMES = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "True or False",
+    str: "a name",
+    NoneType: "None",
+    Tensor: "a tensor",
+}
+
+
+def _described(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        base, *marks = arguments
+        return " ".join([_described(base), *(str(mark) for mark in marks)])
+    if origin in (Union, UnionType):
+        return " or ".join(map(_described, arguments))
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (tuple, Sequence):
+        return f"up to {LONGEST} values in a tuple, each {_described(arguments[0])}"
+    return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -1,0 +1,122 @@
+"""Options are checked by the annotations of the functions that take them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import seewhy
+from seewhy import Method, Refinement
+from seewhy.naming import METHODS, REFINEMENTS, parse
+from seewhy.options import LONGEST, Range, check
+
+NAN, INF = float("nan"), float("inf")
+
+
+def example(
+    *,
+    count: Annotated[int, Range(least=1, most=10)] = 1,
+    share: Annotated[float, Range(above=0, below=1)] = 0.5,
+    size: float = 1.0,
+    patch: Annotated[int, Range(least=1)] | None = None,
+    kind: Literal["a", "b"] | float = "a",
+    several: Sequence[Annotated[float, Range(above=0)]] = (1,),
+    image: Tensor | None = None,
+    flag: bool = False,
+    free=None,
+):
+    """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("option", "good", "bad"),
+    [
+        ("count", [1, 10], [0, 11, -1, 1.0, True, "1", None, NAN, (1,), 10**400]),
+        ("share", [0.5, 1e-300], [0, 1, 0.0, -0.1, NAN, INF, "x", None, False]),
+        ("size", [0, -1, 1e38, 2**70], [NAN, INF, -INF, 10**400, 1j, "1", [], {}]),
+        ("patch", [None, 1, 10**9], [0, -1, 1.5, "none", ()]),
+        ("kind", ["a", "b", 0, 2.5], ["c", "", "A", True, NAN, None, b"a"]),
+        ("several", [(1,), [0.1, 2], ()], [(0,), ("x",), 1, "11", (1, NAN), (1,) * (LONGEST + 1)]),
+        ("image", [None, torch.zeros(2)], [0, "x", [1]]),
+        ("flag", [True, False], [0, 1, "yes", None]),
+        ("free", [None, "anything", 1j], []),
+    ],
+)
+def test_each_kind_of_annotation(option, good, bad):
+    for value in good:
+        check("'example'", example, {option: value})
+    for value in bad:
+        with pytest.raises(ValueError, match=f"(?s)^{option}=.*; it should be .*'example'$"):
+            check("'example'", example, {option: value})
+
+
+@pytest.mark.parametrize(
+    ("spelled", "message"),
+    [
+        ("grad_cam+gradual(depth=-1)", "depth=-1; it should be a whole number at least 0 or None"),
+        ("xgrad_cam(eps='x')", "eps='x'; it should be a finite number at least 0"),
+        ("xgrad_cam(eps=1e999)", "eps=inf"),
+        ("rise(masks=1000000000000)", "at most 100,000"),
+        ("random(seed=-1)", "seed=-1"),
+        ("random(seed=True)", "seed=True; it should be a whole number"),
+        ("tsgb(signed='yes')", "signed='yes'; it should be True or False"),
+        ("grad_cam+multiscale(scales=(1, 1e38))", "scales="),
+        ("grad_cam+multiscale(scales=2)", "scales=2; it should be up to 1000 values"),
+        ("gig_cam(baseline='white')", "it should be 'black' or 'darkest' or"),
+        ("finer_cam(base=3)", "base=3; it should be a name"),
+    ],
+)
+def test_nonsense_is_refused_before_a_network_is_there(spelled, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        parse(spelled)
+
+
+def test_numbers_of_other_libraries_are_numbers():
+    method = Method("rise", masks=np.int64(20), keep=np.float32(0.5))
+    assert str(method) == "rise(masks=20, keep=0.5)"
+    assert parse(str(method)) == method
+
+
+def test_messages_are_short_whatever_the_value():
+    for value in ("x" * 10**6, 10**5000, (1,) * 10**6, [["deep"] * 1000]):
+        with pytest.raises(ValueError, match="eps=") as error:
+            Method("xgrad_cam", eps=value)
+        assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "text", ["grad_cam" + "+smooth" * 20_000, "xgrad_cam(eps=" + "-" * 20_000 + "1)", "(" * 5000]
+)
+def test_names_that_never_end(text):
+    with pytest.raises(ValueError, match=r"cannot read|at most"):
+        parse(text)
+
+
+def test_every_registered_option_has_an_annotation_that_its_default_fits():
+    for kind, entries in ((Method, METHODS), (Refinement, REFINEMENTS)):
+        for name, entry in entries.items():
+            if not entry.function.__module__.startswith("seewhy."):
+                continue  # another test's
+            for parameter in inspect.signature(entry.function).parameters.values():
+                assert parameter.annotation is not parameter.empty, (name, parameter.name)
+            kind(name, **entry.options)
+            for option in entry.options:
+                with pytest.raises(ValueError, match=f"{option}="):
+                    kind(name, **{option: object()})
+
+
+def test_plugins_need_no_annotations():
+    def doubled(probe, *, by=2):
+        """Twice."""
+
+    seewhy.naming.method("none", "0")(doubled)
+    try:
+        assert str(Method("doubled", by="x")) == "doubled(by='x')"
+    finally:
+        del METHODS["doubled"]
