@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -134,6 +135,35 @@ def test_principal_component_is_that_of_the_svd(h, w):
         same = (component * expected).sum().sign()
         assert torch.allclose(component, expected * same)
         assert (component * image.mean(0)).sum() - component.sum() * image.mean() >= 0
+
+
+@pytest.mark.parametrize("find", [cam.leading, cam.leading_by_squaring])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_leading_eigenvectors(find, dtype):
+    """By their definition and by NumPy: matrices of every rank, equal eigenvalues, zeros, NaN."""
+    draw = torch.Generator().manual_seed(0)
+    matrices = []
+    for rank in (1, 3, 12):
+        factor = torch.randn(12, rank, generator=draw, dtype=dtype)
+        matrices.append(factor @ factor.mT)
+    basis = torch.linalg.qr(torch.randn(12, 12, generator=draw, dtype=dtype))[0]
+    for spectrum in ([5, 5, 1], [5, 4.999, 1], [1e-20, 1e-21, 0]):
+        padded = torch.zeros(12, dtype=dtype)
+        padded[:3] = torch.tensor(spectrum, dtype=dtype)
+        matrices.append(basis * padded @ basis.mT)
+    matrices += [torch.zeros(12, 12, dtype=dtype), torch.full((12, 12), torch.nan, dtype=dtype)]
+    values, vectors = find(torch.stack(matrices))
+    for matrix, value, vector in zip(matrices[:6], values, vectors, strict=False):
+        expected = np.linalg.eigvalsh(matrix.double().numpy())
+        assert abs(float(value) - expected[-1]) <= 1e-5 * expected[-1]
+        assert torch.allclose(vector.norm(), torch.ones((), dtype=dtype))
+        assert (matrix @ vector - value * vector).norm() <= 1e-4 * value
+        if expected[-2] < 0.9 * expected[-1]:
+            own = np.linalg.eigh(matrix.double().numpy())[1][:, -1]
+            assert abs(abs(vector.double().numpy() @ own) - 1) <= 1e-5
+    assert values[6] == 0
+    assert vectors[6].isfinite().all()
+    assert values[7].isnan()
 
 
 @pytest.mark.parametrize("guidance", ["global", "channel"])

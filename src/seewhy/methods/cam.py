@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.probe import Probe
@@ -132,18 +133,48 @@ def principal_component(maps: Tensor) -> Tensor:
     places = maps.flatten(2).mT.to(torch.promote_types(maps.dtype, torch.float32))
     centred = places - places.mean(1, keepdim=True)
     if places.shape[1] <= k:
-        values, vectors = _eigh(centred @ centred.mT)
-        projection = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
+        values, vectors = leading(centred @ centred.mT)
+        projection = vectors * values[:, None].clamp_min(0).sqrt()
     else:
-        _, vectors = _eigh(centred.mT @ centred)
-        projection = (centred @ vectors[..., -1:])[..., 0]
+        _, vectors = leading(centred.mT @ centred)
+        projection = (centred @ vectors[..., None])[..., 0]
     agreement = (projection * centred.mean(2)).sum(1, keepdim=True)
     signed = torch.where(agreement < 0, -projection, projection)
     return signed.reshape(-1, *grid).to(maps.dtype)
 
 
-def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and eigenvectors, NaN for a matrix that is not finite: others are not lost."""
-    known = matrices.isfinite().all((1, 2), keepdim=True)
-    values, vectors = torch.linalg.eigh(torch.where(known, matrices, 0))
-    return torch.where(known[..., 0], values, torch.nan), torch.where(known, vectors, torch.nan)
+def leading(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalue (B,) and its eigenvector (B, n) of symmetric matrices (B, n, n).
+
+    None of their eigenvalues is negative. NaN for a matrix that is not finite: others are not lost.
+    """
+    if matrices.device.type != "cpu":
+        return leading_by_squaring(matrices)  # there eigenvectors are found matrix by matrix
+    known = matrices.isfinite().all((1, 2))[:, None]
+    values, vectors = torch.linalg.eigh(torch.where(known[..., None], matrices, 0))
+    values, vectors = (torch.where(known, of, torch.nan) for of in (values, vectors[..., -1]))
+    return values[:, -1], vectors
+
+
+def leading_by_squaring(matrices: Tensor, times: int = 20) -> tuple[Tensor, Tensor]:
+    """As `leading`, by squaring the matrices so many times: products of matrices alone.
+
+    What is left of the second component is (λ₂/λ₁)^(2^times) of it.
+    """
+
+    def to_trace_one(power: Tensor) -> Tensor:
+        trace = power.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+        return power / torch.where(trace == 0, 1, trace)
+
+    # In float64 where there is one, so that no setting for faster products rounds the squares.
+    dtype = matrices.dtype if matrices.device.type == "mps" else torch.float64
+    power = to_trace_one(matrices.to(dtype))
+    for _ in range(times):
+        power = to_trace_one(power @ power)
+    power = power.to(matrices.dtype)
+    # All columns are multiples of the eigenvector by then; the longest has the least rounding.
+    longest = power.diagonal(dim1=1, dim2=2).argmax(1)
+    vectors = power[torch.arange(len(power), device=power.device), :, longest]
+    vectors = F.normalize(vectors, dim=1, eps=torch.finfo(vectors.dtype).tiny)
+    values = (vectors[:, None] @ matrices @ vectors[..., None])[:, 0, 0]
+    return values, vectors
