@@ -144,6 +144,32 @@ def test_all_are_known_to_be_powers_or_none():
     assert known | set(NO_POWER) == {*seewhy.list_methods(), *seewhy.list_refinements()}
 
 
+# ---------------------------------------------------------------------- scores without evidence
+
+# Maps of the image alone, and those whose weights are a softmax: equal scores weigh all alike.
+ALWAYS = ("random", "center_gaussian", "edges", "eigen_cam", "score_cam", "ss_cam", "is_cam")
+SILENT = [name for name in EVERY if not name.startswith(ALWAYS)]
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_a_class_that_reads_nothing_has_no_evidence(name):
+    model = seeded(Cnn)
+    model.head.weight.data[4] = 0
+    assert not seewhy.explain(model, images(), name, 4).any()
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_a_saturated_probability_has_no_evidence(name):
+    model = seeded(Cnn)
+    model.head.bias.data[4] = 1e4
+    target = seewhy.targets.Probability(4, "sigmoid")
+    if name.startswith(("cam", "finer_cam", "shapley_cam")):
+        with pytest.raises(ValueError, match=r"logit|class"):
+            seewhy.explain(model, images(), name, target)
+    else:
+        assert not seewhy.explain(model, images(), name, target).any()
+
+
 # ---------------------------------------------------------------------- what a method reads
 
 

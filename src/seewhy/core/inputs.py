@@ -131,6 +131,8 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
             "floating-point tensor (B, C, H, W) with at least one image, or (B, C, L) or "
             "(B, C, D, H, W)"
         )
+    if found.is_meta:
+        raise ValueError("inputs are on the device 'meta', where tensors hold no values")
     return Inputs(args, kwargs, explained).with_tensor(found.detach())
 
 

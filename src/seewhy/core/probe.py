@@ -647,6 +647,8 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
         if by_name.get(name) not in by_module or (number and not number.isdecimal()):
             close = difflib.get_close_matches(name, list(by_module.values()), n=3)
             hint = f"; did you mean {', '.join(close)}?" if close else ""
+            if isinstance(model, torch.jit.ScriptModule):
+                hint = "; it is scripted, which may hide its layers: explain the original module"
             raise ValueError(f"the model has no layer {shown(item)}{hint}")
         requests.append((by_module[by_name[name]], int(number) if number else None))
     return tuple(requests)

@@ -174,6 +174,11 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
     """Why a network cannot take these inputs, where that is the user's to know."""
     weights = next(model.parameters(), inputs)
     shape = tuple(inputs.shape)
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return (
+            f"weights of the model are on the device 'meta', where they hold no values: {error}; "
+            "load them first, as in model.to_empty(device='cpu') and model.load_state_dict(...)"
+        )
     if weights.device != inputs.device:
         return (
             f"inputs are on {inputs.device} and the model is on {weights.device}: {error}; move "

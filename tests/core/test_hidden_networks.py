@@ -1,0 +1,65 @@
+"""Networks that hide their layers, their functions or their weights say so in plain words."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import seewhy
+from networks import Cnn, images, seeded
+
+
+def script(model):
+    return torch.jit.script(model)
+
+
+def freeze(model):
+    return torch.jit.freeze(torch.jit.script(model))
+
+
+def trace(model):
+    return torch.jit.trace(model, images())
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+SCRIPTED = pytest.mark.parametrize("hide", [script, freeze, trace])
+
+
+@SCRIPTED
+def test_scripted_networks_give_what_needs_no_layer(hide):
+    model, x = seeded(Cnn), images()
+    methods = ["gradient", "integrated_gradients(steps=3)", "occlusion(patch=8)", "rise(masks=20)"]
+    expected = seewhy.explain(model, x, methods, 1)
+    for name, maps in seewhy.explain(hide(model), x, methods, 1).items():
+        assert torch.allclose(maps, expected[name], atol=1e-4), name
+
+
+@SCRIPTED
+@pytest.mark.parametrize(
+    ("method", "layer", "error", "message"),
+    [
+        ("grad_cam", None, ValueError, "scripted as a whole. Explain the original"),
+        ("gig_cam", None, ValueError, "scripted as a whole. Explain the original"),
+        ("grad_cam", "conv1", ValueError, "explain the original module"),
+        ("tsgb", None, TypeError, "explain the module that it was made from"),
+        ("guided_backprop", None, TypeError, "explain the module that it was made from"),
+        ("auto", None, TypeError, "explain the module that it was made from"),
+    ],
+)
+def test_scripted_networks_say_what_they_hide(hide, method, layer, error, message):
+    with pytest.raises(error, match=message):
+        seewhy.explain(hide(seeded(Cnn)), images(), method, 1, layer=layer)
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "tsgb", "occlusion", "integrated_gradients"])
+@pytest.mark.parametrize("target", [1, None])
+def test_tensors_without_values(method, target):
+    model, x = seeded(Cnn), images()
+    with pytest.raises(ValueError, match="inputs are on the device 'meta'"):
+        seewhy.explain(model, x.to("meta"), method, target)
+    with pytest.raises(ValueError, match="weights of the model are on the device 'meta'"):
+        seewhy.explain(seeded(Cnn).to("meta"), x, method, target)
+    half = seeded(Cnn)
+    half.head.to("meta")
+    with pytest.raises(ValueError, match="load them first"):
+        seewhy.explain(half, x, method, target)
