@@ -17,6 +17,7 @@ import ast
 import copy
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -50,6 +51,8 @@ NAMED = [
     ("core/probe.py", "(used or with_maps)[-1]", "(used or with_maps)[0]"),
     ("core/layers.py", "if shape[-1] == shape[-2] in self._rows:", "if False:"),
 ]  # fmt: skip
+
+MEMORY = 8_000_000_000  # bytes: a fault may let something grow for ever
 
 # Tests beside those of the same name.
 MORE = {
@@ -215,6 +218,7 @@ def passes(clone: Path, tests: list[str], seconds: float) -> bool | None:
     child = os.fork()
     if child == 0:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)

@@ -172,6 +172,12 @@ CONV, NORM, RELU = nn.Conv2d(3, 4, 1), nn.LayerNorm(24), nn.ReLU()
         ((65, 57), [], RELU, (8, 7, 20), ("channels_last", (8, 7), 20, 0)),
         ((96, 96), [], RELU, (12, 12, 12), ("channels_first", (12, 12), 12, 0)),
         ((224, 224), [], RELU, (3, 50, 64), None),
+        # Both orders fit: the one that fits better.
+        ((64, 48), [], RELU, (9, 8, 6), ("channels_first", (8, 6), 9, 0)),
+        ((64, 48), [], RELU, (8, 6, 5), ("channels_last", (8, 6), 5, 0)),
+        # Attention weights between tokens that were seen.
+        ((32, 32), [(8, 4, 4), "tokens"], RELU, (3, 17, 17), None),
+        ((32, 32), [(8, 4, 4)], RELU, (3, 17, 17), ("channels_first", (17, 17), 3, 0)),
         # Tokens are patches of a grid that was seen, behind a few others, and nothing else.
         ((224, 224), [(8, 14, 14)], RELU, (197, 192), ("tokens", (14, 14), 192, 1)),
         ((224, 224), [(8, 14, 14)], RELU, (201, 192), ("tokens", (14, 14), 192, 5)),
@@ -191,12 +197,24 @@ def test_layouts(image, before, module, shape, expected):
     reader = Reader(image)
     convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[len(image)](1, 1, 1)
     for earlier in before:
-        reader.read(convolution, torch.zeros(2, *earlier))
+        if earlier == "tokens":
+            reader.read(nn.LayerNorm(24), torch.zeros(2, 17, 24))
+        else:
+            reader.read(convolution, torch.zeros(2, *earlier))
     layout = reader.read(module, torch.zeros(2, *shape))
     found = layout and (layout.kind, layout.grid, layout.channels, layout.prefix)
     assert found == expected
-    if layout and module is RELU and not before:
-        assert layout.guessed
+    if layout and layout.kind != "tokens" and not before:
+        assert layout.guessed == (module is RELU)
+
+
+def test_a_guess_tells_nothing_of_later_outputs():
+    reader = Reader((64, 48))
+    assert reader.read(RELU, torch.zeros(2, 9, 8, 6)).guessed
+    assert reader.read(nn.LayerNorm(5), torch.zeros(2, 48, 5)) is None  # rows of no known grid
+    sure = reader.read(nn.LayerNorm(5), torch.zeros(2, 8, 6, 5))
+    assert (sure.grid, sure.guessed) == ((8, 6), False)
+    assert reader.read(nn.LayerNorm(5), torch.zeros(2, 48, 5)).kind == "tokens"
 
 
 def test_merged_patches():

@@ -80,6 +80,30 @@ def test_what_a_network_hides_is_an_error_and_not_a_wrong_score():
         probe.tail()
 
 
+def test_what_is_written_past_the_record_is_an_error():
+    """The gradient would be right, and all scores too small."""
+
+    class AddOne(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.mark_dirty(x)
+            return x.add_(1)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient
+
+    class Writing(Cnn):
+        def forward(self, x):
+            doubled = 2 * self.bn2(self.conv2(self.activate(self.conv1(x))))
+            AddOne.apply(doubled)
+            return self.head(doubled.mean((2, 3)))
+
+    probe = Probe(seeded(Writing), images(), 1, "bn2")
+    with pytest.raises(ValueError, match="cannot be replayed"):
+        probe.tail()
+
+
 # ---------------------------------------------------------------------- affine heads
 
 

@@ -179,6 +179,14 @@ def test_compiled_parts_are_run_as_they_were_written(method: str) -> None:
     assert torch.equal(explain(model, x, method, 0), expected)
 
 
+def test_each_node_of_a_graph_comes_once() -> None:
+    x = torch.ones(1, requires_grad=True)
+    y = x
+    for _ in range(14):  # 2^14 ways lead back
+        y = y + y
+    assert len(list(nodes(y))) == 15  # and the leaf's
+
+
 def test_substitute() -> None:
     x = torch.tensor([1.0, 2.0], requires_grad=True)
     y = substitute(x.square(), 5 * x)

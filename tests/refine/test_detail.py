@@ -44,6 +44,20 @@ def test_nothing_where_the_coarse_map_says_nothing():
     assert found[:, :, :16].amax((1, 2)).tolist() == [1.0] * len(PHOTOS)
 
 
+def test_what_speaks_against_is_no_detail():
+    """The negative part is taken off before smoothing, which would mix it with the positive one."""
+    found = seewhy.explain(MODEL, PHOTOS, "grad_cam+detail(by='input_x_gradient')", 2)
+    coarse = seewhy.explain(MODEL, PHOTOS, "grad_cam", 2)
+    fine = seewhy.explain(MODEL, PHOTOS, "input_x_gradient", 2)
+    assert (fine < 0).any()
+    for index in range(len(PHOTOS)):
+        positive = fine[index].clamp(min=0).double().numpy()
+        smooth = gaussian_filter(positive, 0.64, mode="nearest", radius=2)
+        mean = (scaled(coarse[index].double()).numpy() * scaled(smooth)) ** 0.5
+        expected = torch.from_numpy(scaled(mean)).float()
+        torch.testing.assert_close(found[index], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_another_method_gives_the_detail():
     found = seewhy.explain(MODEL, PHOTOS, "grad_cam+detail(by='tsgb')", 2)
     assert not torch.allclose(found, seewhy.explain(MODEL, PHOTOS, "grad_cam+detail", 2))

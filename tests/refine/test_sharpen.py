@@ -78,6 +78,19 @@ def test_another_target_keeps_its_score():
     torch.testing.assert_close(found, torch.where(second, sharper(plain, 0.8), sharper(plain, 0.2)))
 
 
+@pytest.mark.parametrize(("price", "sharp"), [(0.23, False), (0.25, True)])
+def test_half_the_mass_may_cost_the_price(price, sharp):
+    """By hand: a score that is the mean of what is shown, and a map of 0, 0.3 and 1."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 1, bias=False)).double()
+    model[1].weight.data.fill_(1 / 16)
+    plain = torch.tensor([0, 0, 0.3, 1], dtype=torch.float64).expand(1, 4, 4)
+    probe = Probe(model, torch.ones(1, 1, 4, 4).double(), lambda out: out[:, 0])
+    found = sharpen(probe, lambda _: plain, thresholds=(0.2, 0.6), price=price)
+    # At 0.2 the faint quarter is shown by 0.8 + 0.2 · 0.3, at 0.6 not at all: 0.215 of the score
+    # for log2(0.465 / 0.25) = 0.895 halves of the mass.
+    assert found[0, 0].tolist() == pytest.approx([0, 0, 0 if sharp else 0.86, 1])
+
+
 def test_an_empty_map_stays_empty():
     def nothing(probe):
         return torch.zeros_like(probe.inputs[:, 0])
