@@ -62,17 +62,21 @@ MORE = {
     "methods/auto": ["refine/test_sharpen.py"],
     "metrics": ["test_signals_and_volumes.py"],
     "metrics/_maps": ["metrics/test_quality.py", "metrics/test_localization.py"],
-    "core/layers": ["core/test_same_question.py", "core/test_probe.py"],
-    "core/choice": ["core/test_same_question.py", "core/test_probe.py"],
-    "core/probe": ["core/test_same_question.py", "core/test_replay.py", "test_contract.py"],
+    "core/layers": ["core/test_same_question.py"],
+    "core/choice": ["core/test_probe.py", "core/test_same_question.py"],
+    "core/probe": ["core/test_replay.py", "core/test_same_question.py"],
     "core/rules": ["core/test_replay.py", "methods/test_gradients.py"],
-    "core/replay": ["methods/test_ablation_cam.py", "core/test_same_question.py"],
+    "core/replay": ["methods/test_ablation_cam.py"],
     "baselines": ["methods/test_paths.py", "metrics/test_faithfulness.py"],
     "noise": ["refine/test_smooth.py", "methods/test_cam_extended.py"],
     "maps": ["test_signals_and_volumes.py", "test_contract.py"],
 }
-# A network of a zoo takes as long as all the others together.
-WITHOUT = "not architectures and not test_choice and not test_transformers"
+# What takes as long as all the others together: networks of zoos, all methods once more.
+SLOW = (
+    "architectures", "test_choice", "test_transformers", "low_precision", "contexts", "breaks",
+    "odd_sizes", "no_tensor", "left_as_it_was", "declared", "threads",
+)  # fmt: skip
+WITHOUT = " and ".join(f"not {name}" for name in SLOW)
 
 SWAPS = {
     "min": "max", "amin": "amax", "argmin": "argmax", "minimum": "maximum",

@@ -37,6 +37,18 @@ def test_arrows_point_one_way(package, above):
         assert not imported & set(above), path
 
 
+def test_the_map_names_every_module():
+    root = Path(seewhy.__file__).parent
+    page = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text()
+    for path in root.iterdir():
+        if path.suffix == ".py" and path.stem != "__init__":
+            assert f"`{path.name}`" in page, path
+        if (path / "__init__.py").exists():
+            assert f"`{path.name}/`" in page, path
+    for path in (root / "core").glob("[a-z]*.py"):
+        assert f"`{path.stem}`" in page, path
+
+
 def test_lists_name_what_there_is():
     assert {"grad_cam", "tsgb", "gig_cam"} <= set(seewhy.list_methods())
     assert {"gradual", "multiscale"} <= set(seewhy.list_refinements())
