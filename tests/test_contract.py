@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import seewhy
 from every import EVERY, short
 from networks import Cnn, Failing, Wrapped, images, seeded
 from seewhy import Method, Probe, metrics
+from seewhy.core.probe import Read
 from seewhy.naming import METHODS, REFINEMENTS, parse
 from untouched import Calls, assert_same, state
 
@@ -182,8 +184,7 @@ def runs(probe: Probe, name: str) -> int:
 
 def surplus(name: str) -> int:
     """Passes that a method would have saved, had it declared all that it reads."""
-    reads = ("input", "stages", "tail")
-    expecting = Probe(seeded(Cnn), images(), 4).expect(*reads)
+    expecting = Probe(seeded(Cnn), images(), 4).expect(*get_args(Read))
     return runs(Probe(seeded(Cnn), images(), 4), name) - runs(expecting, name)
 
 
@@ -268,7 +269,8 @@ def test_gradient_contexts_and_frozen_parameters(context, expected):
 def test_low_precision(dtype):
     maps = maps_of(seeded(Cnn).to(dtype), images().to(dtype))
     for name, found in maps.items():
-        assert found.dtype == dtype, name
+        # What gradual multiplies would leave the range of halves.
+        assert found.dtype == (torch.float32 if "gradual" in name else dtype), name
         assert torch.isfinite(found).all(), name
         assert found.any(), name
 

@@ -270,9 +270,10 @@ def test_the_rest_on_signals_and_volumes():
             return images.flatten(1).sum(1).sigmoid()
 
         original, masked = metrics.confidences(score, x, maps)
-        low, high = maps.flatten(1).amin(1), maps.flatten(1).amax(1)
+        positive = maps.clamp(min=0)
+        low, high = positive.flatten(1).amin(1), positive.flatten(1).amax(1)
         shape = (2, *[1] * (len(size)))
-        shown = (maps[:, None] - low.view(shape)) / (high - low).view(shape)
+        shown = (positive[:, None] - low.view(shape)) / (high - low).view(shape)
         assert torch.allclose(masked, score(x * shown, None))
         assert torch.allclose(original, score(x, None))
         regions = torch.stack([maps[0] > 0, maps[0] <= 0, maps[0] > 1])

@@ -12,6 +12,7 @@ import seewhy
 from seewhy import Probe
 from seewhy.core.layers import Reader
 from seewhy.core.probe import layers_of
+from seewhy.core.targets import AnyOf, Contrast, Probability, Similarity
 
 # Architecture -> expected layer (several where versions differ), number of stages.
 TORCHVISION = {
@@ -247,6 +248,23 @@ class ClassMaps(nn.Module):
 def test_maps_per_class_are_passed_over():
     torch.manual_seed(1)
     assert Probe(ClassMaps().eval(), torch.randn(2, 3, 32, 32)).layers == ("features",)
+
+
+def test_maps_per_class_are_passed_over_by_all_that_is_asked_of_classes():
+    torch.manual_seed(1)
+    model, x = ClassMaps().eval(), torch.randn(2, 3, 32, 32)
+    for target in (1, [0, 3], Contrast(0, 1), AnyOf((1, 2)), Probability(2)):
+        assert Probe(model, x, target).layers == ("features",), target
+
+
+def test_the_maps_of_an_embedding_are_its_layer():
+    """Pooled they are the output, but each channel is a feature and no score."""
+    torch.manual_seed(1)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 6, 3, stride=2))
+    model = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    x = torch.randn(2, 3, 32, 32)
+    for target in (Similarity(torch.randn(6)), lambda vectors: vectors.square().sum(1)):
+        assert Probe(model, x, target).layers == ("0.2",)
 
 
 def test_a_network_changed_after_its_first_explanation():
