@@ -59,7 +59,10 @@ def test_each_kind_of_annotation(option, good, bad):
 @pytest.mark.parametrize(
     ("spelled", "message"),
     [
-        ("grad_cam+gradual(depth=-1)", "depth=-1; it should be a whole number, at least 1, or None"),
+        (
+            "grad_cam+gradual(depth=-1)",
+            "depth=-1; it should be a whole number, at least 1, or None",
+        ),
         ("xgrad_cam(eps='x')", "eps='x'; it should be a finite number, at least 0"),
         ("xgrad_cam(eps=1e999)", "eps=inf"),
         ("rise(masks=1000000000000)", "at most 100,000"),
@@ -68,7 +71,10 @@ def test_each_kind_of_annotation(option, good, bad):
         ("tsgb(signed='yes')", "signed='yes'; it should be True or False"),
         ("grad_cam+multiscale(scales=(1, 1e38))", "scales="),
         ("grad_cam+multiscale(scales=2)", "scales=2; it should be up to 1000 values"),
-        ("gig_cam(baseline='white')", "it should be 'black' or 'darkest' or 'blurred' or 'random', or a finite"),
+        (
+            "gig_cam(baseline='white')",
+            "it should be 'black' or 'darkest' or 'blurred' or 'random', or a finite",
+        ),
         ("finer_cam(base=3)", "base=3; it should be a name"),
     ],
 )
