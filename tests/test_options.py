@@ -39,7 +39,7 @@ def example(
     [
         ("count", [1, 10], [0, 11, -1, 1.0, True, "1", None, NAN, (1,), 10**400]),
         ("share", [0.5, 1e-300], [0, 1, 0.0, -0.1, NAN, INF, "x", None, False]),
-        ("size", [0, -1, 1e38, 2**70], [NAN, INF, -INF, 10**400, 1j, "1", [], {}]),
+        ("size", [0, -1, 1e38, 10**9], [NAN, 2**70, INF, -INF, 10**400, 1j, "1", [], {}]),
         ("patch", [None, 1, 10**9], [0, -1, 1.5, "none", ()]),
         ("kind", ["a", "b", 0, 2.5], ["c", "", "A", True, NAN, None, b"a"]),
         ("several", [(1,), [0.1, 2], ()], [(0,), ("x",), 1, "11", (1, NAN), (1,) * (LONGEST + 1)]),
@@ -59,8 +59,11 @@ def test_each_kind_of_annotation(option, good, bad):
 @pytest.mark.parametrize(
     ("spelled", "message"),
     [
-        ("grad_cam+gradual(depth=-1)", "depth=-1; it should be a whole number at least 0 or None"),
-        ("xgrad_cam(eps='x')", "eps='x'; it should be a finite number at least 0"),
+        (
+            "grad_cam+gradual(depth=-1)",
+            "depth=-1; it should be a whole number, at least 1, or None",
+        ),
+        ("xgrad_cam(eps='x')", "eps='x'; it should be a finite number, at least 0"),
         ("xgrad_cam(eps=1e999)", "eps=inf"),
         ("rise(masks=1000000000000)", "at most 100,000"),
         ("random(seed=-1)", "seed=-1"),
@@ -68,7 +71,10 @@ def test_each_kind_of_annotation(option, good, bad):
         ("tsgb(signed='yes')", "signed='yes'; it should be True or False"),
         ("grad_cam+multiscale(scales=(1, 1e38))", "scales="),
         ("grad_cam+multiscale(scales=2)", "scales=2; it should be up to 1000 values"),
-        ("gig_cam(baseline='white')", "it should be 'black' or 'darkest' or"),
+        (
+            "gig_cam(baseline='white')",
+            "it should be 'black' or 'darkest' or 'blurred' or 'random', or a finite",
+        ),
         ("finer_cam(base=3)", "base=3; it should be a name"),
     ],
 )

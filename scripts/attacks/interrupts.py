@@ -252,7 +252,13 @@ def interrupts(
     outcomes: Outcomes, models: dict[str, nn.Module], answered: list[tuple[str, str]],
     count: int, draw: random.Random,
 ) -> None:  # fmt: skip
+    left = 0
+
     def interrupted(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         raise draw.choice([KeyboardInterrupt, KeyboardInterrupt, TimeoutError])
 
     signal.signal(signal.SIGALRM, interrupted)
@@ -277,6 +283,7 @@ def interrupts(
                 lengths[key] = counter.count
         before = state(model)
         twice = draw.random() < 0.2
+        left = draw.randint(2, 5) if twice else 1
         try:
             if how == "timer":
                 moment = draw.uniform(1e-4, lengths[key])
@@ -298,7 +305,7 @@ def interrupts(
                 outcomes.add("ended before it, CHANGED", bad=True, about=f"{method} of {name}")
             continue
         done += 1
-        kind = "timer, again and again" if how == "timer" and twice else how
+        kind = "timer, 2 to 5 times" if how == "timer" and twice else how
         about = f"{method} of {name} at {moment}: {changed}"
         outcomes.add(
             f"interrupt ({kind}), {'CHANGED' if changed else 'as it was'}",

@@ -133,9 +133,9 @@ def _described(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         base, *marks = arguments
-        return " ".join([_described(base), *(str(mark) for mark in marks)])
+        return ", ".join([_described(base), *(str(mark) for mark in marks)])
     if origin in (Union, UnionType):
-        return " or ".join(map(_described, arguments))
+        return ", or ".join(map(_described, arguments))
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (tuple, Sequence):

@@ -400,6 +400,21 @@ def test_an_own_baseline_is_an_option():
     assert torch.equal(method(probe), Method("integrated_gradients")(probe))
 
 
+@pytest.mark.parametrize("name", ["guided_integrated_gradients", "gig_cam", "integrated_grad_cam"])
+def test_a_batch_is_its_images_one_by_one_in_a_real_network(name):
+    """Rounding decides the order of features, and it depends on how many images share a pass."""
+    model = seewhy.load_model("photos:efficientnet_lite0")
+    coarse = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    photos = upsample(coarse.flatten(0, 1), (72, 72)).view(2, 3, 72, 72)
+    together = seewhy.explain(model, photos, f"{name}(steps=2)", [281, 207])
+    for index, target in enumerate((281, 207)):
+        alone = seewhy.explain(model, photos[index : index + 1], f"{name}(steps=2)", target)
+        if name == "integrated_grad_cam":  # whose path is given
+            assert relative_error(together[index : index + 1], alone) < 1e-4
+        else:
+            assert torch.equal(together[index : index + 1], alone)
+
+
 @pytest.mark.parametrize(
     ("spelled", "message"),
     [

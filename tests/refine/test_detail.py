@@ -66,5 +66,5 @@ def test_another_method_gives_the_detail():
 
 
 def test_smoothing_out_of_range():
-    with pytest.raises(ValueError, match="smoothing=0; it should be a finite number above 0"):
+    with pytest.raises(ValueError, match="smoothing=0; it should be a finite number, above 0"):
         seewhy.explain(MODEL, PHOTOS, "grad_cam+detail(smoothing=0)", 2)

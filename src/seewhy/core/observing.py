@@ -100,13 +100,16 @@ def undisturbed(
 
 
 def _surely(leave: Callable[[], None]) -> None:
-    """Call it until it has returned once; then raise the interrupt, if there was one."""
-    interrupt: KeyboardInterrupt | None = None
-    while True:
+    """Call it until it has returned once; then raise what interrupted it, if anything did.
+
+    What a signal's handler raises looks like an error of its own, so the tries are counted.
+    """
+    interrupt: BaseException | None = None
+    for _ in range(1000):
         try:
             leave()
             break
-        except KeyboardInterrupt as error:
+        except BaseException as error:
             interrupt = error
     if interrupt is not None:
         raise interrupt

@@ -53,7 +53,8 @@ class Probe:
 
     The pass is run when something is first asked for. What it says depends on nothing but these
     arguments, and results are per image: nothing depends on which other images share the batch, as
-    long as the network itself keeps them apart in eval mode.
+    long as the network itself keeps them apart in eval mode. Rounding may, and two methods with
+    guided paths say what that means on an accelerator.
     """
 
     def __init__(

@@ -126,6 +126,9 @@ def guided_integrated_gradients(
     max_distance: how far a feature may be ahead of or behind the straight line; 1 is a free path,
         and 0 the straight line itself.
 
+    Rounding decides which of like features moves first. So the images of a batch go one by one; on
+    an accelerator they go together, and there a map may depend on the batch.
+
     Raises ValueError for options out of range, and where a gradient is not finite.
     """
     starts = _start(probe, baseline, seed)
@@ -216,6 +219,9 @@ def gig_cam(
     baseline: see `seewhy.baselines.baseline`.
     fraction: from 0.01 to 1.
     max_distance: how far a pixel may be ahead of or behind the straight line; 1 is a free path.
+
+    Rounding decides which of like pixels moves first. So the images of a batch go one by one; on an
+    accelerator they go together, and there a map may depend on the batch.
 
     Raises ValueError for options out of range, and where a Grad-CAM is not finite.
     """

@@ -1,0 +1,137 @@
+"""A model is left as it was, whenever an interrupt comes and whoever else uses its parts."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import nn
+
+import seewhy
+from networks import Cnn, images, seeded
+from seewhy.core import observing
+from strange import Checkpointed, Counting
+from untouched import assert_same, state
+
+
+def trained(build, *args) -> nn.Module:
+    return seeded(build, *args).train()
+
+
+class _AtCall:
+    """Raises KeyboardInterrupt at the n-th call or return of a function of `observing`."""
+
+    def __init__(self, moment: int) -> None:
+        self.left = moment
+
+    def __call__(self, frame, event, _):
+        if frame.f_code.co_filename != observing.__file__:
+            return None
+        frame.f_trace_lines = False
+        if event != "line":
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self
+
+
+@pytest.mark.parametrize("build", [Cnn, Counting, Checkpointed])
+def test_interrupts_at_every_call(build):
+    model, x = trained(build), images(1)
+    before = state(model)
+    stopped, moment = 0, 0
+    while stopped == moment:  # until the explanation ends before the interrupt
+        moment += 1 if moment < 15 else 19
+        sys.settrace(_AtCall(moment))
+        try:
+            seewhy.explain(model, x, "gradient", 1)
+        except KeyboardInterrupt:
+            stopped = moment
+        finally:
+            sys.settrace(None)
+        assert_same(dict(before), state(model))
+        assert torch.is_grad_enabled()
+        assert not observing._watching
+        assert not len(observing._evaluated)
+    assert stopped > 30
+
+
+@pytest.mark.parametrize("raised", [[KeyboardInterrupt] * 6, [TimeoutError] * 6])
+def test_interrupts_that_come_again(monkeypatch, raised):
+    """As long as they let one go through in the end; a handler may raise what it likes."""
+    model, leave, left = trained(Cnn), observing._leave, list(raised)
+
+    def interrupted(visit):
+        if left:
+            raise left.pop()
+        leave(visit)
+
+    monkeypatch.setattr(observing, "_leave", interrupted)
+    before = state(model)
+    with pytest.raises(raised[0]):
+        seewhy.explain(model, images(1), "grad_cam", 1)
+    assert not left
+    assert_same(before, state(model))
+
+
+def test_a_timer_in_the_midst_of_it():
+    """What many programs limit their calls by."""
+    model = trained(Cnn)
+    before = state(model)
+
+    def late(*_):
+        raise TimeoutError
+
+    def explained(delay: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        seewhy.explain(model, images(1), "integrated_gradients(steps=100000)", 1)
+
+    usual = signal.signal(signal.SIGALRM, late)
+    try:
+        for delay in (0.001, 0.004, 0.02):
+            with pytest.raises(TimeoutError):
+                explained(delay)
+            assert_same(dict(before), state(model))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, usual)
+
+
+class _With(nn.Module):
+    """A head of its own on a body that others have, too."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body, self.norm = body, nn.BatchNorm2d(8)
+        self.dropout, self.fc = nn.Dropout(), nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.fc(self.dropout(self.norm(self.body(x)).relu().mean((2, 3))))
+
+
+def test_threads_that_explain_networks_with_a_common_part():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5))
+    models = [_With(body).train() for _ in range(3)]
+    models[1].norm.eval()
+    methods = ["grad_cam", "tsgb", "gradient"]
+    expected = [[seewhy.explain(m, images(2), one, 1) for one in methods] for m in models]
+    before = [state(model) for model in models]
+    barrier = threading.Barrier(6)
+
+    def work(thread: int) -> bool:
+        barrier.wait()
+        return all(
+            torch.equal(seewhy.explain(models[thread % 3], images(2), one, 1), known)
+            for _ in range(5)
+            for one, known in zip(methods, expected[thread % 3], strict=True)
+        )
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(work, range(6)))
+    for model, was in zip(models, before, strict=True):
+        assert_same(was, state(model))
