@@ -27,7 +27,7 @@ def said(images):
 
 def sharper(plain, threshold):
     ramp = ((plain - threshold / 2) / (threshold / 2)).clamp(0, 1)
-    return ramp * (0.8 + 0.2 * plain)
+    return 0.99 * ramp * (0.8 + 0.2 * plain) + 0.01 * plain
 
 
 @pytest.mark.parametrize("price", [0.0, 0.0003, 0.001, 1e9])
@@ -104,38 +104,91 @@ def test_options_out_of_range():
             seewhy.explain(MODEL, PHOTOS, f"grad_cam+sharpen({option})", 1)
 
 
-def test_auto_is_its_composition_in_seven_forwards():
+def composed(model, photos, *names):
+    """The mean of a map and of TSGB's under a Gaussian of 4 % of 32 pixels, scaled to [0, 1]."""
+    where, fine = (seewhy.explain(model, photos, name, 1) for name in names)
+    padded = nn.functional.pad(fine[:, None], [4] * 4, mode="replicate")
+    line = (-(torch.arange(-4, 5).double() ** 2) / (2 * 1.28**2)).exp()
+    kernel = (line[:, None] * line)[None, None] / line.sum() ** 2
+    smooth = nn.functional.conv2d(padded, kernel)[:, 0]
+    return normalize(where) + normalize(smooth)
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "thresholds", "forwards"),
+    [
+        ("auto", ["grad_cam+multiscale", "tsgb+multiscale"], (0.1, 0.2, 0.4, 0.65, 1.0), 19.5),
+        ("auto(effort='quick')", ["grad_cam", "tsgb"], (0.2, 0.65), 4),
+    ],
+)
+def test_auto_is_its_composition_at_its_price(name, names, thresholds, forwards):
     model = seeded(Cnn).double()
     seewhy.explain(model, PHOTOS, "grad_cam", 1)  # chooses the layer
     pixels = []
     model.register_forward_hook(lambda module, args, out: pixels.append(args[0][:, 0].numel()))
-    found = seewhy.explain(model, PHOTOS, "auto", 1)
-    assert sum(pixels) == 7 * PHOTOS[:, 0].numel()
-    assert torch.equal(found, seewhy.explain(MODEL, PHOTOS, "grad_cam+detail+sharpen", 1))
+    found = seewhy.explain(model, PHOTOS, name, 1)
+    assert sum(pixels) == forwards * PHOTOS[:, 0].numel()
+    plain = composed(MODEL, PHOTOS, *names)
+    expected = sharpen(Probe(MODEL, PHOTOS, 1), lambda probe: plain, thresholds=thresholds)
+    torch.testing.assert_close(found, expected)
     assert (found >= 0).all()
     assert (found <= 1).all()
     for index in range(3):
-        alone = seewhy.explain(MODEL, PHOTOS[index : index + 1], "auto", 1)
+        alone = seewhy.explain(MODEL, PHOTOS[index : index + 1], name, 1)
         assert torch.allclose(alone[0], found[index])
 
 
-class WithoutRelus(nn.Module):
+class OfOneSize(nn.Module):
+    """A network with convolutions that takes images of 32 pixels only."""
+
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, stride=2)
-        self.head = nn.Linear(4, 5)
+        self.conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.head = nn.Linear(4 * 16 * 16, 5)
 
     def forward(self, x):
-        return self.head(nn.functional.gelu(self.conv(x)).mean((2, 3)))
+        return self.head(nn.functional.gelu(self.conv(x)).flatten(1))
 
 
-def test_auto_for_networks_without_relus():
-    model = seeded(WithoutRelus).double()
-    passes = []
-    model.register_forward_hook(lambda *_: passes.append(1))
+class Attending(nn.Module):
+    """Patches that attend to one another."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 8, stride=8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).mT
+        return self.head(self.norm(self.block(tokens)).mean(1))
+
+
+@pytest.mark.parametrize("effort", ["full", "quick"])
+@pytest.mark.parametrize("kind", [OfOneSize, Attending])
+def test_auto_explains_whatever_grad_cam_explains(kind, effort):
+    model = seeded(kind).double()
+    before = [value.clone() for value in model.state_dict().values()]
+    found = seewhy.explain(model, PHOTOS, f"auto(effort={effort!r})", 1)
+    assert found.shape == (len(PHOTOS), 32, 32)
+    assert (
+        found.flatten(1).any(1).sum()
+        >= seewhy.explain(model, PHOTOS, "grad_cam", 1).flatten(1).any(1).sum()
+    )
+    assert all(map(torch.equal, before, model.state_dict().values()))
+
+
+def test_a_network_of_one_size_is_asked_at_that_size():
+    model = seeded(OfOneSize).double()
+    plain = composed(model, PHOTOS, "grad_cam", "tsgb")
     found = seewhy.explain(model, PHOTOS, "auto", 1)
-    assert len(passes) == 7  # one of them finds that there are no ReLUs
-    with pytest.raises(ValueError, match="relu"):
-        seewhy.explain(model, PHOTOS, "grad_cam+detail", 1)
-    by_gradient = "grad_cam+detail(by='gradient')+sharpen"
-    assert torch.equal(found, seewhy.explain(model, PHOTOS, by_gradient, 1))
+    expected = sharpen(Probe(model, PHOTOS, 1), lambda probe: plain)
+    torch.testing.assert_close(found, expected)
+
+
+def test_autos_own_errors_are_the_askers():
+    with pytest.raises(ValueError, match="effort='slow'; it should be 'full' or 'quick'"):
+        seewhy.explain(MODEL, PHOTOS, "auto(effort='slow')", 1)
+    with pytest.raises(ValueError, match="99"):
+        seewhy.explain(MODEL, PHOTOS, "auto", 99)

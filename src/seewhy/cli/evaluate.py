@@ -158,7 +158,7 @@ def tell(found: Evaluation, model: str, dataset: str, papers: Protocol | None) -
 
     summaries = found.summary()
     if not summaries:
-        out.print("no values: nothing in these images could be explained and graded")
+        out.print("no values, for the reasons below")
     tests = {(one.metric, one.method): one for one in found.comparisons(found.first)}
     out.print(f"{escape(model)} on {found.images} images of {escape(dataset)}", soft_wrap=True)
     for name in dict.fromkeys(one.metric for one in summaries):

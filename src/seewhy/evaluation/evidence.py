@@ -47,7 +47,7 @@ REGIONS = {
 LOCALIZATION = ("pointing_game", "box_iou", *REGIONS)
 # Why a metric cannot be asked of a pair; its value there is nan.
 UNASKED = {
-    "pointing_game": "nothing is annotated there to point at",
+    "pointing_game": "the dataset has no box or outline of it to point at",
     "energy_pointing_game": "no box of it is on the network's input",
     "grid_pointing": "the image is no grid of photos; write the dataset as grids:FOLDER",
     "box_iou": "no box of it is on the network's input",
@@ -58,6 +58,12 @@ UNASKED = {
     "target_selectivity": "there is no other target in the image",
     "effect_correlation": "fewer than two objects of known effect are in the image",
     "max_sensitivity": "the map is zero everywhere",
+}
+# The same where the dataset itself lacks what they are defined on.
+_UNANNOTATED = {
+    "boxes": "the dataset has no box of it; voc:, coco: and imagenet: with annotations have them",
+    "masks": "the dataset has no outline of it; coco:, voc: with SegmentationObject and folder: "
+    "with masks/ have them",
 }
 # Metrics that sum up a curve: what of the evidence holds it, and its name there.
 CURVES = {
@@ -79,6 +85,13 @@ class Pair:
     probability: float
     difficult: bool
     geometry: Geometry
+
+
+def unasked(metric: str, annotation: Annotation) -> str:
+    """Why a metric cannot be asked of what is annotated so."""
+    kind = "boxes" if metric == "box_iou" else REGIONS.get(metric, "")
+    missing = annotation.mask is None if kind == "masks" else not len(annotation.boxes)
+    return _UNANNOTATED[kind] if missing and kind in _UNANNOTATED else UNASKED[metric]
 
 
 def usual_tolerance(size: tuple[int, int]) -> float:

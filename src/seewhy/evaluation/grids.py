@@ -94,8 +94,9 @@ def grids_of(question: Question, confident: float = CONFIDENT) -> tuple[str, ...
 
 
 def in_grids(question: Question) -> Question:
-    """The question about the grids that its network chooses; without grids it is as it is."""
-    if not question.dataset.grid:
+    """The question about the grids that its network chooses; else, or once chosen, as it is."""
+    data = question.dataset
+    if not data.grid or all(len(photos_of(key)) == data.grid**2 for key in data.keys):
         return question
     found = gridded(question)
     return replace(found, dataset=replace(found.dataset, keys=grids_of(question)))

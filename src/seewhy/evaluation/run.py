@@ -15,7 +15,7 @@ import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import Probe
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Annotation, Dataset, Sample
-from seewhy.evaluation.evidence import LOCALIZATION, UNASKED, Batch, Evidence, Pair, region_of
+from seewhy.evaluation.evidence import LOCALIZATION, Batch, Evidence, Pair, region_of, unasked
 from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.metrics import Metric, difficult
 from seewhy.models import LoadedModel
@@ -178,7 +178,9 @@ def _graded(
             yield Omission(key, target, str(method), reason, True)
         else:  # but for an empty map, of any method
             own = str(method) if metric.name == "max_sensitivity" else ""
-            yield Omission(key, target, own, f"{metric.name}: {UNASKED[metric.name]}", False)
+            yield Omission(
+                key, target, own, f"{metric.name}: {unasked(metric.name, pair.annotation)}", False
+            )
 
 
 def _by_image(

@@ -27,7 +27,8 @@ def sharpen(
 
     The map's positive part M is scaled to [0, 1] and brought to the input's size. At a threshold t
     all that is below t/2 is taken out and all above t shown nearly in full:
-    clamp(2 M/t - 1, 0, 1) ⊙ (0.8 + 0.2 M), whose maximum stays where it was. The network is shown
+    clamp(2 M/t - 1, 0, 1) ⊙ (0.8 + 0.2 M), whose maximum stays where it was. A hundredth of it is M
+    itself, so that what is taken out keeps its order. The network is shown
     the image times that, and each image gets the threshold at which
     kept - price · log2(mean of the sharper map) is highest, where kept is the share of the class's
     probability that is left, 1 at most.
@@ -39,15 +40,27 @@ def sharpen(
 
     Raises ValueError where there is no threshold.
     """
+    return sharpened(probe, method(probe), thresholds=thresholds, price=price)
+
+
+def sharpened(
+    probe: Probe,
+    maps: Tensor,
+    *,
+    thresholds: Sequence[float] = (0.1, 0.2, 0.4, 0.65, 1.0),
+    price: float = 0.1,
+) -> Tensor:
+    """Maps (B, h, w) that a method gave, as `sharpen` sharpens them."""
     if not thresholds:
         raise ValueError("thresholds=(); it should hold one at least")
-    maps = unit(upsample(method(probe), probe.size))
+    maps = unit(upsample(maps, probe.size))
     said = _said(probe)
     tiny = torch.finfo(maps.dtype).tiny
     scale = said.abs().clamp_min(tiny)
     best, found = maps.new_full((len(maps),), -torch.inf), maps
     for threshold in sorted(thresholds):
         sharper = (2 * maps / threshold - 1).clamp(0, 1) * (0.8 + 0.2 * maps)
+        sharper = torch.lerp(sharper, maps, 0.01)
         lost = (said - _said(probe.with_inputs(probe.inputs * sharper[:, None]))) / scale
         kept = (1 - lost).clamp(max=1).amin(0)
         worth = kept - price * sharper.flatten(1).mean(1).clamp_min(tiny).log2()
