@@ -1,4 +1,4 @@
-"""The demonstration on the bundled network: files, grades, and what they mean."""
+"""The demonstration: its photos and page, and what its grades mean."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
+from seewhy import demo as demonstration
+from seewhy.data.imagenet_classes import names
+from seewhy.data.samples import grid_of, sample_photos
 from seewhy.data.scenes import SAMPLES, Scenes
-from seewhy.demo import BRIEF, demo, explain_scene, grade, mean, proportion, sample_scenes
-from seewhy.models import load_model
-from seewhy.naming import parse
+from seewhy.demo import demo, explain_scene, grade, mean, proportion, sample_scenes
+from seewhy.models import DEFAULT_MODEL, load_model
 
 
 @pytest.fixture(scope="module")
@@ -17,23 +19,76 @@ def model():
     return load_model("scenes:resnet")
 
 
-def test_demo_writes_a_gallery_and_a_page_of_its_own(tmp_path, monkeypatch):
+def test_sample_photos_are_small_named_and_free():
+    for name, photo in sample_photos().items():
+        assert photo.name == name
+        assert 200 <= max(photo.image.size) <= 480
+        assert photo.licence == "CC0-1.0" or photo.licence.startswith("Public domain")
+        assert photo.by
+        assert photo.source
+        assert set(photo.classes) <= set(names())
+
+
+def test_the_default_network_sees_what_the_samples_show():
+    network = load_model(DEFAULT_MODEL)
+    for photo in sample_photos().values():
+        with torch.no_grad():
+            logits = network.module(network.preprocess(photo.image)[None])
+        likeliest = [name for _, name, _ in network.top(logits[0], 5)]
+        assert photo.classes[0] in likeliest, photo.name
+
+
+def test_a_grid_has_each_photo_in_its_place():
+    colours = ["red", "green", "blue", "white"]
+    grid = grid_of([Image.new("RGB", (30, 20 + n), colour) for n, colour in enumerate(colours)], 8)
+    assert grid.size == (16, 16)
+    places = [(1, 1), (14, 1), (1, 14), (14, 14)]
+    assert [grid.getpixel(place) for place in places] == [
+        Image.new("RGB", (1, 1), colour).getpixel((0, 0)) for colour in colours
+    ]
+
+
+def test_the_page_is_short_and_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("seewhy.demo.SAMPLES", SAMPLES[:1])
-    cheap = ["grad_cam", "tsgb", "rise"]
-    monkeypatch.setattr("seewhy.demo.list_methods", lambda: cheap)
+    monkeypatch.setattr("seewhy.demo.OPENING", "grad_cam")
+    monkeypatch.setattr(
+        "seewhy.demo.METHODS", {"grad_cam": "Where.", "tsgb": "Which pixels, and <what>."}
+    )
     steps = []
     grades = demo(tmp_path, advance=steps.append)
-    assert {one.method for one in grades} == {"grad_cam", "tsgb", BRIEF["rise"]}
-    assert [one.count for one in grades] == [2, 2, 2]
-    assert steps == [1]
-    assert Image.open(tmp_path / "gallery.png").width > 1000
+    assert {one.method for one in grades} == {"grad_cam", "tsgb"}
+    assert [one.count for one in grades] == [2, 2]
+    assert sum(steps) == demonstration.steps()
+    assert Image.open(tmp_path / "gallery.jpg").width > 1000
     page = (tmp_path / "index.html").read_text()
     assert "://" not in page  # nothing is fetched from elsewhere
-    assert page.count("<figcaption>grad_cam</figcaption>") == 2
+    assert len(page) < 600_000
+    assert page.count("<figure>") == 5 + 2 * 3 + 3
+    assert page.index("Where is the espresso?") < page.index("Two objects") < page.index("truth")
+    for photo in ("Rachel Michetti", "Lav Varshney", "SpaceX", "CC0-1.0"):
+        assert photo in page
+    assert "&lt;what&gt;" in page
+    assert "the brighter, the more" in page, "a legend"
 
 
-def test_brief_settings_are_of_methods_that_exist():
-    assert all(str(parse(spelled)) == spelled for spelled in BRIEF.values())
+def test_each_question_of_the_grid_is_answered_in_its_photo():
+    photos = sample_photos()
+    found = demonstration.explain_grid([photos[name] for name in demonstration.GRID])
+    assert [one.target for one in found] == [photos[name].classes[0] for name in demonstration.GRID]
+    for place, one in enumerate(found):
+        said = demonstration.asked_of_grid(one, place)
+        assert said.startswith(f"Where is the {one.target}?")
+        shares = [
+            float(demonstration.asked_of_grid(one, cell).split("\n")[1].split("\u00a0")[0])
+            for cell in range(4)
+        ]
+        assert sum(shares) == pytest.approx(100, abs=2)
+        assert max(range(4), key=shares.__getitem__) == place
+
+
+def test_methods_are_few_and_explained():
+    assert 3 <= len(demonstration.METHODS) <= 6
+    assert all(sentence.endswith(".") for sentence in demonstration.METHODS.values())
 
 
 def test_samples_hold_two_different_objects():

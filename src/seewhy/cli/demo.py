@@ -1,4 +1,4 @@
-"""`seewhy demo`: a gallery of bundled scenes by every method."""
+"""`seewhy demo`: real photos explained, and methods graded where the truth is known."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from seewhy.cli.common import out, progress
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("demo"),
 ) -> None:
-    """Explain a few bundled scenes by every method, and grade the methods; no download."""
+    """Explain photos that come with Seewhy, and grade methods on scenes; no download."""
     from seewhy import demo as demonstration
-    from seewhy.data.scenes import SAMPLES
+    from seewhy.models import DEFAULT_MODEL
 
-    with progress("Explaining scenes", len(SAMPLES), quiet=False) as advance:
+    with progress("Explaining", demonstration.steps(), quiet=False) as advance:
         grades = demonstration.demo(folder, advance)
-    table = Table("method", "pointing game", "energy on the object", box=None)
+    table = Table("method", "maximum on the object", "share of the map on it", box=None)
     for grade in grades:
         table.add_row(
             grade.method,
             demonstration.shown(grade.pointing),
             demonstration.shown(grade.energy),
         )
-    out.print(f"scenes:resnet, graded on {grades[0].count} objects, 95 % intervals\n")
+    out.print(f"Photos explained with [b]{DEFAULT_MODEL}[/b], the default network.")
+    out.print(f"scenes:resnet, graded on {grades[0].count} objects, 95 % intervals:\n")
     out.print(table)
     page = (folder / "index.html").resolve()
-    out.print(f"\nOpen [b]{page}[/b] or {folder / 'gallery.png'}", soft_wrap=True)
-    out.print("Next: seewhy bench benchmarks/recipes/scenes-small.yaml", soft_wrap=True)
+    out.print(f"\nOpen [b]{page}[/b] or {folder / 'gallery.jpg'}", soft_wrap=True)
+    out.print("Next: seewhy explain YOUR-PHOTO.jpg", soft_wrap=True)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from seewhy.draw.legend import Key
+
 WIDTH = 256  # pixels of a picture in a strip, at most
 
 
@@ -48,13 +50,28 @@ def strip(
     Bytes are of a picture that `webp` made small already. What follows a caption's first line is
     set smaller.
     """
-    figures = "".join(
-        f'<figure><img alt="{escape(caption)}" src="{_embedded(picture, width)}">'
-        f"<figcaption>{_lines(caption)}</figcaption></figure>"
-        for caption, picture in pictures
-    )
+    figures = "".join(_figure(caption, picture, width) for caption, picture in pictures)
     count = f"--count:{len(pictures)}"
     return f'{_title(title)}<div class="strip" style="{count}">{figures}</div>'
+
+
+def spread(
+    first: tuple[str, Image.Image | bytes],
+    pictures: Sequence[tuple[str, Image.Image | bytes]],
+    width: int = 2 * WIDTH,
+) -> str:
+    """One large captioned picture, and others of half its size two by two beside it."""
+    large, *small = (_figure(*one, width) for one in (first, *pictures))
+    return f'<div class="spread">{large}<div>{"".join(small)}</div></div>'
+
+
+def legend(keys: Sequence[Key]) -> str:
+    """What the colours of the pictures mean."""
+    items = "".join(
+        f'<li><img alt="" src="{_embedded(key.swatch, WIDTH)}">{escape(key.meaning)}</li>'
+        for key in keys
+    )
+    return f'<ul class="legend">{items}</ul>'
 
 
 def table(
@@ -143,13 +160,20 @@ def webp(picture: Image.Image, width: int) -> bytes:
     return stream.getvalue()
 
 
+def _figure(caption: str, picture: Image.Image | bytes, width: int) -> str:
+    return (
+        f'<figure><img alt="{escape(caption)}" src="{_embedded(picture, width)}">'
+        f"<figcaption>{_lines(caption)}</figcaption></figure>"
+    )
+
+
 def _title(title: str) -> str:
     return f"<h2>{escape(title)}</h2>" if title else ""
 
 
 def _lines(caption: str) -> str:
     first, _, rest = caption.partition("\n")
-    return escape(first) + (f"<small>{escape(rest)}</small>" if rest else "")
+    return _breakable(first) + (f"<small>{escape(rest)}</small>" if rest else "")
 
 
 def _breakable(text: str) -> str:
