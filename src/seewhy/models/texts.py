@@ -69,7 +69,7 @@ class TextImage(nn.Module):
         seen = self.network.get_image_features(pixel_values=pixel_values, **more)  # type: ignore[operator]
         image = F.normalize(_features(seen), dim=-1)
         cosines = image @ self.text_embeds.to(image).T
-        scale, bias = self.network.logit_scale.exp(), getattr(self.network, "logit_bias", None)  # type: ignore[operator, union-attr]
+        scale, bias = self.network.logit_scale.exp(), getattr(self.network, "logit_bias", None)  # type: ignore[operator]
         logits = cosines * scale if bias is None else cosines * scale + bias
         return TextScores(logits, cosines, image, self.texts)
 

@@ -129,7 +129,7 @@ def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
 
 
 def hf_text_image(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    """A text-image network of transformers, such as CLIP, by itself: `with_texts` gives it texts."""
+    """A text-image network of transformers, such as CLIP; `with_texts` gives it texts."""
     transformers = import_zoo("transformers", "hf")
     with _fetching(f"hf:{name}", True):
         config = transformers.AutoConfig.from_pretrained(name)
