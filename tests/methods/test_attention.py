@@ -399,5 +399,5 @@ def test_attention_within_rules_of_ones_own():
 
 @pytest.mark.parametrize("method", ["le_grad(blocks=0)", "attention_x_gradient(blocks=-1)"])
 def test_wrong_options(method: str):
-    with pytest.raises(ValueError, match=r"blocks=.*1 or more"):
+    with pytest.raises(ValueError, match=r"blocks.*at least 1"):
         seewhy.explain(Own("fused").eval(), images(), method, 1)

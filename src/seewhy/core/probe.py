@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import inspect
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -394,11 +395,17 @@ class Probe:
         return other
 
     def at_scale(self, scale: float) -> Probe:
-        """The same question about the images resized by a factor."""
+        """The same question about the images resized by a factor.
+
+        Networks of transformers interpolate their position embeddings where they can.
+        """
         mode = MODES[len(self.size)]
         size = [max(1, round(side * scale)) for side in self.size]
         resized = F.interpolate(self.inputs, size=size, mode=mode, align_corners=False)
-        return self.with_inputs(resized)
+        other = self.with_inputs(resized)
+        if resized.shape != self.inputs.shape and _interpolates(self.model):
+            other._given = other._given.with_keywords(interpolate_pos_encoding=True)
+        return other
 
     def with_target(self, target: TargetLike) -> Probe:
         """Another question about the same images: it shares this probe's forward pass.
@@ -660,6 +667,11 @@ def layers_of(model: nn.Module, inputs: InputsLike) -> tuple[Probe, Recording, l
 def spelled(requests: Sequence[Request]) -> tuple[str, ...]:
     """The layers as they would be asked for: `relu#2`, or `relu`."""
     return tuple(f"{name}#{number}" if number else name for name, number in requests)
+
+
+def _interpolates(model: nn.Module) -> bool:
+    """Whether the network can be told to interpolate its position embeddings."""
+    return "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:

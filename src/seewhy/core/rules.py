@@ -86,8 +86,9 @@ class applying(TorchFunctionMode):
             raise NoRuleError(
                 f"the network calls none of the functions with a rule ({', '.join(self._rules)}), "
                 "so this method would only be the ordinary gradient. Exported networks hide their "
-                "functions: explain the original module; for other networks use a method without "
-                "rules, such as 'gradient', 'integrated_gradients' or 'grad_cam'"
+                "functions: explain the original module; for other networks, such as transformers, "
+                "use a method without rules: 'gradient', 'integrated_gradients', 'grad_cam' or "
+                "'attention_gradient'; or \"+detail(by='gradient')\" instead of '+detail'"
             )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from seewhy.core.attention import Attention
 from seewhy.core.probe import Probe
 from seewhy.naming import method
+from seewhy.options import Count
 
 
 @method("Abnar & Zuidema 2020, Quantifying attention flow in transformers", "F + h")
@@ -42,7 +43,7 @@ def attention_gradient(probe: Probe) -> Tensor:
 
 
 @method("Li et al. 2021, ALBEF: Grad-CAM at an attention map", "F + h")
-def attention_x_gradient(probe: Probe, *, blocks: int = 1) -> Tensor:
+def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
     """mean over queries and heads of (A ⊙ ∇A)⁺ at the last attention to the patches.
 
     Not negative. The queries may be anything: patches, a class token, the words of a caption.
@@ -51,12 +52,12 @@ def attention_x_gradient(probe: Probe, *, blocks: int = 1) -> Tensor:
 
     Raises ValueError for networks without attention to all patches.
     """
-    found = _of_patches(probe)[-_checked(blocks) :]
+    found = _of_patches(probe)[-blocks:]
     return torch.stack([_patches(block, _positive(block).mean(1)) for block in found]).sum(0)
 
 
 @method("Bousselham et al. 2024, LeGrad", "F + B", reads=("tail",))
-def le_grad(probe: Probe, *, blocks: int = 2) -> Tensor:
+def le_grad(probe: Probe, *, blocks: Count = 2) -> Tensor:
     """Σ_l mean over queries and heads of (∂s_l/∂A_l)⁺, s_l the score of block l's own tokens.
 
     Not negative. What the network has behind its last block is given the mean of a block's tokens;
@@ -68,7 +69,7 @@ def le_grad(probe: Probe, *, blocks: int = 2) -> Tensor:
     Raises ValueError for networks that are no chain of attention between all patches, and where
     what follows the last block cannot be replayed.
     """
-    found = [block for block in _chain(probe) if block.among_patches][-_checked(blocks) :]
+    found = [block for block in _chain(probe) if block.among_patches][-blocks:]
     gradients = [_wide(block.early_gradient).relu().mean((1, 2)) for block in found]
     return torch.stack([_patches(*pair) for pair in zip(found, gradients, strict=True)]).sum(0)
 
@@ -155,9 +156,3 @@ def _chain(probe: Probe) -> list[Attention]:
 
 
 _INSTEAD = "take 'grad_cam', 'hires_cam' or 'layer_cam'"
-
-
-def _checked(blocks: int) -> int:
-    if blocks < 1:
-        raise ValueError(f"blocks={blocks}; it should be 1 or more")
-    return blocks
