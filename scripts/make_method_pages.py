@@ -50,7 +50,7 @@ def entries() -> dict[str, Entry]:
 
 
 def notes() -> dict[str, Any]:
-    """What a person wrote on each: title, use, avoid."""
+    """What a person wrote on each: title, use, avoid, and why it has no picture."""
     return tomllib.loads((FOLDER / "notes.toml").read_text())
 
 
@@ -70,6 +70,14 @@ def page(name: str, entry: Entry, note: dict[str, str]) -> str:
     kind = "refinement" if name in REFINEMENTS else "method"
     labels = [scene.labels[0] for scene in scenes()]
     why = ", ".join(f"“{label}”" for label in labels)
+    shown = [
+        f"![{note['title']} on three scenes](images/{name}.jpg)",
+        "",
+        f"*Why {why}? Above the scenes, below the maps of the bundled `{MODEL}`.*",
+        "",
+    ]
+    if "no_picture" in note:
+        shown = [f"*No picture: {note['no_picture']}*", ""]
     lines = [
         f"# {note['title']}",
         "",
@@ -77,10 +85,7 @@ def page(name: str, entry: Entry, note: dict[str, str]) -> str:
         "",
         f"> {first}",
         "",
-        f"![{note['title']} on three scenes](images/{name}.jpg)",
-        "",
-        f"*Why {why}? Above the scenes, below the maps of the bundled `{MODEL}`.*",
-        "",
+        *shown,
         *(f"{paragraph}\n" for paragraph in rest),
         "## When to use it",
         "",
@@ -186,7 +191,8 @@ def main() -> None:
     if options.text:
         return
     model = seewhy.load_model(MODEL)
-    for name in options.names or entries():
+    written = notes()
+    for name in options.names or [name for name in entries() if "no_picture" not in written[name]]:
         path = FOLDER / "images" / f"{name}.jpg"
         picture(name, model).save(path, quality=82, optimize=True, progressive=True)
         print(f"{path.relative_to(FOLDER)}: {path.stat().st_size / 1024:.0f} KB", flush=True)

@@ -77,6 +77,14 @@ Mean = Annotated[
     ),
 ]
 Std = Annotated[str | None, typer.Option(help="Normalisation, as --mean.")]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        help="What a text-image network (hf: CLIP or SigLIP) is to look for; repeatable. The texts "
+        "are the classes of the photos.",
+    ),
+]
 ActivationName = Annotated[
     Activation | None,
     typer.Option(
@@ -130,6 +138,7 @@ def load(
     std: str | None,
     device: str,
     activation: Activation | None = None,
+    texts: list[str] | None = None,
 ) -> LoadedModel:
     """The network with the preprocessing and the activation that the options ask for."""
     from seewhy.models import ModelError, load_model
@@ -152,6 +161,7 @@ def load(
             classes=classes,
             preprocess=preprocess,
             activation=None if activation is None else activation.value,
+            texts=texts or None,
             device=device,
         )
     except (ModelError, OSError):

@@ -23,6 +23,7 @@ from seewhy.cli.common import (
     ModelName,
     Size,
     Std,
+    Texts,
     Weights,
     err,
     load,
@@ -74,9 +75,10 @@ def explain(
         list[str] | None,
         typer.Option(
             help="Class name or index, or top3 for the three likeliest; repeatable. Without it: "
-            "the predicted class."
+            "the predicted class, or each --text."
         ),
     ] = None,
+    text: Texts = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(help="Layer of the CAM family; several are averaged. See `seewhy layers`."),
@@ -131,8 +133,9 @@ def explain(
             checked(window)
         methods = parse_methods(method) if method else None
         paths = found_photos(photos or [], folder, failures)
-        loaded = load(model, weights, classes, size, mean, std, device, activation)
-        asked = question(loaded, methods, parse_targets(target or [], loaded), layer)
+        loaded = load(model, weights, classes, size, mean, std, device, activation, text)
+        targets = parse_targets(target or [], loaded) if target or not text else list(text)
+        asked = question(loaded, methods, targets, layer)
         folder.mkdir(parents=True, exist_ok=True)
     output = Output(folder, paths, overwrite)
     names = unique_names(paths)

@@ -61,6 +61,10 @@ class Inputs:
             kwargs = {**kwargs, self.key: tensor}
         return replace(self, args=args, kwargs=kwargs)
 
+    def with_keywords(self, **keywords: Any) -> Inputs:
+        """The same arguments and these, unless the caller gave them."""
+        return replace(self, kwargs={**keywords, **self.kwargs})
+
     def image(self, index: int) -> Inputs:
         """The arguments about one image of the batch."""
         images = len(self.tensor)

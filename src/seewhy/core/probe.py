@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import difflib
+import inspect
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
+from seewhy.core.attention import Attention, AttentionPass, unfused
 from seewhy.core.choice import Choice, LayersDifferError, choose, gradients_of
 from seewhy.core.inputs import InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
@@ -93,6 +95,7 @@ class Probe:
         self._gradients: dict[Call | None, Tensor] = {}
         self._elsewhere: dict[Request, Probe] = {}
         self._shared: dict[Hashable, Any] = {}
+        self._attention: AttentionPass | None = None
 
     # ------------------------------------------------------------------ what the pass gave
 
@@ -169,6 +172,49 @@ class Probe:
         """∂score/∂input, of the inputs' shape."""
         return self.expect("input")._gradient(None)
 
+    def attentions(self) -> list[Attention]:
+        """The attention maps behind the score, in the order in which they were computed.
+
+        Each has `weights`, (B, heads, queries, keys), and their `gradient`; see `Attention`. They
+        are those of `F.scaled_dot_product_attention`, of `nn.MultiheadAttention` and of a softmax
+        that a product with the values follows; empty for a network without any. They come from
+        one pass of their own, which serves all targets, in which attention is not fused.
+        """
+        if self._attention is None:
+            key = ("attention", "tail" in self._expected)
+            recording = self.shared(key, self._attend)
+            target = self._target if self._settled else self._target.resolve(recording.outputs)
+            score = self._score_by(target, recording.outputs)
+
+            def end(call: Call, tokens: Tensor) -> Callable[[Tensor], Tensor] | None:
+                other = self._derived()
+                other._target, other._settled = target, True
+                other._requests, other._around = (call,), self._unfused
+                if recording.trace is None:
+                    tokens = other.expect("tail")._recorded(call).tensor
+                else:
+                    other._recording = recording
+                return other._replay(tokens)
+
+            self._attention = self._differentiating(lambda: AttentionPass(score, recording, end))
+        return self._attention.maps
+
+    def _attend(self) -> Recording:
+        return record(
+            self.model,
+            self._given,
+            None,
+            names=self._names,
+            begin="input",
+            trace="tail" in self._expected,
+            around=self._unfused,
+        )
+
+    @contextmanager
+    def _unfused(self) -> Iterator[None]:
+        with unfused(), self._around() if self._around else nullcontext():
+            yield
+
     def maps(self, methods: Iterable[Method]) -> list[Tensor]:
         """The maps of several methods, (B, h, w) each, from one pass that records what all read.
 
@@ -232,13 +278,10 @@ class Probe:
             again = probe._derived()
             again._requests = (call,)
             return again.expect("tail").tail()
-        trace = Trace(probe._record().trace)
-        with torch.inference_mode(False), torch.enable_grad(), trace:
-            score = probe._target(probe.outputs)
-        replay = trace.replay(recorded.tensor, score)
+        replay = probe._replay(recorded.tensor)
         start = recorded.tensor.detach().requires_grad_()
         with torch.inference_mode(False), torch.enable_grad():
-            (found,) = gradients_of(replay(start) if replay else score.detach(), [start])
+            (found,) = gradients_of(replay(start), [start]) if replay else (None,)
         expected = probe._gradient(call)
         if replay is None or found is None or not _alike(found, expected):
             raise ValueError(
@@ -256,6 +299,13 @@ class Probe:
             return torch.vmap(score_of, randomness="different")(maps)
 
         return scores_of
+
+    def _replay(self, start: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """The score as a function of a tensor of the pass, which recorded the tail behind it."""
+        trace = Trace(self._record().trace)
+        with torch.inference_mode(False), torch.enable_grad(), trace:
+            score = self._target(self.outputs)
+        return trace.replay(start, score)
 
     def outputs_of(self, inputs: Tensor) -> Any:
         """What the model returns for other images, (N, C, H, W), by a bare forward pass."""
@@ -346,11 +396,17 @@ class Probe:
         return other
 
     def at_scale(self, scale: float) -> Probe:
-        """The same question about the images resized by a factor."""
+        """The same question about the images resized by a factor.
+
+        Networks of transformers interpolate their position embeddings where they can.
+        """
         mode = MODES[len(self.size)]
         size = [max(1, round(side * scale)) for side in self.size]
         resized = F.interpolate(self.inputs, size=size, mode=mode, align_corners=False)
-        return self.with_inputs(resized)
+        other = self.with_inputs(resized)
+        if resized.shape != self.inputs.shape and _interpolates(self.model):
+            other._given = other._given.with_keywords(interpolate_pos_encoding=True)
+        return other
 
     def with_target(self, target: TargetLike) -> Probe:
         """Another question about the same images: it shares this probe's forward pass.
@@ -429,16 +485,19 @@ class Probe:
     def _scored(self) -> Tensor:
         if self._score is None:
             outputs = self._record().outputs
-            with torch.inference_mode(False), torch.enable_grad():
-                score = self._target(outputs)
-            if not isinstance(score, Tensor) or score.shape != (len(self.inputs),):
-                got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
-                raise ValueError(
-                    f"the target returned {got}; it should be one score per image, "
-                    f"a tensor of shape ({len(self.inputs)},)"
-                )
-            self._score = score
+            self._score = self._score_by(self._target, outputs)
         return self._score
+
+    def _score_by(self, target: Target, outputs: Any) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            score = target(outputs)
+        if not isinstance(score, Tensor) or score.shape != (len(self.inputs),):
+            got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+            raise ValueError(
+                f"the target returned {got}; it should be one score per image, "
+                f"a tensor of shape ({len(self.inputs)},)"
+            )
+        return score
 
     # ------------------------------------------------------------------ its layers
 
@@ -609,6 +668,11 @@ def layers_of(model: nn.Module, inputs: InputsLike) -> tuple[Probe, Recording, l
 def spelled(requests: Sequence[Request]) -> tuple[str, ...]:
     """The layers as they would be asked for: `relu#2`, or `relu`."""
     return tuple(f"{name}#{number}" if number else name for name, number in requests)
+
+
+def _interpolates(model: nn.Module) -> bool:
+    """Whether the network can be told to interpolate its position embeddings."""
+    return "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:

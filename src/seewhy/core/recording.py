@@ -228,6 +228,10 @@ class _Recorder:
 
     def observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """See one module's output; return what to hand on in its place, if anything."""
+        with torch._C.DisableTorchFunction():  # what is looked up here is no call of the network
+            return self._observe(module, args, kwargs, output)
+
+    def _observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         name = self.names.get(module)
         if not name:
             return None
@@ -270,7 +274,8 @@ class _Recorder:
         """
         torch.set_grad_enabled(True)
         if tensor.requires_grad:
-            return tensor, tensor.clone()
+            with torch._C._EnableTorchFunction():  # for those who trace what the network does
+                return tensor, tensor.clone()
         if tensor.is_inference():
             raise ValueError(
                 f"layer {self.names[module]!r} ran inside torch.inference_mode(), so nothing can "
@@ -280,11 +285,13 @@ class _Recorder:
         if given and _writes(module) and not tensor._is_view():
             # Whoever reads this tensor from now on reads what the module wrote into it.
             kept = tensor.detach().clone().requires_grad_()
-            return kept, tensor.copy_(kept)
+            with torch._C._EnableTorchFunction():
+                return kept, tensor.copy_(kept)
         # Others may have read it before: the graph would begin too late for them.
         self.handed_through |= given
         kept = tensor.detach().requires_grad_()
-        return kept, kept.clone()
+        with torch._C._EnableTorchFunction():
+            return kept, kept.clone()
 
     def _consider(
         self, call: Call, module: nn.Module, tensor: Tensor, given: bool, layout: Layout

@@ -45,12 +45,14 @@ class applying(TorchFunctionMode):
     values that they would overwrite. (What such a call returns is right; a network that ignores
     it and reads the overwritten argument is not supported.)
 
-    Raises NoRuleError at the end if none of the table's functions was called.
+    Raises NoRuleError at the end if none of the table's functions was called, unless none is
+    needed.
     """
 
-    def __init__(self, rules: Rules) -> None:
-        """Take a table of rules."""
+    def __init__(self, rules: Rules, *, needed: bool = True) -> None:
+        """Take a table of rules, and whether the network has to call one of its functions."""
         super().__init__()
+        self._needed = needed
         self._rules = {_name(function): rule for function, rule in rules.items()}
         # What is to be done of each function that was called: looked up once.
         self._plans: dict[Callable[..., Any], tuple[Rule | None, bool]] = {}
@@ -80,12 +82,13 @@ class applying(TorchFunctionMode):
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         """Stop applying the rules."""
         super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
-        if kind is None and not self._called:
+        if kind is None and self._needed and not self._called:
             raise NoRuleError(
                 f"the network calls none of the functions with a rule ({', '.join(self._rules)}), "
                 "so this method would only be the ordinary gradient. Exported networks hide their "
-                "functions: explain the original module; for other networks use a method without "
-                "rules, such as 'gradient', 'integrated_gradients' or 'grad_cam'"
+                "functions: explain the original module; for other networks, such as transformers, "
+                "use a method without rules: 'gradient', 'integrated_gradients', 'grad_cam' or "
+                "'attention_gradient'; or \"+detail(by='gradient')\" instead of '+detail'"
             )
 
 
@@ -220,6 +223,9 @@ def _plain_attention(
     **options: Any,
 ) -> Tensor:
     """softmax(QKᵀ)V from plain functions."""
+    if attn_mask is None and not dropout_p and not is_causal and not options.get("enable_gqa"):
+        scale = options.get("scale") or query.shape[-1] ** -0.5
+        return torch.softmax(query * scale @ key.transpose(-2, -1), dim=-1) @ value
     plain: Tensor = torch.ops.aten._scaled_dot_product_attention_math(
         query, key, value, attn_mask, dropout_p, is_causal, **options
     )[0]

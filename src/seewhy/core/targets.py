@@ -321,6 +321,55 @@ class Similarity(Target):
 
 
 @dataclass(frozen=True)
+class Text(ClassTarget):
+    """How well a picture fits a text: the cosine of their embeddings, in [-1, 1].
+
+    Of a text-image network (CLIP, SigLIP) that was loaded with its texts,
+    `load_model("hf:…", texts=[…])`.
+
+    text: one of them.
+    against: another one, or several, whose mean cosine is subtracted: what speaks for this text
+        rather than for those.
+    """
+
+    text: str
+    against: str | tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        against = (self.against,) if isinstance(self.against, str) else tuple(self.against)
+        object.__setattr__(self, "against", against)
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.text} rather than {' or '.join(self.against)}" if self.against else self.text
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Cosines (B,), or differences of cosines."""
+        cosines = self._cosines(outputs, self.text)
+        if self.against:
+            others = [self._cosines(outputs, other) for other in self.against]
+            cosines = cosines - torch.stack(others).mean(0)
+        return cosines
+
+    def _cosines(self, outputs: Any, text: str) -> Tensor:
+        texts = getattr(outputs, "texts", None)
+        if texts is None:
+            raise ValueError(
+                f"Text({self.text!r}) needs a text-image network, loaded with its texts: "
+                "load_model('hf:…', texts=[…]); of one of your own name the scores, as in "
+                "Of('logits_per_image', 0)"
+            )
+        if text not in texts:
+            raise ValueError(
+                f"the network was loaded with the texts {', '.join(map(repr, texts))}, and without "
+                f"{text!r}; add it to texts="
+            )
+        cosines: Tensor = outputs.cosines[:, texts.index(text)]
+        return cosines
+
+
+@dataclass(frozen=True)
 class Score(Target):
     """Any function from what the model returned to one score per image, (B,)."""
 

@@ -3,6 +3,7 @@
 from seewhy import refine
 from seewhy.methods import (
     ablation_cam,
+    attention,
     auto,
     cam,
     cam_extended,
@@ -19,6 +20,7 @@ from seewhy.methods import (
 
 __all__ = [
     "ablation_cam",
+    "attention",
     "auto",
     "cam",
     "cam_extended",

@@ -380,8 +380,8 @@ def _no_attention(function: Function, *args: Any, **kwargs: Any) -> Any:
     # Not a TypeError: Python would take that for an unsupported operand of `@`.
     raise ValueError(
         f"TSGB is defined for convolutional networks, and this one multiplies activations with "
-        f"each other ({function.__name__}), as attention does; for transformers use 'grad_cam', "
-        "'layer_cam', 'input_x_gradient' or 'integrated_gradients'"
+        f"each other ({function.__name__}), as attention does; for transformers use "
+        "'attention_gradient', 'le_grad', 'grad_cam', 'layer_cam' or 'integrated_gradients'"
     )
 
 

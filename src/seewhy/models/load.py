@@ -17,8 +17,17 @@ from seewhy.models.efficientnet_lite import VARIANTS
 from seewhy.models.loaded import LoadedModel, ModelError
 from seewhy.models.metadata import read_classes, with_classes
 from seewhy.models.packages import import_torchvision, import_zoo
+from seewhy.models.texts import with_texts
 from seewhy.models.weights import with_weights
-from seewhy.models.zoos import ZOOS, assumed, channels_of, own_network, torchvision_names
+from seewhy.models.zoos import (
+    ZOOS,
+    assumed,
+    channels_of,
+    hf_text_image,
+    hf_tokenizer,
+    own_network,
+    torchvision_names,
+)
 from seewhy.notes import note
 
 DEFAULT_MODEL = "photos:efficientnet_lite0"
@@ -32,6 +41,7 @@ def load_model(
     classes: str | Path | Sequence[str] | None = None,
     preprocess: Preprocess | Mapping[str, Any] | None = None,
     activation: Activation | None = None,
+    texts: Sequence[str] | None = None,
     device: str | torch.device = "cpu",
 ) -> LoadedModel:
     """Load a network by its specification.
@@ -59,6 +69,8 @@ def load_model(
             centre 224), which is told where it is assumed for a network of your own.
         activation: how outputs become probabilities, see `LoadedModel`; None: as the file or the
             zoo says.
+        texts: what a text-image network (`hf:` CLIP and SigLIP) is to look for: the classes of a
+            picture, see `seewhy.targets.Text`.
         device: where the network goes.
 
     Raises:
@@ -71,7 +83,12 @@ def load_model(
             f"model {spec!r} names no zoo; write e.g. torchvision:{spec.strip(':') or 'resnet50'}, "
             f"with one of {', '.join(ZOOS)}, or package.module:factory"
         )
+    if texts is not None and zoo != "hf":
+        raise ModelError(f"texts= (--text) is for text-image networks of hf:, which {spec} is not")
+    build: Callable[..., LoadedModel]
     build = partial(ZOOS[zoo], name) if zoo in ZOOS else partial(own_network, zoo, name)
+    if texts is not None:
+        build = partial(hf_text_image, name)
     if weights is None or weights == "random":
         model = build(pretrained=weights is None, num_classes=None)
     else:
@@ -85,6 +102,10 @@ def load_model(
         activation=activation or model.activation,
         name=spec,
     )
+    if texts is not None:
+        if classes is not None:
+            raise ModelError("give texts= or classes=: of a text-image network texts are classes")
+        return with_texts(model, hf_tokenizer(name), texts)
     if classes is not None:
         where, names = read_classes(classes)
         model = with_classes(model, names, where, spec)

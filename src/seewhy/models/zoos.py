@@ -116,8 +116,9 @@ def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
             module, report = factory.from_config(config), {"missing_keys": ()}
     if report["missing_keys"]:
         raise ModelError(
-            f"hf:{name} has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; "
-            "it is no finished image classifier, choose one that is"
+            f"hf:{name} has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; it is "
+            "no finished image classifier, choose one that is; or, of a text-image network such "
+            "as CLIP, say what to look for: texts=['a red car', 'a dog'] (--text)"
         )
     return LoadedModel(
         module,
@@ -125,6 +126,24 @@ def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
         tuple(str(config.id2label[index]) for index in range(config.num_labels)),
         activation="sigmoid" if config.problem_type == "multi_label_classification" else None,
     )
+
+
+def hf_text_image(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    """A text-image network of transformers, such as CLIP; `with_texts` gives it texts."""
+    transformers = import_zoo("transformers", "hf")
+    with _fetching(f"hf:{name}", True):
+        config = transformers.AutoConfig.from_pretrained(name)
+        processor = transformers.AutoImageProcessor.from_pretrained(name)
+        factory = transformers.AutoModel
+        module = factory.from_pretrained(name) if pretrained else factory.from_config(config)
+    return LoadedModel(module.float(), _hf_preprocess(name, processor, 3))
+
+
+def hf_tokenizer(name: str) -> Any:
+    """The tokenizer of a network of transformers."""
+    transformers = import_zoo("transformers", "hf")
+    with _fetching(f"hf:{name}", True):
+        return transformers.AutoTokenizer.from_pretrained(name)
 
 
 def _hf_preprocess(name: str, processor: Any, channels: int) -> Preprocess:

@@ -66,7 +66,7 @@ def gradual(
             f"'gradual' cannot refine {str(method)!r}: the network has no "
             + ("max pools or strided convolutions" if stages == "author" else "stages")
             + " of a higher resolution than the map's to extrapolate by, as in a plain vision "
-            "transformer; try '+multiscale' or '+detail' instead"
+            "transformer; try '+multiscale', '+sharpen' or \"+detail(by='gradient')\" instead"
         )
     factors = ([first] if image else []) + (climbed if stages == "author" else finer)
     if rectified:

@@ -92,5 +92,7 @@ def _at(probe: Probe, method: Method, scale: float) -> tuple[Probe, Tensor]:
         here, there = (" x ".join(map(str, p.size)) for p in (probe, resized))
         raise ValueError(
             f"'multiscale' cannot refine {str(method)!r}: the network failed on the images at "
-            f"{there} instead of {here} pixels, as networks for one size do: {error}"
+            f"{there} instead of {here} pixels, as networks for one size do: {error}. Build it for "
+            "all sizes where that can be had, as in timm.create_model(…, dynamic_img_size=True); "
+            "or take '+sharpen' or \"+detail(by='gradient')\""
         ) from error

@@ -38,7 +38,8 @@ def refine_cam(probe: Probe, method: Method, *, mix: Mix = "product") -> Tensor:
     if len(layers) < 2:
         raise ValueError(
             f"'refine_cam' cannot refine {str(method)!r}: it needs layers of several resolutions, "
-            "and this network has one resolution all the way; name several layers"
+            "and this network has one resolution all the way; name several layers, or take "
+            "'+sharpen' or \"+detail(by='gradient')\""
         )
     # One pass and one backward pass for all of them.
     together = probe.with_layer(layers)

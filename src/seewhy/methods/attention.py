@@ -1,0 +1,158 @@
+"""What the attention of a transformer looks at: rollout, gradients at attention maps, LeGrad.
+
+Maps are those of the grid of patches, (B, h, w); class and register tokens are left out. A map
+begins at the tokens that the score reads: the class token, or several, of which it is the mean; of
+networks without a class token these are all patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from seewhy.core.attention import Attention
+from seewhy.core.probe import Probe
+from seewhy.naming import method
+from seewhy.options import Count
+
+
+@method("Abnar & Zuidema 2020, Quantifying attention flow in transformers", "F + h")
+def attention_rollout(probe: Probe) -> Tensor:
+    """The rows of Π_l (A_l + I) / 2 of the tokens that the score reads, A_l the heads' mean.
+
+    Not negative; with class and register tokens it sums to 1. It follows where information flows,
+    whatever the target: all classes have the same map.
+
+    Raises ValueError for networks that are no chain of attention between all patches.
+    """
+    return _followed(probe, lambda block: _wide(block.weights).mean(1), share=0.5)
+
+
+@method("Chefer et al. 2021, Generic attention-model explainability, eq. 5-6", "F + B")
+def attention_gradient(probe: Probe) -> Tensor:
+    """The rows of Π_l (I + Ā_l) of the tokens that the score reads, Ā = mean_heads (∇A ⊙ A)⁺.
+
+    Not negative. Where the score reads the mean of the patches, all of them count for themselves
+    as much: the map lies above 1 / (h · w).
+
+    Raises ValueError for networks that are no chain of attention between all patches.
+    """
+    return _followed(probe, _positive)
+
+
+@method("Li et al. 2021, ALBEF: Grad-CAM at an attention map", "F + h")
+def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
+    """mean over queries and heads of (A ⊙ ∇A)⁺ at the last attention to the patches.
+
+    Not negative. The queries may be anything: patches, a class token, the words of a caption.
+
+    blocks: how many of the last maps, summed.
+
+    Raises ValueError for networks without attention to all patches.
+    """
+    found = _of_patches(probe)[-blocks:]
+    return torch.stack([_patches(block, _positive(block).mean(1)) for block in found]).sum(0)
+
+
+@method("Bousselham et al. 2024, LeGrad", "F + B", reads=("tail",))
+def le_grad(probe: Probe, *, blocks: Count = 2) -> Tensor:
+    """Σ_l mean over queries and heads of (∂s_l/∂A_l)⁺, s_l the score of block l's own tokens.
+
+    Not negative. What the network has behind its last block is given the mean of a block's tokens;
+    where it pools them by attention, it is given the tokens, and A_l are the weights of that
+    pooling.
+
+    blocks: how many of the last ones; 2 as in the authors' code.
+
+    Raises ValueError for networks that are no chain of attention between all patches, and where
+    what follows the last block cannot be replayed.
+    """
+    found = [block for block in _chain(probe) if block.among_patches][-blocks:]
+    gradients = [_wide(block.early_gradient).relu().mean((1, 2)) for block in found]
+    return torch.stack([_patches(*pair) for pair in zip(found, gradients, strict=True)]).sum(0)
+
+
+def _followed(
+    probe: Probe, attended: Callable[[Attention], Tensor], share: float | None = None
+) -> Tensor:
+    """The share of each patch in the tokens that the score reads, block by block back to them.
+
+    attended: a block's attention, (B, queries, keys).
+    share: what attention has of a block's tokens, the rest being the tokens before it; None adds
+        both.
+    """
+    blocks = _chain(probe)
+    maps = [attended(block) for block in blocks]  # the first gradient asked for brings the others
+    last = blocks[-1]
+    read = last.gradient.abs().amax((1, 3)) > 0  # (B, queries)
+    row = read / read.sum(1, keepdim=True).clamp(min=1)
+    for block, weights in zip(reversed(blocks), reversed(maps), strict=True):
+        through = torch.einsum("bq,bqk->bk", row.to(weights), weights)
+        if not block.among_patches:  # queries of its own: pooling
+            row = through
+        elif share is None:
+            row = row + through
+        else:
+            row = (1 - share) * row + share * through
+    return _patches(last, row)
+
+
+def _positive(block: Attention) -> Tensor:
+    """mean_heads (A ⊙ ∇A)⁺, (B, queries, keys)."""
+    return (_wide(block.weights) * _wide(block.gradient)).relu().mean(1)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """At least float32: products over many blocks and sums over many tokens."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _patches(block: Attention, row: Tensor) -> Tensor:
+    """The patches (B, h, w) of values per key, (B, keys)."""
+    assert block.layout is not None
+    return row[:, block.layout.prefix :].reshape(len(row), *block.layout.grid)
+
+
+def _of_patches(probe: Probe) -> list[Attention]:
+    """The attention to all patches of a grid.
+
+    Raises ValueError where there is none; the message says what there is.
+    """
+    found = probe.attentions()
+    if not found:
+        raise ValueError(
+            "found no attention behind the score: no softmax that a product with values follows "
+            "(what fused kernels of the network's own compute is hidden); " + _INSTEAD
+        )
+    reaching = [block for block in found if block.layout is not None]
+    if not reaching:
+        shapes = ", ".join(dict.fromkeys(str(tuple(block.weights.shape)) for block in found))
+        raise ValueError(
+            f"no attention looks at all patches of the picture at once: its maps are {shapes}, as "
+            f"within windows, between channels or between words; {_INSTEAD}"
+        )
+    return reaching
+
+
+def _chain(probe: Probe) -> list[Attention]:
+    """Blocks of attention between the same patches, and behind them at most one that pools them.
+
+    Raises ValueError for anything else; the message says what there is.
+    """
+    reaching, found = _of_patches(probe), probe.attentions()
+    *blocks, last = found
+    pools = last.layout is not None and not last.among_patches and bool(blocks)
+    alike = {block.weights.shape[-2:] for block in (blocks if pools else found)}
+    tokens = reaching[-1].weights.shape[-1]
+    if len(reaching) < len(found) or alike != {(tokens, tokens)}:
+        shapes = ", ".join(dict.fromkeys(str(tuple(block.weights.shape)) for block in found))
+        raise ValueError(
+            "attention cannot be followed from block to block: it is not between the same patches "
+            f"all the way, its maps are {shapes}; take 'attention_x_gradient'; or {_INSTEAD}"
+        )
+    return found
+
+
+_INSTEAD = "take 'grad_cam', 'hires_cam' or 'layer_cam'"
