@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo
 
-.PHONY: demo test lint format benchmark clean
+.PHONY: demo test lint format benchmark docs build check-build clean
 
 demo: .venv/installed  ## explain a few scenes and write a gallery to demo/
 	$(BIN)/seewhy demo --out $(DEMO)
@@ -24,10 +24,21 @@ format: .venv/installed-dev  ## put the sources into the house style
 benchmark: .venv/installed-benchmarks  ## cost beside pytorch-grad-cam, torch-cam and Captum
 	for part in cam rules paths; do $(BIN)/python benchmarks/$${part}_cost.py; done
 
-clean:
-	rm -rf .venv demo
+docs: .venv/installed-docs  ## the documentation site, in site/; fails on a broken link
+	$(BIN)/mkdocs build --strict
 
-.venv/installed: pyproject.toml constraints.txt
+build: .venv/installed-release  ## wheel and sdist, in dist/
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+
+check-build: build .venv/installed-dev  ## installs the wheel in a new environment, explains a photo offline
+	SEEWHY_DIST=dist $(BIN)/pytest tests/test_release.py
+
+clean:
+	rm -rf .venv demo dist site
+
+.venv/installed: pyproject.toml src/seewhy/__init__.py constraints.txt
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --editable '.[bench]'
 	touch $@
@@ -38,4 +49,12 @@ clean:
 
 .venv/installed-benchmarks: .venv/installed
 	$(INSTALL) --editable '.[benchmarks]'
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(INSTALL) --editable '.[docs]'
+	touch $@
+
+.venv/installed-release: .venv/installed
+	$(INSTALL) --editable '.[release]'
 	touch $@

@@ -6,7 +6,8 @@ from seewhy.app.question import Network
 from seewhy.app.serve import application, listen, run
 
 # What visitors may ask. Others are added by name, such as "torchvision:resnet50".
-NETWORKS = ("scenes:resnet", "scenes:vgg")
+# The first one is chosen at the start; it knows photos and comes with Seewhy.
+NETWORKS = ("photos:efficientnet_lite0", "scenes:resnet")
 
 # Strangers share one small machine: less of everything than at home.
 LIMITS = Limits(megabytes=10, megapixels=8, seconds=60, queue=16, maps=6, photos=4, results=2)

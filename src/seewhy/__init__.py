@@ -14,7 +14,7 @@ from seewhy.models import LoadedModel, list_models, load_model
 from seewhy.naming import Method, Refinement, list_methods, list_refinements
 from seewhy.photos import explain_photos
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Evaluation",
