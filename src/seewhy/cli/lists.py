@@ -105,7 +105,9 @@ def layers(
     with usage_errors():
         loaded = load(model or DEFAULT_MODEL, weights, None, size, None, None, "cpu")
         side = loaded.preprocess(Image.new("RGB", (256, 256))).shape
-        probe, recording, names = layers_of(loaded.module, torch.rand(1, *side))
+        drawn = torch.Generator().manual_seed(0)
+        noise = torch.rand(1, *side, generator=drawn, dtype=torch.float32)
+        probe, recording, names = layers_of(loaded.module, noise)
     roles = dict.fromkeys(names, "stage") | dict.fromkeys(probe.layers, "default")
     rows: list[dict[str, Any]] = []
     for layer in recording.seen:
