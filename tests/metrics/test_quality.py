@@ -77,3 +77,9 @@ def test_correlations_equal_scipys():
 def test_correlation_does_not_depend_on_scale(scale):
     a, b = torch.rand(2, 2, 8, 8)
     torch.testing.assert_close(quality.pearson(a * scale, b), quality.pearson(a, b))
+
+
+def test_ranks_count_from_0_and_equals_share_their_mean() -> None:
+    values = torch.tensor([[[3.0, 1.0], [3.0, 2.0]], [[5.0, 5.0], [5.0, 5.0]]])
+    expected = [[[2.5, 0.0], [2.5, 1.0]], [[1.5, 1.5], [1.5, 1.5]]]
+    assert quality.mean_ranks(values).tolist() == expected
