@@ -5,8 +5,10 @@
     python scripts/make_method_pages.py rise tsgb   # pictures of these alone, and all text
 
 Formula, options, source and cost are what the code says; `notes.toml` has the title and what a
-person wrote: when to use the method, and when not. The pictures show the same three scenes on every
-page, explained with the default options.
+person wrote: when to use the method, and when not. The pictures show the same two photos, explained
+with the default network, and a scene, where the truth is known; methods that take a pass for each
+of hundreds of masks or channels show scenes alone, whose network is small. All takes less than
+three minutes on one core.
 """
 
 from __future__ import annotations
@@ -15,20 +17,35 @@ import argparse
 import inspect
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 import seewhy
-from seewhy.data.scenes import SAMPLES, Scene, Scenes
+from seewhy.data.samples import sample_photos
+from seewhy.data.scenes import SAMPLES, Scenes
+from seewhy.models import DEFAULT_MODEL
 from seewhy.naming import METHODS, REFINEMENTS, Entry
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "methods"
+PHOTOS = ("chelsea", "camera")
 SCENES = SAMPLES[:3]
-MODEL = "scenes:resnet"
+SCENE_MODEL = "scenes:resnet"
 TILE, GAP = 224, 8  # pixels
 BASE = "grad_cam"  # the method that refinements are shown on
+# Shown on scenes alone, and where minutes would pass even there, with fewer samples.
+COSTLY = {
+    "ablation_cam": "ablation_cam",
+    "guided_integrated_gradients": "guided_integrated_gradients",
+    "is_cam": "is_cam(steps=2)",
+    "occlusion": "occlusion",
+    "rise": "rise(masks=500)",
+    "score_cam": "score_cam",
+    "ss_cam": "ss_cam(samples=2)",
+}
 
 # What options mean where the method's own documentation takes it for granted.
 USUAL = {
@@ -59,25 +76,45 @@ def spelled(name: str) -> str:
     return f"{BASE}+{name}" if name in REFINEMENTS else name
 
 
-def scenes() -> list[Scene]:
-    """The scenes of all pictures."""
-    return [Scenes(max(SCENES) + 1, size=384)[index] for index in SCENES]
+@dataclass(frozen=True)
+class Shown:
+    """A picture on a page, the class that it is asked for, and the network that is asked."""
+
+    image: Image.Image
+    asked: str
+    model: str
+
+
+def shown(name: str) -> list[Shown]:
+    """What the page of a method or refinement shows."""
+    numbers = SCENES if name in COSTLY else SCENES[:1]
+    drawn = [Scenes(max(SCENES) + 1, size=384)[number] for number in numbers]
+    scenes = [Shown(scene.image, scene.labels[0], SCENE_MODEL) for scene in drawn]
+    if name in COSTLY:
+        return scenes
+    photos = [sample_photos()[photo] for photo in PHOTOS]
+    return [*(Shown(one.image, one.classes[0], DEFAULT_MODEL) for one in photos), *scenes]
 
 
 def page(name: str, entry: Entry, note: dict[str, str]) -> str:
     """The page of one method or refinement."""
     first, described, rest = sections(entry)
     kind = "refinement" if name in REFINEMENTS else "method"
-    labels = [scene.labels[0] for scene in scenes()]
-    why = ", ".join(f"“{label}”" for label in labels)
-    shown = [
-        f"![{note['title']} on three scenes](images/{name}.jpg)",
-        "",
-        f"*Why {why}? Above the scenes, below the maps of the bundled `{MODEL}`.*",
-        "",
-    ]
     if "no_picture" in note:
-        shown = [f"*No picture: {note['no_picture']}*", ""]
+        pictures = [f"*No picture: {note['no_picture']}*", ""]
+    else:
+        asked = shown(name)
+        why = ", ".join(f"“{one.asked}”" for one in asked)
+        kinds = "three scenes" if name in COSTLY else "two photos and a scene"
+        networks = " and ".join(f"`{model}`" for model in dict.fromkeys(one.model for one in asked))
+        settings = COSTLY.get(name, name)
+        by = "" if settings == name else f", by `{settings}`"
+        pictures = [
+            f"![{note['title']} on {kinds}](images/{name}.jpg)",
+            "",
+            f"*Why {why}? Above the pictures, below the maps of {networks}{by}.*",
+            "",
+        ]
     lines = [
         f"# {note['title']}",
         "",
@@ -85,7 +122,7 @@ def page(name: str, entry: Entry, note: dict[str, str]) -> str:
         "",
         f"> {first}",
         "",
-        *shown,
+        *pictures,
         *(f"{paragraph}\n" for paragraph in rest),
         "## When to use it",
         "",
@@ -168,13 +205,15 @@ def texts() -> dict[str, str]:
     return {"README.md": index(written), **pages}
 
 
-def picture(name: str, model: seewhy.models.LoadedModel) -> Image.Image:
-    """Three scenes above, their maps below."""
+def picture(name: str, models: dict[str, seewhy.models.LoadedModel]) -> Image.Image:
+    """What is shown above, its maps below."""
     sheet = Image.new("RGB", (3 * TILE + 2 * GAP, 2 * TILE + GAP), "white")
-    for column, scene in enumerate(scenes()):
-        (answer,) = seewhy.explain_photos(model, [scene.image], [spelled(name)], [scene.labels[0]])
-        (one,) = answer.explanations
-        for row, tile in enumerate((scene.image, one.overlay())):
+    method = COSTLY.get(name) or spelled(name)
+    for column, one in enumerate(shown(name)):
+        image = ImageOps.fit(one.image, (384, 384))
+        (answer,) = seewhy.explain_photos(models[one.model], image, method, one.asked)
+        (found,) = answer.explanations
+        for row, tile in enumerate((image, found.overlay())):
             place = (column * (TILE + GAP), row * (TILE + GAP))
             sheet.paste(tile.resize((TILE, TILE), Image.Resampling.LANCZOS), place)
     return sheet
@@ -190,12 +229,17 @@ def main() -> None:
         (FOLDER / file).write_text(content)
     if options.text:
         return
-    model = seewhy.load_model(MODEL)
+    whole = {"resize": (224, 224), "crop": None}  # nothing of a photo stays unseen
+    models = {
+        DEFAULT_MODEL: seewhy.load_model(DEFAULT_MODEL, preprocess=whole),
+        SCENE_MODEL: seewhy.load_model(SCENE_MODEL),
+    }
     written = notes()
     for name in options.names or [name for name in entries() if "no_picture" not in written[name]]:
-        path = FOLDER / "images" / f"{name}.jpg"
-        picture(name, model).save(path, quality=82, optimize=True, progressive=True)
-        print(f"{path.relative_to(FOLDER)}: {path.stat().st_size / 1024:.0f} KB", flush=True)
+        path, begun = FOLDER / "images" / f"{name}.jpg", perf_counter()
+        picture(name, models).save(path, quality=82, optimize=True, progressive=True)
+        size, seconds = path.stat().st_size / 1024, perf_counter() - begun
+        print(f"{path.relative_to(FOLDER)}: {size:.0f} KB, {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

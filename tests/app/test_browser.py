@@ -133,7 +133,7 @@ def test_two_classes_compared(visit, photo_file, scene, networks):
     visit.explain()
     headings = visit.page.locator(".stage h3").all_text_contents()
     assert [text.split("?")[0] for text in headings] == ["Why clock", "Why umbrella"]
-    asked = [(m, t) for t in ("clock", "umbrella") for m in ("tsgb", "grad_cam")]
+    asked = [(m, t) for t in ("clock", "umbrella") for m in ("grad_cam", "tsgb")]
     wanted = [expected(network, scene, *one) for one in asked]
     for place, one in enumerate(wanted):
         assert abs(pixels(visit.canvas(place)) - pixels(one.overlay())).max() <= 3
@@ -142,13 +142,13 @@ def test_two_classes_compared(visit, photo_file, scene, networks):
     visit.slide("opacity", 40)
     visit.page.locator("select[name=colours]").select_option("viridis")
     visit.slide("opacity", 41)
-    drawn = wanted[1].overlay(alpha=0.41, cmap="viridis")
-    assert abs(pixels(visit.canvas(1)) - pixels(drawn)).max() <= 3
-    picture = Image.open(io.BytesIO(visit.download("picture", 1)))
+    drawn = wanted[0].overlay(alpha=0.41, cmap="viridis")
+    assert abs(pixels(visit.canvas(0)) - pixels(drawn)).max() <= 3
+    picture = Image.open(io.BytesIO(visit.download("picture", 0)))
     assert picture.tobytes() == drawn.tobytes()
     with np.load(io.BytesIO(visit.download("map", 3))) as file:
         assert np.array_equal(file["saliency"], wanted[3].saliency.numpy())
-    record = json.loads(visit.download("record", 2))
+    record = json.loads(visit.download("record", 3))
     assert (record["method"], record["target"], record["source"]) == (
         "tsgb",
         "umbrella",
@@ -157,17 +157,17 @@ def test_two_classes_compared(visit, photo_file, scene, networks):
 
     # Below the threshold only the faded photo is left.
     visit.slide("threshold", 50)
-    values = wanted[1].saliency
+    values = wanted[0].saliency
     top = float(np.quantile(values - values.min(), 0.995))
     low = ((values - values.min()) / top < 0.499).numpy()
-    bare = pixels(wanted[1].overlay(alpha=0))
-    shown = pixels(visit.canvas(1))
+    bare = pixels(wanted[0].overlay(alpha=0))
+    shown = pixels(visit.canvas(0))
     assert low.any()
     assert abs(shown - bare)[low].max() <= 2
     assert abs(shown - bare)[~low].max() > 20
 
     # The value under the pointer.
-    frame = visit.page.locator("figure[data-map] canvas").nth(1)
+    frame = visit.page.locator("figure[data-map] canvas").nth(0)
     frame.scroll_into_view_if_needed()
     box = frame.bounding_box()
     x, y = 80, 30
@@ -186,7 +186,7 @@ def test_swiping_shows_a_map_on_each_side(visit, photo_file, scene, networks):
     visit.explain()
     left, right = (
         pixels(expected(networks["scenes:resnet"], scene, method).overlay())
-        for method in ("tsgb", "grad_cam")
+        for method in ("grad_cam", "tsgb")
     )
     visit.page.locator("select[name=view]").select_option("swipe")
     canvas = visit.page.locator(".stage canvas")
@@ -215,16 +215,68 @@ def test_another_network_and_the_part_that_it_never_sees(visit, photo_file, scen
     one = expected(networks["thousand"], scene, "grad_cam", "281")
     assert not one.seen.all()
     unseen = ~one.seen.numpy()
-    difference = abs(pixels(visit.canvas(3)) - pixels(one.overlay()))
+    difference = abs(pixels(visit.canvas(2)) - pixels(one.overlay()))
     assert difference[unseen].max() <= 3
     # Outside, Pillow's hatching and the browser's; inside, a map at the network's resolution.
     assert difference.max() <= 3
 
 
+def test_classes_are_found_by_what_is_nearest(visit, photo_file):
+    """Exact names come first, then beginnings; untyped, those that the network sees."""
+    visit.page.locator("#network input").click()
+    visit.page.locator('[role="option"]:has-text("thousand")').click()
+    visit.page.wait_for_selector(".samples button[data-kind=photos]:not([hidden])")
+    assert visit.page.locator(".samples button[data-kind=scenes]:not([hidden])").count() == 0
+    field = visit.page.locator("#first input")
+    options = visit.page.locator("#first [role=option] span")
+    field.click()
+    field.fill("thing number 5")
+    assert options.all_text_contents()[:2] == ["thing number 5", "thing number 50"]
+    field.fill("77")
+    assert options.all_text_contents()[0] == "thing number 77"
+    visit.page.keyboard.press("Enter")
+    assert field.input_value() == "thing number 77"
+    visit.give(photo_file)
+    visit.explain()
+    seen = visit.page.locator("#sees .bar span").all_text_contents()
+    field.click()
+    assert options.all_text_contents()[: 1 + len(seen)] == ["the predicted class", *seen]
+
+
+def test_a_reload_loses_nothing(visit, photo_file):
+    visit.page.locator("#methods input").click()
+    visit.page.keyboard.type("layer_cam")
+    visit.page.keyboard.press("Enter")
+    visit.page.keyboard.press("Escape")
+    visit.give(photo_file)
+    visit.choose_class("first", "umbrella")
+    visit.explain()
+    before = visit.canvas(2).tobytes()
+    visit.page.reload()
+    visit.page.wait_for_selector(".seewhy-maps[data-result]")
+    visit.page.wait_for_timeout(500)
+    assert visit.canvas(2).tobytes() == before
+    assert "clock.png" in visit.page.locator(".seewhy-photo .about").text_content()
+    assert visit.page.locator("#first input").input_value() == "umbrella"
+    assert "layer_cam" in visit.page.locator("#methods").text_content()
+    visit.page.locator("#doubt").click()
+    visit.page.wait_for_selector(".checks h4:has-text('grad_cam for umbrella')")
+
+
+def test_on_a_phone_the_page_goes_to_the_answer(visit, photo_file):
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    visit.give(photo_file)
+    visit.explain()
+    visit.page.wait_for_function(
+        "() => document.querySelector('.seewhy-maps').getBoundingClientRect().top < 200"
+    )
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_can_i_trust_it(visit, photo_file):
     visit.give(photo_file)
     visit.explain()
-    visit.page.locator("figure[data-map] input").nth(1).check()
+    visit.page.locator("figure[data-map] input").nth(0).check()
     visit.page.locator("#doubt").click()
     visit.page.wait_for_function("document.querySelectorAll('.card:not(.waiting)').length == 5")
     assert "grad_cam" in visit.page.locator(".checks h4").text_content()
@@ -364,6 +416,6 @@ def test_two_browsers_at_once(browser, address, scene, photo_file, networks, tmp
         visit.page.wait_for_selector(".seewhy-maps[data-result]")
         visit.page.wait_for_timeout(100)
         drawn = expected(networks["scenes:resnet"], photo, "grad_cam").overlay()
-        assert abs(pixels(visit.canvas(1)) - pixels(drawn)).max() <= 3
+        assert abs(pixels(visit.canvas(0)) - pixels(drawn)).max() <= 3
         assert visit.complaints == []
         visit.context.close()

@@ -22,6 +22,7 @@ from seewhy.app.question import (
     PREDICTED,
     Network,
     Photo,
+    Result,
     explain,
     file_name,
     question_of,
@@ -29,7 +30,7 @@ from seewhy.app.question import (
     region_of,
 )
 from seewhy.app.store import Store
-from seewhy.app.view import about, class_choices, map_data, preview, record_of, shown_size
+from seewhy.app.view import about, class_names, map_data, preview, record_of, shown_size, view_of
 from seewhy.data.images import ImageError
 from seewhy.data.scenes import CATEGORIES
 from seewhy.models import LoadedModel
@@ -213,11 +214,38 @@ def test_code_with_weights_and_ambiguous_names(networks, scene):
     assert [spelled(index, cranes) for index in range(3)] == [0, "dog", 2]
 
 
-def test_classes_are_listed_with_their_index(networks):
-    choices = class_choices(networks["thousand"])
-    assert choices[281] == ("thing number 281 · 281", 281)
+def test_classes_are_listed_by_their_index(networks):
+    assert class_names(networks["thousand"])[281] == "thing number 281"
     unnamed = LoadedModel(networks["thousand"].model.module)
-    assert class_choices(Network(unnamed))[7] == ("class 7 · 7", 7)
+    assert class_names(Network(unnamed))[7] == "class 7"
+
+
+def test_a_method_that_fails_costs_no_other(networks, scene):
+    from seewhy.naming import METHODS, method
+
+    @method("a test", "0")
+    def always_fails(probe):
+        """Fail."""
+        raise ValueError("out of luck")
+
+    try:
+        methods = ["grad_cam", "always_fails", "layer_cam"]
+        question = question_of(networks["scenes:resnet"], scene, methods, [], (-1, 5), LIMITS)
+        found = explain(question, Deadline(60), silent)
+        wanted = [(name, target) for target in (None, 5) for name in ("grad_cam", "layer_cam")]
+        assert found.pairs == wanted
+        assert [found.asked(index) for index in range(4)] == wanted
+        assert [one.method for one in found.answer.explanations] == [name for name, _ in wanted]
+        assert [one.method for one in found.answer.failures] == ["always_fails"] * 2
+        facts = tuple(about(one) for one in found.answer.explanations)
+        view = view_of(Result(question, found.answer, facts), "token", "photo")
+        assert [one["row"] for one in view["maps"]] == [0, 0, 1, 1]
+        assert all("out of luck" in text for text in view["failures"])
+        alone = question_of(networks["scenes:resnet"], scene, ["always_fails"], [], (-1,), LIMITS)
+        with pytest.raises(ValueError, match="out of luck"):
+            explain(alone, Deadline(60), silent)
+    finally:
+        del METHODS["always_fails"]
 
 
 def test_a_brushed_region_at_the_photos_size(scene):

@@ -18,11 +18,15 @@ from PIL import Image
 from typer.testing import CliRunner
 from viewers import LIMITS, png
 
+import seewhy
+from seewhy.app import page, show
 from seewhy.app.page import Viewer
 from seewhy.app.question import NOTHING, PREDICTED
 from seewhy.app.serve import application, listen
 from seewhy.app.show import percent
 from seewhy.cli import app as command_line
+from seewhy.models import DEFAULT_MODEL
+from seewhy.naming import DEFAULT_METHOD
 from seewhy.trust import CHECKS
 
 
@@ -54,6 +58,40 @@ def test_the_page_and_its_parts(client):
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assert "seewhy" in client.get("/viewer.js").text
     assert Image.open(io.BytesIO(client.get("/samples/0.png").content)).size == (96, 96)
+
+
+def test_samples_and_classes_of_each_network(client, networks):
+    kinds = page.kinds()
+    assert set(kinds) == {"scenes", "photos"}
+    for number, kind in enumerate(kinds):
+        given = client.post(f"/samples/{number}").json()
+        assert given["name"].startswith("scene-") == (kind == "scenes")
+        assert client.get(f"/samples/{number}.png").status_code == 200
+    assert client.get(f"/samples/{len(kinds)}.png").status_code == 422
+    for place, network in enumerate(networks.values()):
+        names = client.get(f"/networks/{place}/classes.json").json()
+        assert names == [network.model.class_name(index) for index in range(len(names))]
+    assert client.get("/networks/9/classes.json").status_code == 422
+    assert page.kind(networks["scenes:resnet"]) == "scenes"
+    assert page.kind(networks["thousand"]) == "photos"
+
+
+def test_what_was_chosen_comes_back_as_far_as_it_is_there(viewer):
+    network, methods, refinements = viewer.remembered(["thousand", ["tsgb"], []])
+    assert (network["value"], methods["value"], refinements["value"]) == ("thousand", ["tsgb"], [])
+    for wrong in (None, [], ["gone", 3, "x"], [["a"], {}, None]):
+        assert all("value" not in one for one in viewer.remembered(wrong))
+
+
+def test_methods_are_told_apart_and_explained():
+    groups = show.groups()
+    assert sorted(name for names in groups.values() for name in names) == seewhy.list_methods()
+    first, *_, last = groups.values()
+    assert first[0] == DEFAULT_METHOD
+    assert set(last) == {"random", "center_gaussian", "edges"}
+    table = show.methods()
+    assert table.index("grad_cam") < table.index("eigen_cam") < table.index("center_gaussian")
+    assert table.count("<code>") == len(seewhy.list_methods())
 
 
 @pytest.mark.parametrize(
@@ -175,8 +213,6 @@ def test_values_that_no_page_sends(viewer, scene, caplog):
         with caplog.at_level(logging.WARNING), pytest.raises(gr.Error, match=words) as caught:
             viewer.explain(*values)
         assert "<b>" not in str(caught.value)
-    with pytest.raises(gr.Error, match="unknown network"):
-        viewer.classes("module:factory")
     assert scene.name not in caplog.text
 
 
@@ -274,11 +310,32 @@ def test_the_command_line_tells_what_is_wrong(monkeypatch):
     assert "pip install 'seewhy[app]'" in run(code=2)
 
 
+def test_options_of_a_network_are_those_of_explain(tmp_path):
+    from seewhy.cli.serve import allowed
+
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"sort {index}" for index in range(1000)))
+    networks = allowed(
+        ["torchvision:squeezenet1_0"], ["random"], "cpu", names, "96", "0.4", "0.2,0.3,0.4"
+    )
+    asked, default, *_ = networks.values()
+    assert asked.model.class_name(7) == "sort 7"
+    assert (asked.model.preprocess.resize, asked.model.preprocess.crop) == (96, (96, 96))
+    assert asked.model.preprocess.mean == (0.4, 0.4, 0.4)
+    assert asked.model.preprocess.std == (0.2, 0.3, 0.4)
+    assert default.model.name == DEFAULT_MODEL
+    assert default.model.class_name(7) != "sort 7"
+    refused = CliRunner().invoke(command_line, ["serve", "--size", "96"])
+    assert refused.exit_code == 2
+    assert "need a --model" in refused.output
+
+
 def test_the_networks_of_the_command_line():
     from seewhy.cli.serve import allowed
 
     networks = allowed(["scenes:vgg", "torchvision:squeezenet1_0"], ["pretrained", "random"], "cpu")
-    assert list(networks) == ["scenes:vgg", "torchvision:squeezenet1_0", "scenes:resnet"]
+    bundled = [DEFAULT_MODEL, "scenes:resnet"]
+    assert list(networks) == ["scenes:vgg", "torchvision:squeezenet1_0", *bundled]
     assert networks["torchvision:squeezenet1_0"].weights == "random"
     assert networks["scenes:vgg"].weights is None
 

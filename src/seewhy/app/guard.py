@@ -30,6 +30,7 @@ FOLDERS = (
     "/static/",
     "/photos",
     "/samples/",
+    "/networks/",
     "/results/",
     "/gradio_api/queue/",
     "/gradio_api/heartbeat/",

@@ -88,15 +88,15 @@ class Jobs:
 def explain(jobs: Jobs, question: Question, seconds: float, report: Report) -> Result:
     """See `seewhy.app.question.explain`."""
     work = partial(_explained, question.photo, question.methods, question.targets)
-    found: dict[str, list[Any]] = {"top": [], "image": [], "map": []}
+    found: dict[str, list[Any]] = {"top": [], "failures": [], "image": [], "map": []}
     for kind, item in jobs.run(work, question.network, seconds):  # to its end, or it is ended
         if kind == "step":
             report(*item)
         else:
             found[kind].append(item)
-    ((top,), (image,), maps) = found.values()
+    ((top,), (failures,), (image,), maps) = found.values()
     explanations = [Explanation(image, **fields) for fields, _ in maps]
-    return Result(question, Answer(top, explanations), tuple(facts for _, facts in maps))
+    return Result(question, Answer(top, explanations, failures), tuple(facts for _, facts in maps))
 
 
 def checks(jobs: Jobs, result: Result, index: object, seconds: float) -> Iterator[Check]:
@@ -233,6 +233,7 @@ def _explained(
     question = Question(Network(model), photo, methods, targets)
     answer = explain_here(question, deadline, report).answer
     yield "top", answer.top
+    yield "failures", answer.failures
     yield "image", answer.explanations[0].image
     for one in answer.explanations:  # one by one, as each may be large
         yield "map", (fields_of(one), about(one))

@@ -21,9 +21,10 @@ from seewhy.app.jobs import GRACE, Jobs, Pictures, ask, checks, explain
 from seewhy.app.limits import Limits
 from seewhy.app.question import NOTHING, PREDICTED, Network, Photo, Result, question_of
 from seewhy.app.store import Store
-from seewhy.app.view import class_choices, palettes, view_of
+from seewhy.app.view import palettes, view_of
+from seewhy.data.samples import sample_photos
 from seewhy.data.scenes import SAMPLES
-from seewhy.naming import DEFAULT_METHOD, list_methods, list_refinements
+from seewhy.naming import DEFAULT_METHOD, list_refinements
 from seewhy.trust import CHECKS, Check
 from seewhy.trust.hiding import Fill
 from seewhy.trust.lights import caution
@@ -77,12 +78,16 @@ class Viewer:
             raise ValueError(f"unknown network; there are {', '.join(self.networks)}")
         return self.networks[label]
 
-    def classes(self, label: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The two lists of classes, of another network."""
-        with in_words("choosing a network"):
-            choices = class_choices(self.network(label))
-        first = gr.update(choices=[("the predicted class", PREDICTED), *choices], value=PREDICTED)
-        return first, gr.update(choices=[("none", NOTHING), *choices], value=NOTHING)
+    def remembered(self, kept: object) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """What was chosen before the page was loaded again: network, methods, refinements."""
+        network, methods, refinements = (
+            kept if isinstance(kept, list) and len(kept) == 3 else [None] * 3
+        )
+        return (
+            gr.update(value=network) if network in list(self.networks) else gr.skip(),
+            gr.update(value=methods) if isinstance(methods, list) else gr.skip(),
+            gr.update(value=refinements) if isinstance(refinements, list) else gr.skip(),
+        )
 
     def explain(
         self,
@@ -108,7 +113,7 @@ class Viewer:
                 self.photos[photo],
                 methods,
                 refinements,
-                (first, second),
+                (PREDICTED if first is None else first, NOTHING if second is None else second),
                 self.limits,
             )
             result = explain(self.jobs, question, self.limits.seconds, report)
@@ -171,7 +176,17 @@ def in_words(doing: str) -> Iterator[None]:
         raise gr.Error(escape(message), print_exception=False) from None
 
 
-def own(script: str, **props: Any) -> gr.HTML:
+def kind(network: Network) -> str:
+    """Which samples a network was made for."""
+    return "scenes" if network.model.name.startswith("scenes:") else "photos"
+
+
+def kinds() -> list[str]:
+    """The kind of each sample, in the order of `serve.samples`."""
+    return ["scenes"] * len(SAMPLES) + ["photos"] * len(sample_photos())
+
+
+def own(script: str, name: str = "", **props: Any) -> gr.HTML:
     """A part of the page that a function of viewer.js fills."""
     return gr.HTML(
         None,
@@ -179,7 +194,7 @@ def own(script: str, **props: Any) -> gr.HTML:
         js_on_load=f"seewhy.{script}(element, props, watch)",
         head=HEAD,
         apply_default_css=False,
-        elem_id=script,
+        elem_id=name or script,
         **props,
     )
 
@@ -187,7 +202,7 @@ def own(script: str, **props: Any) -> gr.HTML:
 def page_of(viewer: Viewer) -> gr.Blocks:
     """The page of a viewer. Events are private to it and wait in one queue of bounded length."""
     labels = list(viewer.networks)
-    choices = class_choices(viewer.networks[labels[0]])
+    fits = {label: kind(network) for label, network in viewer.networks.items()}
     limits = viewer.limits
     job: dict[str, Any] = {
         "concurrency_id": "network",
@@ -199,10 +214,10 @@ def page_of(viewer: Viewer) -> gr.Blocks:
         gr.Markdown(INTRODUCTION, elem_id="head")
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320, elem_id="question"):
-                photo = own("photo", samples=len(SAMPLES), megabytes=limits.megabytes)
+                photo = own("photo", samples=kinds(), fits=fits, megabytes=limits.megabytes)
                 network = gr.Dropdown(labels, value=labels[0], label="Network", elem_id="network")
                 chosen = gr.Dropdown(
-                    list_methods(),
+                    [name for names in show.groups().values() for name in names],
                     value=list(dict.fromkeys([DEFAULT_METHOD, "tsgb"])),
                     multiselect=True,
                     allow_custom_value=True,
@@ -210,6 +225,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                     info="or type one with options: rise(masks=500), grad_cam+gradual",
                     elem_id="methods",
                 )
+                gr.HTML(show.methods(), elem_id="about-methods")
                 refined = gr.Dropdown(
                     list_refinements(),
                     value=[],
@@ -217,18 +233,13 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                     label="Refine each by",
                     elem_id="refinements",
                 )
-                first = gr.Dropdown(
-                    [("the predicted class", PREDICTED), *choices],
-                    value=PREDICTED,
+                first = own(
+                    "classes",
+                    "first",
                     label="What speaks for",
-                    elem_id="first",
+                    none=["the predicted class", PREDICTED],
                 )
-                second = gr.Dropdown(
-                    [("none", NOTHING), *choices],
-                    value=NOTHING,
-                    label="compared with",
-                    elem_id="second",
-                )
+                second = own("classes", "second", label="compared with", none=["none", NOTHING])
                 run = gr.Button("Explain", variant="primary", elem_id="explain")
                 status = gr.HTML(elem_id="status")
                 sees = gr.HTML(elem_id="sees")
@@ -267,12 +278,18 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                             buttons=["copy"],
                             elem_id="command",
                         )
-        network.change(
-            viewer.classes,
-            network,
-            [first, second],
-            show_progress="hidden",
-            api_visibility="private",
+        network.change(None, network, None, js="label => { seewhy.fit(label) }")
+        choices = [network, chosen, refined]
+        kept = gr.BrowserState(None, storage_key="seewhy", secret="seewhy")
+        gr.on(
+            [one.change for one in choices],
+            None,
+            choices,
+            kept,
+            js="(...chosen) => [chosen]",
+        )
+        page.load(
+            viewer.remembered, kept, choices, show_progress="hidden", api_visibility="private"
         )
         run.click(
             viewer.explain,

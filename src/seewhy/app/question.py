@@ -21,7 +21,8 @@ from seewhy.data.images import FORMATS, ImageError, load_image
 from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, Refinement, parse
-from seewhy.photos import Answer, explain_photos
+from seewhy.photos import Answer, answers
+from seewhy.photos import question as photo_question
 from seewhy.progress import Report
 
 Item = TypeVar("Item")
@@ -125,8 +126,20 @@ class Result:
         """The method and target of one explanation."""
         self.chosen(index)
         assert isinstance(index, int)
-        target, method = divmod(index, len(self.question.methods))
-        return self.question.methods[method], self.question.targets[target]
+        return self.pairs[index]
+
+    @property
+    def pairs(self) -> list[tuple[str, int | None]]:
+        """The method and the target of each explanation; those that failed have none."""
+        failed = {(one.method, one.target) for one in self.answer.failures}
+        model = self.question.network.model
+        found = []
+        for target in self.question.targets:
+            name = "the predicted class" if target is None else model.class_name(target)
+            if (None, name) not in failed:
+                methods = self.question.methods
+                found += [(one, target) for one in methods if (one, name) not in failed]
+        return found
 
 
 def fields_of(explanation: Explanation) -> dict[str, Any]:
@@ -213,17 +226,14 @@ def question_of(
 def explain(question: Question, deadline: Deadline, report: Report) -> Result:
     """Answer a question; `report(what, done, total)` hears of its steps.
 
-    Raises ValueError where a method does not apply, TooLong where it takes too long.
+    A method that fails is among the answer's failures, and costs no other its map.
+
+    Raises ValueError where no method applies, TooLong where it takes too long.
     """
+    asked = photo_question(question.network.model, question.methods, question.targets)
     with deadline.watch(report):
-        (answer,) = explain_photos(
-            question.network.model,
-            [question.photo.image],
-            question.methods,
-            question.targets,
-            sources=[question.photo.name],
-        )
-    if answer.failures:
+        (answer,) = answers(asked, [(question.photo.name, question.photo.image)])
+    if not answer.explanations:
         raise ValueError(str(answer.failures[0]))
     return Result(question, answer)
 

@@ -12,14 +12,23 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from PIL import ImageOps
 
 from seewhy.app.guard import Guard
 from seewhy.app.limits import Limits
 from seewhy.app.log import calmly
 from seewhy.app.page import THEME, Viewer, page_of, script, style
 from seewhy.app.question import Network, Photo, fields_of, file_name, measured, png
-from seewhy.app.view import levels_of, map_drawn, map_saved, photo_shown, photo_whole, record_of
-from seewhy.data.scenes import SAMPLES, Scene
+from seewhy.app.view import (
+    class_names,
+    levels_of,
+    map_drawn,
+    map_saved,
+    photo_shown,
+    photo_whole,
+    record_of,
+)
+from seewhy.data.samples import sample_photos
 from seewhy.demo import sample_scenes
 from seewhy.draw.overlays import ALPHA
 
@@ -92,12 +101,18 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
 
     @app.post("/samples/{number}")
     def take_sample(request: Request, number: int) -> JSONResponse:
-        scene = sample(number)
-        return accepted(viewer, Photo(scene.image, f"{scene.key}.png"), request)
+        return accepted(viewer, sample(number), request)
 
     @app.get("/samples/{number}.png")
     def sample_picture(number: int) -> Response:
-        return picture(png(sample(number).image.resize((96, 96))))
+        return picture(png(ImageOps.fit(sample(number).image, (96, 96))))
+
+    @app.get("/networks/{place}/classes.json")
+    def classes(place: int) -> JSONResponse:
+        networks = list(viewer.networks.values())
+        if not 0 <= place < len(networks):
+            raise ValueError(f"network {place} does not exist; give 0 to {len(networks) - 1}")
+        return JSONResponse(class_names(networks[place]))
 
     @app.get("/photos/{token}.png")
     async def photo(request: Request, token: str) -> Response:
@@ -154,17 +169,19 @@ def picture(data: bytes) -> Response:
     return Response(data, media_type="image/png")
 
 
-def sample(number: int) -> Scene:
-    """One of the sample scenes. Raises ValueError where there is none of that number."""
-    if not 0 <= number < len(SAMPLES):
-        raise ValueError(f"scene {number} does not exist; give 0 to {len(SAMPLES) - 1}")
+def sample(number: int) -> Photo:
+    """One of the samples. Raises ValueError where there is none of that number."""
+    if not 0 <= number < len(samples()):
+        raise ValueError(f"sample {number} does not exist; give 0 to {len(samples()) - 1}")
     return samples()[number]
 
 
 @cache
-def samples() -> list[Scene]:
-    """The sample scenes, each drawn once."""
-    return sample_scenes()
+def samples() -> list[Photo]:
+    """The sample scenes and then the photos, each made once; see `page.kinds`."""
+    scenes = [Photo(scene.image, f"{scene.key}.png") for scene in sample_scenes()]
+    photos = [Photo(one.image, f"{one.name}.png") for one in sample_photos().values()]
+    return [*scenes, *photos]
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from seewhy.app.question import png
 from seewhy.draw.chart import Axis, points
+from seewhy.naming import DEFAULT_METHOD, METHODS, list_methods
 from seewhy.trust import Check, Effect
 
 INKS = ("#2563eb", "#d97706", "#64748b", "#7c3aed", "#0d9488")
@@ -31,6 +32,39 @@ def predictions(top: Iterable[tuple[int, str, float]], network: str) -> str:
         for _, name, probability in top
     )
     return f'<div class="bars"><h4>{escape(network)} sees</h4>{rows}</div>'
+
+
+START_WITH = (DEFAULT_METHOD, "auto", "tsgb", "global_guidance")
+BASELINES = ("random", "center_gaussian", "edges")
+"""Methods that know nothing of the network."""
+
+
+def groups() -> dict[str, list[str]]:
+    """All methods by what they are for."""
+    named = {*START_WITH, *BASELINES}
+    return {
+        "Start with these": list(dict.fromkeys(START_WITH)),
+        "All others": [name for name in list_methods() if name not in named],
+        "Baselines, which know nothing of the network": list(BASELINES),
+    }
+
+
+def methods() -> str:
+    """What each method does and costs, as a table that a click opens."""
+    rows = "".join(
+        f'<tr><th colspan="3">{escape(title)}</th></tr>'
+        + "".join(
+            f"<tr><td><code>{name}</code></td><td>{escape(METHODS[name].summary)}</td>"
+            f"<td>{escape(METHODS[name].passes)}</td></tr>"
+            for name in names
+        )
+        for title, names in groups().items()
+    )
+    return (
+        "<details><summary>What the methods do, and what they cost</summary>"
+        "<p>F is a pass through the network, B one back through it, h one back to the layer alone, "
+        f"K the channels there.</p><table>{rows}</table></details>"
+    )
 
 
 def changes(effects: Sequence[Effect], hidden: Image.Image, share: float) -> str:

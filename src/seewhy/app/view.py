@@ -82,8 +82,12 @@ def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
         "width": width,
         "height": height,
         "chosen": 0,
-        "methods": len(result.question.methods),
-        "maps": list(result.facts),
+        "maps": [
+            {**facts, "row": result.question.targets.index(target)}
+            for facts, (_, target) in zip(result.facts, result.pairs, strict=True)
+        ],
+        "failures": [str(failure) for failure in result.answer.failures],
+        "top": [index for index, *_ in result.answer.top],
     }
 
 
@@ -108,6 +112,7 @@ def about(explanation: Explanation) -> dict[str, Any]:
         "target": explanation.target,
         "likely": explanation.caption.removesuffix(explanation.target).strip(),
         "signed": signed,
+        "nothing": explanation.nothing if explanation.empty else "",
         "zero": zero,
         "full": full,
         "power": power,
@@ -149,8 +154,7 @@ def palettes() -> dict[str, str]:
     return {name: b64encode(colours(name).tobytes()).decode() for name in COLOURS}
 
 
-def class_choices(network: Network) -> list[tuple[str, int]]:
-    """The classes of a network, each with its index, as they are shown and searched."""
+def class_names(network: Network) -> list[str]:
+    """The classes of a network, by index, as they are shown and searched."""
     model = network.model
-    count = number_of_classes(model) or 0
-    return [(f"{model.class_name(index)} · {index}", index) for index in range(count)]
+    return [model.class_name(index) for index in range(number_of_classes(model) or 0)]

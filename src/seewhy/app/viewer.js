@@ -5,9 +5,23 @@ window.seewhy ??= (() => {
 
   const LEVELS = 65535; // of a map's values
   const BRUSHED = 512; // pixels of the longer side of what is brushed
-  const visitor = { "x-visitor": [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16)).join("") };
+  // What is on the page is there again after a reload, as long as the server remembers it.
+  const kept = {
+    get: (name) => JSON.parse(sessionStorage.getItem(`seewhy-${name}`) ?? "null"),
+    set: (name, value) => sessionStorage.setItem(`seewhy-${name}`, JSON.stringify(value)),
+  };
+  if (!kept.get("visitor")) {
+    kept.set("visitor", [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16)).join(""));
+  }
+  const visitor = { "x-visitor": kept.get("visitor") };
   let current = null; // the photo: {photo, name, width, height}
   const waiting = []; // who wants to know of a new photo
+  const fitting = []; // who wants to know of another network
+  const named = []; // who wants to know when its classes are there
+  let names = []; // the classes of the network, by index
+  let likeliest = []; // the indices of those that it sees in the photo
+  let network = null; // its label
+  const labels = []; // of all networks, in the server's order
 
   // Small helpers -----------------------------------------------------------------------------
 
@@ -75,12 +89,20 @@ window.seewhy ??= (() => {
     const error = make("p", { class: "error", role: "alert" });
     const about = make("p", { class: "about" });
     const samples = make("div", { class: "samples", role: "group", "aria-label": "Sample scenes" });
-    for (let number = 0; number < props.samples; number++) {
-      const image = make("img", { src: `samples/${number}.png`, alt: `Scene ${number + 1}` });
+    props.samples.forEach((kind, number) => {
+      const image = make("img", { src: `samples/${number}.png`, alt: `Sample ${number + 1}` });
       const take = () => given(fetch(`samples/${number}`, { method: "POST", headers: visitor }));
-      samples.append(make("button", { type: "button", title: "A sample scene", onclick: take }, image));
-    }
+      const title = kind == "scenes" ? "A sample scene" : "A sample photo";
+      samples.append(make("button", { type: "button", title, onclick: take, "data-kind": kind }, image));
+    });
     root.replaceChildren(drop, error, about, samples);
+    // A network is offered the samples that it was made for.
+    fitting.push(() => {
+      for (const one of samples.children) one.hidden = one.dataset.kind != props.fits[network];
+    });
+    labels.push(...Object.keys(props.fits));
+    fit(network ?? labels[0]);
+    if (kept.get("photo")) show(kept.get("photo")).catch(() => kept.set("photo", null));
 
     async function given(asked) {
       error.textContent = "";
@@ -89,24 +111,30 @@ window.seewhy ??= (() => {
         const response = await asked;
         const answer = await response.json().catch(() => ({}));
         if (!response.ok) throw new Error(answer.error ?? `the server answered ${response.status}`);
-        const image = await picture(`photos/${answer.photo}.png`);
-        image.alt = "The photo";
-        shown.replaceChildren(image);
-        const download = fileName(stem(answer.name)) + ".png";
-        about.replaceChildren(
-          make("span", {}, answer.name),
-          ` ${answer.width} × ${answer.height} `,
-          make("a", { href: `photos/${answer.photo}/full.png`, download }, "save"),
-        );
-        current = { ...answer, image };
-        props.value = answer.photo;
-        waiting.forEach((tell) => tell());
+        await show(answer);
       } catch (problem) {
         error.textContent = `${problem.message}.`;
       } finally {
         drop.classList.remove("busy");
         input.value = "";
       }
+    }
+
+    async function show(answer) {
+      const image = await picture(`photos/${answer.photo}.png`);
+      image.alt = "The photo";
+      shown.replaceChildren(image);
+      const download = fileName(stem(answer.name)) + ".png";
+      about.replaceChildren(
+        make("span", {}, answer.name),
+        ` ${answer.width} × ${answer.height} `,
+        make("a", { href: `photos/${answer.photo}/full.png`, download }, "save"),
+      );
+      current = { ...answer, image };
+      kept.set("photo", answer);
+      likeliest = [];
+      props.value = answer.photo;
+      waiting.forEach((tell) => tell());
     }
 
     function upload(file) {
@@ -128,16 +156,130 @@ window.seewhy ??= (() => {
         if (kind === "drop") upload(event.dataTransfer.files[0]);
       });
     }
-    // A list of classes is searched by typing over what it shows.
-    document.addEventListener("focusin", ({ target }) => {
-      if (target.closest("#first, #second")) setTimeout(() => target.select?.());
-    });
     document.addEventListener("paste", (event) => {
       const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
       if (!file) return;
       event.preventDefault();
       upload(file);
     });
+  }
+
+  // The classes -------------------------------------------------------------------------------
+
+  const SHOWN = 60; // classes of a list at a time
+
+  async function fit(label) {
+    if (label === network || !labels.includes(label)) return;
+    network = label;
+    names = [];
+    likeliest = [];
+    fitting.forEach((tell) => tell());
+    const response = await fetch(`networks/${labels.indexOf(label)}/classes.json`);
+    const given = response.ok ? await response.json() : [];
+    if (network !== label) return;
+    names = given;
+    named.forEach((tell) => tell());
+  }
+
+  // Exact names come first, then those that begin so, then those of which a word does.
+  function found(words) {
+    const wanted = words.trim().toLowerCase();
+    const rank = (name, index) => {
+      const text = name.toLowerCase();
+      if (text === wanted || String(index) === wanted) return 0;
+      if (text.startsWith(wanted)) return 1;
+      if (text.split(/[^a-z0-9]+/).some((word) => word.startsWith(wanted))) return 2;
+      return text.includes(wanted) ? 3 : 4;
+    };
+    const ranked = names.map((name, index) => [rank(name, index), index]).filter(([one]) => one < 4);
+    const length = (one) => names[one[1]].length; // the shorter, the nearer
+    return ranked.sort((a, b) => a[0] - b[0] || length(a) - length(b) || a[1] - b[1]).map(([, index]) => index);
+  }
+
+  function classes(element, props) {
+    const root = element.querySelector(".seewhy-classes");
+    const [none, nothing] = props.none;
+    const list = make("ul", { role: "listbox", hidden: true });
+    const input = make("input", { type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", "aria-expanded": "false" });
+    root.replaceChildren(make("label", {}, make("span", {}, props.label), input), list);
+    let at = 0; // the option that Enter takes
+    const nameOf = (value) => (value === nothing ? none : names[value]);
+
+    function choose(value) {
+      props.value = value;
+      input.value = nameOf(value);
+      close();
+      kept.set(props.label, { network, value, name: nameOf(value) });
+    }
+
+    function close() {
+      list.hidden = true;
+      input.setAttribute("aria-expanded", "false");
+    }
+
+    function option(value, kind = "") {
+      const index = value === nothing ? [] : [make("small", {}, `${value}`)];
+      const one = make("li", { role: "option", class: kind }, make("span", {}, nameOf(value)), ...index);
+      one.addEventListener("pointerdown", (event) => {
+        event.preventDefault();
+        choose(value);
+      });
+      one.value = value;
+      return one;
+    }
+
+    function open(words) {
+      const searched = words !== "";
+      const hits = searched ? found(words) : names.map((_, index) => index).filter((one) => !likeliest.includes(one));
+      const first = searched ? [] : [option(nothing), ...likeliest.map((one) => option(one, "seen"))];
+      const shown = hits.slice(0, SHOWN).map((one) => option(one));
+      if (searched && none.startsWith(words.trim().toLowerCase())) shown.push(option(nothing));
+      const rest = hits.length > SHOWN ? [make("li", { class: "rest" }, `${hits.length - SHOWN} more: type to search`)] : [];
+      if (!first.length && !shown.length) rest.push(make("li", { class: "rest" }, "no class of that name"));
+      list.replaceChildren(...first, ...shown, ...rest);
+      list.hidden = false;
+      input.setAttribute("aria-expanded", "true");
+      mark(0);
+    }
+
+    function mark(place) {
+      const options = list.querySelectorAll("[role=option]");
+      at = Math.max(0, Math.min(place, options.length - 1));
+      options.forEach((one, index) => one.classList.toggle("at", index === at));
+      options[at]?.scrollIntoView({ block: "nearest" });
+    }
+
+    input.addEventListener("focus", () => {
+      input.select();
+      open("");
+    });
+    input.addEventListener("click", () => list.hidden && open(""));
+    input.addEventListener("input", () => open(input.value));
+    input.addEventListener("blur", () => {
+      close();
+      input.value = nameOf(props.value ?? nothing) ?? none;
+    });
+    input.addEventListener("keydown", (event) => {
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (step) {
+        event.preventDefault();
+        list.hidden ? open("") : mark(at + step);
+      } else if (event.key === "Enter" && !list.hidden) {
+        event.preventDefault();
+        const one = list.querySelectorAll("[role=option]")[at];
+        if (one) choose(one.value < 0 ? nothing : one.value);
+      } else if (event.key === "Escape") close();
+    });
+    function begin() {
+      props.value = nothing;
+      input.value = none;
+    }
+    fitting.push(begin);
+    named.push(() => {
+      const before = kept.get(props.label);
+      if (before?.network === network && before.name === nameOf(before.value)) choose(before.value);
+    });
+    begin();
   }
 
   // Maps over the photo -----------------------------------------------------------------------
@@ -215,7 +357,9 @@ window.seewhy ??= (() => {
       make("p", {}, "The maps will stand here, side by side on the photo."),
     );
     const reading = make("p", { class: "reading", "aria-live": "off" });
-    root.replaceChildren(tools, stage, reading);
+    const failed = make("p", { class: "failed", role: "alert" });
+    const legend = make("p", { class: "legend", hidden: true });
+    root.replaceChildren(tools, failed, stage, legend, reading);
     stage.append(welcome);
     let view = null; // what is shown: the server's view, with photo, pixels and levels
 
@@ -354,8 +498,8 @@ window.seewhy ??= (() => {
     // A row for each class: the photo and its maps, so that a column is a method.
     function side() {
       const rows = [];
-      for (let start = 0; start < view.maps.length; start += view.methods) {
-        const asked = view.maps.slice(start, start + view.methods);
+      for (const row of new Set(view.maps.map((map) => map.row))) {
+        const asked = view.maps.filter((map) => map.row === row);
         const figures = make("div", { class: "figures" }, original(), ...asked.map(figureOf));
         rows.push(make("section", {}, make("h3", {}, `Why ${asked[0].target}? `, make("small", {}, asked[0].likely)), figures));
       }
@@ -375,7 +519,8 @@ window.seewhy ??= (() => {
       map.badge = make("span");
       map.mark = make("div", { class: "mark", hidden: true }, map.badge);
       const pick = () => figure.querySelector("input").click();
-      const frame = make("div", { class: "frame", onclick: pick }, map.canvas, map.mark);
+      const nothing = map.nothing ? [make("p", { class: "nothing" }, map.nothing)] : [];
+      const frame = make("div", { class: "frame", onclick: pick }, map.canvas, ...nothing, map.mark);
       const figure = make("figure", { "data-map": map.index }, frame, caption(map));
       figure.classList.toggle("chosen", map.index === view.chosen);
       map.canvas.addEventListener("pointermove", (event) => read(event, () => map));
@@ -433,14 +578,37 @@ window.seewhy ??= (() => {
       root.style.setProperty("--own", `${view.width}px`);
       root.style.setProperty("--aspect", view.width / view.height);
       arrange();
+      failed.textContent = view.failures.map((one) => `Failed: ${one}.`).join(" ");
+      explainColours();
+      likeliest = next.top;
+      kept.set("view", next);
       root.dataset.result = view.result; // so that all can see when a result is there
+      // Beneath the question, as on a phone, the answer would not be seen.
+      if (root.getBoundingClientRect().top > 0.6 * innerHeight) root.scrollIntoView({ behavior: "smooth" });
+    }
+
+    function explainColours() {
+      const words = [];
+      if (view.maps.some((map) => !map.signed && !map.nothing)) words.push("Bright: speaks for the class, the brighter, the more.");
+      if (view.maps.some((map) => map.signed)) words.push("Red: speaks for the class; blue: against it.");
+      const [x0, y0, x1, y1] = view.maps[0].seen;
+      if (x0 > 0.5 || y0 > 0.5 || x1 < view.width - 0.5 || y1 < view.height - 0.5) words.push("Hatched: never seen by the network.");
+      legend.textContent = words.join("  ");
+      legend.hidden = false;
     }
 
     for (const control of [alpha, threshold]) control.addEventListener("input", draw);
     for (const control of [palette, left, right]) control.addEventListener("change", draw);
     mode.addEventListener("change", arrange);
     watch("value", () => show(props.value));
-    show(props.value);
+    const before = kept.get("view");
+    if (!props.value?.maps && before) {
+      show(before).then(() => {
+        if (view) return choose(view.chosen); // so that the server, too, knows which map is meant
+        kept.set("view", null); // it is no longer there
+        reading.textContent = "";
+      });
+    } else show(props.value);
   }
 
   // The brush ---------------------------------------------------------------------------------
@@ -519,5 +687,5 @@ window.seewhy ??= (() => {
     renew();
   }
 
-  return { photo, maps, brush };
+  return { photo, classes, fit, maps, brush };
 })();

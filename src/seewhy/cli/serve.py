@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import importlib.util
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from seewhy.cli.common import Device, load, out, usage_errors
+from seewhy.cli.common import (
+    Activation,
+    ActivationName,
+    Classes,
+    Device,
+    Mean,
+    Size,
+    Std,
+    load,
+    out,
+    usage_errors,
+)
 
 if TYPE_CHECKING:
     from seewhy.app.question import Network
 
-BUNDLED = (("scenes:resnet", None), ("scenes:vgg", None))
+SCENES = ("scenes:resnet", "scenes:vgg")
 
 
 def serve(
@@ -58,9 +70,17 @@ def serve(
             help="A site that may show the page in a frame: https://example.org. Repeatable."
         ),
     ] = None,
+    classes: Classes = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    activation: ActivationName = None,
     device: Device = "cpu",
 ) -> None:
     """Open the viewer: look at maps in the browser, compare them, and doubt them.
+
+    --classes, --size, --mean, --std and --activation are as in `seewhy explain`, and hold for every
+    --model.
 
     Everything stays on this machine: no photo is written to disk, and the page loads nothing from
     elsewhere. Stop it with Ctrl+C.
@@ -72,7 +92,10 @@ def serve(
         from seewhy.app.serve import application, listen, run
 
         limits = Limits(max_megabytes, max_megapixels, max_seconds, max_queue)
-        networks = allowed(model or [], weights or [], device)
+        given = (classes, size, mean, std)
+        if not model and any(one is not None for one in (*given, activation)):
+            raise ValueError("--classes, --size, --mean, --std and --activation need a --model")
+        networks = allowed(model or [], weights or [], device, *given, activation=activation)
         at = listen(host, port)
     app = application(networks, limits, hosts=[host, *(allow_host or [])], frames=allow_frame or [])
     shown = f"[{host}]" if ":" in host else host
@@ -80,12 +103,22 @@ def serve(
     run(app, at)
 
 
-def allowed(models: list[str], weights: list[str], device: str) -> dict[str, Network]:
-    """The bundled networks and those asked for, loaded, each by its label on the page.
+def allowed(
+    models: list[str],
+    weights: list[str],
+    device: str,
+    classes: Path | None = None,
+    size: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    activation: Activation | None = None,
+) -> dict[str, Network]:
+    """The networks asked for and the bundled ones, loaded, each by its label on the page.
 
     Raises ValueError where there are not as many weights as models.
     """
     from seewhy.app.question import Network
+    from seewhy.models import DEFAULT_MODEL
 
     if weights and len(weights) != len(models):
         raise ValueError(
@@ -93,9 +126,18 @@ def allowed(models: list[str], weights: list[str], device: str) -> dict[str, Net
             "for the zoo's own"
         )
     files = [None if given == "pretrained" else given for given in weights] or [None] * len(models)
+    options = (classes, size, mean, std, device, activation)
+    bundled = (None, None, None, None, device)
+    loading = [
+        *(partial(load, spec, file, *options) for spec, file in zip(models, files, strict=True)),
+        *(partial(load, spec, None, *bundled) for spec in (DEFAULT_MODEL, *SCENES)),
+    ]
     networks: dict[str, Network] = {}
-    for spec, file in dict.fromkeys([*zip(models, files, strict=True), *BUNDLED]):
-        label = spec if spec not in networks else f"{spec} ({file or 'pretrained'})"
-        again = partial(load, spec, file, None, None, None, None, device)
-        networks[label] = Network(again(), file, again)
+    known: set[tuple[str, str | None]] = set()
+    for again in loading:
+        spec, file = again.args[:2]
+        if (spec, file) not in known:
+            known.add((spec, file))
+            label = spec if spec not in networks else f"{spec} ({file or 'pretrained'})"
+            networks[label] = Network(again(), file, again)
     return networks

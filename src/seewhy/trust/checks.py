@@ -256,7 +256,8 @@ def _insertion_deletion(case: Case) -> Check:
 
 
 def _confidence_drop(case: Case) -> Check:
-    seen = confidences(case.score, case.inputs, case.saliency)
+    # What speaks against the class is hidden; by its min-max, a signed map would show half of it.
+    seen = confidences(case.score, case.inputs, case.saliency.clamp_min(0))
     before, after = float(seen.original), float(seen.masked)
     if _percent(before) == _percent(after):
         moves = f"stays at {_percent(before)}"
