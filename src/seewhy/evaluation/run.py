@@ -220,9 +220,7 @@ def _pairs(
         else:
             fitting = [i for i in classes(annotation.label) if i < len(logits)]
             if not fitting:
-                leave_out(
-                    annotation, "the network has no class for this category"
-                )
+                leave_out(annotation, "the network has no class for this category")
                 continue
             index = max(fitting, key=lambda i: float(logits[i]))
         if question.top is not None and int((logits > logits[index]).sum()) >= question.top:
