@@ -14,15 +14,17 @@ from seewhy.maps import unit, upsample
 from seewhy.naming import method, parse
 from seewhy.refine.sharpen import sharpened
 
-BLUR = 0.04  # standard deviation as a share of the image's shorter side
+BLUR = 0.015  # standard deviation as a share of the image's shorter side
+PLATEAU = 0.3  # so that parts are told apart, see `sharpen`
+QUICK = (0.2, 0.65)  # thresholds
 
 
 @method("Seewhy: Grad-CAM and TSGB at three scales, as sharp as the network lets them be", "19.5F")
 def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
     """Grad-CAM and smoothed TSGB together, as sharp as it is worth to the network: (B, H, W).
 
-    The mean of `grad_cam+multiscale` and of `tsgb+multiscale` under a Gaussian of 4 % of the
-    image's shorter side, each scaled to [0, 1], sharpened as by `sharpen`. In [0, 1]. What a
+    The mean of `grad_cam+multiscale` and of `tsgb+multiscale` under a Gaussian of 1.5 % of the
+    image's shorter side, each scaled to [0, 1], then `sharpen(plateau=0.3)`. In [0, 1]. What a
     network cannot be asked is left out: other scales where it takes images of one size only, and
     TSGB where that is not defined, as for attention. The documentation holds the figures that chose
     it.
@@ -44,8 +46,8 @@ def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
     else:
         joined = joined + unit(blurred(fine[:, None], BLUR * min(probe.size))[:, 0])
     if effort == "quick":
-        return sharpened(probe, joined, thresholds=(0.2, 0.65))
-    return sharpened(probe, joined)
+        return sharpened(probe, joined, thresholds=QUICK, plateau=PLATEAU)
+    return sharpened(probe, joined, plateau=PLATEAU)
 
 
 def _first(probe: Probe, name: str, refinements: Sequence[str]) -> Tensor:

@@ -12,7 +12,7 @@ from seewhy.core.probe import Probe
 from seewhy.core.targets import Class, Probability
 from seewhy.maps import of_images, unit, upsample
 from seewhy.naming import Method, refinement
-from seewhy.options import NotNegative, Range
+from seewhy.options import NotNegative, Range, Share
 
 
 @refinement("Seewhy: as sharp as the network lets it be", "N F, N thresholds")
@@ -22,25 +22,27 @@ def sharpen(
     *,
     thresholds: Sequence[Annotated[float, Range(above=0, most=1)]] = (0.1, 0.2, 0.4, 0.65, 1.0),
     price: NotNegative = 0.1,
+    plateau: Share = 0.8,
 ) -> Tensor:
     """The part of the map that tells the network most for its size: (B, H, W), in [0, 1].
 
     The map's positive part M is scaled to [0, 1] and brought to the input's size. At a threshold t
     all that is below t/2 is taken out and all above t shown nearly in full:
-    clamp(2 M/t - 1, 0, 1) ⊙ (0.8 + 0.2 M), whose maximum stays where it was. A hundredth of it is M
-    itself, so that what is taken out keeps its order. The network is shown
-    the image times that, and each image gets the threshold at which
+    clamp(2 M/t - 1, 0, 1) ⊙ (p + (1 - p) M), whose maximum stays where it was. A hundredth of it is
+    M itself, so that what is taken out keeps its order. The network is shown the image times that,
+    and each image gets the threshold at which
     kept - price · log2(mean of the sharper map) is highest, where kept is the share of the class's
     probability that is left, 1 at most.
 
     thresholds: in (0, 1].
+    plateau: p, in [0, 1]: how nearly alike all above the threshold is shown.
     price: share of the probability that may be lost for a map of half the mass. Of a class both
         the softmax and the sigmoid have to be kept, since a network does not say which of them it
         means; of any other target the score, by a share of its magnitude.
 
     Raises ValueError where there is no threshold.
     """
-    return sharpened(probe, method(probe), thresholds=thresholds, price=price)
+    return sharpened(probe, method(probe), thresholds=thresholds, price=price, plateau=plateau)
 
 
 def sharpened(
@@ -49,6 +51,7 @@ def sharpened(
     *,
     thresholds: Sequence[float] = (0.1, 0.2, 0.4, 0.65, 1.0),
     price: float = 0.1,
+    plateau: float = 0.8,
 ) -> Tensor:
     """Maps (B, h, w) that a method gave, as `sharpen` sharpens them."""
     if not thresholds:
@@ -59,7 +62,7 @@ def sharpened(
     scale = said.abs().clamp_min(tiny)
     best, found = maps.new_full((len(maps),), -torch.inf), maps
     for threshold in sorted(thresholds):
-        sharper = (2 * maps / threshold - 1).clamp(0, 1) * (0.8 + 0.2 * maps)
+        sharper = (2 * maps / threshold - 1).clamp(0, 1) * (plateau + (1 - plateau) * maps)
         sharper = torch.lerp(sharper, maps, 0.01)
         lost = (said - _said(probe.with_inputs(probe.inputs * sharper[:, None]))) / scale
         kept = (1 - lost).clamp(max=1).amin(0)
