@@ -320,10 +320,14 @@ def main(count: int, seed: int) -> int:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     outcomes, models, draw = Outcomes(), networks(), random.Random(seed)
-    answered = undisturbed(outcomes, models)
-    threads(outcomes, models, max(1, count // 300))
-    interrupts(outcomes, models, answered, count, draw)
-    return outcomes.close("interrupts, states and threads")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    try:
+        answered = undisturbed(outcomes, models)
+        threads(outcomes, models, max(1, count // 300))
+        interrupts(outcomes, models, answered, count, draw)
+    finally:
+        code = outcomes.close("interrupts, states and threads")
+    return code
 
 
 if __name__ == "__main__":
