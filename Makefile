@@ -3,14 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo
+# The lowest version that pyproject.toml allows, unless there is no build of it.
+LOWEST_TORCH ?= 2.10.0
+LOWEST := bench,app,dicom,tiff
 
-.PHONY: demo test lint format benchmark docs build check-build clean
+.PHONY: demo test test-lowest constraints-lowest lint format benchmark docs build check-build clean
 
 demo: .venv/installed  ## explain a few scenes and write a gallery to demo/
 	$(BIN)/seewhy demo --out $(DEMO)
 
 test: .venv/installed-dev  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+test-lowest: .venv-lowest/installed  ## the quick tests with the lowest versions that are allowed
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest tests/test_naming.py tests/test_options.py \
+		tests/test_maps.py tests/test_cli.py tests/core/test_probe.py tests/data/test_images.py \
+		tests/draw tests/metrics tests/bench/test_config.py tests/bench/test_damage.py
 
 lint: .venv/installed-dev  ## ruff and mypy --strict
 	$(BIN)/ruff check
@@ -36,7 +44,7 @@ check-build: build .venv/installed-dev  ## installs the wheel in a new environme
 	SEEWHY_DIST=dist $(BIN)/pytest tests/test_release.py
 
 clean:
-	rm -rf .venv demo dist site
+	rm -rf .venv .venv-lowest demo dist site
 
 .venv/installed: pyproject.toml src/seewhy/__init__.py constraints.txt
 	$(PYTHON) -m venv .venv
@@ -58,3 +66,17 @@ clean:
 .venv/installed-release: .venv/installed
 	$(INSTALL) --editable '.[release]'
 	touch $@
+
+.venv-lowest/installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check 'torch==$(LOWEST_TORCH)' \
+		--constraint constraints-lowest.txt --editable '.[$(LOWEST)]' pytest hypothesis scikit-learn
+	touch $@
+
+# Torch and what belongs to it is left out: which build it is depends on the machine.
+constraints-lowest:  ## write constraints-lowest.txt anew, after a change of pyproject.toml; wants uv
+	{ echo "# The lowest versions that pyproject.toml allows (Python 3.11, Linux): 'make $@'."; \
+	uv pip compile --quiet --no-header --no-annotate --python-version 3.11 \
+		--resolution lowest-direct $(addprefix --extra ,bench app dicom tiff) pyproject.toml \
+	| grep -vE '^(torch|triton|nvidia|cuda)'; } > $@.new
+	mv $@.new $@.txt

@@ -1,6 +1,6 @@
 """Hostile values of every option, hostile weights, inputs, targets, names and files.
 
-    python scripts/attacks/options.py [CASES, 10000] [SEED, 0]
+    python scripts/attacks/options.py [CASES, 10000] [SEED, 0] [MINUTES, 120]
 
 Each case must end within 30 seconds: refused in words by a ValueError or TypeError (OSError for
 files) that names the option, or with finite maps; or it obeys a deadline of 3 seconds, as runs of
@@ -296,10 +296,11 @@ def work(count: int, seed: int, first: int, pipe: Connection) -> None:
     pipe.send(None)
 
 
-def main(count: int, seed: int) -> int:
+def main(count: int, seed: int, minutes: int) -> int:
     outcomes, first, slowest = Outcomes(), 0, (0.0, "")
     context = multiprocessing.get_context("fork")
-    while first < count:
+    until = time.monotonic() + 60 * minutes
+    while first < count and time.monotonic() < until:
         here, there = context.Pipe(duplex=False)
         process = context.Process(target=work, args=(count, seed, first, there))
         process.start()
@@ -308,6 +309,9 @@ def main(count: int, seed: int) -> int:
         try:
             while (said := here.recv()) is not None:
                 first, about = said
+                if time.monotonic() > until:
+                    process.kill()
+                    break
                 began = time.monotonic()
                 if not here.poll(PATIENCE):
                     outcomes.add("HANG of over 30 s", bad=True, about=about)
@@ -328,5 +332,5 @@ def main(count: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    given = [int(one) for one in sys.argv[1:]] + [10_000, 0][len(sys.argv) - 1 :]
+    given = [int(one) for one in sys.argv[1:]] + [10_000, 0, 120][len(sys.argv) - 1 :]
     sys.exit(main(*given))
