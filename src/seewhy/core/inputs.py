@@ -42,6 +42,16 @@ class Inputs:
         others = (*self.args, *self.kwargs.values())
         return any(_explainable(value) for value in others if value is not self.tensor)
 
+    @property
+    def words(self) -> frozenset[int]:
+        """The lengths of rows of token ids, (·, L), among the arguments."""
+        others = (*self.args, *self.kwargs.values())
+        return frozenset(
+            value.shape[1]
+            for value in others
+            if isinstance(value, Tensor) and value.ndim == 2 and value.dtype == torch.int64
+        )
+
     def with_tensor(self, tensor: Tensor) -> Inputs:
         """The same arguments about another explained tensor, (k · B, C, ...).
 

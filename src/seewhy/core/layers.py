@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -104,9 +104,12 @@ def _is_channels_first(kind: Any) -> bool:
 class Reader:
     """Reads the outputs of one pass as maps, from the grids that it has seen so far."""
 
-    def __init__(self, image: Sequence[int]) -> None:
-        """Take the sides of the explained input: (L,), (H, W) or (D, H, W)."""
-        self.image = tuple(image)
+    def __init__(self, image: Sequence[int], words: Collection[int] = ()) -> None:
+        """Take the sides of the explained input, (L,), (H, W) or (D, H, W).
+
+        words: the lengths of texts that the network is given: such rows of tokens are words.
+        """
+        self.image, self._words = tuple(image), words
         self._grids: dict[Grid, None] = {}  # the last one seen comes last
         self._rows: dict[int, tuple[Grid, int]] = {}  # number of tokens -> grid, features
 
@@ -160,6 +163,8 @@ class Reader:
     def _tokens(self, shape: Sequence[int]) -> Layout | None:
         """A row of tokens whose number is that of a grid seen, behind up to 16 more tokens."""
         _, tokens, channels = shape
+        if tokens in self._words:
+            return None
         for grid in reversed(self._grids):
             prefix = tokens - math.prod(grid)
             if 0 <= prefix <= _MAX_PREFIX_TOKENS and math.prod(grid) > 1:

@@ -221,7 +221,7 @@ class _Recorder:
         self.late = _last(names) if begin == "late" and layers is None else set()
         self.glimpse, self.foreign = glimpse, foreign
         self.batch = len(inputs.tensor)
-        self.reader = Reader(inputs.tensor.shape[2:])
+        self.reader = Reader(inputs.tensor.shape[2:], inputs.words)
         self.lowest = math.inf
         self.last: tuple[Tensor | None, int] = (None, 0)  # handed on, and its version then
         self.handed_through = False

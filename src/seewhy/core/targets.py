@@ -369,6 +369,149 @@ class Text(ClassTarget):
         return cosines
 
 
+@dataclass(frozen=True, init=False)
+class Token(Target):
+    """A word of the text that a network writes about a picture: its logit, given the text before.
+
+    For networks with one score per place and token, (B, L, V), those at a place being of the token
+    that follows (BLIP, LLaVA and other decoders). A word of several tokens is the sum of theirs.
+    """
+
+    places: tuple[int, ...]
+    tokens: tuple[int, ...] | None
+    length: int | None
+    word: str | None
+
+    def __init__(
+        self, where: int | str | None = None, ids: Any = None, tokenizer: Any = None
+    ) -> None:
+        """Say which word.
+
+        where: its place in the text, counted from 0 or, if negative, back from the end; or a word
+            of the text (with `ids` and `tokenizer`). None is the word that would follow.
+        ids: the text's token ids as the network is given them, (L,) or (1, L), a list or a tensor.
+            Without them the token is the likeliest one at that place.
+        tokenizer: of transformers, or anything with `decode`.
+
+        Raises ValueError for places and words that are not in the text.
+        """
+        given = None if ids is None else _row(ids)
+        length = None if given is None else len(given)
+        word = None
+        if isinstance(where, str):
+            if given is None or tokenizer is None:
+                raise ValueError(
+                    f"Token({where!r}) needs the text it is a word of: Token({where!r}, ids, "
+                    "tokenizer)"
+                )
+            word, places = where, _places_of(where, given, tokenizer)
+        elif where is None:
+            places = (0,) if length is None else (length,)
+        else:
+            if length is not None and not -length <= where < length:
+                raise ValueError(f"Token({where}): the text has {length} tokens, 0 to {length - 1}")
+            places = (where + length if length is not None and where < 0 else where,)
+        if where is not None and 0 in places:
+            raise ValueError("Token(0): nothing comes before the first token, so nothing scores it")
+        tokens = None
+        if given is not None and where is not None:
+            tokens = tuple(given[place] for place in places)
+        for name, value in (
+            ("places", places), ("tokens", tokens), ("length", length), ("word", word)
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.word is not None:
+            return self.word
+        return "the next token" if self._follows else f"token {self.places[0]}"
+
+    def __call__(self, outputs: Any) -> Tensor:
+        """Logits (B,)."""
+        if self.tokens is None:
+            return self.resolve(outputs)(outputs)
+        return _pick_tokens(self._scores(outputs), self.tokens)
+
+    def resolve(self, outputs: Any) -> Target:
+        """With the likeliest token of each image, where none was named."""
+        if self.tokens is not None:
+            return self
+        (scores,) = self._scores(outputs)
+        return _TokenOfEach(self, tuple(scores.detach().argmax(1).tolist()))
+
+    @property
+    def _follows(self) -> bool:
+        return self.places == ((0,) if self.length is None else (self.length,))
+
+    def _scores(self, outputs: Any) -> list[Tensor]:
+        """The scores (B, V) at each place."""
+        scores = logits(outputs)
+        if scores.ndim != 3:
+            raise ValueError(
+                f"Token needs scores per place and token, (B, L, V); the model returned "
+                f"{tuple(scores.shape)}"
+            )
+        # What stands for the picture may come before the text.
+        before = scores.shape[1] - self.length if self.length is not None else 0
+        found = []
+        for place in self.places:
+            # Without the text, 0 is what follows it, and -1 its last token.
+            index = before + place - 1
+            if not -scores.shape[1] <= index < scores.shape[1]:
+                raise ValueError(f"{self}: the network scored {scores.shape[1]} places")
+            found.append(scores[:, index])
+        return found
+
+
+@dataclass(frozen=True)
+class _TokenOfEach(Target):
+    """A place in a text, and a token there for each image."""
+
+    asked: Token
+    tokens: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return str(self.asked)
+
+    def __call__(self, outputs: Any) -> Tensor:
+        (scores,) = self.asked._scores(outputs)
+        return _pick(scores, self.tokens)
+
+    def of_image(self, index: int, images: int) -> _TokenOfEach:
+        return _TokenOfEach(self.asked, (self.tokens[index],))
+
+
+def _pick_tokens(scores: Sequence[Tensor], tokens: Sequence[int]) -> Tensor:
+    return torch.stack([s[:, token] for s, token in zip(scores, tokens, strict=True)]).sum(0)
+
+
+def _row(ids: Any) -> tuple[int, ...]:
+    """Token ids as numbers: of a list, an array or a tensor, (L,) or (1, L)."""
+    values = np.asarray(ids.tolist() if isinstance(ids, Tensor) else ids)
+    if values.ndim == 2 and len(values) == 1:
+        values = values[0]
+    if values.ndim != 1 or not len(values) or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"ids has shape {values.shape}; give the token ids of one text, (L,) or (1, L)"
+        )
+    return tuple(values.tolist())
+
+
+def _places_of(word: str, ids: Sequence[int], tokenizer: Any) -> tuple[int, ...]:
+    """The places of the tokens that spell a word, where it first occurs after the first token."""
+    pieces = [str(tokenizer.decode([token])).replace("##", "").strip() for token in ids]
+    wanted = word.strip().casefold()
+    for start in range(1, len(pieces)):
+        for end in range(start + 1, len(pieces) + 1):
+            spelled = "".join(pieces[start:end]).casefold()
+            if spelled == wanted.replace(" ", "") != "" and pieces[start]:
+                return tuple(range(start, end))
+            if len(spelled) > len(wanted):
+                break
+    raise ValueError(f"the text has no word {word!r}: its tokens are {', '.join(pieces)}")
+
+
 @dataclass(frozen=True)
 class Score(Target):
     """Any function from what the model returned to one score per image, (B,)."""
