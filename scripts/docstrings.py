@@ -5,7 +5,7 @@ Most docstrings list their arguments without a heading:
     model: any `nn.Module`; it is left as it was.
     inputs: (B, C, H, W), already preprocessed.
 
-For a function this is an `Args:` section, for a class `Attributes:`. "Raises ValueError where …" and
+For a function this is an `Args:` section, for a class `Attributes:`. "Raises ValueError …" and
 "Returns …" stay sentences.
 """
 
