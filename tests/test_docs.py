@@ -1,0 +1,239 @@
+"""The documentation runs: every Python block, page by page; `seewhy` command lines parse.
+
+A page's blocks share one namespace, which begins with `seewhy`, `torch`, a small `model` of a
+thousand classes, two `images` for it and their `labels`; the working directory holds the files that
+the pages name. A block below `<!-- not run: reason -->` is only compiled.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import typer
+from PIL import Image
+from torch import Tensor, nn
+
+import seewhy
+from seewhy.cli import app
+from seewhy.data.scenes import SAMPLES, Scenes
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+MODULE = """
+import torch
+
+
+def net():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(), torch.nn.Linear(4, 2),
+    )
+"""
+RUN = {
+    "name": "scenes-small",
+    "networks": [{"model": "scenes:resnet"}],
+    "datasets": [{"dataset": "scenes:3"}],
+    "methods": ["grad_cam", "random"],
+    "metrics": ["energy_pointing_game", "insertion"],
+    "steps": 2,
+}
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, its text, the line of its first line, why it is not run."""
+
+    language: str
+    text: str
+    line: int
+    excuse: str | None
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """All fenced blocks of a page, indented ones (in tabs, in lists) too."""
+    text = page.read_text()
+    fence = r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```"
+    for found in re.finditer(fence, text, re.MULTILINE | re.DOTALL):
+        above = text[: found.start()].rstrip().rpartition("\n")[2]
+        excuse = re.fullmatch(r"\s*<!-- not run: (.+) -->", above)
+        body = re.sub(f"^{found['indent']}", "", found["text"], flags=re.MULTILINE)
+        line = text.count("\n", 0, found.start("text"))
+        yield Block(found["language"], body, line, excuse and excuse[1])
+
+
+class Tiny(nn.Module):
+    """A convolutional network with the usual names, of a thousand classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number, (inner, outer) in enumerate(((3, 4), (4, 6), (6, 8), (8, 8)), 1):
+            stride = 1 if number == 4 else 2
+            convolution = nn.Conv2d(inner, outer, 3, stride, 1)
+            layers = nn.Sequential(convolution, nn.BatchNorm2d(outer), nn.ReLU())
+            self.add_module(f"layer{number}", layers)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(8, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that pages name."""
+    there = tmp_path_factory.mktemp("reader")
+    scene = Scenes(SAMPLES[0] + 1, size=384)[SAMPLES[0]].image
+    (there / "holiday").mkdir()
+    for name in ("photo.jpg", "cat.jpg", "part.png", "holiday/beach.jpg"):
+        scene.save(there / name)
+    (there / "docs").symlink_to(ROOT / "docs")
+    (there / "mynets.py").write_text(MODULE)
+    (there / "names.txt").write_text("dust\ncrack\n")
+    scope: dict[str, Any] = {}
+    exec(MODULE, scope)
+    torch.save({"state_dict": scope["net"]().state_dict()}, there / "last.ckpt")
+    return there
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Path:
+    """A small benchmark, for the pages that read one."""
+    from typer.testing import CliRunner
+
+    (folder / "small.yaml").write_text(json.dumps(RUN))
+    with chdir(folder):
+        answer = CliRunner().invoke(app, ["bench", "small.yaml", "--workers", "1"])
+    assert answer.exit_code == 0, answer.output
+    shutil.copytree(folder / "runs" / "scenes-small", folder / "run")
+    shutil.copytree(folder / "run", folder / "later")
+    return folder / "run"
+
+
+class Pair(nn.Module):
+    """A network of two inputs: two images, or an image and words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Tiny()
+
+    def forward(self, pixel_values: Tensor, input_ids: Tensor) -> Tensor:
+        return self.body(pixel_values) * input_ids.float().flatten(1).mean(1, keepdim=True)
+
+
+def pooled(convolution: nn.Module, pool: nn.Module) -> nn.Module:
+    """A convolution, and four classes."""
+    return nn.Sequential(convolution, nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 4)).eval()
+
+
+def namespace() -> dict[str, Any]:
+    """What a page's reader has."""
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 32, 32)
+    return {
+        "__name__": "page",
+        "seewhy": seewhy,
+        "torch": torch,
+        "model": Tiny().eval(),
+        "images": images,
+        "left": images,
+        "right": images,
+        "signals": torch.randn(2, 1, 64),
+        "volumes": torch.rand(1, 1, 12, 16, 16),
+        "words": torch.ones(2, 5, dtype=torch.int64),
+        "ecg_network": pooled(nn.Conv1d(1, 4, 5), nn.AdaptiveAvgPool1d(1)),
+        "ct_network": pooled(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(1)),
+        "clip": Pair().eval(),
+        "siamese": Pair().eval(),
+        "labels": torch.tensor([281, 282]),
+        "x": torch.rand(2, 3, 32, 32),
+        "target": 281,
+        "targets": [281, 282],
+        "array": torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy(),
+    }
+
+
+def title(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def with_python(page: Path) -> bool:
+    return any(block.language == "python" for block in blocks(page))
+
+
+@pytest.mark.parametrize("page", filter(with_python, PAGES), ids=title)
+def test_a_page_runs(page, folder, request, monkeypatch):
+    if re.search(r'"(run|runs/scenes-small[^"]*)"', page.read_text()):
+        request.getfixturevalue("run")
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    scope = namespace()
+    for block in blocks(page):
+        if block.language == "python":
+            code = compile("\n" * block.line + block.text, str(page), "exec")
+            if block.excuse is None:
+                exec(code, scope)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=title)
+def test_a_notebook_runs_and_has_no_outputs(path, folder, monkeypatch):
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    monkeypatch.chdir(folder)
+    scope: dict[str, Any] = {"__name__": "notebook"}
+    for cell in code:
+        text = "".join(cell["source"])
+        if not text.startswith("%"):
+            exec(compile(text, str(path), "exec"), scope)
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Each page's `seewhy` command lines, without their comments."""
+    for page in PAGES:
+        for block in blocks(page):
+            if block.language in ("", "bash", "sh", "console"):
+                for line in block.text.replace("\\\n", " ").splitlines():
+                    if re.match(r"(\$ )?seewhy ", line):
+                        yield title(page), line.removeprefix("$ ").partition(" #")[0].strip()
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_a_command_line_parses(page, line):
+    group: Any = typer.main.get_command(app)
+    _, *words = shlex.split(line)
+    context = group.make_context("seewhy", list(words), resilient_parsing=False)
+    while hasattr(group, "commands"):
+        name, group, words = group.resolve_command(context, words)
+        context = group.make_context(name, list(words), parent=context)
+
+
+def test_links_and_pictures_of_the_readme_are_there():
+    # Those of the site are checked by `make docs`.
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / "README.md").read_text()):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_blocks_are_found():
+    assert sum(with_python(page) for page in PAGES) > 40
+    assert len(set(commands())) > 15
+    (block,) = [one for one in blocks(ROOT / "docs" / "methods" / "rise.md") if one.language]
+    assert block.text == 'seewhy.explain(model, images, "rise")\n'
+
+
+def test_pictures_are_pictures():
+    for path in (ROOT / "docs").rglob("*.jpg"):
+        Image.open(path).verify()
