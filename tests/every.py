@@ -23,7 +23,9 @@ def short(name: str) -> str:
     return f"{name}({SHORT[name]})" if name in SHORT else name
 
 
+# These want a network with attention, `networks.Attending`; the others are asked of any.
+OF_ATTENTION = ["attention_gradient", "attention_rollout", "attention_x_gradient", "le_grad"]
 EVERY = [
-    *map(short, seewhy.list_methods()),
+    *(short(name) for name in seewhy.list_methods() if name not in OF_ATTENTION),
     *(f"grad_cam+{short(name)}" for name in seewhy.list_refinements()),
 ]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import seewhy
-from every import EVERY, short
-from networks import Cnn, Failing, Wrapped, images, seeded
+from every import EVERY, OF_ATTENTION, short
+from networks import Attending, Cnn, Failing, Wrapped, images, seeded
 from seewhy import Method, Probe, metrics
 from seewhy.core.probe import Read
 from seewhy.naming import METHODS, REFINEMENTS, parse
@@ -19,20 +19,28 @@ from untouched import Calls, assert_same, state
 WITHOUT_A_NETWORK = ("random", "center_gaussian", "edges")
 
 
+EACH = [*EVERY, *OF_ATTENTION]
+
+
+def network_for(name):
+    return seeded(Attending if name in OF_ATTENTION else Cnn)
+
+
 def maps_of(model, x, target=4, **kwargs):
     return seewhy.explain(model, x, EVERY, target, **kwargs)
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return maps_of(seeded(Cnn), images())
+    of_attention = seewhy.explain(seeded(Attending), images(), OF_ATTENTION, 4)
+    return maps_of(seeded(Cnn), images()) | of_attention
 
 
 def alike(a, b, tolerance=1e-5):
     return a.shape == b.shape and (a - b).abs().max() <= tolerance * b.abs().max()
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", EACH)
 def test_finite_maps_of_the_inputs_size(name, expected):
     assert expected[name].shape == (3, 32, 32)
     assert expected[name].isfinite().all()
@@ -40,24 +48,24 @@ def test_finite_maps_of_the_inputs_size(name, expected):
     assert not expected[name].requires_grad
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", EACH)
 def test_a_map_is_that_of_the_image_alone(name, expected):
-    model, x = seeded(Cnn), images()
+    model, x = network_for(name), images()
     for i in range(3):
         alone = seewhy.explain(model, x[i : i + 1], name, 4)
         assert alike(expected[name][i : i + 1], alone, 1e-4), i
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", EACH)
 def test_the_same_again(name):
     """On the same probe, on a fresh one, and on one that others have read before."""
-    model, x, method = seeded(Cnn), images(), parse(name)
+    model, x, method = network_for(name), images(), parse(name)
     probe = Probe(model, x, 4)
     first = method(probe)
     assert torch.equal(method(probe), first)
     assert torch.equal(method(Probe(model, x, 4)), first)
     read = Probe(model, x, 4)
-    read.activations("conv1")
+    read.activations("patches" if name in OF_ATTENTION else "conv1")
     read.input_gradient  # noqa: B018
     read.stages  # noqa: B018
     parse("grad_cam")(read.with_target(1))
@@ -108,11 +116,13 @@ def test_the_default_dtype_says_nothing_to_metrics():
 # those with eps or squares beside cubes, and those that ask for probabilities.
 DEGREES = {
     0: [
-        "ablation_cam", "center_gaussian", "contrastive_excitation_backprop", "edges", "eigen_cam",
+        "ablation_cam", "attention_rollout", "center_gaussian", "contrastive_excitation_backprop",
+        "edges", "eigen_cam",
         "excitation_backprop", "full_grad", "random", "grad_cam+detail", "grad_cam+multiscale",
         "grad_cam+refine_cam",
     ],
     1: [
+        "attention_x_gradient", "le_grad",
         "cam", "deconvnet", "eigen_grad_cam", "finer_cam", "gig_cam", "grad_cam", "gradient",
         "guided_backprop", "guided_integrated_gradients", "hires_cam", "input_x_gradient",
         "integrated_grad_cam", "integrated_gradients", "layer_cam", "linear_approximation",
@@ -122,6 +132,7 @@ DEGREES = {
     2: ["global_guidance", "guided_grad_cam"],
 }  # fmt: skip
 NO_POWER = [
+    "attention_gradient",
     "auto", "grad_cam_plus_plus", "is_cam", "score_cam", "shapley_cam", "smooth_grad_cam_plus_plus",
     "ss_cam", "sharpen",
 ]  # fmt: skip
@@ -132,7 +143,7 @@ NO_POWER = [
 )
 def test_the_size_of_the_score(degree, name):
     """The last Linear four times as large: a power of two, so that rounding stays the same."""
-    model, x = seeded(Cnn), images()
+    model, x = network_for(name), images()
     name = "+".join(map(short, name.split("+")))
     before = seewhy.explain(model, x, name, 4)
     with torch.no_grad():
@@ -184,11 +195,11 @@ def runs(probe: Probe, name: str) -> int:
 
 def surplus(name: str) -> int:
     """Passes that a method would have saved, had it declared all that it reads."""
-    expecting = Probe(seeded(Cnn), images(), 4).expect(*get_args(Read))
-    return runs(Probe(seeded(Cnn), images(), 4), name) - runs(expecting, name)
+    expecting = Probe(network_for(name), images(), 4).expect(*get_args(Read))
+    return runs(Probe(network_for(name), images(), 4), name) - runs(expecting, name)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", EACH)
 def test_what_a_method_reads_is_declared(name):
     # It reads the input's gradient only where no layer was named. Were that declared, a question
     # about a named layer would cost a backward pass to the input.
@@ -245,7 +256,7 @@ def test_the_model_is_left_as_it_was(relu):
     assert_same(before, state(model))
 
 
-@pytest.mark.parametrize("method", [name for name in EVERY if name not in WITHOUT_A_NETWORK])
+@pytest.mark.parametrize("method", [name for name in EACH if name not in WITHOUT_A_NETWORK])
 def test_a_network_that_breaks_is_left_as_it_was(method):
     model = seeded(Failing).train()
     before = state(model)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import seewhy
-from every import EVERY, short
+from every import EVERY, OF_ATTENTION, short
 from networks import seeded
 from seewhy import metrics
 from seewhy.maps import upsample
@@ -102,14 +102,19 @@ def test_the_table_in_the_documentation(kind):
     """Every method and refinement named there works, and no other is there to be named."""
     page = Path(__file__).resolve().parents[1] / "docs" / "probe.md"
     row = next(line for line in page.read_text().splitlines() if line.startswith("| maps |"))
-    listed = re.findall("`([a-z_]+)`", row)
-    assert sorted(listed) == sorted([*seewhy.list_methods(), *seewhy.list_refinements()])
+    everywhere, elsewhere = (re.findall("`([a-z_]+)`", cell) for cell in row.split("|")[2:4])
+    every = [*seewhy.list_methods(), *seewhy.list_refinements()]
+    assert elsewhere == OF_ATTENTION
+    assert sorted([*everywhere, *elsewhere]) == sorted(every)
     build, size = KINDS[kind]
     model, x = seeded(build), drawn(2, *size).float()
     for name, maps in seewhy.explain(model, x, EVERY, 1).items():
         assert maps.shape == (2, *size[1:]), name
         assert maps.isfinite().all(), name
         assert maps.any(), name
+    for name in elsewhere:
+        with pytest.raises(ValueError, match="attention"):
+            seewhy.explain(model, x, name, 1)
 
 
 class Weighted(nn.Module):

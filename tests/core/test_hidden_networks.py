@@ -43,7 +43,7 @@ def test_scripted_networks_give_what_needs_no_layer(hide):
         ("grad_cam", "conv1", ValueError, "explain the original module"),
         ("tsgb", None, TypeError, "explain the module that it was made from"),
         ("guided_backprop", None, TypeError, "explain the module that it was made from"),
-        ("auto", None, TypeError, "explain the module that it was made from"),
+        ("auto", None, ValueError, "scripted as a whole. Explain the original"),
     ],
 )
 def test_scripted_networks_say_what_they_hide(hide, method, layer, error, message):

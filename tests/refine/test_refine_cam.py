@@ -108,3 +108,10 @@ def test_says_why_it_cannot_apply(oracles):
     model = oracles.model(case, torch.float32)
     with pytest.raises(ValueError, match="one resolution all the way"):
         seewhy.explain(model, images(1, (64, 64)), "layer_cam+refine_cam", 1)
+
+
+def test_one_layer_that_was_named_takes_the_place_of_the_last():
+    """Of several that were named it is these; of one the stages go before it."""
+    model, x = seeded(Cnn), images()
+    chosen = seewhy.explain(model, x, "layer_cam+refine_cam", 1)
+    assert torch.equal(seewhy.explain(model, x, "layer_cam+refine_cam", 1, layer="relu#2"), chosen)
