@@ -205,7 +205,7 @@ def test_rectified() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_documented_lrp_equals_captums(oracles: Oracles, dtype: torch.dtype) -> None:
     captum = pytest.importorskip("captum.attr")
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/rules.md").read_text(), re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/rules.md").read_text(), re.DOTALL)
     documented: dict[str, Any] = {}
     exec(code, documented)
     case = oracles["tsgb/tiny_vgg_x64_b3"]
