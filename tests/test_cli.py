@@ -76,12 +76,12 @@ def test_pictures_for_each_photo_target_and_method(run):
         *("--target", "tabby cat", "--target", "0"),
     ).output
     assert "2 of 2 photos explained" in shown
-    pictures = sorted(path.name for path in Path("out").glob("*.png"))
-    expected = [
-        f"{stem}{part}.png"
-        for stem in ("one", "two")
+    pictures = sorted(path.name for path in Path("out").iterdir() if path.suffix != ".npz")
+    expected = [f"{stem}.gallery.png" for stem in ("one", "two")]
+    expected += [
+        f"{stem}{part}{suffix}"  # photos that were compressed with loss are not made PNGs
+        for stem, suffix in (("one", ".png"), ("two", ".jpg"))
         for part in (
-            ".gallery",
             ".ant.grad_cam",
             ".ant.layer_cam",
             ".tabby-cat.grad_cam",
@@ -213,6 +213,20 @@ def test_the_default_network_explains_a_photo_and_says_which_it_is(run):
     assert "photos:efficientnet_lite0" in run("models", "photos").output
 
 
+def test_pictures_of_either_kind_are_known_as_ours(run):
+    from seewhy.cli.output import ours
+
+    run("explain", "one.png", "two.jpg", *NET, "--out", "out", "--maps", "png", "--target", "0",
+        "--method", "grad_cam")  # fmt: skip
+    made = sorted(path.name for path in Path("out").iterdir())
+    assert len(made) == 2 * 3
+    assert all(ours(Path("out", name)) for name in made), made
+    assert not ours(Path("one.png"))
+    assert not ours(Path("two.jpg"))
+    again = run("explain", "out", *NET, "--out", "again", code=2)
+    assert "holds no images but those written by seewhy" in " ".join(again.output.split())
+
+
 def test_methods_with_commas_and_ranks_beyond_the_classes(run):
     run("explain", "one.png", *NET, "--out", "out", "--target", "top99",
         "--method", "layer_cam,grad_cam+smooth(samples=2, noise=0.1),hires_cam")  # fmt: skip
@@ -271,7 +285,7 @@ def test_photos_and_other_files_are_left_as_they_are(run):
     assert first.keys() - before.keys() == {"one.gallery.png", "one.ant.grad_cam.png"}
     assert all(first[name] == before[name] for name in before)
     Path("two.gallery.png").write_bytes(b"mine")
-    Path("two.bee.grad_cam.png").symlink_to("one.png")
+    Path("two.bee.grad_cam.jpg").symlink_to("one.png")
     result = run(
         "explain", "one.png", "two.jpg", *NET, "--method", "grad_cam", "--out", ".", code=1
     )
@@ -282,13 +296,13 @@ def test_photos_and_other_files_are_left_as_they_are(run):
     assert content() == {
         **first,
         "two.gallery.png": b"mine",
-        "two.bee.grad_cam.png": first["one.png"],
+        "two.bee.grad_cam.jpg": first["one.png"],
     }
     Path("two.gallery.png").unlink()
     result = run("explain", "two.jpg", *NET, "--target", "bee", "--target", "ant",
                  "--method", "grad_cam", "--out", ".", code=1)  # fmt: skip
-    assert "two.bee.grad_cam.png is there already" in " ".join(result.output.split())
-    assert Path("two.ant.grad_cam.png").is_file(), "the rest is written"
+    assert "two.bee.grad_cam.jpg is there already" in " ".join(result.output.split())
+    assert Path("two.ant.grad_cam.jpg").is_file(), "the rest is written"
     assert content()["one.png"] == before["one.png"]
 
 
@@ -370,7 +384,7 @@ def test_a_method_that_fails_costs_no_other(run):
                  "--method", "grad_cam,random", code=1)  # fmt: skip
     assert "2 of 2 photos explained" in result.output
     assert result.output.count("grad_cam of the predicted class") == 2
-    assert len(list(Path("out").glob("*.random.png"))) == 2
+    assert len(list(Path("out").glob("*.random.*"))) == 2
 
 
 def test_names_of_pictures_do_not_collide():

@@ -320,7 +320,7 @@ def test_options_of_a_network_are_those_of_explain(tmp_path):
     )
     asked, default, *_ = networks.values()
     assert asked.model.class_name(7) == "sort 7"
-    assert (asked.model.preprocess.resize, asked.model.preprocess.crop) == (96, (96, 96))
+    assert (asked.model.preprocess.resize, asked.model.preprocess.crop) == (96, 96)
     assert asked.model.preprocess.mean == (0.4, 0.4, 0.4)
     assert asked.model.preprocess.std == (0.2, 0.3, 0.4)
     assert default.model.name == DEFAULT_MODEL

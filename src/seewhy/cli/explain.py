@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from seewhy.photos import Answer, PhotoTarget
 
 
+LOSSY = (".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif")
+
+
 class MapFormat(StrEnum):
     """How the saliency itself is saved."""
 
@@ -312,7 +315,7 @@ def save(
         write(gallery, lambda path: save_marked(gallery_of(answer.explanations), path))
     for one in answer.explanations:
         draw = one.contour if style is Style.contour else one.overlay
-        picture = output.path(name, one.target, one.method, suffix="png")
+        picture = output.path(name, one.target, one.method, suffix=suffix_for(one.source))
         write(picture, lambda path, draw=draw: save_marked(draw(), path))  # type: ignore[misc]
         if maps is not None:
             # A 16-bit map is a .png too, beside the picture.
@@ -321,10 +324,22 @@ def save(
     return files
 
 
+def suffix_for(photo: str | None) -> str:
+    """JPEG for photos that were compressed with loss, which as PNGs are many times as large."""
+    return "jpg" if photo and Path(photo).suffix.lower() in LOSSY else "png"
+
+
 def save_marked(picture: Image.Image, path: Path) -> None:
-    """Write a PNG that says whose it is, quickly rather than small where it is large."""
+    """Write a picture that says whose it is; a PNG quickly rather than small where it is large."""
+    from PIL import ExifTags
+    from PIL.Image import Exif
     from PIL.PngImagePlugin import PngInfo
 
+    if path.suffix == ".jpg":
+        exif = Exif()
+        exif[ExifTags.Base.Software] = MARK[1]
+        picture.save(path, format="JPEG", quality=90, exif=exif)
+        return
     about = PngInfo()
     about.add_text(*MARK)
     level = 1 if picture.width * picture.height > 4_000_000 else 6

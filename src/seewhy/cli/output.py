@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import uuid4
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 MARK = ("Software", "seewhy")
-"""By this text in a PNG our own pictures are known."""
+"""By this text in a PNG, and in the EXIF of a JPEG, our own pictures are known."""
 
 
 class Output:
@@ -74,11 +74,13 @@ def shortened(text: str, most: int) -> str:
 def ours(path: Path) -> bool:
     """Whether a file is a picture that a command like this wrote."""
     if path.name.endswith(".map.png"):  # a map itself lies beside its picture
-        path = path.with_name(path.name.replace(".map.png", ".png"))
-    if path.suffix.lower() != ".png":
+        beside = path.name.removesuffix(".map.png")
+        return any(ours(path.with_name(f"{beside}.{suffix}")) for suffix in ("png", "jpg"))
+    if path.suffix.lower() not in (".png", ".jpg"):
         return False
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return image.info.get(MARK[0]) == MARK[1]
-    except Exception:  # no PNG, or a broken one: reading it will say so
+        with Image.open(path, formats=["PNG", "JPEG"]) as image:
+            said = image.info.get(MARK[0]) or image.getexif().get(ExifTags.Base.Software)
+            return bool(said == MARK[1])
+    except Exception:  # no picture, or a broken one: reading it will say so
         return False
