@@ -23,7 +23,11 @@ CHEAP = {
     "occlusion": "occlusion(patch=9, baseline=0.1)",
 }
 NAMES = [
-    *(CHEAP.get(name, name) for name in sorted(METHODS) if name != "cam"),
+    *(
+        CHEAP.get(name, name)
+        for name, entry in sorted(METHODS.items())
+        if name != "cam" and not entry.function.__module__.endswith("attention")
+    ),
     *(f"layer_cam+{name}" for name in sorted(REFINEMENTS)),
     "integrated_gradients(steps=3, rule='gauss_legendre', baseline='random')",
     "layer_cam+refine_cam(mix='exp_mean')",

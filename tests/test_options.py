@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import seewhy
+from networks import Cnn, images, seeded
 from seewhy import Method, Refinement
 from seewhy.naming import METHODS, REFINEMENTS, parse
 from seewhy.options import LONGEST, Range, check
@@ -115,6 +116,23 @@ def test_every_registered_option_has_an_annotation_that_its_default_fits():
             for option in entry.options:
                 with pytest.raises(ValueError, match=f"{option}="):
                     kind(name, **{option: object()})
+
+
+def test_layers_that_are_none():
+    model, x = seeded(Cnn), images(1)
+    with pytest.raises(ValueError, match="layer is an empty list"):
+        seewhy.explain(model, x, "grad_cam", 1, layer=[])
+    with pytest.raises(TypeError, match="layer is a int"):
+        seewhy.explain(model, x, "grad_cam", 1, layer=3)
+
+
+def test_an_image_that_is_not_finite_costs_no_other_its_map():
+    model, x = seeded(Cnn), images(2)
+    expected = seewhy.explain(model, x, "eigen_cam", 1)
+    x[1, 0, 0, 0] = torch.inf
+    found = seewhy.explain(model, x, "eigen_cam", 1)
+    assert torch.allclose(found[0], expected[0])
+    assert found[1].isnan().all()
 
 
 def test_plugins_need_no_annotations():
