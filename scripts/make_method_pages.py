@@ -17,10 +17,9 @@ import argparse
 import inspect
 import re
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageOps
 
@@ -76,8 +75,7 @@ def spelled(name: str) -> str:
     return f"{BASE}+{name}" if name in REFINEMENTS else name
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(NamedTuple):
     """A picture on a page, the class that it is asked for, and the network that is asked."""
 
     image: Image.Image

@@ -103,3 +103,15 @@ def test_commands_name_the_default():
     for command in ("explain", "evaluate"):
         text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "300"}).output
         assert f"Without it: {DEFAULT_METHOD}" in " ".join(text.split())
+
+
+def test_a_method_that_fails_costs_an_evaluation_no_other():
+    torch.manual_seed(0)
+    model = LoadedModel(
+        tokens().eval(),
+        Preprocess(16, (16, 16), (0.0,) * 3, (1.0,) * 3),
+        ("bird", "cat", "clock", "cup", "umbrella"),
+    )
+    found = seewhy.evaluate(model, "scenes:2", ["tsgb", "grad_cam"], ["average_drop"])
+    assert {row.method for row in found.rows} == {"grad_cam"}
+    assert {one.method for one in found.failures} == {"tsgb"}

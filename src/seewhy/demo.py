@@ -27,7 +27,7 @@ METHODS = {
     "global_guidance": "Less glow beside the object, at the same cost.",
     "grad_cam+multiscale": "Looks at three sizes and agrees with itself.",
     "tsgb": "Which pixels: outlines that change with the class.",
-    "auto": "As much of the photo as the network needs.",
+    "auto": "Grad-CAM and TSGB together, as sharp as the network lets them be.",
 }
 """Each with what to see in its maps."""
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from seewhy.draw.overlays import overlay
+from seewhy.draw.overlays import ALPHA, overlay
 from seewhy.maps import normalize, upsample
 
 _GAP = 3  # pixels between slices
@@ -22,7 +22,7 @@ def overlay_volume(
     slices: int = 12,
     columns: int | None = None,
     cmap: str | None = None,
-    alpha: float = 0.75,
+    alpha: float = ALPHA,
     signed: bool = False,
 ) -> Image.Image:
     """Lay a map over evenly spaced slices of a volume, or over frames of a video.
