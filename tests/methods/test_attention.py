@@ -265,7 +265,8 @@ def test_le_grad_is_the_authors(blocks: int):
     assert torch.allclose(found, expected, rtol=1e-5)
     # Where nobody told before the pass, a further one records the network's end.
     probe = Probe(of_hf("ViT", "sdpa"), x, 2)
-    probe.attentions()
+    with pytest.raises(ValueError, match="not recorded: ask"):
+        probe.attentions()[0].early_gradient  # noqa: B018
     assert torch.allclose(seewhy.Method("le_grad", blocks=blocks)(probe), expected, rtol=1e-5)
 
 

@@ -206,3 +206,12 @@ def test_texts_elsewhere(folder: Path):
         seewhy.explain(model, x, "gradient", targets.Text("a cat"))
     with pytest.raises(ValueError, match=r"needs a text-image network.*logits_per_image"):
         seewhy.explain(load_model("scenes:resnet"), x, "gradient", targets.Text("a cat"))
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "le_grad"])
+def test_other_sizes(folder: Path, method: str):
+    model, x = load_model(f"hf:{folder}", texts=TEXTS), torch.randn(2, 3, 32, 32)
+    refined = f"{method}+multiscale(scales=[1, 1.5])"
+    found = seewhy.explain(model, x, refined, targets.Text("a dog"), size="layer")
+    assert found.shape == (2, 6, 6)
+    assert found.flatten(1).std(1).min() > 0

@@ -57,6 +57,8 @@ class Attention:
         it pools them by attention, it is given the tokens as they are, and the gradient is that
         at the weights of the pooling, (B, heads, queries, keys).
 
+        It needs what only a probe records that was told so, `probe.expect("tail").attentions()`.
+
         Raises ValueError where the network is no chain of blocks, or its end cannot be replayed.
         """
         return self._pass.early_gradient(self._place)
@@ -69,13 +71,13 @@ class AttentionPass:
         self,
         score: Tensor,
         recording: Recording,
-        end: Callable[[Call, Tensor], Callable[[Tensor], Tensor] | None],
+        replay: Callable[[Tensor], Callable[[Tensor], Tensor] | None],
     ) -> None:
         """Take the score (B,) of a pass recorded from the input on.
 
-        end: of a call and what it returned, the score as a function of that, if it can be replayed.
+        replay: of a tensor of the pass, the score as a function of it, if it can be replayed.
         """
-        self._score, self._recording, self._end_behind = score, recording, end
+        self._score, self._recording, self._replay = score, recording, replay
         images = len(score)
         self._nodes = attention_nodes(score)
         self._gradients: dict[int, Tensor] = {}
@@ -97,6 +99,10 @@ class AttentionPass:
 
     def early_gradient(self, place: int) -> Tensor:
         """See `Attention.early_gradient`."""
+        if self._recording.trace is None:
+            raise ValueError(
+                "the end of the network was not recorded: ask probe.expect('tail').attentions()"
+            )
         blocks, images = self._blocks, len(self._score)
         if place not in blocks:
             raise ValueError("this is no attention between the patches, so its block has no tokens")
@@ -115,7 +121,7 @@ class AttentionPass:
     def _end(self) -> Callable[[Tensor], Tensor]:
         """The scores (B,) as a function of the last block's tokens, within the graph."""
         *_, (call, tokens) = self._blocks.values()
-        if (end := self._end_behind(call, tokens)) is None:
+        if (end := self._replay(tokens)) is None:
             raise ValueError(
                 f"what lies between the last block, {call.name!r}, and the score cannot be "
                 "replayed: part of it is compiled, scripted, a custom autograd function, or "

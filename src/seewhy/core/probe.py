@@ -95,7 +95,7 @@ class Probe:
         self._gradients: dict[Call | None, Tensor] = {}
         self._elsewhere: dict[Request, Probe] = {}
         self._shared: dict[Hashable, Any] = {}
-        self._attention: AttentionPass | None = None
+        self._attention: dict[bool, AttentionPass] = {}
 
     # ------------------------------------------------------------------ what the pass gave
 
@@ -180,33 +180,30 @@ class Probe:
         that a product with the values follows; empty for a network without any. They come from
         one pass of their own, which serves all targets, in which attention is not fused.
         """
-        if self._attention is None:
-            key = ("attention", "tail" in self._expected)
-            recording = self.shared(key, self._attend)
+        tail = "tail" in self._expected
+        if tail not in self._attention:
+            recording = self.shared(("attention", tail), lambda: self._attend(tail))
             target = self._target if self._settled else self._target.resolve(recording.outputs)
             score = self._score_by(target, recording.outputs)
 
-            def end(call: Call, tokens: Tensor) -> Callable[[Tensor], Tensor] | None:
-                other = self._derived()
-                other._target, other._settled = target, True
-                other._requests, other._around = (call,), self._unfused
-                if recording.trace is None:
-                    tokens = other.expect("tail")._recorded(call).tensor
-                else:
-                    other._recording = recording
-                return other._replay(tokens)
+            def replay(start: Tensor) -> Callable[[Tensor], Tensor] | None:
+                return self._replay(recording, target, start)
 
-            self._attention = self._differentiating(lambda: AttentionPass(score, recording, end))
-        return self._attention.maps
+            self._attention[tail] = self._differentiating(
+                lambda: AttentionPass(score, recording, replay)
+            )
+        return self._attention[tail].maps
 
-    def _attend(self) -> Recording:
+    def _attend(self, tail: bool) -> Recording:
+        # The blocks' outputs are kept for those who want to replay what follows.
         return record(
             self.model,
             self._given,
-            None,
+            None if tail else (),
             names=self._names,
             begin="input",
-            trace="tail" in self._expected,
+            glimpse=True,
+            trace=tail,
             around=self._unfused,
         )
 
@@ -278,7 +275,7 @@ class Probe:
             again = probe._derived()
             again._requests = (call,)
             return again.expect("tail").tail()
-        replay = probe._replay(recorded.tensor)
+        replay = probe._replay(probe._record(), probe._target, recorded.tensor)
         start = recorded.tensor.detach().requires_grad_()
         with torch.inference_mode(False), torch.enable_grad():
             (found,) = gradients_of(replay(start), [start]) if replay else (None,)
@@ -300,11 +297,13 @@ class Probe:
 
         return scores_of
 
-    def _replay(self, start: Tensor) -> Callable[[Tensor], Tensor] | None:
-        """The score as a function of a tensor of the pass, which recorded the tail behind it."""
-        trace = Trace(self._record().trace)
+    def _replay(
+        self, recording: Recording, target: Target, start: Tensor
+    ) -> Callable[[Tensor], Tensor] | None:
+        """A target's score as a function of a tensor of a pass that recorded the tail behind it."""
+        trace = Trace(recording.trace)
         with torch.inference_mode(False), torch.enable_grad(), trace:
-            score = self._target(self.outputs)
+            score = target(recording.outputs)
         return trace.replay(start, score)
 
     def outputs_of(self, inputs: Tensor) -> Any:

@@ -69,7 +69,7 @@ def le_grad(probe: Probe, *, blocks: Count = 2) -> Tensor:
     Raises ValueError for networks that are no chain of attention between all patches, and where
     what follows the last block cannot be replayed.
     """
-    found = [block for block in _chain(probe) if block.among_patches][-blocks:]
+    found = [block for block in _chain(probe.expect("tail")) if block.among_patches][-blocks:]
     gradients = [_wide(block.early_gradient).relu().mean((1, 2)) for block in found]
     return torch.stack([_patches(*pair) for pair in zip(found, gradients, strict=True)]).sum(0)
 
