@@ -3,8 +3,8 @@
     python experiments/scenes_shortcuts.py
 
 Two readers that cannot see shapes try to name what is in a scene: a linear probe on the picture's
-colours, and one that is told where the objects are. Then the bundled networks: which object's
-removal moves the logit of a category most? Prints the tables of docs/scenes.md.
+colours, and one that knows the objects' positions. Then the bundled networks: which
+object's removal moves the logit of a category most? Prints the tables of docs/scenes.md.
 """
 
 from __future__ import annotations

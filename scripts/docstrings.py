@@ -17,6 +17,8 @@ from typing import Any
 import griffe
 
 ENTRY = re.compile(r"^(\w+(?:, \w+)*): ", re.MULTILINE)
+# Of a section that has its heading: several names with one text, and its further lines.
+SHARED = re.compile(r"^( +)(\w+(?:, \w+)+): (.*(?:\n\1 +.*)*)", re.MULTILINE)
 
 
 class Sections(griffe.Extension):
@@ -28,8 +30,14 @@ class Sections(griffe.Extension):
             return
         known = {one.name for one in getattr(obj, "parameters", [])} | set(obj.members)
         heading = "Attributes" if obj.is_class else "Args"
-        paragraphs = obj.docstring.value.split("\n\n")
+        paragraphs = SHARED.sub(apart, obj.docstring.value).split("\n\n")
         obj.docstring.value = "\n\n".join(section(one, heading, known) for one in paragraphs)
+
+
+def apart(found: re.Match[str]) -> str:
+    """An entry for each of the names, with the same text."""
+    indent, names, text = found.groups()
+    return "\n".join(f"{indent}{name}: {text}" for name in names.split(", "))
 
 
 def section(paragraph: str, heading: str, known: set[str]) -> str:

@@ -49,7 +49,7 @@ def table(found: Evaluation, methods: list[str], metrics: list[str]) -> str:
 
 
 def differences(found: Evaluation, methods: list[str], metrics: list[str], reference: str) -> str:
-    """What is told from the reference, p below 0.05 after Holm, by metric."""
+    """What differs significantly from the reference, p below 0.05 after Holm, by metric."""
     told = [one for one in found.comparisons(reference) if one.p_holm < 0.05]
     told.sort(key=lambda one: methods.index(one.method))
     lines = []

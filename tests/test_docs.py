@@ -173,7 +173,7 @@ def with_python(page: Path) -> bool:
     return any(block.language == "python" for block in blocks(page))
 
 
-@pytest.mark.parametrize("page", filter(with_python, PAGES), ids=title)
+@pytest.mark.parametrize("page", [page for page in PAGES if with_python(page)], ids=title)
 def test_a_page_runs(page, folder, request, monkeypatch):
     if re.search(r'"(run|runs/scenes-small[^"]*)"', page.read_text()):
         request.getfixturevalue("run")

@@ -38,7 +38,7 @@ def test_the_addresses_are_those_of_the_project():
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / ".github").rglob("*.yml"),
     ]
-    texts += (ROOT / "notebooks").glob("*.ipynb")
+    texts += [ROOT / "llms.txt", *(ROOT / "notebooks").glob("*.ipynb")]
     for path in texts:
         text = path.read_text()
         for other in re.findall(r"github\.com/([\w-]+)/seewhy\b", text):

@@ -35,7 +35,7 @@ def for_ever() -> None:
 
 
 class Aside(Generic[State]):
-    """A process that keeps a state and does what it is told with it, one thing at a time.
+    """A process that keeps a state and does one work after another with it.
 
     make: makes the state, in that process, when the first work is given. It and all works are
         pickled, so they are functions of a module, or partial ones.
@@ -144,7 +144,7 @@ def give_back() -> None:
 
 
 def _serve(make: bytes, pipe: Connection) -> None:
-    """What the process does: one work after another, until nobody listens."""
+    """What the process does: one work after another, until the pipe is closed."""
     global _pipe
     _pipe = pipe
     # Ctrl-C reaches every process; the one that started this one decides.
@@ -160,7 +160,7 @@ def _serve(make: bytes, pipe: Connection) -> None:
 
 
 def _work(make: bytes, states: list[Any], pipe: Connection) -> tuple[str, Any]:
-    """Do one work; what its end is to be told by."""
+    """Do one work; the message that ends it."""
     work = pickle.loads(pipe.recv_bytes())
     try:
         if not states:

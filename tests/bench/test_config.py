@@ -1,4 +1,4 @@
-"""What is wrong in a config is told with its line, before anything is computed."""
+"""Mistakes in a config are reported with their line, before anything is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's folder holds is what this run has written, of what it says; else it is told."""
+"""What a run's folder holds is what this run has written, as it says; else that is reported."""
 
 from __future__ import annotations
 

@@ -197,15 +197,21 @@ def test_findings_say_no_more_than_the_tests():
     one, two = findings([cell_of(rows)])
     assert one.startswith("On gini, ")
     assert "good has the best mean; " in one
-    assert one.endswith("good cannot be told from it, the other one is worse.")
-    assert two == "On deletion, bad is better than each of the 2 other methods."
+    assert one.endswith("good is not significantly worse, the other one is (40 images).")
+    assert (
+        two
+        == "On deletion, bad is significantly better than each of the 2 other methods (40 images)."
+    )
     pair = [one for one in rows if one.method != "bad"]
-    assert all("cannot be told apart" in sentence for sentence in findings([cell_of(pair)]))
+    assert all(
+        "is not significant (40 images)" in sentence for sentence in findings([cell_of(pair)])
+    )
     alone = [one for one in rows if one.method == "bad"]
-    assert findings([cell_of(alone)]) == ["On gini and deletion, bad alone was graded."]
+    assert findings([cell_of(alone)]) == ["On gini and deletion, bad is the only graded method."]
     both = findings([cell_of(rows), cell_of(rows)])
     assert both[1] == (
-        "Best mean deletion: bad in 2 of 2 (each time better than every other method)."
+        "Best mean deletion: bad in 2 of 2 "
+        "(each time significantly better than every other method)."
     )
 
 
@@ -404,8 +410,8 @@ def test_what_differs_between_runs(made, tmp_path):
     page = Tables((tmp_path / "c.html").read_text())
     kept = IMAGES - 1
     assert f"{kept * 2} of {kept * 4} values that both have differ" in page.text
-    assert "B is better than A, beyond chance: bad on gini." in page.text
-    assert "B is worse than A, beyond chance: bad on deletion." in page.text
+    assert "B is significantly better than A: bad on gini." in page.text
+    assert "B is significantly worse than A: bad on deletion." in page.text
     assert "Only A has on net on voc:gone the methods also good." in page.text
     (table,) = page.headed("metric")
     found = {(cells[0].text.split()[0], cells[1].text): cells for cells in table}

@@ -182,7 +182,7 @@ def test_a_constant_map_is_grey():
     flat = replace(case, saliency=torch.full_like(case.saliency, 0.3))
     checks = [check(flat, name) for name in CHECKS]
     assert {found.light for found in checks} == {"grey"}
-    assert all("same everywhere" in found.sentence for found in checks)
+    assert all("is constant" in found.sentence for found in checks)
 
 
 def test_a_network_with_one_output_tells_two_classes_apart():

@@ -144,7 +144,7 @@ class Guard:
         return "" if from_here else "this viewer serves its own page alone"
 
     def knows(self, name: str) -> bool:
-        """Whether the page may be called by a name: addresses of numbers are nobody's names."""
+        """Whether the page may be called by a name: numeric addresses always."""
         try:
             ip_address(name.partition("%")[0])
         except ValueError:

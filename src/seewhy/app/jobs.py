@@ -139,7 +139,7 @@ class Pictures:
         left: whether who asked has left by now; asked when it is their turn.
 
         Raises what the function raises, and ValueError where it takes too long, its process dies,
-        too many wait, or nobody does any more.
+        too many wait, or whoever asked has left.
         """
         if self._turns.statistics().tasks_waiting >= WAITING:
             raise ValueError("too many pictures are asked for at once; try again in a minute")

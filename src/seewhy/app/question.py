@@ -103,7 +103,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A question with its answer, and what the page is told of each map, see `view.about`."""
+    """A question with its answer, and what the page gets to know of each map, see `view.about`."""
 
     question: Question
     answer: Answer

@@ -27,7 +27,7 @@ class _Kept(Generic[Item]):
 
 
 class Store(Generic[Item]):
-    """The newest `capacity` items of each owner, each under a token that nobody can guess.
+    """The newest `capacity` items of each owner, each under a random token.
 
     what: the word for an item in messages.
     most: of the sizes of all items together. No owner's item goes to make room for another's as

@@ -1,4 +1,4 @@
-"""What a benchmark's YAML file may say. Whatever is wrong in it is told with its line."""
+"""What a benchmark's YAML file may say. Mistakes are reported with their line."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def of_samples(data: Dataset, keys: Sequence[str]) -> dict[str, str]:
     def fingerprint(key: str) -> str:
         try:
             return of_files(data.files(key))[:16]
-        except Exception:  # datasets are anyone's; what a sample lacks is told when it is read
+        except Exception:  # datasets are anyone's; a broken sample is reported when it is read
             return ""
 
     with ThreadPoolExecutor(READERS) as readers:

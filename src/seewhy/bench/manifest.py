@@ -23,7 +23,7 @@ class _Named(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """The parts that others rely on; what else is there is told as it is."""
+    """The parts that other code relies on; the rest is shown as it is."""
 
     config: dict[str, Any]
     config_text: str

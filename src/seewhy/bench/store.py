@@ -101,7 +101,7 @@ class Run:
     def set_damaged_aside(self) -> list[str]:
         """Give damaged shards another name, so that they are made again; says which, and why.
 
-        Raises ValueError where the manifest is damaged: then nobody knows what the rows are of.
+        Raises ValueError where the manifest is damaged: then it is unknown what the rows belong to.
         """
         self._check_manifest()
         said = []

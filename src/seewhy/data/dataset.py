@@ -25,7 +25,7 @@ class Annotation:
     """All objects of one category in one photo.
 
     Attributes:
-        label: the dataset's name of the category; None where nobody named one.
+        label: the dataset's name of the category; None if it has none.
         boxes: (n, 4) float64, `x0, y0, x1, y1` in the photo's pixels, counted from its top-left
             edge; no rows where there are none.
         mask: (H, W) bool at the photo's size, the objects' pixels; None without outlines.

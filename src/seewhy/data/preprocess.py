@@ -202,7 +202,7 @@ def _values(name: str, values: Any, channels: int) -> tuple[float, ...]:
 
 
 def _range(mean: Sequence[float], std: Sequence[float]) -> int:
-    """What white is for these values: 1, or 255 where they can be meant for nothing else."""
+    """What white is for these values: 1, or 255 where only that makes sense."""
     if max(mean) <= 1 and max(std) <= 2:
         return 1
     if (max(mean) > 2 or not any(mean)) and min(mean) >= 0 and 1 <= min(std) <= max(std) <= 255:

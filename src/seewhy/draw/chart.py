@@ -1,4 +1,4 @@
-"""What charts share: axes, and how many series are told apart.
+"""What charts share: axes, and how many series have colours of their own.
 
 Charts are SVG to be put into a page, from whose style (`page.css`) they take colours, light or
 dark; pointing at a series, or focusing it, makes the others recede.

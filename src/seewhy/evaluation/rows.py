@@ -11,7 +11,7 @@ class Row:
 
     Attributes:
         image: key of the sample.
-        target: the dataset's label of what is explained; "" where nobody named it.
+        target: the dataset's label of what is explained; "" if it has none.
         class_index: the network's class that stands for it.
         probability: of that class, 0 to 1.
         difficult: whether the target belongs to the pointing game's difficult subset (Zhang et

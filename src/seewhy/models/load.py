@@ -58,7 +58,7 @@ def load_model(
             global random generator; or a file with a state dict, alone or in a checkpoint:
             `.safetensors`, or `.pt`, `.pth`, `.bin`, `.ckpt`, `.tar` as far as it holds nothing
             that could run code. Prefixes that a wrapper left are found, and what the network has
-            no place for is ignored and told. If the file differs from the zoo's network in the
+            no place for is ignored, with a note. If the file differs from the zoo's network in the
             number of classes alone, the network is built with the file's.
         classes: names of the classes, in order: a sequence; a text file with one per line; or a
             JSON file with a list, or with an object from index to name. None: the zoo's names.
@@ -66,7 +66,7 @@ def load_model(
             or None for, in this order, what the safetensors file says (metadata keys `resize`,
             `crop`, `mean`, `std`, `interpolation`, `channels`, JSON values; `classes` and
             `activation` likewise), what the zoo says, and ImageNet's usual (shorter side 256,
-            centre 224), which is told where it is assumed for a network of your own.
+            centre 224), with a note if that is assumed for a network of your own.
         activation: how outputs become probabilities, see `LoadedModel`; None: as the file or the
             zoo says.
         texts: what a text-image network (`hf:` CLIP and SigLIP) is to look for: the classes of a
@@ -115,7 +115,7 @@ def load_model(
 def _preprocess(
     model: LoadedModel, given: Preprocess | Mapping[str, Any] | None, spec: str
 ) -> Preprocess:
-    """What the user says, else the file, else the network; what nobody says is told."""
+    """The user's settings, else the file's, else the network's; a note of what is assumed."""
     if isinstance(given, Preprocess):
         return given
     changes = dict(given or {})
@@ -123,8 +123,8 @@ def _preprocess(
         found = replace(model.preprocess, **changes)
     except (TypeError, ValueError) as error:
         raise ModelError(f"preprocess of {spec}: {error}") from error
-    nobody_says = model.preprocess is assumed(channels_of(model.module))
-    if nobody_says and not {"resize", "mean", "std"} <= set(changes):
+    assumed_all = model.preprocess is assumed(channels_of(model.module))
+    if assumed_all and not {"resize", "mean", "std"} <= set(changes):
         note(
             f"{spec} does not say how it takes photos; assuming {found}. If that is wrong, give "
             "preprocess= (--size, --mean, --std), or let the network have an attribute `preprocess`"

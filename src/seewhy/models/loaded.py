@@ -36,8 +36,8 @@ class LoadedModel:
     Attributes:
         module: the network, in eval mode.
         preprocess: makes its input of a photo.
-        classes: the name of each output, or of both classes of a single one; empty where nobody
-            names them.
+        classes: the name of each output, or of both classes of a single one; empty if they
+            have none.
         name: the specification that it was loaded by.
         activation: how its outputs become probabilities: "softmax", one class of many; "sigmoid",
             each class a yes or no of its own; "none", the outputs are shown as they are, as those
@@ -79,7 +79,7 @@ class LoadedModel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name of each class, two for a single logit; empty where nobody names them."""
+        """The name of each class, two for a single logit; empty if they have none."""
         if len(self.classes) == 1 and self.activation != "none":
             return (f"not {self.classes[0]}", self.classes[0])
         return self.classes

@@ -198,15 +198,15 @@ def check(case: Case, name: str) -> Check:
     if case.probability < UNSEEN:
         return _grey(
             name,
-            f"The network does not see {case.name} here ({_percent(case.probability)}), so there "
-            "is nothing that a map could show.",
+            f"The network does not see {case.name} here ({_percent(case.probability)}), so its map "
+            "has no meaning.",
         )
     if case.constant:
-        return _grey(name, "The map is the same everywhere: it marks nothing that can be checked.")
+        return _grey(name, "The map is constant: it marks nothing that can be checked.")
     try:
         return _CHECKS[name](case)
     except (ValueError, TypeError, RuntimeError) as error:  # methods and networks are anyone's
-        return _grey(name, f"This cannot be said: {error}.")
+        return _grey(name, f"Not checked: {error}.")
 
 
 def _grey(name: str, sentence: str) -> Check:
@@ -267,11 +267,11 @@ def _confidence_drop(case: Case) -> Check:
     return _found(
         "confidence drop",
         float(average_drop(*seen)),
-        f"With everything dimmed that the map does not mark, the confidence in {case.name} "
+        f"If everything that the map does not mark is dimmed, the confidence in {case.name} "
         f"{moves}.",
         (
             "What the map marks is enough for the network.",
-            "What the map marks is not quite enough for the network.",
+            "What the map marks is nearly enough for the network.",
             "What the map marks is not enough for the network.",
         ),
     )
@@ -279,20 +279,22 @@ def _confidence_drop(case: Case) -> Check:
 
 def _target_selectivity(case: Case) -> Check:
     if len(case.logits) == 1:
-        raise ValueError("a single output tells two classes apart by one map, turned round")
+        raise ValueError(
+            "with a single output, the map of the other class is this map with its sign changed"
+        )
     other = next(index for index in case.logits.topk(2).indices.tolist() if index != case.target)
     value = float(target_selectivity(case.saliency, case.explain(case.model.module, other)))
     probability = float(case.model.probabilities(case.logits)[other])
     return _found(
         "target selectivity",
         value,
-        f"The map for the likeliest other class, {case.named(other)} ({_percent(probability)}), "
-        f"has a correlation of {value:.2f} with this one (1 is the same map, 0 another one).",
+        f"The map for the most likely other class, {case.named(other)} ({_percent(probability)}), "
+        f"has a correlation of {value:.2f} with this one (1: the same map, 0: unrelated).",
         (
-            f"The map is about {case.name} in particular.",
-            f"Part of the map is not about {case.name} in particular.",
-            "The map is much the same whatever it is asked for, or the network tells the two "
-            "classes by the same things.",
+            f"The map is specific to {case.name}.",
+            f"Part of the map is not specific to {case.name}.",
+            "The map hardly depends on the class, or the network recognises both classes by the "
+            "same features.",
         ),
     )
 
@@ -312,13 +314,12 @@ def _randomised_layers(case: Case) -> Check:
     return _found(
         "randomised layers",
         value,
-        f"With noise in place of what the network's last layers{f' ({last})' if last else ''} have "
-        f"learned, the map keeps a rank correlation of {value:.2f} with itself (1 is the same map, "
-        "0 another one).",
+        f"With random weights in the network's last layers{f' ({last})' if last else ''}, the map "
+        f"has a rank correlation of {value:.2f} with this one (1: the same map, 0: unrelated).",
         (
-            "The map depends on what the network has learned.",
-            "Part of the map does not depend on what the network has learned.",
-            "The map hardly depends on what the network has learned.",
+            "The map depends on the trained weights.",
+            "Part of the map does not depend on the trained weights.",
+            "The map hardly depends on the trained weights.",
         ),
         {"draw": [float(1 + seed) for seed in range(DRAWS)], "rank correlation": draws.tolist()},
         _picture(case, maps[-1]),
@@ -334,12 +335,12 @@ def _blind_baselines(case: Case) -> Check:
     return _found(
         "blind baselines",
         own - max(blind),
-        f"By insertion minus deletion the map scores {own:.2f} of at most 1; maps that know "
-        f"nothing of the network score: {others}.",
+        f"Insertion minus deletion is {own:.2f} for this map (at most 1), and for maps that do not "
+        f"look at the network: {others}.",
         (
             "The map is better than all of these.",
             "The map is not clearly better than the best of these.",
-            "One of these does clearly better.",
+            "One of these is clearly better.",
         ),
         {
             "share of pixels": curves.pixels.tolist(),

@@ -11,7 +11,7 @@ from seewhy.bench.store import Run
 from seewhy.evaluation import Comparison, Evaluation, Row, Summary
 from seewhy.evaluation.summary import DRAWS
 
-ALPHA = 0.05  # below it two methods are told apart
+ALPHA = 0.05  # below it a difference is significant
 
 Pair = tuple[str, str]  # image and target
 
@@ -67,12 +67,12 @@ class Cell:
         return [method for name, method in self.summaries if name == metric]
 
     def beaten(self, metric: str) -> list[str]:
-        """The methods that the paired test tells from the best one, as worse."""
+        """The methods that are significantly worse than the best one."""
         best, *others = self.ranked(metric)
-        return [other for other in others if told(self.comparisons.get((metric, best, other)))]
+        return [other for other in others if better(self.comparisons.get((metric, best, other)))]
 
     def undecided(self, metric: str) -> list[str]:
-        """The methods that cannot be told from the best one."""
+        """The methods that are not significantly worse than the best one."""
         beaten = self.beaten(metric)
         return [method for method in self.ranked(metric)[1:] if method not in beaten]
 
@@ -106,6 +106,11 @@ class Cell:
                 found.setdefault((row.image, row.target), {})[method] = row
         return found
 
+    def compared(self, metric: str) -> int:
+        """The images on which methods were compared by this metric, at most."""
+        own = (one.images for key, one in self.comparisons.items() if key[0] == metric)
+        return max(own, default=0)
+
     def attainable(self, metric: str) -> float:
         """The least p that a comparison by this metric could have, whatever the values."""
         own = [one for key, one in self.comparisons.items() if key[0] == metric]
@@ -130,8 +135,8 @@ def cells_of(run: Run) -> list[Cell]:
     return found
 
 
-def told(comparison: Comparison | None) -> bool:
-    """Whether the first of two methods is told from the other, as the better one."""
+def better(comparison: Comparison | None) -> bool:
+    """Whether the first of two methods is significantly better than the other."""
     return bool(comparison and comparison.better and comparison.p_holm < ALPHA)
 
 

@@ -165,9 +165,9 @@ def verdicts(matched: Sequence[Matched]) -> list[str]:
             if d.comparison.better is better
         ]
         if names:
-            said.append(f"B is {word} than A, beyond chance: {listed(names)}.")
+            said.append(f"B is significantly {word} than A: {listed(names)}.")
     if not found:
-        said.append("No method's difference on any metric can be told from chance.")
+        said.append("No method differs significantly on any metric.")
     return said
 
 
@@ -224,7 +224,7 @@ def _panel(matched: Matched) -> str:
         "difference, its 95 % bootstrap interval over images, and p of the paired sign-flip test, "
         "corrected by Holm for all methods by the metric. "
         '<span class="key better3">+</span> B is better, <span class="key worse3">−</span> worse; '
-        "no colour: cannot be told from chance.</p>" + table("", heads, rows)
+        "no colour: not significant.</p>" + table("", heads, rows)
     )
 
 

@@ -97,7 +97,7 @@ def _unfinished(run: Run) -> str:
         return ""
     done, shards = len(run.files), run.manifest["shards"]
     return notice(
-        f"Incomplete: {done} of {count(shards, 'part')} are done, so this tells of the first "
-        "images only, and of some networks and datasets perhaps not at all. `seewhy bench` with "
-        "the same config goes on with it."
+        f"Incomplete: {done} of {count(shards, 'part')} are done, so this page covers the first "
+        "images only, and some networks and datasets may be missing. Run `seewhy bench` with the "
+        "same config to continue."
     )

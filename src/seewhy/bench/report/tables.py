@@ -33,13 +33,25 @@ def leader_board(cell: Cell) -> str:
         table("Leader board", heads, rows)
         + "<p class=note>Click a heading to sort · ↑ higher is better, ↓ lower · "
         '<span class="key best">0.9</span> best mean of its column · '
-        '<span class="key tied">0.9 ≈</span> cannot be told from the best: '
+        '<span class="key tied">0.9 ≈</span> not significantly worse than the best: '
         f"p ≥ {ALPHA:g} in the paired sign-flip test on the same images, after Holm's correction "
-        "for all pairs of methods by the metric · bars: 95 % bootstrap intervals over images "
-        "(10,000 draws). They say what other images of this kind might give; not what another "
-        "network would, nor what separates two methods, for which the paired test is sharper · "
-        "mean rank: over pairs of image and target that all methods have, then over metrics."
-        "</p>" + _cautions(cell)
+        "over all pairs of methods for that metric · bars: 95 % bootstrap intervals over images "
+        "(10,000 draws): the range of means to expect on other images of this kind, with this "
+        "network. To compare two methods, use the paired test, which is more sensitive · "
+        "mean rank: mean over pairs of image and target that all methods have, then over metrics."
+        "</p>" + _meanings(cell) + _cautions(cell)
+    )
+
+
+def _meanings(cell: Cell) -> str:
+    """What each metric measures, in a sentence."""
+    said = (
+        f"<dt>{name.replace('_', ' ')}</dt>"
+        f"<dd>{escape(metric_of(name).summary.partition(', (B')[0].rstrip('.'))}.</dd>"
+        for name in cell.metrics
+    )
+    return (
+        f"<details><summary>What each metric measures</summary><dl>{''.join(said)}</dl></details>"
     )
 
 
@@ -68,8 +80,8 @@ def overview(cells: Sequence[Cell]) -> str:
     ]
     return (
         table("Best means", ["network and dataset", *heads], rows)
-        + '<p class=note><span class="key best">name</span> better than every other method · '
-        '<span class="key tied">name ≈ 2</span> two others cannot be told from it.</p>'
+        + '<p class=note><span class="key best">name</span> significantly better than every other '
+        'method · <span class="key tied">name ≈ 2</span> two are not significantly worse.</p>'
     )
 
 
@@ -117,7 +129,7 @@ def _bar(one: Summary, own: Sequence[Summary]) -> str:
 
 
 def comparisons(cell: Cell, name: str) -> str:
-    """Each two methods by each metric: the difference on the same images, and whether it is one."""
+    """Each two methods by each metric: the difference on the same images, and its test."""
     if len(cell.methods) < 2:
         return ""
     panels = [(metric.replace("_", " "), _matrix(cell, metric)) for metric in cell.metrics]
@@ -126,7 +138,7 @@ def comparisons(cell: Cell, name: str) -> str:
         "have values of, and p of the sign-flip test after Holm's correction. "
         '<span class="key better1">+</span> <span class="key better3">+</span> the row’s method '
         'is better, <span class="key worse1">−</span> <span class="key worse3">−</span> worse, '
-        "stronger colours for larger differences; no colour: they cannot be told apart "
+        "stronger colours for larger differences; no colour: not significant "
         f"(p ≥ {ALPHA:g}). Best methods first; point at a cell for its interval.</p>"
         + tabs(f"{name}-pairs", panels)
     )
@@ -146,7 +158,8 @@ def _matrix(cell: Cell, metric: str) -> str:
         warning = notice(
             f"With {count(own[0].images if own else 0, 'image')} and "
             f"{count(len(own) // 2, 'comparison')} no p could be below {least:.3f} after the "
-            "correction, so nothing here can be told apart. Grade more images or fewer methods."
+            "correction, so no difference here can be significant. Grade more images, or fewer "
+            "methods."
         )
     return warning + table("", ["", *order], rows, kind="matrix")
 

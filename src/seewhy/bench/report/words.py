@@ -62,21 +62,22 @@ def _of_one(cell: Cell) -> list[str]:
 
 
 def outcome(cell: Cell, metric: str) -> str:
-    """Who is best by a metric, and from whom that can be told."""
+    """Which method is best by a metric, and which are not significantly worse, with the images."""
     best, *others = cell.ranked(metric)
     undecided = cell.undecided(metric)
+    on = f"({count(cell.compared(metric), 'image')})"
     if not others:
-        return f"{best} alone was graded"
+        return f"{best} is the only graded method"
     if not undecided:
-        return f"{best} is better than {_all(others)}"
+        return f"{best} is significantly better than {_all(others)} {on}"
     if len(others) == 1:
-        return f"{best} and {undecided[0]} cannot be told apart"
+        return f"the difference between {best} and {undecided[0]} is not significant {on}"
     if len(undecided) == len(others):
-        return f"no other method can be told from {best}, which has the best mean"
+        return f"{best} has the best mean, but no other method is significantly worse {on}"
     beaten = len(others) - len(undecided)
     return (
-        f"{best} has the best mean; {listed(undecided)} cannot be told from it, "
-        f"the other {'one is' if beaten == 1 else f'{beaten} are'} worse"
+        f"{best} has the best mean; {listed(undecided)} {'is' if len(undecided) == 1 else 'are'} "
+        f"not significantly worse, the other {'one is' if beaten == 1 else f'{beaten} are'} {on}"
     )
 
 
@@ -93,13 +94,13 @@ def _of_many(cells: Sequence[Cell], metric: str) -> str:
     for method, led in sorted(leads.items(), key=lambda one: -len(one[1])):
         alone = sum(len(cell.beaten(metric)) == len(cell.ranked(metric)) - 1 for cell in led)
         how = (
-            "each time better than every other method"
+            "each time significantly better than every other method"
             if alone == len(led) > 1
-            else "better than every other method"
+            else "significantly better than every other method"
             if alone == len(led)
-            else "not to be told from others"
+            else "not significantly better than every other method"
             if not alone
-            else f"better than every other method in {alone}"
+            else f"significantly better than every other method in {alone}"
         )
         said.append(f"{method} in {len(led)} of {len(own)} ({how})")
     return f"Best mean {metric.replace('_', ' ')}: {listed(said)}."

@@ -1,4 +1,4 @@
-"""What a scene is made of: the categories, each told by its shape alone, and the distractors.
+"""What a scene is made of: the categories, each defined by its shape alone, and the distractors.
 
 Every function draws one thing as parts from back to front, in its own plane (about -1 to 1, x to
 the right, y down). It takes all its colours from `Paint`, which is drawn in the same way for every

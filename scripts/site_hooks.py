@@ -1,10 +1,20 @@
-"""A hook of MkDocs: links from docs/ to other parts of the repository lead to the repository."""
+"""Hooks of MkDocs: the gallery has all method pages; links out of docs/ lead to the repository."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from posixpath import dirname, join, normpath
 from typing import Any
+
+
+def on_config(config: Any) -> None:
+    """Put every page of docs/methods into the gallery, the table of them first."""
+    pages = sorted(path.name for path in Path(config.docs_dir, "methods").glob("*.md"))
+    pages.sort(key=lambda name: name != "README.md")
+    for entry in config.nav:
+        if "Gallery" in entry:
+            entry["Gallery"] = [f"methods/{name}" for name in pages]
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
