@@ -180,6 +180,17 @@ def test_windows_are_shown_as_they_are_and_refused_by_methods():
             seewhy.explain(model, x, method, 1)
 
 
+def test_windows_that_are_padded_are_no_grid():
+    """A window of 8 x 8 places around 4 x 4 patches, which a finer stage has as many as."""
+    network = BY_NAME["tv-swin_v2_t"]
+    grids = [
+        one.layout and one.layout.grid
+        for one in Probe(network.build(), images(network.size), 1).attentions()
+    ]
+    # Stages of 16 x 16 patches, 8 x 8 (which one window is), 4 x 4 and 2 x 2.
+    assert grids == [None] * 2 + [(8, 8)] * 2 + [None] * 8
+
+
 @pytest.mark.parametrize("name", ["timm-pit_ti_224", "timm-cait_xxs24_224"])
 def test_tokens_that_change_on_the_way_are_refused_where_they_must_be(name: str):
     network = BY_NAME[name]
@@ -187,7 +198,7 @@ def test_tokens_that_change_on_the_way_are_refused_where_they_must_be(name: str)
     for method in set(METHODS) - {"attention_x_gradient"}:
         with pytest.raises(ValueError, match=r"not between the same patches.*attention_x_gradient"):
             seewhy.explain(model, x, method, 1)
-    assert seewhy.explain(model, x, "attention_x_gradient", 1).any()
+    assert seewhy.explain(model, x, "attention_x_gradient(blocks=6)", 1).any()
 
 
 # ------------------------------------------------------------------ the authors' formulas

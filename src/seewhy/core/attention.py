@@ -84,7 +84,7 @@ class AttentionPass:
         self.maps: list[Attention] = []
         for place, node in enumerate(self._nodes):
             weights = _four_sides(node._saved_result.detach(), images)
-            layout = self._layout(weights.shape[-1]) if len(weights) == images else None
+            layout = self._layout(node, weights.shape[-1]) if len(weights) == images else None
             self.maps.append(Attention(weights, layout, place, self))
 
     def gradient(self, place: int) -> Tensor:
@@ -155,12 +155,16 @@ class AttentionPass:
             "network's end; take 'attention_gradient' or 'grad_cam'"
         )
 
-    def _layout(self, keys: int) -> Layout | None:
+    def _layout(self, node: Any, keys: int) -> Layout | None:
+        """How the keys are the patches of the maps that were there last.
+
+        What has more places is passed over: attention maps, of which a module computed something.
+        What has fewer is the grid, and the keys are a window around it.
+        """
         for layer in reversed(self._recording.seen):
-            grid = math.prod(layer.grid)
-            prefix = keys - grid if layer.layout.kind == "tokens" else 0
-            if prefix == layer.layout.prefix and grid + prefix == keys:
-                return layer.layout._replace(kind="tokens", prefix=prefix)
+            places = math.prod(layer.grid) + layer.layout.prefix
+            if layer.made <= node._sequence_nr() and places <= keys:
+                return layer.layout._replace(kind="tokens") if places == keys else None
         return None
 
 

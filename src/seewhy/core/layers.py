@@ -204,13 +204,15 @@ class Layer:
     """A call whose output holds maps: a candidate for explanations.
 
     `calls` are all that hand out this very tensor, innermost module first. `pooled` marks the
-    output of a module without parameters that lowered the resolution.
+    output of a module without parameters that lowered the resolution. `made` is autograd's own
+    count of functions when the output was there.
     """
 
     calls: list[Call]
     module: nn.Module
     layout: Layout
     pooled: bool = False
+    made: int = 0
 
     @property
     def grid(self) -> Grid:

@@ -309,7 +309,8 @@ class _Recorder:
         cells = math.prod(layout.grid)
         lower = cells < self.lowest
         pooled = lower and only_rearranges(module)
-        layer = Layer([call], module, layout, pooled)
+        made = torch._C._autograd._get_sequence_nr()
+        layer = Layer([call], module, layout, pooled, made)
         self.recording.seen.append(layer)
         self.last = (tensor, tensor._version)
         if pooled:

@@ -48,12 +48,14 @@ def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
 
     Not negative. The queries may be anything: patches, a class token, the words of a caption.
 
-    blocks: how many of the last maps, summed.
+    blocks: how many of the last maps of its grid, summed.
 
     Raises ValueError for networks without attention to all patches.
     """
-    found = _of_patches(probe)[-blocks:]
-    return torch.stack([_patches(block, _positive(block).mean(1)) for block in found]).sum(0)
+    found = _of_patches(probe)
+    alike = [one for one in found if one.layout.grid == found[-1].layout.grid]  # type: ignore[union-attr]
+    maps = [_patches(block, _positive(block).mean(1)) for block in alike[-blocks:]]
+    return torch.stack(maps).sum(0)
 
 
 @method("Bousselham et al. 2024, LeGrad", "F + B", reads=("tail",))
@@ -124,7 +126,8 @@ def _of_patches(probe: Probe) -> list[Attention]:
     if not found:
         raise ValueError(
             "found no attention behind the score: no softmax that a product with values follows "
-            "(what fused kernels of the network's own compute is hidden); " + _INSTEAD
+            "(hidden are kernels of the network's own, parts under no_grad(), and checkpoints with "
+            "use_reentrant=True); " + _INSTEAD
         )
     reaching = [block for block in found if block.layout is not None]
     if not reaching:
