@@ -122,8 +122,15 @@ def run(folder: Path) -> Path:
     return folder / "run"
 
 
-class Pair(nn.Module):
-    """A network of two inputs: two images, or an image and words."""
+class Siamese(Tiny):
+    """A network of two images."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return super().forward(left) * super().forward(right)
+
+
+class Clip(nn.Module):
+    """A network of an image and words."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,8 +162,8 @@ def namespace() -> dict[str, Any]:
         "words": torch.ones(2, 5, dtype=torch.int64),
         "ecg_network": pooled(nn.Conv1d(1, 4, 5), nn.AdaptiveAvgPool1d(1)),
         "ct_network": pooled(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(1)),
-        "clip": Pair().eval(),
-        "siamese": Pair().eval(),
+        "clip": Clip().eval(),
+        "siamese": Siamese().eval(),
         "labels": torch.tensor([281, 282]),
         "x": torch.rand(2, 3, 32, 32),
         "target": 281,
@@ -221,10 +228,12 @@ def test_a_command_line_parses(page, line):
         context = group.make_context(name, list(words), parent=context)
 
 
-def test_links_and_pictures_of_the_readme_are_there():
-    # Those of the site are checked by `make docs`.
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / "README.md").read_text()):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=title)
+def test_links_lead_somewhere(page):
+    # `make docs` checks anchors, too.
+    prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"`[^`]*`", "", prose)):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
 def test_the_blocks_are_found():
