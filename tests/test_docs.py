@@ -122,6 +122,23 @@ def run(folder: Path) -> Path:
     return folder / "run"
 
 
+class Vit(nn.Module):
+    """A vision transformer of 4 x 4 patches and a class token, of a thousand classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, 8)
+        self.token = nn.Parameter(torch.randn(1, 1, 16))
+        block = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = self.blocks(torch.cat([self.token.expand(len(x), -1, -1), patches], 1))
+        return self.head(tokens[:, 0])
+
+
 class Siamese(Tiny):
     """A network of two images."""
 
@@ -145,15 +162,15 @@ def pooled(convolution: nn.Module, pool: nn.Module) -> nn.Module:
     return nn.Sequential(convolution, nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 4)).eval()
 
 
-def namespace() -> dict[str, Any]:
-    """What a page's reader has."""
+def namespace(page: Path) -> dict[str, Any]:
+    """What a page's reader has: a convolutional network, or where it is of attention a ViT."""
     torch.manual_seed(0)
     images = torch.rand(2, 3, 32, 32)
     return {
         "__name__": "page",
         "seewhy": seewhy,
         "torch": torch,
-        "model": Tiny().eval(),
+        "model": (Vit() if re.search("attention|le_grad|transf", page.stem) else Tiny()).eval(),
         "images": images,
         "left": images,
         "right": images,
@@ -187,7 +204,7 @@ def test_a_page_runs(page, folder, request, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    scope = namespace()
+    scope = namespace(page)
     for block in blocks(page):
         if block.language == "python":
             code = compile("\n" * block.line + block.text, str(page), "exec")
