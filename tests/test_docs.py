@@ -122,8 +122,32 @@ def run(folder: Path) -> Path:
     return folder / "run"
 
 
-class Pair(nn.Module):
-    """A network of two inputs: two images, or an image and words."""
+class Vit(nn.Module):
+    """A vision transformer of 4 x 4 patches and a class token, of a thousand classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, 8)
+        self.token = nn.Parameter(torch.randn(1, 1, 16))
+        block = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = self.blocks(torch.cat([self.token.expand(len(x), -1, -1), patches], 1))
+        return self.head(tokens[:, 0])
+
+
+class Siamese(Tiny):
+    """A network of two images."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return super().forward(left) * super().forward(right)
+
+
+class Clip(nn.Module):
+    """A network of an image and words."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,15 +162,15 @@ def pooled(convolution: nn.Module, pool: nn.Module) -> nn.Module:
     return nn.Sequential(convolution, nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 4)).eval()
 
 
-def namespace() -> dict[str, Any]:
-    """What a page's reader has."""
+def namespace(page: Path) -> dict[str, Any]:
+    """What a page's reader has: a convolutional network, or where it is of attention a ViT."""
     torch.manual_seed(0)
     images = torch.rand(2, 3, 32, 32)
     return {
         "__name__": "page",
         "seewhy": seewhy,
         "torch": torch,
-        "model": Tiny().eval(),
+        "model": (Vit() if re.search("attention|le_grad|transf", page.stem) else Tiny()).eval(),
         "images": images,
         "left": images,
         "right": images,
@@ -155,8 +179,8 @@ def namespace() -> dict[str, Any]:
         "words": torch.ones(2, 5, dtype=torch.int64),
         "ecg_network": pooled(nn.Conv1d(1, 4, 5), nn.AdaptiveAvgPool1d(1)),
         "ct_network": pooled(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(1)),
-        "clip": Pair().eval(),
-        "siamese": Pair().eval(),
+        "clip": Clip().eval(),
+        "siamese": Siamese().eval(),
         "labels": torch.tensor([281, 282]),
         "x": torch.rand(2, 3, 32, 32),
         "target": 281,
@@ -180,7 +204,7 @@ def test_a_page_runs(page, folder, request, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    scope = namespace()
+    scope = namespace(page)
     for block in blocks(page):
         if block.language == "python":
             code = compile("\n" * block.line + block.text, str(page), "exec")
@@ -221,10 +245,12 @@ def test_a_command_line_parses(page, line):
         context = group.make_context(name, list(words), parent=context)
 
 
-def test_links_and_pictures_of_the_readme_are_there():
-    # Those of the site are checked by `make docs`.
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / "README.md").read_text()):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=title)
+def test_links_lead_somewhere(page):
+    # `make docs` checks anchors, too.
+    prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"`[^`]*`", "", prose)):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
 def test_the_blocks_are_found():

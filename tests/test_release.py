@@ -48,8 +48,8 @@ def test_the_addresses_are_those_of_the_project():
 
 
 def test_each_supported_python_is_classified_and_tested():
-    tested = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
-    versions = tested["jobs"]["test"]["strategy"]["matrix"]["python"]
+    tested = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())
+    versions = tested["jobs"]["tests"]["strategy"]["matrix"]["python"]
     assert [
         one.removeprefix("Programming Language :: Python :: ")
         for one in PROJECT["classifiers"]
