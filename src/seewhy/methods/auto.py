@@ -14,8 +14,8 @@ from seewhy.maps import unit, upsample
 from seewhy.naming import method, parse
 from seewhy.refine.sharpen import sharpened
 
-BLUR = 0.015  # standard deviation as a share of the image's shorter side
-PLATEAU = 0.3  # so that parts are told apart, see `sharpen`
+BLUR = 0.02  # standard deviation as a share of the image's shorter side
+PLATEAU = 0.5  # so that parts are told apart, see `sharpen`
 QUICK = (0.2, 0.65)  # thresholds
 
 
@@ -23,8 +23,8 @@ QUICK = (0.2, 0.65)  # thresholds
 def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
     """Grad-CAM and smoothed TSGB together, as sharp as it is worth to the network: (B, H, W).
 
-    The mean of `grad_cam+multiscale` and of `tsgb+multiscale` under a Gaussian of 1.5 % of the
-    image's shorter side, each scaled to [0, 1], then `sharpen(plateau=0.3)`. In [0, 1]. What a
+    The mean of `grad_cam+multiscale` and of `tsgb+multiscale` under a Gaussian of 2 % of the
+    image's shorter side, each scaled to [0, 1], then `sharpen(plateau=0.5)`. In [0, 1]. What a
     network cannot be asked is left out: other scales where it takes images of one size only, and
     TSGB where that is not defined, as for attention. The documentation holds the figures that chose
     it.
