@@ -41,7 +41,7 @@ THEME = gr.themes.Default(
 )
 HEAD = '<script src="viewer.js"></script>'
 INTRODUCTION = """# Seewhy
-What in a photo speaks for a class: look at it by several methods, compare, and doubt."""
+See which parts of a photo speak for a class. Compare methods, and check whether a map is right."""
 
 
 class Viewer:
@@ -236,7 +236,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                 first = own(
                     "classes",
                     "first",
-                    label="What speaks for",
+                    label="Explain the class",
                     none=["the predicted class", PREDICTED],
                 )
                 second = own("classes", "second", label="compared with", none=["none", NOTHING])
@@ -248,8 +248,8 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                 with gr.Tabs():
                     with gr.Tab("Can I trust it?", id="trust"):
                         gr.Markdown(
-                            "Checks of the chosen map. A light goes by a rule measured on scenes; "
-                            "it is a hint where to look, not a proof."
+                            "Checks of the chosen map. The rule of each light was measured on "
+                            "scenes; a light is a hint, not a proof."
                         )
                         doubt = gr.Button("Check the chosen map", elem_id="doubt")
                         verdicts = gr.HTML(elem_id="verdicts")
