@@ -166,6 +166,16 @@ def test_leading_eigenvectors(find, dtype):
     assert values[7].isnan()
 
 
+def test_a_decomposition_that_does_not_converge_costs_nothing(maps, monkeypatch):
+    expected = cam.eigen_grad_cam(*maps)
+
+    def fails(matrices):
+        raise torch.linalg.LinAlgError("did not converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    assert torch.allclose(cam.eigen_grad_cam(*maps), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("guidance", ["global", "channel"])
 @pytest.mark.parametrize("weights", ["mean", "plus_plus"])
 def test_global_guidance_by_loops(maps, guidance, weights):
