@@ -45,11 +45,12 @@ from seewhy.metrics import (
     insertion,
     insertion_deletion,
     pointing_game,
+    rank_accuracy,
 )
 from seewhy.naming import parse
 
 Candidate = str | Callable[[Probe], Tensor] | None  # None is the annotated region itself
-TABLES = ["plain", "tsgb", "guidance", "gig", "fusion", "script", "gradual", "methods"]
+TABLES = ["plain", "tsgb", "guidance", "gig", "fusion", "script", "gradual", "auto", "methods"]
 SCENES_SEED = 7  # apart from the scenes that the networks were trained and tested on
 
 
@@ -263,6 +264,18 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
             "grad_cam+gradual(stages='last', rectified=True, image=False, power=0.25)",
             "grad_cam+gradual(stages='last', rectified=True, image=False, depth=1)",
         ],
+        "auto": [
+            "auto",
+            "auto(effort='quick')",
+            "grad_cam",
+            "grad_cam+multiscale",
+            "tsgb",
+            "tsgb+multiscale",
+            "grad_cam+detail+sharpen",
+            "global_guidance",
+            "eigen_grad_cam",
+            "layer_cam",
+        ],
         "methods": {
             **{name: name for name in list_methods() if name not in ("ss_cam", "is_cam", "rise")},
             "rise": f"rise(masks={500 if activation == 'sigmoid' else 1000})",
@@ -274,14 +287,17 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
 
 # ---------------------------------------------------------------------- measures
 
-MEASURES = ["pointing", "energy", "drop", "increase", "half", "gini", "insertion", "deletion"]
+MEASURES = ["pointing", "energy", "rank", "drop", "increase", "half", "gini"]
+CURVES = ["insertion", "deletion"]
 
 
 def measured(
     model: nn.Module, activation: str, batches: list[Batch], rows: dict[str, Candidate], steps: int
 ) -> dict[str, dict[str, Tensor]]:
     """Values (n,) of each measure for each candidate, in percent; the curves' if steps."""
-    parts: dict[str, dict[str, list[Tensor]]] = {name: {m: [] for m in MEASURES} for name in rows}
+    parts: dict[str, dict[str, list[Tensor]]] = {
+        name: {m: [] for m in MEASURES + CURVES} for name in rows
+    }
     spent = dict.fromkeys(rows, 0.0)
     for batch in batches:
         score = class_probability(model, batch.classes, activation)
@@ -307,6 +323,7 @@ def measured(
             found = {
                 "pointing": pointing_game(maps, batch.masks, tolerance),
                 "energy": energy_pointing_game(maps, batch.masks),
+                "rank": rank_accuracy(maps, batch.masks),
                 "drop": average_drop(*seen),
                 "increase": increase(*seen),
                 "half": average_drop(*half),
