@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy
+from seewhy import naming
 from seewhy.cli import app
 from seewhy.data.scenes import SAMPLES, Scenes
 
@@ -187,6 +188,17 @@ def namespace(page: Path) -> dict[str, Any]:
         "targets": [281, 282],
         "array": torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy(),
     }
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    """What a page registers is forgotten after it."""
+    tables = (naming.METHODS, naming.REFINEMENTS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 def title(path: Path) -> str:

@@ -10,7 +10,7 @@ import torch
 
 import seewhy
 from seewhy import load_model
-from seewhy.data.scenes import Scenes
+from seewhy.data.samples import sample_photos
 
 METHODS = [
     "grad_cam",
@@ -26,16 +26,17 @@ METHODS = [
 
 @pytest.fixture(scope="module")
 def question():
-    """The default network, two pictures, and the maps in float32."""
+    """The default network, two photos, and the maps of their classes in float32."""
     model = load_model()
-    pictures = [Scenes(2, seed=5, size=256)[index].image for index in range(2)]
-    images = torch.stack([model.preprocess(picture) for picture in pictures])
-    return model.module, images, seewhy.explain(model, images, METHODS, 285)
+    photos = [sample_photos()[name] for name in ("chelsea", "coffee")]
+    images = torch.stack([model.preprocess(photo.image) for photo in photos])
+    classes = [model.class_index(photo.classes[0]) for photo in photos]
+    return model.module, images, classes, seewhy.explain(model, images, METHODS, classes)
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "autocast"])
 def test_maps_are_those_of_float32(question, precision):
-    model, images, expected = question
+    model, images, classes, expected = question
     context = nullcontext()
     if precision == "autocast":
         context = torch.autocast("cpu", torch.bfloat16)
@@ -43,7 +44,7 @@ def test_maps_are_those_of_float32(question, precision):
         dtype = getattr(torch, precision)
         model, images = copy.deepcopy(model).to(dtype), images.to(dtype)
     with context:
-        found = seewhy.explain(model, images, METHODS, 285)
+        found = seewhy.explain(model, images, METHODS, classes)
     for method, maps in found.items():
         assert maps.isfinite().all(), method
         for one, wanted in zip(maps.float(), expected[method], strict=True):

@@ -51,7 +51,7 @@ class Corner(nn.Module):
 def test_rise_finds_the_evidence():
     """For a linear score the map is, up to noise, a constant plus the masked light nearby."""
     x = torch.ones(1, 3, 32, 48, dtype=torch.float64)
-    probe = Probe(Corner(), x, 0, ())
+    probe = Probe(Corner(), x, 0)
     found = Method("rise", masks=3000, cells=6, centred=False)(probe)[0]
     inside, outside = found[4:12, 4:20].mean(), found[20:, 28:].mean()
     assert inside > 1.05 * outside
@@ -119,7 +119,7 @@ def test_occlusion_is_captums(patch, stride, baseline):
 
 def test_occlusion_of_one_pixel_is_its_own_share_of_a_linear_score():
     x = images(2, (10, 12)).double()
-    found = Method("occlusion", patch=1)(Probe(Corner(), x, 0, ()))
+    found = Method("occlusion", patch=1)(Probe(Corner(), x, 0))
     expected = x.mean(1)
     expected[:, 5:] = 0
     expected[:, :, 6:] = 0

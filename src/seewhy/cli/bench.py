@@ -182,7 +182,7 @@ def tell_plan(plan: Plan, engine: Engine) -> None:
     whole = estimate(plan, calibration, engine.workers)
     crew = f"{counted(engine.workers, 'worker')} of {counted(plan.config.threads, 'thread')}"
     for network, found in calibration.items():
-        each = "cannot be told" if found["image"] is None else f"{found['image']:.3g} s"
+        each = "unknown" if found["image"] is None else f"{found['image']:.3g} s"
         out.print(f"\nAn image with all that is asked of {escape(network)}: {each}", end="")
     about = "not known" if whole is None else f"about {duration(whole)}"
     out.print(f"\nTime on {crew} ({engine.name}): {about}")

@@ -670,7 +670,7 @@ def spelled(requests: Sequence[Request]) -> tuple[str, ...]:
 
 
 def _interpolates(model: nn.Module) -> bool:
-    """Whether the network can be told to interpolate its position embeddings."""
+    """Whether the network has a switch to interpolate its position embeddings."""
     return "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
 
 

@@ -58,7 +58,7 @@ def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
     return torch.stack(maps).sum(0)
 
 
-@method("Bousselham et al. 2024, LeGrad", "F + B", reads=("tail",))
+@method("Bousselham et al. 2024, LeGrad", "F + B")
 def le_grad(probe: Probe, *, blocks: Count = 2) -> Tensor:
     """Σ_l mean over queries and heads of (∂s_l/∂A_l)⁺, s_l the score of block l's own tokens.
 

@@ -15,7 +15,7 @@ from seewhy.naming import method, parse
 from seewhy.refine.sharpen import sharpened
 
 BLUR = 0.02  # standard deviation as a share of the image's shorter side
-PLATEAU = 0.5  # so that parts are told apart, see `sharpen`
+PLATEAU = 0.5  # keeps the gradation of what is shown, see `sharpen`
 QUICK = (0.2, 0.65)  # thresholds
 
 

@@ -461,7 +461,7 @@ class _Spread(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Window:
-    """The windows of a convolution, of whose channels only the `parts` are told apart.
+    """The windows of a convolution, whose channels are taken together within each of the `parts`.
 
     size: resolution of the output.
     """
