@@ -20,7 +20,7 @@ from seewhy.models import DEFAULT_MODEL, LoadedModel, load_model
 from seewhy.photos import explain_photos
 
 GRID = ("chelsea", "coffee", "camera", "rocket")
-OPENING = "grad_cam+multiscale"  # the method of the grid
+OPENING = "auto(effort='quick')"  # the method of the grid
 TWO = "camera"  # a photo that is asked for both of its classes
 METHODS = {
     "grad_cam": "Where the class is, coarsely. One backward pass.",
