@@ -455,7 +455,7 @@ def test_command_line_tells_of_failures(run, tmp_path):
 
 
 def test_protocols_print_published_figures_as_such(run, tmp_path):
-    shown = run("evaluate", "scenes:1", "--protocol", "gig-cam", "--method", "gig_cam+multiscale",
+    shown = run("evaluate", "scenes:1", "--protocol", "gig-cam", "--method", "gig_cam(steps=2)",
                 "--out", str(tmp_path / "out")).output  # fmt: skip
     assert "Published figures are the paper's, of other networks and photos." in shown
     for figure in ("82.80", "85.90", "62.41", "59.69", "22.59", "17.04", "31.00", "21.95"):
