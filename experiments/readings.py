@@ -382,8 +382,17 @@ def lines(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
 
 def merged(folder: Path, what: str, measures: tuple[str, ...]) -> Iterator[str]:
     """One table in Markdown of all networks: the means of some measures in each cell."""
-    networks = ["scenes:resnet", "scenes:vgg", "mobilenet", "squeezenet", "lite0", "lite1"]
-    files = {name: folder / f"{what}-{name.replace(':', '-')}.json" for name in networks}
+    networks = {
+        "scenes:resnet": "`scenes:resnet`",
+        "scenes:vgg": "`scenes:vgg`",
+        "mobilenet": "MobileNetV2",
+        "squeezenet": "SqueezeNet",
+        "lite0": "EfficientNet-Lite0",
+        "lite1": "EfficientNet-Lite1",
+    }
+    files = {
+        title: folder / f"{what}-{name.replace(':', '-')}.json" for name, title in networks.items()
+    }
     found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
     yield "| reading | " + " | ".join(f"{n} ({one['count']})" for n, one in found.items()) + " |"
     yield "|---|" + "---|" * len(found)
