@@ -302,9 +302,7 @@ def measured(
     for batch in batches:
         score = class_probability(model, batch.classes, activation)
         probe = Probe(model, batch.images, batch.classes, black=batch.black)
-        probe.expect(
-            *{read for row in rows.values() if isinstance(row, str) for read in parse(row).reads}
-        )
+        probe.expect_for(parse(row) for row in rows.values() if isinstance(row, str))
         for name, row in rows.items():
             begun = time.perf_counter()
             try:

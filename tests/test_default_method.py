@@ -97,6 +97,11 @@ def test_a_method_that_was_named_is_never_replaced():
         seewhy.explain(Dense(), torch.rand(1, 3, 16, 16), DEFAULT_METHOD)
 
 
+def test_an_empty_name_is_no_missing_one():
+    with pytest.raises(ValueError, match="cannot read the method ''"):
+        seewhy.explain(Dense(), torch.randn(1, 3, 16, 16), "", 1)
+
+
 def test_commands_name_the_default():
     from seewhy.cli import app
 

@@ -80,7 +80,8 @@ def explain(
     if size not in ("input", "layer"):
         raise ValueError(f"size must be 'input' or 'layer', not {shown(size)}")
     several = isinstance(method, list | tuple)
-    asked = list(method) if isinstance(method, list | tuple) else [method or DEFAULT_METHOD]
+    named = DEFAULT_METHOD if method is None else method
+    asked = list(named) if isinstance(named, list | tuple) else [named]
     if not asked:
         raise ValueError("method is an empty list; name at least one method")
     chosen = [parse(one) for one in asked]

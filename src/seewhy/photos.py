@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
-from seewhy.core.probe import LayerLike, Probe, layer_requests, spelled
+from seewhy.core.probe import LayerLike, Probe, layer_names
 from seewhy.core.targets import Class, Score, Target, TargetLike
 from seewhy.data.arrays import load_array, shown
 from seewhy.data.finding import find_images
@@ -137,7 +137,7 @@ def question(
     for name, given in (("methods", parsed), ("targets", wanted)):
         if not given:
             raise ValueError(f"{name} is empty; name at least one")
-    layers = spelled(layer_requests(model.module, layer) or ()) or None
+    layers = layer_names(model.module, layer)
     return Question(model, parsed, wanted, layers)
 
 
@@ -359,7 +359,7 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
         Score(_unasked),
         asked.layer,
         black=asked.model.preprocess.black,
-    ).expect(*{read for method in asked.methods for read in method[0].reads})
+    ).expect_for(method[0] for method in asked.methods)
     try:
         logits = probe.logits.float().cpu()
     except TypeError:  # outputs for which the user has a target of their own

@@ -219,7 +219,7 @@ class Probe:
         one by one, and their maps have the inputs' size.
         """
         methods = list(methods)
-        self.expect(*{read for method in methods for read in method.reads})
+        self.expect_for(methods)
         try:
             return [method(self) for method in methods]
         except LayersDifferError:
@@ -332,7 +332,8 @@ class Probe:
         lost = [stage for stage in found if not looked.glimpses[stage].intact]
         if lost:
             # They were written into afterwards.
-            again = record(self.model, self._given, [stage.calls[0] for stage in lost])
+            calls = [stage.calls[0] for stage in lost]
+            again = record(self.model, self._given, calls, names=self._names)
             looked.glimpses |= {stage: again.calls[stage.calls[0]] for stage in lost}
         return {
             looked.public(stage).shown(looked.counts): stage.layout.to_maps(
@@ -358,7 +359,9 @@ class Probe:
         return record(self.model, self._given, (), names=self._names, excite=True).excitations or []
 
     def _look(self) -> Recording:
-        return record(self.model, self._given, None, begin="nowhere", glimpse=True)
+        return record(
+            self.model, self._given, None, names=self._names, begin="nowhere", glimpse=True
+        )
 
     def expect(self, *reads: Read) -> Probe:
         """Let the pass record what will be read of it; before it has run, at no extra cost."""
@@ -366,6 +369,10 @@ class Probe:
         if "input" in reads and self._recording is not None and self._recording.input is None:
             self._run("input")
         return self
+
+    def expect_for(self, methods: Iterable[Method]) -> Probe:
+        """Let the pass record what these methods read of it, see `expect`."""
+        return self.expect(*{read for method in methods for read in method.reads})
 
     # ------------------------------------------------------------------ derived probes
 
@@ -672,6 +679,11 @@ def spelled(requests: Sequence[Request]) -> tuple[str, ...]:
 def _interpolates(model: nn.Module) -> bool:
     """Whether the network has a switch to interpolate its position embeddings."""
     return "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+
+
+def layer_names(model: nn.Module, layer: LayerLike) -> tuple[str, ...] | None:
+    """The layers that a user asked for as names, which fit copies of the network too; or None."""
+    return spelled(layer_requests(model, layer) or ()) or None
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.overrides import TorchFunctionMode
+from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
 Rule = Callable[..., Any]
 Rules = Mapping[Callable[..., Any], Rule]
@@ -107,18 +107,8 @@ class WithoutParameters(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-class WithoutShortcuts(TorchFunctionMode):
+class WithoutShortcuts(BaseTorchFunctionMode):
     """Every function is called as it is: torch's fused layers stand aside where a mode watches."""
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Run one call."""
-        return function(*args, **(kwargs or {}))
 
 
 def check_open(model: nn.Module) -> None:

@@ -93,7 +93,7 @@ def _answer_together(
     rows: list[Row] = []
     black = question.model.preprocess.black
     probe = Probe(question.model.module, inputs, None, question.layer, black=black)
-    probe.expect(*{read for method in question.methods for read in method.reads})
+    probe.expect_for(question.methods)
     pairs = []
     for place, sample in enumerate(samples):
         own, left_out = _pairs(question, classes, place, sample, probe.logits[place])

@@ -14,14 +14,16 @@ from seewhy.maps import of_images, unit, upsample
 from seewhy.naming import Method, refinement
 from seewhy.options import NotNegative, Range, Share
 
+THRESHOLDS, PRICE = (0.1, 0.2, 0.4, 0.65, 1.0), 0.1
+
 
 @refinement("Seewhy: as sharp as the network lets it be", "N F, N thresholds")
 def sharpen(
     probe: Probe,
     method: Method,
     *,
-    thresholds: Sequence[Annotated[float, Range(above=0, most=1)]] = (0.1, 0.2, 0.4, 0.65, 1.0),
-    price: NotNegative = 0.1,
+    thresholds: Sequence[Annotated[float, Range(above=0, most=1)]] = THRESHOLDS,
+    price: NotNegative = PRICE,
     plateau: Share = 0.8,
 ) -> Tensor:
     """The part of the map that tells the network most for its size: (B, H, W), in [0, 1].
@@ -49,9 +51,9 @@ def sharpened(
     probe: Probe,
     maps: Tensor,
     *,
-    thresholds: Sequence[float] = (0.1, 0.2, 0.4, 0.65, 1.0),
-    price: float = 0.1,
-    plateau: float = 0.8,
+    thresholds: Sequence[float] = THRESHOLDS,
+    price: float = PRICE,
+    plateau: float,
 ) -> Tensor:
     """Maps (B, h, w) that a method gave, as `sharpen` sharpens them."""
     if not thresholds:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
-from seewhy.core.probe import LayerLike, Probe, layer_requests, spelled
+from seewhy.core.probe import LayerLike, Probe, layer_names
 from seewhy.draw import overlay
 from seewhy.maps import finite, upsample
 from seewhy.metrics import (
@@ -175,12 +175,11 @@ def case_of(
     if steps < 4:
         raise ValueError(f"steps={steps}; give at least 4, so that a quarter of the map is one")
     wanted = None if target is None else model.class_index(target)
-    # Names fit copies of the network, too.
-    layers = spelled(layer_requests(model.module, layer) or ()) or None
+    layers = layer_names(model.module, layer)
     inputs = model.preprocess(photo)[None].to(model.device)
     black = model.preprocess.black
     probe = Probe(model.module, inputs, model.target(wanted), layers, black=black)
-    probe.expect(*parsed.reads)
+    probe.expect_for([parsed])
     logits = probe.logits
     if logits.ndim != 2:
         raise ValueError(
