@@ -212,6 +212,8 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
             "tsgb",
             "tsgb(activations='gradient')",
             "tsgb(groups='joint')",
+            "tsgb(strides='even')",
+            "tsgb(strides='uneven')",
             "tsgb(groups='joint', activations='gradient')",
             "tsgb(balance=0.9)",
             "tsgb(balance=0.75)",

@@ -507,3 +507,46 @@ def test_transformers_are_refused(oracles: Oracles) -> None:
 def test_unknown_groups_are_refused() -> None:
     with pytest.raises(ValueError, match="groups='each'; it should be 'separate' or 'joint'"):
         explain(Cnn(), torch.rand(1, 3, 16, 16), "tsgb(groups='each')", 0)
+
+
+# ------------------------------------------------------------- strided windows
+
+
+class Strided(nn.Module):
+    """Two strided convolutions of which each cell of an even image lies in one or two windows."""
+
+    def __init__(self, activation: type[nn.Module], groups: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
+        self.second = nn.Conv2d(4, 4, 3, 2, 1, groups=groups)
+        self.activation = activation()
+        self.head = nn.Linear(4, 2)
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activation(self.second(self.activation(self.stem(x))))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_strided_windows_draw_no_grid_where_activations_keep_relevance(groups: int) -> None:
+    """All is constant, so away from the border the map must be constant, too."""
+    x = torch.ones(1, 3, 32, 32)
+    inner = explain(Strided(nn.ReLU6, groups), x, "tsgb", 0)[0, 8:-8, 8:-8]
+    torch.testing.assert_close(inner, torch.full_like(inner, inner.mean().item()))
+    assert inner.mean() > 0
+    # Along one axis cells lie in 1 or 2 windows, so the second layer gives 1, 2, 1, 2, ..., of which
+    # the stem makes 1, 1 + 2, 2, 2 + 1, ...
+    uneven = explain(Strided(nn.ReLU6, groups), x, "tsgb(strides='uneven')", 0)[0, 8:-8, 8:-8]
+    assert uneven.max() / uneven.min() == pytest.approx(3 * 3, rel=1e-4)
+
+
+def test_strided_windows_are_the_authors_where_all_activations_are_relus() -> None:
+    x = torch.rand(1, 3, 32, 32)
+    maps = {
+        strides: explain(Strided(nn.ReLU, 1), x, f"tsgb(strides={strides!r})", 0)
+        for strides in (None, "even", "uneven")
+    }
+    assert torch.equal(maps[None], maps["uneven"])
+    assert not torch.allclose(maps[None], maps["even"])

@@ -34,6 +34,7 @@ from seewhy.options import NotNegative
 Function = Callable[..., Tensor]
 Groups = Literal["separate", "joint"]
 Activations = Literal["kept", "gradient"]
+Strides = Literal["even", "uneven"] | None
 
 EPS = 1e-10  # as in the authors' code
 
@@ -45,6 +46,7 @@ def tsgb(
     balance: NotNegative = 1.0,
     groups: Groups = "separate",
     activations: Activations = "kept",
+    strides: Strides = None,
     signed: bool = False,
 ) -> Tensor:
     """The positive part of Σ_channels gradient ⊙ value of the TSGB backward pass.
@@ -58,14 +60,18 @@ def tsgb(
     activations: whether relevance is "kept" by all element-wise activations, as the authors' rules
         leave it at a ReLU, or the others have their ordinary "gradient", as in the authors' code.
         That loses the strongest evidence where they saturate (ReLU6 above 6).
+    strides: with a stride, some cells lie in more windows than their neighbours. "even" makes up
+        for that; "uneven", as in the authors' code, draws a grid. None takes "even" where other
+        activations than ReLUs are "kept", and else what the authors have.
     signed: all of the sum instead of its positive part, which is what the authors show.
 
     Of a product with a gate (a sigmoid, one number per channel, a constant) all relevance goes to
-    what is gated. With the last three options as the authors have them the numbers are theirs.
+    what is gated. With groups="joint", activations="gradient" and signed=True the numbers are the
+    authors'.
 
     Raises ValueError for networks with attention, for which TSGB is not defined.
     """
-    maps = relevance(selective(probe, balance, groups, activations))
+    maps = relevance(selective(probe, balance, groups, activations, strides))
     return maps if signed else maps.clamp(min=0)
 
 
@@ -74,19 +80,22 @@ def selective(
     balance: float = 1.0,
     groups: Groups = "separate",
     activations: Activations = "kept",
+    strides: Strides = None,
 ) -> Probe:
     """The same question under TSGB's backward pass; one forward pass serves all targets."""
 
     def ruled() -> Probe:
-        return probe.with_rules(rules(groups, activations), probe.named)
+        return probe.with_rules(rules(groups, activations, strides), probe.named)
 
-    shared: Probe = probe.shared(("tsgb", groups, activations, probe.named), ruled)
+    shared: Probe = probe.shared(("tsgb", groups, activations, strides, probe.named), ruled)
     return _balanced(shared.with_target(probe.asked), balance)
 
 
-def rules(groups: Groups = "separate", activations: Activations = "kept") -> Rules:
+def rules(
+    groups: Groups = "separate", activations: Activations = "kept", strides: Strides = None
+) -> Rules:
     """The rules of TSGB for one forward pass."""
-    return _Pass(groups, activations).table()
+    return _Pass(groups, activations, strides).table()
 
 
 # ------------------------------------------------------------------------------ the classifier
@@ -174,6 +183,18 @@ class _Share:
     version: int = 0
 
 
+@dataclass
+class _Strides:
+    """Whether strided windows are made even; undecided until the network is seen."""
+
+    even: bool
+    decided: bool
+
+    def beyond(self) -> None:
+        """The network has an activation that is not in the authors' networks."""
+        self.even = self.even or not self.decided
+
+
 _UNKNOWN = _Share()
 _INPUT = {1: conv1d_input, 2: conv2d_input, 3: conv3d_input}
 _CONVOLUTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -182,8 +203,9 @@ _CONVOLUTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 class _Pass:
     """The rules of TSGB for one forward pass, and what they know of its tensors."""
 
-    def __init__(self, groups: Groups, activations: Activations) -> None:
+    def __init__(self, groups: Groups, activations: Activations, strides: Strides) -> None:
         self.separate, self.kept = groups == "separate", activations == "kept"
+        self.strides = _Strides(even=strides == "even", decided=strides is not None)
         self.shares: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         # The convolutions wider than 1×1 that may be the classifier: only the last may, and the
         # input of each would take memory.
@@ -251,7 +273,7 @@ class _Pass:
         fine = parts if known.relevance is None else math.lcm(known.relevance.shape[1], parts)
         magnitude = _magnitude(input.detach(), known.rectified, fine)
         size = value.shape[2:]
-        window = _Window(weight.shape[2:], stride, padding, dilation, parts, size)
+        window = _Window(weight.shape[2:], stride, padding, dilation, parts, size, self.strides)
         relevance = _Spread.apply(  # type: ignore[no-untyped-call]
             input if known.relevance is None else known.relevance,
             magnitude,
@@ -289,6 +311,8 @@ class _Pass:
         relu = function.__name__ == "relu"
         if not self.kept and not relu:
             return self.remember(function(input, *args, **kwargs), _Share(rectified=rectified))
+        if not relu:
+            self.strides.beyond()
         if known.relevance is not None:
             value = function(input.detach(), *args, **kwargs)
             return self.with_share(value, replace(known, sparse=True, rectified=rectified))
@@ -450,8 +474,9 @@ class _Spread(torch.autograd.Function):
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None]:
         magnitude, input = ctx.saved_tensors
         window: _Window = ctx.window
-        total = window.sums(_sums(magnitude, window.parts))
-        share = window.spread(relevance / (total + EPS), magnitude.shape[2:])
+        once = window.once(magnitude)
+        total = window.sums(_sums(magnitude, window.parts) * once)
+        share = window.spread(relevance / (total + EPS), magnitude.shape[2:]) * once
         if not ctx.as_gradient:
             shared = magnitude * _repeated(share, magnitude.shape[1])
             return _sums(shared, ctx.groups), None, None, None, None
@@ -464,6 +489,8 @@ class _Window:
     """The windows of a convolution, whose channels are taken together within each of the `parts`.
 
     size: resolution of the output.
+    strides: whether a cell's share is the smaller the more windows it lies in. With a stride some
+        lie in more than their neighbours, and a few such layers draw a grid into the map.
     """
 
     kernel: tuple[int, ...]
@@ -472,12 +499,20 @@ class _Window:
     dilation: int | tuple[int, ...]
     parts: int
     size: tuple[int, ...]
+    strides: _Strides
 
     @property
     def single(self) -> bool:
         """Whether each window is one cell, and there is one for each cell."""
         one_cell = math.prod(self.kernel) == 1 and set(_each(self.stride)) == {1}
         return one_cell and not any(_each(self._pads()))
+
+    def once(self, maps: Tensor) -> Tensor | float:
+        """What a cell counts in each of its windows, 1 / their number: (1, 1, h, w)."""
+        if not self.strides.even or set(_each(self.stride)) == {1}:
+            return 1.0
+        windows = replace(self, parts=1).spread(maps.new_ones(1, 1, *self.size), maps.shape[2:])
+        return 1 / windows.clamp(min=1)
 
     def sums(self, maps: Tensor) -> Tensor:
         """The sum over each window: (B, parts, h, w) -> (B, parts, h', w')."""
