@@ -315,9 +315,7 @@ def test_options_of_a_network_are_those_of_explain(tmp_path):
 
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"sort {index}" for index in range(1000)))
-    networks = allowed(
-        ["torchvision:squeezenet1_0"], ["random"], "cpu", names, "96", "0.4", "0.2,0.3,0.4"
-    )
+    networks = allowed(["torchvision:squeezenet1_0"], ["random"], names, "96", "0.4", "0.2,0.3,0.4")
     asked, default, *_ = networks.values()
     assert asked.model.class_name(7) == "sort 7"
     assert (asked.model.preprocess.resize, asked.model.preprocess.crop) == (96, 96)
@@ -333,7 +331,7 @@ def test_options_of_a_network_are_those_of_explain(tmp_path):
 def test_the_networks_of_the_command_line():
     from seewhy.cli.serve import allowed
 
-    networks = allowed(["scenes:vgg", "torchvision:squeezenet1_0"], ["pretrained", "random"], "cpu")
+    networks = allowed(["scenes:vgg", "torchvision:squeezenet1_0"], ["pretrained", "random"])
     bundled = [DEFAULT_MODEL, "scenes:resnet"]
     assert list(networks) == ["scenes:vgg", "torchvision:squeezenet1_0", *bundled]
     assert networks["torchvision:squeezenet1_0"].weights == "random"

@@ -536,7 +536,7 @@ def test_strided_windows_draw_no_grid_where_activations_keep_relevance(groups: i
     inner = explain(Strided(nn.ReLU6, groups), x, "tsgb", 0)[0, 8:-8, 8:-8]
     torch.testing.assert_close(inner, torch.full_like(inner, inner.mean().item()))
     assert inner.mean() > 0
-    # Along one axis cells lie in 1 or 2 windows, so the second layer gives 1, 2, 1, 2, ..., of which
+    # Along one axis cells lie in 1 or 2 windows: the second layer gives 1, 2, 1, 2, ..., of which
     # the stem makes 1, 1 + 2, 2, 2 + 1, ...
     uneven = explain(Strided(nn.ReLU6, groups), x, "tsgb(strides='uneven')", 0)[0, 8:-8, 8:-8]
     assert uneven.max() / uneven.min() == pytest.approx(3 * 3, rel=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,30 @@ def test_photos_are_explained_by_text(folder: Path, photo: Path):
     first, second = (torch.as_tensor(one.saliency) for one in answer.explanations[:2])
     assert first.shape == (40, 60)
     assert torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1] > 0.98
+
+
+def test_the_viewer_asks_for_texts(folder: Path, photo: Path):
+    pytest.importorskip("gradio")
+    from typer.testing import CliRunner
+
+    from seewhy.app.code import as_command, as_python
+    from seewhy.app.question import Photo, Question
+    from seewhy.cli import app
+    from seewhy.cli.serve import allowed
+
+    network, *others = allowed([f"hf:{folder}"], [], texts=TEXTS).values()
+    assert network.model.classes == tuple(TEXTS)
+    assert all(TEXTS[0] not in other.model.classes for other in others)
+    question = Question(network, Photo(Image.open(photo), str(photo)), ("le_grad",), (1,))
+    assert shlex.split(as_command(question))[3:11] == [
+        "--model", f"hf:{folder}", "--text", "a red car", "--text", "a dog", "--method", "le_grad"
+    ]  # fmt: skip
+    scope: dict[str, Any] = {}
+    exec(as_python(question).split("for number")[0], scope)  # the program that the page shows
+    assert scope["answer"].explanations[0].target == "a dog"
+    refused = CliRunner().invoke(app, ["serve", "--text", "a dog"])
+    assert refused.exit_code == 2
+    assert "need a --model" in refused.output
 
 
 def test_a_single_text_has_no_probability_unless_it_was_trained_to(folder: Path, photo: Path):

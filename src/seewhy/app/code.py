@@ -12,13 +12,14 @@ from seewhy.models.loaded import ModelError
 def as_python(question: Question) -> str:
     """A program that saves one picture for each target and method."""
     network = question.network
-    weights = "" if network.weights is None else f", weights={network.weights!r}"
+    given = {"weights": network.weights, "texts": texts(network.model)}
+    options = "".join(f", {name}={value!r}" for name, value in given.items() if value)
     targets = [spelled(target, network.model) for target in question.targets]
     return f"""\
 import seewhy
 from seewhy.data.images import load_image
 
-model = seewhy.load_model({network.model.name!r}{weights})
+model = seewhy.load_model({network.model.name!r}{options})
 photo = load_image({question.photo.name!r})
 methods = {list(question.methods)!r}
 targets = {targets!r}
@@ -35,12 +36,19 @@ def as_command(question: Question) -> str:
     words = ["seewhy", "explain", question.photo.name, "--model", network.model.name]
     if network.weights is not None:
         words += ["--weights", network.weights]
+    for text in texts(network.model):
+        words += ["--text", text]
     for method in question.methods:
         words += ["--method", method]
     for target in question.targets:
-        text = spelled(target, network.model)
-        words += ["--target", "top1" if text is None else str(text)]
+        name = spelled(target, network.model)
+        words += ["--target", "top1" if name is None else str(name)]
     return shlex.join([*words, "--out", "maps"])
+
+
+def texts(model: LoadedModel) -> list[str]:
+    """What a text-image network was given to look for."""
+    return list(getattr(model.module, "texts", ()))
 
 
 def spelled(target: int | None, model: LoadedModel) -> str | int | None:

@@ -18,6 +18,7 @@ from seewhy.cli.common import (
     Mean,
     Size,
     Std,
+    Texts,
     load,
     out,
     usage_errors,
@@ -75,12 +76,13 @@ def serve(
     mean: Mean = None,
     std: Std = None,
     activation: ActivationName = None,
+    text: Texts = None,
     device: Device = "cpu",
 ) -> None:
     """Open the viewer: look at maps in the browser, compare them, and doubt them.
 
-    --classes, --size, --mean, --std and --activation are as in `seewhy explain`, and hold for every
-    --model.
+    --classes, --size, --mean, --std, --activation and --text are as in `seewhy explain`, and hold
+    for every --model.
 
     Everything stays on this machine: no photo is written to disk, and the page loads nothing from
     elsewhere. Stop it with Ctrl+C.
@@ -92,10 +94,12 @@ def serve(
         from seewhy.app.serve import application, listen, run
 
         limits = Limits(max_megabytes, max_megapixels, max_seconds, max_queue)
-        given = (classes, size, mean, std)
-        if not model and any(one is not None for one in (*given, activation)):
-            raise ValueError("--classes, --size, --mean, --std and --activation need a --model")
-        networks = allowed(model or [], weights or [], device, *given, activation=activation)
+        given = (classes, size, mean, std, device, activation, text)
+        if not model and any(one is not None for one in given if one is not device):
+            raise ValueError(
+                "--classes, --size, --mean, --std, --activation and --text need a --model"
+            )
+        networks = allowed(model or [], weights or [], *given)
         at = listen(host, port)
     app = application(networks, limits, hosts=[host, *(allow_host or [])], frames=allow_frame or [])
     shown = f"[{host}]" if ":" in host else host
@@ -106,12 +110,13 @@ def serve(
 def allowed(
     models: list[str],
     weights: list[str],
-    device: str,
     classes: Path | None = None,
     size: str | None = None,
     mean: str | None = None,
     std: str | None = None,
+    device: str = "cpu",
     activation: Activation | None = None,
+    texts: list[str] | None = None,
 ) -> dict[str, Network]:
     """The networks asked for and the bundled ones, loaded, each by its label on the page.
 
@@ -126,7 +131,7 @@ def allowed(
             "for the zoo's own"
         )
     files = [None if given == "pretrained" else given for given in weights] or [None] * len(models)
-    options = (classes, size, mean, std, device, activation)
+    options = (classes, size, mean, std, device, activation, texts)
     bundled = (None, None, None, None, device)
     loading = [
         *(partial(load, spec, file, *options) for spec, file in zip(models, files, strict=True)),
