@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, overload
 
 from torch import Tensor, nn
@@ -85,10 +86,8 @@ def explain(
     if not asked:
         raise ValueError("method is an empty list; name at least one method")
     chosen = [parse(one) for one in asked]
-    black = None
-    if isinstance(model, LoadedModel):
-        black, model = model.preprocess.black, model.module
-    probe = Probe(model, inputs, target, layer, explained=explained, black=black)
+    ask = model.probe if isinstance(model, LoadedModel) else partial(Probe, model)
+    probe = ask(inputs, target, layer, explained=explained)
     if size == "layer" and len(probe.named) > 1:
         raise ValueError(
             f"size='layer' needs one layer, but {len(probe.named)} were named; "

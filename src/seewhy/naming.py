@@ -1,8 +1,9 @@
-"""Names of methods and refinements, and the objects behind them.
+"""Names of methods, refinements and metrics, and the objects behind them.
 
 `"grad_cam+gradual"` and `"gig_cam(steps=20)+multiscale(scales=[1, 1.5, 2])"` name methods with
 options and refinements. The grammar is Python's: names, keyword arguments with literal values,
-and `+`. `str()` of a method is its name, and the name parses back to an equal method.
+and `+`. `str()` of a method is its name, and the name parses back to an equal method. Metrics,
+`"iou(threshold=0.3)"`, are spelled alike, see `seewhy.metrics`.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import ast
 import difflib
 import inspect
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from seewhy.options import check, shown
+from seewhy.notes import note
+from seewhy.options import check, options_of, shown
 
 if TYPE_CHECKING:
     from seewhy.core.probe import Probe, Read
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Made = TypeVar("Made")
+Added = TypeVar("Added", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Entry:
     """What is registered under a name.
 
     function: for a method `(probe, **options) -> (B, h, w)`; for a refinement
-        `(probe, method, **options) -> (B, h, w)`. Options are its keyword-only parameters.
+        `(probe, method, **options) -> (B, h, w)`. Options are what `options_of` says.
     source: the paper that defines it.
     passes: its cost, with F a forward pass, B a full backward pass and h a backward pass from the
         score to the layer.
@@ -53,10 +56,18 @@ class Entry:
         return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
 
     @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """Those that take the options."""
+        return (self.function,)
+
+    @property
     def options(self) -> dict[str, Any]:
         """Option names and their defaults."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return {
+            option: default
+            for function in self.functions
+            for option, default in options_of(function).items()
+        }
 
 
 DEFAULT_METHOD = "grad_cam"
@@ -89,8 +100,7 @@ def method(
     """Register a function `(probe, **options) -> (B, h, w)` as a method under its own name."""
 
     def register(function: Function) -> Function:
-        name = function.__name__
-        METHODS[name] = Entry(name, function, source, passes, reads)
+        add("method", METHODS, Entry(function.__name__, function, source, passes, reads))
         return function
 
     return register
@@ -102,36 +112,85 @@ def refinement(
     """Register a function `(probe, method, **options) -> (B, h, w)` as a refinement."""
 
     def register(function: Function) -> Function:
-        name = function.__name__
-        REFINEMENTS[name] = Entry(name, function, source, passes, reads)
+        add("refinement", REFINEMENTS, Entry(function.__name__, function, source, passes, reads))
         return function
 
     return register
 
 
+def add(kind: str, entries: dict[str, Added], entry: Added) -> None:
+    """Register what has a name and a function; a note says so where another one had the name."""
+    before = entries.get(entry.name)
+    old, new = (getattr(one, "function", None) for one in (before, entry))
+    if before is not None and old.__module__ != new.__module__:
+        note(f"the {kind} {entry.name!r} of {old.__module__} is replaced by {new.__module__}'s")
+    entries[entry.name] = entry
+
+
 @dataclass(frozen=True, init=False, eq=False)
-class Refinement:
-    """A registered refinement with its options: `Refinement("multiscale", scales=[1, 2])`."""
+class Named:
+    """What is registered under a name, with options: equal where it is spelled alike."""
 
     name: str
     options: tuple[tuple[str, Any], ...]
+    kind: ClassVar[str]
+    entries: ClassVar[Mapping[str, Entry]]
+    unknown: ClassVar[str]
 
     def __init__(self, name: str, **options: Any) -> None:
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "options", _checked("refinement", REFINEMENTS, name, options))
+        object.__setattr__(self, "options", self._checked(name, options))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Refinement) and str(self) == str(other)
+        return type(other) is type(self) and str(self) == str(other)
 
     def __hash__(self) -> int:
         return hash(str(self))
 
     def __str__(self) -> str:
-        return _spelled(self.name, self.options)
+        if not self.options:
+            return self.name
+        return (
+            f"{self.name}({', '.join(f'{key}={_literal(value)}' for key, value in self.options)})"
+        )
+
+    @classmethod
+    def _checked(cls, name: str, options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+        """The options in the order in which the function declares them, lists as tuples."""
+        if name not in cls.entries:
+            if cls is Refinement and name in METHODS:
+                raise ValueError(f"{name!r} is a method: it can only stand first")
+            if cls is Method and name in REFINEMENTS:
+                raise ValueError(
+                    f"{name!r} is a refinement: put it behind a method, as in 'grad_cam+…'"
+                )
+            raise ValueError(f"{cls.unknown} {shown(name)}{suggestion(name, sorted(cls.entries))}")
+        entry = cls.entries[name]
+        known = entry.options
+        for option in options:
+            if option not in known:
+                raise ValueError(
+                    f"{cls.kind} {name!r} has no option {shown(option)}"
+                    f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
+                )
+        given = {option: frozen(options[option]) for option in known if option in options}
+        for function in entry.functions:
+            own = {key: given[key] for key in options_of(function) if key in given}
+            check(f"{cls.kind} {name!r}", function, own)
+        return tuple(given.items())
 
 
 @dataclass(frozen=True, init=False, eq=False)
-class Method:
+class Refinement(Named):
+    """A registered refinement with its options: `Refinement("multiscale", scales=[1, 2])`."""
+
+    kind = "refinement"
+    entries = REFINEMENTS
+    unknown = "unknown refinement"
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Method(Named):
     """A registered method with its options and refinements.
 
     `Method("grad_cam") + Refinement("gradual")` is `parse("grad_cam+gradual")`. Called with a
@@ -139,26 +198,20 @@ class Method:
     that are spelled alike are equal.
     """
 
-    name: str
-    options: tuple[tuple[str, Any], ...]
+    kind = "method"
+    entries = METHODS
+    unknown = "unknown method"
     refinements: tuple[Refinement, ...]
 
     def __init__(self, name: str, **options: Any) -> None:
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "options", _checked("method", METHODS, name, options))
+        super().__init__(name, **options)
         object.__setattr__(self, "refinements", ())
 
     def __add__(self, refinement: Refinement) -> Method:
         return self._refined((*self.refinements, refinement))
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Method) and str(self) == str(other)
-
-    def __hash__(self) -> int:
-        return hash(str(self))
-
     def __str__(self) -> str:
-        return "+".join([_spelled(self.name, self.options), *map(str, self.refinements)])
+        return "+".join([super().__str__(), *map(str, self.refinements)])
 
     def __call__(self, probe: Probe) -> Tensor:
         """The maps (B, h, w) of the probe's question, in whatever grad mode the caller is."""
@@ -195,9 +248,22 @@ def parse(text: str | Method) -> Method:
     """
     if isinstance(text, Method):
         return text
+    (name, options), *rest = terms("method", text, "grad_cam", "gig_cam(steps=20)+multiscale")
+    found = Method(name, **options)
+    for name, options in rest:
+        found = found + Refinement(name, **options)
+    return found
+
+
+def terms(kind: str, text: str, *examples: str) -> list[tuple[str, dict[str, Any]]]:
+    """Names with their options, as `a(b=1)+c` spells them.
+
+    Raises TypeError for what is no text, and ValueError that points at the offending word; the
+    message shows the examples.
+    """
     if not isinstance(text, str):
         raise TypeError(
-            f"method is a {type(text).__name__}; it should be a name such as 'grad_cam'"
+            f"{kind} is a {type(text).__name__}; it should be a name such as {examples[0]!r}"
         )
     try:
         expression = ast.parse(text.strip(), mode="eval").body
@@ -206,15 +272,10 @@ def parse(text: str | Method) -> Method:
         if isinstance(error, SyntaxError):
             what = f"{error.msg} at column {error.offset}"
         raise ValueError(
-            f"cannot read the method {shown(text)}: {what}; "
-            "write it as 'grad_cam' or 'gig_cam(steps=20)+multiscale'"
+            f"cannot read the {kind} {shown(text)}: {what}; "
+            f"write it as {' or '.join(map(repr, examples))}"
         ) from None
-    first, *rest = [_call(text, term) for term in _terms(expression)]
-    name, options = first
-    found = Method(name, **options)
-    for name, options in rest:
-        found = found + Refinement(name, **options)
-    return found
+    return [_call(text, term) for term in _terms(expression)]
 
 
 def alternatives(method: str | Method | None) -> tuple[Method, ...]:
@@ -274,29 +335,6 @@ def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
     return term.func.id, options
 
 
-def _checked(
-    kind: str, entries: dict[str, Entry], name: str, options: dict[str, Any]
-) -> tuple[tuple[str, Any], ...]:
-    """The options in the order in which the function declares them, lists as tuples."""
-    if name not in entries:
-        elsewhere = METHODS if entries is REFINEMENTS else REFINEMENTS
-        if name in elsewhere:
-            first = "a refinement: put it behind a method, as in 'grad_cam+…'"
-            behind = "a method: it can only stand first"
-            raise ValueError(f"{name!r} is {first if kind == 'method' else behind}")
-        raise ValueError(f"unknown {kind} {shown(name)}{suggestion(name, sorted(entries))}")
-    known = entries[name].options
-    for option in options:
-        if option not in known:
-            raise ValueError(
-                f"{kind} {name!r} has no option {shown(option)}"
-                f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
-            )
-    given = {option: _frozen(options[option]) for option in known if option in options}
-    check(f"{kind} {name!r}", entries[name].function, given)
-    return tuple(given.items())
-
-
 def suggestion(word: str, names: Iterable[str]) -> str:
     """The end of an error message: the nearest of the names, or all where none is near."""
     names = list(names)
@@ -304,19 +342,13 @@ def suggestion(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
     """The value as it can be written: lists as tuples, other libraries' numbers as Python's."""
     if isinstance(value, list | tuple):
-        return tuple(map(_frozen, value))
+        return tuple(map(frozen, value))
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return value
     return int(value) if isinstance(value, numbers.Integral) else float(value)
-
-
-def _spelled(name: str, options: tuple[tuple[str, Any], ...]) -> str:
-    if not options:
-        return name
-    return f"{name}({', '.join(f'{option}={_literal(value)}' for option, value in options)})"
 
 
 def _literal(value: Any) -> str:

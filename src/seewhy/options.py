@@ -1,4 +1,4 @@
-"""Options of methods and refinements, checked by the annotations in the function's signature.
+"""Options of methods, refinements and metrics, checked by the annotations in their signatures.
 
 `steps: Count = 32` says all there is to check: a whole number from 1 to 100,000. So that what makes
 no sense is refused before the network is run, in the same words everywhere. Annotations may be
@@ -55,6 +55,16 @@ Seed = Annotated[int, Range(least=0, most=2**63 - 1)]
 NotNegative = Annotated[float, Range(least=0, most=1e6)]
 Positive = Annotated[float, Range(above=0, most=1e6)]
 Share = Annotated[float, Range(least=0, most=1)]
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """A function's options and their defaults.
+
+    Those are its keyword-only parameters, and where it has none, all that have a default.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    named = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return named or {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def check(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -353,13 +353,9 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
     """The pass that all targets share, and its outputs as scores (B, K, ...), if they are that."""
     batch = torch.stack([one.inputs for one in group if one.inputs is not None])
     # The targets are asked afterwards, so that one that fails does not cost the others the pass.
-    probe = Probe(
-        asked.model.module,
-        batch.to(asked.model.device),
-        Score(_unasked),
-        asked.layer,
-        black=asked.model.preprocess.black,
-    ).expect_for(method[0] for method in asked.methods)
+    inputs = batch.to(asked.model.device)
+    probe = asked.model.probe(inputs, Score(_unasked), asked.layer)
+    probe.expect_for(method[0] for method in asked.methods)
     try:
         logits = probe.logits.float().cpu()
     except TypeError:  # outputs for which the user has a target of their own

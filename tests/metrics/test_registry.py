@@ -26,7 +26,7 @@ def given():
 
     given = {
         "saliency": saliency,
-        "other_saliency": other,
+        "other_target_saliency": other,
         "masked_saliency": explain(inputs * saliency[:, None], None),
         "inputs": inputs,
         "boxes": boxes,
@@ -41,7 +41,7 @@ def given():
         **faithfulness.confidences(score, inputs, saliency)._asdict(),
     }
     given["half"] = faithfulness.half_confidences(score, inputs, saliency)
-    given["other"] = given["masked"].flip(0)
+    given["other_method_masked"] = given["masked"].flip(0)
     given["coherency"] = quality.coherency(saliency, given["masked_saliency"])
     given["complexity"] = quality.complexity(saliency)
     given["average_drop"] = faithfulness.average_drop(given["original"], given["masked"])
@@ -74,5 +74,5 @@ def test_better_maps_score_better(given):
 def test_an_unknown_name_gives_the_nearest_or_all():
     with pytest.raises(ValueError, match="no metric 'pointing'; did you mean 'pointing_game'"):
         metric("pointing")
-    with pytest.raises(ValueError, match="no metric 'x'; there are pointing_game, energy"):
+    with pytest.raises(ValueError, match="no metric 'x'; there are adcc, average_drop"):
         metric("x")

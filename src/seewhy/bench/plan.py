@@ -24,7 +24,7 @@ from seewhy.data.load import below, load_dataset
 from seewhy.evaluation.evaluating import check, digest_of
 from seewhy.evaluation.grids import gridded, grids_of
 from seewhy.evaluation.run import Question
-from seewhy.metrics import metric
+from seewhy.metrics import metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.models.zoos import ZOOS
 from seewhy.naming import parse
@@ -211,16 +211,17 @@ def _question(
     model: LoadedModel,
     data: Dataset,
 ) -> Question:
+    settings = {"tolerance": config.tolerance, "steps": config.steps}
+    settings = {name: value for name, value in settings.items() if value is not None}
     return Question(
         model,
         data,
         tuple(map(parse, config.methods)),
-        tuple(map(metric, config.metrics)),
+        metrics_of(config.metrics, settings),
         None if source.class_map is None else read_class_map(_below(root, source.class_map)),
         network.layer,
         source.top,
-        config.tolerance,
-        config.steps,
+        settings,
     )
 
 

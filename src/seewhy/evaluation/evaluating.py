@@ -19,7 +19,7 @@ from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.grids import in_grids
 from seewhy.evaluation.run import Question, answers
 from seewhy.evaluation.store import Store
-from seewhy.metrics import metric
+from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import DEFAULT_METHOD, Method, parse
 
@@ -40,13 +40,13 @@ def evaluate(
     model: LoadedModel | str,
     dataset: Dataset | str,
     methods: Sequence[str | Method] = EVALUATED,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str | Metric | Callable[..., Any]] = DEFAULT_METRICS,
     *,
     class_map: Mapping[str, Sequence[int]] | str | Path | None = None,
     top: int | None = None,
     layer: str | Sequence[str] | None = None,
     tolerance: float | None = None,
-    steps: int = 32,
+    steps: int | None = None,
     batch_size: int = 8,
     folder: str | Path | None = None,
     advance: Callable[[int], None] = lambda images: None,
@@ -61,15 +61,17 @@ def evaluate(
     model: as `seewhy.load_model` gives it, or its specification.
     dataset: as `seewhy.load_dataset` gives it, or its specification.
     methods: names such as "grad_cam+gradual", or methods.
-    metrics: names, see `seewhy.metrics`.
+    metrics: names such as "gini" or "iou(threshold=0.3)", metrics, or functions that were made one
+        by `seewhy.metrics.register_metric`.
     class_map: the network's classes of each category, as a mapping or a JSON file; of several the
         likeliest in the image is explained. None: the dataset's own, else classes whose name or
         synonym is the category's.
     top: leave out targets whose class is not among the network's `top` likeliest.
     layer: of the CAM family, see `seewhy.explain`.
-    tolerance: of the pointing game, in pixels of the photo. None: 15 on photos whose longer side
-        has 500 pixels or more, in proportion less on smaller ones.
-    steps: of insertion and deletion.
+    tolerance: of the pointing game, in pixels of the photo, where a metric gives none of its own
+        as in "pointing_game(tolerance=5)". None: 15 on photos whose longer side has 500 pixels or
+        more, in proportion less on smaller ones.
+    steps: of insertion and deletion, likewise. None: 32.
     batch_size: images per forward pass.
     folder: where `images.jsonl` keeps each image's answers as soon as they are there. The same
         call goes on where an earlier one was cut off, and tries again what failed.
@@ -91,17 +93,18 @@ def evaluate(
         raise TypeError(f"dataset is a {type(data).__name__}; see seewhy.load_dataset")
     if isinstance(class_map, str | Path):
         class_map = read_class_map(class_map)
+    settings = {"tolerance": tolerance, "steps": steps}
+    settings = {name: value for name, value in settings.items() if value is not None}
     question = in_grids(
         Question(
             loaded,
             data,
             tuple(dict.fromkeys(map(parse, methods))),
-            tuple(metric(name) for name in dict.fromkeys(metrics)),
+            metrics_of(metrics, settings),
             None if class_map is None else {k: tuple(found) for k, found in class_map.items()},
             layer,
             top,
-            tolerance,
-            steps,
+            settings,
         )
     )
     check(question, batch_size)
@@ -133,14 +136,16 @@ def check(question: Question, batch_size: int) -> None:
             raise ValueError(f"{name} is empty; at least one is needed")
     for name, value, least in (
         ("top", question.top, 1),
-        ("tolerance", question.tolerance, 0),
-        ("steps", question.steps, 1),
+        ("tolerance", question.settings.get("tolerance"), 0),
+        ("steps", question.settings.get("steps"), 1),
         ("batch_size", batch_size, 1),
     ):
         if value is not None and value < least:
             raise ValueError(f"{name}={value}; it should be {least} at least")
-    if len(question.methods) < 2 and any(one.name == "win" for one in question.metrics):
-        raise ValueError("the metric 'win' compares methods; name two at least")
+    for metric in question.metrics:
+        compares = any(need.startswith("other_method_") for need in metric.all_needs)
+        if compares and len(question.methods) < 2:
+            raise ValueError(f"the metric {str(metric)!r} compares methods; name two at least")
     layer_requests(question.model.module, question.layer)
 
 
@@ -162,10 +167,9 @@ def _settings(question: Question) -> dict[str, Any]:
         "preprocessing": str(question.model.preprocess),
         "dataset": question.dataset.name,
         "methods": [str(method) for method in question.methods],
-        "metrics": [metric.name for metric in question.metrics],
+        "metrics": [str(metric) for metric in question.metrics],
         "class map": question.class_map or question.dataset.classes,
         "layer": question.layer,
         "top": question.top,
-        "tolerance": question.tolerance,
-        "steps": question.steps,
+        **question.settings,
     }

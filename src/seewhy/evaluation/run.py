@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
-from seewhy.core.probe import Probe
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Annotation, Dataset, Sample
-from seewhy.evaluation.evidence import LOCALIZATION, Batch, Evidence, Pair, region_of, unasked
+from seewhy.evaluation.needs import Needs, Pair, Pairs, region_of
 from seewhy.evaluation.rows import Answers, Omission, Row
+from seewhy.maps import upsample
 from seewhy.metrics import Metric, difficult
 from seewhy.models import LoadedModel
 from seewhy.naming import Method
@@ -25,7 +25,10 @@ from seewhy.printable import printable
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What is evaluated; see `seewhy.evaluate` for the parts."""
+    """What is evaluated; see `seewhy.evaluate` for the parts.
+
+    settings: what options of metrics stand at where a metric does not give them, see `metrics_of`.
+    """
 
     model: LoadedModel
     dataset: Dataset
@@ -34,8 +37,7 @@ class Question:
     class_map: ClassMap | None = None
     layer: str | Sequence[str] | None = None
     top: int | None = None
-    tolerance: float | None = None
-    steps: int = 32
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def answers(question: Question, keys: Sequence[str], batch_size: int) -> Iterator[Answers]:
@@ -91,9 +93,8 @@ def _answer_together(
     """The answers of one batch. Its first error is raised, unless it has a single image."""
     omissions: list[Omission] = []
     rows: list[Row] = []
-    black = question.model.preprocess.black
-    probe = Probe(question.model.module, inputs, None, question.layer, black=black)
-    probe.expect_for(question.methods)
+    model = question.model
+    probe = model.probe(inputs, None, question.layer).expect_for(question.methods)
     pairs = []
     for place, sample in enumerate(samples):
         own, left_out = _pairs(question, classes, place, sample, probe.logits[place])
@@ -109,78 +110,74 @@ def _answer_together(
     probes = []
     for some in asked:
         targets = dict.fromkeys(range(len(samples)), 0) | {p.place: p.class_index for p in some}
-        probes.append(probe.with_target(question.model.target(list(targets.values()))))
-    batch = Batch(
-        question.model,
+        probes.append(probe.with_target(model.target(list(targets.values()))))
+    at = Pairs(
+        model,
         flat,
         inputs[[pair.place for pair in flat]],
-        region=question.dataset.region,
-        cells=question.dataset.grid > 0,
-        layer=question.layer,
-        explain_again=any({"masked_saliency", "coherency"} & {*m.needs} for m in question.metrics),
-        tolerance=question.tolerance,
-        steps=question.steps,
+        question.layer,
+        question.dataset.region,
+        question.dataset.grid > 0,
+        any("masked_saliency" in metric.all_needs for metric in question.metrics),
     )
-
-    @contextmanager
-    def noted(method: Method, about: str = "") -> Iterator[None]:
-        """An error on a single image leaves out no more than what it concerns."""
-        try:
-            yield
-        except Exception as error:
-            if len(samples) > 1:
-                raise
-            reason = f"{about}{_reason(error)}"
-            omissions.append(Omission(samples[0].key, "", str(method), reason, True))
-
-    evidence: dict[Method, Evidence] = {}
+    needs: dict[Method, Needs] = {}
     for method in question.methods:
-        with noted(method):
+        try:
             maps = [
-                batch.maps(method, one)[[pair.place for pair in some]]
+                upsample(one.maps([method])[0].float(), at.size)[[pair.place for pair in some]]
                 for one, some in zip(probes, asked, strict=True)
             ]
             saliency = torch.cat(maps)
             if not saliency.isfinite().all():  # others, which compare themselves with it, go on
                 raise ValueError("its map has values that are not finite")
-            evidence[method] = Evidence(batch, method, saliency, evidence)
-    for method, found in evidence.items():
+        except Exception as error:
+            if len(samples) > 1:
+                raise
+            omissions.append(Omission(samples[0].key, "", str(method), _reason(error), True))
+        else:
+            needs[method] = Needs(at, method, saliency, needs, question.settings)
+    for given in needs.values():
         for metric in question.metrics:
-            with noted(method, f"{metric.name}: "):
-                for one in _graded(flat, method, metric, found):
-                    rows.append(one) if isinstance(one, Row) else omissions.append(one)
+            for one in _graded(metric, given):
+                rows.append(one) if isinstance(one, Row) else omissions.append(one)
     return _by_image(samples, rows, list(dict.fromkeys(omissions)))
 
 
-def _graded(
-    pairs: Sequence[Pair], method: Method, metric: Metric, evidence: Evidence
-) -> Iterator[Row | Omission]:
-    """A row for each pair, or why it has none: the metric cannot be asked, or is no number."""
-    values, curves = evidence.values(metric).tolist(), evidence.scores(metric).tolist()
-    unknown = any(map(math.isnan, values))
-    askable = evidence.askable(metric) if unknown else [True] * len(pairs)
-    for pair, value, curve, asked in zip(pairs, values, curves, askable, strict=True):
+def _graded(metric: Metric, needs: Needs) -> list[Row | Omission]:
+    """A row for each pair, or why it has none.
+
+    Where a metric fails on a batch, it is asked of each image by itself: its error leaves out no
+    more than its own value there.
+    """
+    try:
+        return list(_rows(metric, needs))
+    except Exception as error:  # metrics are anyone's, too
+        reason = f"{metric}: {_reason(error)}"
+    images = list(dict.fromkeys(pair.place for pair in needs.pairs.pairs))
+    if len(images) == 1:
+        key = needs.pairs.pairs[0].sample.key
+        return [Omission(key, "", str(needs.method), reason, True)]
+    return [one for image in images for one in _graded(metric, needs.only(image))]
+
+
+def _rows(metric: Metric, needs: Needs) -> Iterator[Row | Omission]:
+    values, curves = needs.values(metric).tolist(), needs.scores(metric).tolist()
+    unasked = needs.unasked(metric)
+    method = str(needs.method)
+    for place, (pair, value, curve) in enumerate(
+        zip(needs.pairs.pairs, values, curves, strict=True)
+    ):
         key, target = pair.sample.key, _label(pair.annotation)
         if not math.isnan(value):
-            yield Row(
-                key,
-                target,
-                pair.class_index,
-                pair.probability,
-                pair.difficult,
-                str(method),
-                metric.name,
-                value,
-                tuple(curve),
-            )
-        elif asked:
-            reason = f"{metric.name}: not a number, as what the network answers is none"
-            yield Omission(key, target, str(method), reason, True)
-        else:  # but for an empty map, of any method
-            own = str(method) if metric.name == "max_sensitivity" else ""
-            yield Omission(
-                key, target, own, f"{metric.name}: {unasked(metric.name, pair.annotation)}", False
-            )
+            about = (pair.class_index, pair.probability, pair.difficult)
+            yield Row(key, target, *about, method, str(metric), value, tuple(curve))
+        elif unasked[place]:
+            yield Omission(key, target, "", f"{metric}: {unasked[place]}", False)
+        elif not needs.saliency[place].any():
+            yield Omission(key, target, method, f"{metric}: the map is zero everywhere", False)
+        else:
+            reason = f"{metric}: not a number, as what the network answers is none"
+            yield Omission(key, target, method, reason, True)
 
 
 def _by_image(
@@ -209,7 +206,7 @@ def _pairs(
     if len(logits) == 1:  # which tells two classes apart
         logits = probabilities
     geometry = question.model.preprocess.geometry(sample.image)
-    localized = any(metric.name in LOCALIZATION for metric in question.metrics)
+    localized = any({"masks", "boxes"} & metric.all_needs for metric in question.metrics)
 
     def leave_out(annotation: Annotation, reason: str) -> None:
         left_out.append(Omission(sample.key, _label(annotation), "", reason, False))

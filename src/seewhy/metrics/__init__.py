@@ -36,7 +36,18 @@ from seewhy.metrics.localization import (
     rank_accuracy,
 )
 from seewhy.metrics.quality import adcc, coherency, complexity, entropy, gini, pearson, spearman
-from seewhy.metrics.registry import Metric, list_metrics, metric
+from seewhy.metrics.registry import (
+    GIVEN,
+    METRICS,
+    SHARED,
+    Curve,
+    Metric,
+    list_metrics,
+    metric,
+    metrics_of,
+    register_metric,
+    shared,
+)
 from seewhy.metrics.sanity import (
     infidelity,
     max_sensitivity,
@@ -48,6 +59,10 @@ from seewhy.metrics.sanity import (
 )
 
 __all__ = [
+    "GIVEN",
+    "METRICS",
+    "SHARED",
+    "Curve",
     "Metric",
     "adcc",
     "average_drop",
@@ -81,15 +96,18 @@ __all__ = [
     "mass_accuracy",
     "max_sensitivity",
     "metric",
+    "metrics_of",
     "parameter_randomization",
     "pearson",
     "pointing_game",
     "randomization_cascade",
     "rank_accuracy",
+    "register_metric",
     "road",
     "road_curves",
     "road_least_first",
     "road_most_first",
+    "shared",
     "single_deletion",
     "spearman",
     "square_removals",

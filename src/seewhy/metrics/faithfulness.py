@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,30 @@ from seewhy.core.targets import logits
 from seewhy.maps import of_images, unit
 from seewhy.metrics._maps import check_flat, check_maps, ranks
 from seewhy.metrics.imputation import linear_imputation
-from seewhy.metrics.quality import spearman
+from seewhy.metrics.quality import POPPI, adcc, spearman
+from seewhy.metrics.registry import Curve, register_metric, shared
 from seewhy.noise import drawn
+from seewhy.options import Count, NotNegative, Range, Seed
 from seewhy.progress import BatchSize, images_per_pass
 
 Score = Callable[[Tensor, Tensor], Tensor]
 Fill = float | Literal["blur"] | Tensor
+
+_CHATTOPADHYAY = "Chattopadhyay et al. 2018, Grad-CAM++"
+_PETSIUK = "Petsiuk et al. 2018, RISE"
+_RONG = "Rong et al. 2022, ROAD"
+_VEIL = (
+    "A map that shows nearly everything, as a veil or by broad plateaus, does well by it; read it "
+    "with half_drop and energy_pointing_game."
+)
+_ORDER = (
+    "Filled pixels are unlike any photo: maps with smooth outlines do better than others by it, "
+    "whatever they show."
+)
+_DELETION = (
+    "A few scattered pixels that upset the network do well by it, as they would on a photo without "
+    "the object; read it with insertion."
+)
 
 
 def class_probability(
@@ -89,6 +107,7 @@ def explanation_maps(inputs: Tensor, saliency: Tensor) -> Tensor:
     return inputs * unit(saliency)[:, None].to(inputs)
 
 
+@shared("half")
 def half_confidences(score: Score, inputs: Tensor, saliency: Tensor, fill: Fill = 0.0) -> Tensor:
     """The score where the more salient half of the pixels is shown and the rest filled, (B,).
 
@@ -100,6 +119,7 @@ def half_confidences(score: Score, inputs: Tensor, saliency: Tensor, fill: Fill 
     return score(torch.where(shown, inputs, _filled(inputs, fill)), index)
 
 
+@register_metric(_CHATTOPADHYAY, "2F", higher_is_better=False, caution=_VEIL)
 def average_drop(original: Tensor, masked: Tensor) -> Tensor:
     """The relative fall of confidence when only the explanation map is shown, (B,), in [0, 1].
 
@@ -111,6 +131,10 @@ def average_drop(original: Tensor, masked: Tensor) -> Tensor:
     return (original - masked).clamp_min(0) / original.clamp_min(torch.finfo(original.dtype).tiny)
 
 
+register_metric(POPPI, "1E + 2F", higher_is_better=True)(adcc)  # which needs the average drop
+
+
+@register_metric("Average drop with a hard mask", "2F", higher_is_better=False, caution=_ORDER)
 def half_drop(original: Tensor, half: Tensor) -> Tensor:
     """The relative fall of confidence when only the more salient half is shown, (B,), in [0, 1].
 
@@ -120,6 +144,7 @@ def half_drop(original: Tensor, half: Tensor) -> Tensor:
     return average_drop(original, half)
 
 
+@register_metric(_CHATTOPADHYAY, "2F", higher_is_better=True, caution=_VEIL)
 def increase(original: Tensor, masked: Tensor) -> Tensor:
     """1 where the confidence rises when only the explanation map is shown, else 0, (B,).
 
@@ -129,6 +154,7 @@ def increase(original: Tensor, masked: Tensor) -> Tensor:
     return (masked > original).to(original)
 
 
+@register_metric("Zhang et al. 2024, Opti-CAM", "2F", higher_is_better=True, caution=_VEIL)
 def average_gain(original: Tensor, masked: Tensor) -> Tensor:
     """The rise of confidence as a share of the possible rise, (B,), in [0, 1].
 
@@ -138,13 +164,14 @@ def average_gain(original: Tensor, masked: Tensor) -> Tensor:
     return gain / (1 - original).clamp_min(torch.finfo(original.dtype).tiny)
 
 
-def win(masked: Tensor, other: Tensor) -> Tensor:
+@register_metric(_CHATTOPADHYAY, "2F", higher_is_better=True, caution=_VEIL)
+def win(masked: Tensor, other_method_masked: Tensor) -> Tensor:
     """1 where the confidence falls less with this method's explanation map than with another's.
 
-    `masked` and `other` (B,) are the confidences on the two methods' explanation maps of the same
-    images; equal ones are won by neither. Source: Chattopadhyay et al. 2018.
+    `masked` and `other_method_masked` (B,) are the confidences on the two methods' explanation maps
+    of the same images; equal ones are won by neither. Source: Chattopadhyay et al. 2018.
     """
-    return (masked > other).to(masked)
+    return (masked > other_method_masked).to(masked)
 
 
 class Curves(NamedTuple):
@@ -155,12 +182,13 @@ class Curves(NamedTuple):
     deletion: Tensor
 
 
+@shared("curves")
 def insertion_deletion(
     score: Score,
     inputs: Tensor,
     saliency: Tensor,
     *,
-    steps: int | Sequence[int] = 32,
+    steps: Count | Sequence[int] = 32,
     insert_into: Fill = "blur",
     delete_with: Fill = 0.0,
     batch_size: BatchSize = "auto",
@@ -193,11 +221,25 @@ def insertion_deletion(
     return Curves(counts.to(deletion) / saliency[0].numel(), insertion, deletion)
 
 
+@register_metric(
+    _PETSIUK,
+    "2SF",
+    higher_is_better=True,
+    curve=Curve("insertion", "share of pixels put in, most salient first", "steps"),
+    caution=_ORDER,
+)
 def insertion(curves: Curves) -> Tensor:
     """The area under the insertion curve, (B,), in [0, 1] for probabilities; higher is better."""
     return torch.trapezoid(curves.insertion, curves.pixels)
 
 
+@register_metric(
+    _PETSIUK,
+    "2SF",
+    higher_is_better=False,
+    curve=Curve("deletion", "share of pixels taken out, most salient first", "steps"),
+    caution=_DELETION,
+)
 def deletion(curves: Curves) -> Tensor:
     """The area under the deletion curve, (B,), in [0, 1] for probabilities; lower is better."""
     return torch.trapezoid(curves.deletion, curves.pixels)
@@ -211,14 +253,25 @@ class RoadCurves(NamedTuple):
     least_first: Tensor
 
 
+@shared("road_curves")
 def road_curves(
     score: Score,
     inputs: Tensor,
     saliency: Tensor,
     *,
-    removed: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-    noise: float = 0.01,
-    seed: int = 0,
+    removed: Sequence[Annotated[float, Range(above=0, below=1)]] = (
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+    ),
+    noise: NotNegative = 0.01,
+    seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> RoadCurves:
     """Remove-and-debias: scores as a growing share of pixels is imputed from the others.
@@ -251,16 +304,29 @@ def road_curves(
     return RoadCurves(both.new_tensor(counts) / pixels, both[:, 0], both[:, 1])
 
 
+@register_metric(
+    _RONG,
+    "2SF",
+    higher_is_better=False,
+    curve=Curve("most_first", "share of pixels imputed, most salient first", "removed"),
+)
 def road_most_first(road_curves: RoadCurves) -> Tensor:
     """The mean score without the most relevant pixels, (B,); lower is better."""
     return road_curves.most_first.mean(1)
 
 
+@register_metric(
+    _RONG,
+    "2SF",
+    higher_is_better=True,
+    curve=Curve("least_first", "share of pixels imputed, least salient first", "removed"),
+)
 def road_least_first(road_curves: RoadCurves) -> Tensor:
     """The mean score without the least relevant pixels, (B,); higher is better."""
     return road_curves.least_first.mean(1)
 
 
+@register_metric(_RONG, "2SF", higher_is_better=True, range=(-0.5, 0.5))
 def road(road_curves: RoadCurves) -> Tensor:
     """Both orders in one number, (B,), in [-0.5, 0.5] for probabilities; higher is better.
 
@@ -269,8 +335,14 @@ def road(road_curves: RoadCurves) -> Tensor:
     return (road_least_first(road_curves) - road_most_first(road_curves)) / 2
 
 
+@register_metric(
+    "Hesse et al. 2024, Benchmarking the attribution quality of vision models (IDSDS)",
+    "(S² + 1)F",
+    higher_is_better=True,
+    range=(-1.0, 1.0),
+)
 def single_deletion(
-    score: Score, inputs: Tensor, saliency: Tensor, *, side: int = 4, fill: Fill = 0.0
+    score: Score, inputs: Tensor, saliency: Tensor, *, side: Count = 4, fill: Fill = 0.0
 ) -> Tensor:
     """How well the map ranks the image's patches by what each alone is worth, (B,), in [-1, 1].
 
@@ -301,6 +373,7 @@ def single_deletion(
     return spearman(masses[:, None], fallen.to(masses)[:, None])
 
 
+@register_metric("rendered scenes", higher_is_better=True, range=(-1.0, 1.0))
 def effect_correlation(
     saliency: Tensor, regions: Sequence[Tensor], effects: Sequence[Tensor]
 ) -> Tensor:

@@ -13,6 +13,10 @@ from torch import Tensor
 
 from seewhy.maps import of_images, unit
 from seewhy.metrics._maps import check_flat, check_maps, ranks
+from seewhy.metrics.registry import register_metric
+from seewhy.options import NotNegative, Share
+
+_ARRAS = "Arras et al. 2022, CLEVR-XAI"
 
 
 def pointing_game(saliency: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
@@ -27,6 +31,27 @@ def pointing_game(saliency: Tensor, masks: Tensor, tolerance: float = 15) -> Ten
     check_maps(saliency, masks=masks)
     peaks = torch.unravel_index(saliency.flatten(1).argmax(1), saliency.shape[1:])
     return hits(torch.stack(peaks[::-1], 1), masks, tolerance)
+
+
+@register_metric(
+    "Zhang et al. 2018, excitation backprop",
+    higher_is_better=True,
+    region="dataset",
+    size="photo",
+    name="pointing_game",
+)
+def pointing_game_on_photo(
+    saliency: Tensor, masks: Tensor, *, tolerance: NotNegative | None = None
+) -> Tensor:
+    """1 where the map's maximum hits the annotated region of the photo, else 0, (B,).
+
+    `tolerance` in pixels of the photo. The published 15 are meant for photos of about 500 pixels,
+    as those of VOC are; None: so many where the longer side has 500 or more, and on smaller ones in
+    proportion less, as within 15 of 128 pixels nearly anything is a hit. See `pointing_game`.
+    """
+    if tolerance is None:
+        tolerance = 15 * min(1, max(saliency.shape[1:]) / 500)
+    return pointing_game(saliency, masks, tolerance)
 
 
 def hits(points: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
@@ -44,6 +69,7 @@ def hits(points: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
     return (near & masks.bool()).flatten(1).any(1).float()
 
 
+@register_metric("Wang et al. 2020, Score-CAM", higher_is_better=True, region="boxes")
 def energy_pointing_game(saliency: Tensor, masks: Tensor) -> Tensor:
     """The share of the map's energy inside the annotated region, (B,), in [0, 1].
 
@@ -56,6 +82,11 @@ def energy_pointing_game(saliency: Tensor, masks: Tensor) -> Tensor:
     return (energy * masks).flatten(1).sum(1) / torch.where(total > 0, total, 1)
 
 
+@register_metric(
+    "Rao et al. 2022, Towards better understanding attribution methods (GridPG)",
+    higher_is_better=True,
+    region="cells",
+)
 def grid_pointing(saliency: Tensor, masks: Tensor) -> Tensor:
     """The share of the positive attribution in the cell of the class asked for, (B,), in [0, 1].
 
@@ -67,6 +98,7 @@ def grid_pointing(saliency: Tensor, masks: Tensor) -> Tensor:
     return energy_pointing_game(saliency, masks)
 
 
+@register_metric(_ARRAS, higher_is_better=True)
 def mass_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
     """The share of the positive relevance inside the object's pixel mask, (B,), in [0, 1].
 
@@ -77,6 +109,7 @@ def mass_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
     return energy_pointing_game(saliency, masks)
 
 
+@register_metric(_ARRAS, higher_is_better=True)
 def rank_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
     """Of the k most salient pixels, the share inside a mask of k pixels, (B,), in [0, 1].
 
@@ -88,7 +121,8 @@ def rank_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
     return found.flatten(1).sum(1) / size.clamp_min(1)
 
 
-def iou(saliency: Tensor, masks: Tensor, threshold: float = 0.5) -> Tensor:
+@register_metric("Jaccard index of the thresholded map", higher_is_better=True)
+def iou(saliency: Tensor, masks: Tensor, threshold: Share = 0.5) -> Tensor:
     """Intersection over union of the thresholded map and the mask, (B,), in [0, 1].
 
     `threshold` is a fraction of the map's range: its positive part is scaled to [0, 1] first.
@@ -99,7 +133,8 @@ def iou(saliency: Tensor, masks: Tensor, threshold: float = 0.5) -> Tensor:
     return (found & region).flatten(1).sum(1) / union.clamp_min(1)
 
 
-def box_iou(saliency: Tensor, boxes: Sequence[Tensor], threshold: float = 0.2) -> Tensor:
+@register_metric("Zhou et al. 2016, CAM", higher_is_better=True)
+def box_iou(saliency: Tensor, boxes: Sequence[Tensor], threshold: Share = 0.2) -> Tensor:
     """IoU of the box around the map's largest part and the best fitting annotated box, (B,).
 
     The part is the largest 8-connected component of the map where it reaches `threshold`, a

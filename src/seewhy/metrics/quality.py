@@ -5,13 +5,19 @@ Maps are (B, H, W) float and each image has its own value: every function return
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import Tensor
 
 from seewhy.maps import unit
 from seewhy.metrics._maps import check_maps
+from seewhy.metrics.registry import register_metric
+
+POPPI = "Poppi et al. 2021, Revisiting the evaluation of class activation mapping"
 
 
+@register_metric(POPPI, higher_is_better=False)
 def complexity(saliency: Tensor) -> Tensor:
     """The mean of the map's positive part scaled to [0, 1], (B,), in [0, 1]: 0 is the simplest.
 
@@ -21,6 +27,7 @@ def complexity(saliency: Tensor) -> Tensor:
     return unit(saliency).flatten(1).mean(1)
 
 
+@register_metric(POPPI, "1E", higher_is_better=True)
 def coherency(saliency: Tensor, masked_saliency: Tensor) -> Tensor:
     """How far the map explains itself, (B,), in [0, 1]: (Pearson correlation + 1) / 2.
 
@@ -41,6 +48,7 @@ def adcc(coherency: Tensor, complexity: Tensor, average_drop: Tensor) -> Tensor:
     return 3 / (1 / terms.clamp_min(0)).sum(0)
 
 
+@register_metric("Hurley and Rickard 2009; Chalasani et al. 2020", higher_is_better=True)
 def gini(saliency: Tensor) -> Tensor:
     """The Gini index of |map|, (B,), in [0, 1): 0 is spread evenly, near 1 is a single pixel.
 
@@ -56,6 +64,7 @@ def gini(saliency: Tensor) -> Tensor:
     return weighted / (count * torch.where(total > 0, total, 1))
 
 
+@register_metric("Bhatt et al. 2020", higher_is_better=False, range=(0.0, inf))
 def entropy(saliency: Tensor) -> Tensor:
     """The entropy of |map| read as a distribution over the pixels, (B,), in [0, ln HW] nats.
 

@@ -1,133 +1,299 @@
-"""Every metric by name, with what a reader of its numbers must know."""
+"""Metrics by name: objects that say everything about themselves.
+
+A metric is a function of what its parameters are called: `saliency`, `masks`, `score`, … `GIVEN`
+lists them. Registered by `register_metric`, it is known by its name everywhere, and its options are
+spelled like a method's: `"iou(threshold=0.3)"`.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from seewhy.metrics import faithfulness, localization, quality, sanity
-from seewhy.naming import suggestion
+from seewhy.naming import Entry, Named, add, frozen, suggestion, terms
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Region = Literal["boxes", "masks", "cells", "dataset"]
+
+GIVEN = {
+    "saliency": "the method's maps, (B, H, W)",
+    "inputs": "what the network takes, (B, C, H, W)",
+    "masks": "the annotated regions, (B, H, W) bool; of what, the metric's `region` says",
+    "boxes": "the annotated boxes of each image, (n, 4), x0, y0, x1, y1 in pixels",
+    "score": "the network's probability of each image's class, a function of images and index",
+    "explain": "the method's maps of other images, a function of images and index",
+    "original": "the class's probability on the images, (B,)",
+    "masked": "the same on the masked photos: the images times their maps, (B,)",
+    "masked_saliency": "the method's maps of the masked photos, (B, H, W)",
+    "regions": "the objects of each rendered scene, (R, H, W) bool",
+    "effects": "what each of these objects does to the score, (R,)",
+    "model": "the network",
+    "explain_network": "the method's maps by a copy of the network, a function of the copy",
+}
+"""What a metric can ask for, by the names of its parameters.
+
+Behind `other_method_` and `other_target_` each of them is another method's, or that of another
+target in the same image; the metric's value is the mean over them. A name in `SHARED`, such as
+`curves`, stands for what that function returns, and a metric's name for its value.
+"""
+
+_OTHERS = ("other_method_", "other_target_")
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A metric: its function gives one value per image, (B,).
+class Curve:
+    """The scores that a metric sums up.
 
-    `range` is (lowest, highest) for probabilities as scores. `passes` counts what it costs per
-    image: F is a forward, E an explanation, S the steps, shares, samples or layers asked for.
-    Metrics with the same `needs` share their passes. `caution` is how the number can be had without
-    a better explanation, in a sentence that is shown beside it; "" where no such way is known.
+    scores: the field of the metric's first need that holds them, (B, points).
+    axis: what the horizontal axis counts.
+    shares: the option that lists the places on it, as shares or as rising numbers of pixels up to
+        all; without it, or where the option is a number, they are even from 0 to 1.
     """
+
+    scores: str
+    axis: str
+    shares: str
+
+
+@dataclass(frozen=True)
+class Measure(Entry):
+    """What is registered of a metric.
+
+    function: gives one value per image, (B,). Parameters without a default are what it needs.
+    passes: what it costs per image: F is a forward pass, E an explanation, S the steps, shares,
+        samples, sides or layers asked for.
+    higher_is_better, range: its direction, and its lowest and highest value for probabilities as
+        scores.
+    caution: how the number can be had without a better explanation, in a sentence that is shown
+        beside it; "" where no such way is known.
+    region: of what `masks` are made: the annotated "boxes", the outlines ("masks"), a grid's
+        "cells", or what the "dataset"'s authors play the pointing game on.
+    size: whether maps, masks and boxes have the size of the network's "input", or the "photo"'s
+        own; there they come for one image at a time.
+    curve: the scores that it sums up, which then are kept and drawn.
+    """
+
+    higher_is_better: bool = True
+    range: tuple[float, float] = (0.0, 1.0)
+    caution: str = ""
+    region: Region = "masks"
+    size: Literal["input", "photo"] = "input"
+    curve: Curve | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the function is given, in that order: names in `GIVEN`, `SHARED` or `METRICS`."""
+        return needs_of(self.function)
+
+    @property
+    def all_needs(self) -> frozenset[str]:
+        """The same with the needs behind them, those of others also by their own names."""
+        found = [need for function in self.functions for need in needs_of(function)]
+        return frozenset([*found, *map(bare, found)])
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """The function, and those behind its needs, which may take options, too."""
+        return tuple(dict.fromkeys(_functions(self.function)))
+
+
+METRICS: dict[str, Measure] = {}
+SHARED: dict[str, Callable[..., Any]] = {}
+"""What several metrics read and is made once for all that do, by name."""
+
+
+def needs_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a function's parameters that have no default."""
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(p.name for p in parameters if p.default is p.empty)
+
+
+def bare(need: str) -> str:
+    """A need without the words that make it another method's or another target's."""
+    for prefix in _OTHERS:
+        need = need.removeprefix(prefix)
+    return need
+
+
+def _functions(function: Callable[..., Any]) -> Iterable[Callable[..., Any]]:
+    yield function
+    for need in map(bare, needs_of(function)):
+        if need in SHARED:
+            yield from _functions(SHARED[need])
+        elif need in METRICS:
+            yield from _functions(METRICS[need].function)
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Metric(Named):
+    """A registered metric with its options, and all that is to be said of it.
+
+    `Metric("iou", threshold=0.3)` is `metric("iou(threshold=0.3)")`. Metrics that are spelled alike
+    are equal.
+
+    Attributes:
+        name, options: as it is spelled.
+        function: gives one value per image, (B,).
+        higher_is_better: its direction.
+        range: lowest and highest value, for probabilities as scores.
+        passes: what it costs per image: F is a forward pass, E an explanation, S the steps, shares,
+            samples, sides or layers asked for.
+        source: who defined it.
+        summary: what it is, in a sentence.
+        needs: what it is given, see `seewhy.metrics.GIVEN`; all_needs: with what is behind that.
+        region: of what its masks are made: "boxes", "masks", "cells", or as the "dataset" has it.
+        size: "input" or "photo": of which size maps, masks and boxes are.
+        curve: the scores that it sums up, or None.
+        caution: how the number can be had without a better explanation; "" if no way is known.
+
+    Raises ValueError for an unknown name, option or value, with what would be right.
+    """
+
+    kind = "metric"
+    entries = METRICS
+    unknown = "there is no metric"
 
     function: Callable[..., Tensor]
     higher_is_better: bool
     range: tuple[float, float]
     passes: str
     source: str
-    caution: str = ""
+    summary: str
+    needs: tuple[str, ...]
+    all_needs: frozenset[str]
+    region: Region
+    size: Literal["input", "photo"]
+    curve: Curve | None
+    caution: str
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        for key, value in self.options:
+            if isinstance(value, Tensor):
+                raise ValueError(f"{key} is a tensor; a metric's options are written into tables")
+        for field in fields(self)[2:]:
+            object.__setattr__(self, field.name, getattr(METRICS[name], field.name))
 
     @property
-    def name(self) -> str:
-        """The name, which is the function's."""
-        return self.function.__name__
+    def shares(self) -> list[float]:
+        """The places of its curve's points as shares of the pixels; [] where they are even."""
+        listed = {**self.defaults, **dict(self.options)}[self.curve.shares] if self.curve else ()
+        # Numbers of pixels rise up to all of them; shares stay below 1.
+        return [one / max(1, listed[-1]) for one in listed] if isinstance(listed, tuple) else []
 
     @property
-    def summary(self) -> str:
-        """The first sentence of the function's documentation."""
-        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """What the function is given: its parameters without a default, by name.
-
-        `saliency`, `masks`, `boxes`, `inputs`, `score` and `explain` are what the metrics' modules
-        say; `original` and `masked` come from `confidences`, `half` from `half_confidences`,
-        `curves` from `insertion_deletion`, `road_curves` and `cascade` from the functions of that
-        kind, `masked_saliency` from explaining the explanation maps; `other...` is another method's
-        or target's. A need with the name of a metric is that metric's value.
-        """
-        parameters = inspect.signature(self.function).parameters.values()
-        return tuple(p.name for p in parameters if p.default is p.empty)
-
-
-_CHATTOPADHYAY = "Chattopadhyay et al. 2018, Grad-CAM++"
-_PETSIUK = "Petsiuk et al. 2018, RISE"
-_POPPI = "Poppi et al. 2021, Revisiting the evaluation of class activation mapping"
-_RONG = "Rong et al. 2022, ROAD"
-_ARRAS = "Arras et al. 2022, CLEVR-XAI"
-_YEH = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations"
-_VEIL = (
-    "A map that shows nearly everything, as a veil or by broad plateaus, does well by it; read it "
-    "with half_drop and energy_pointing_game."
-)
-_ORDER = (
-    "Filled pixels are unlike any photo: maps with smooth outlines do better than others by it, "
-    "whatever they show."
-)
-_DELETION = (
-    "A few scattered pixels that upset the network do well by it, as they would on a photo without "
-    "the object; read it with insertion."
-)
-_UNIT, _SIGNED_UNIT = (0.0, 1.0), (-1.0, 1.0)
-
-_ALL = [
-    Metric(localization.pointing_game, True, _UNIT, "0", "Zhang et al. 2018, excitation backprop"),
-    Metric(localization.energy_pointing_game, True, _UNIT, "0", "Wang et al. 2020, Score-CAM"),
-    Metric(
-        localization.grid_pointing,
-        True,
-        _UNIT,
-        "0",
-        "Rao et al. 2022, Towards better understanding attribution methods (GridPG)",
-    ),
-    Metric(localization.mass_accuracy, True, _UNIT, "0", _ARRAS),
-    Metric(localization.rank_accuracy, True, _UNIT, "0", _ARRAS),
-    Metric(localization.iou, True, _UNIT, "0", "Jaccard index of the thresholded map"),
-    Metric(localization.box_iou, True, _UNIT, "0", "Zhou et al. 2016, CAM"),
-    Metric(faithfulness.average_drop, False, _UNIT, "2F", _CHATTOPADHYAY, _VEIL),
-    Metric(faithfulness.half_drop, False, _UNIT, "2F", "Average drop with a hard mask", _ORDER),
-    Metric(faithfulness.increase, True, _UNIT, "2F", _CHATTOPADHYAY, _VEIL),
-    Metric(faithfulness.win, True, _UNIT, "2F", _CHATTOPADHYAY, _VEIL),
-    Metric(faithfulness.average_gain, True, _UNIT, "2F", "Zhang et al. 2024, Opti-CAM", _VEIL),
-    Metric(faithfulness.insertion, True, _UNIT, "2SF", _PETSIUK, _ORDER),
-    Metric(faithfulness.deletion, False, _UNIT, "2SF", _PETSIUK, _DELETION),
-    Metric(faithfulness.road, True, (-0.5, 0.5), "2SF", _RONG),
-    Metric(faithfulness.road_most_first, False, _UNIT, "2SF", _RONG),
-    Metric(faithfulness.road_least_first, True, _UNIT, "2SF", _RONG),
-    Metric(
-        faithfulness.single_deletion,
-        True,
-        _SIGNED_UNIT,
-        "17F",
-        "Hesse et al. 2024, Benchmarking the attribution quality of vision models (IDSDS)",
-    ),
-    Metric(faithfulness.effect_correlation, True, _SIGNED_UNIT, "0", "rendered scenes"),
-    Metric(quality.coherency, True, _UNIT, "1E", _POPPI),
-    Metric(quality.complexity, False, _UNIT, "0", _POPPI),
-    Metric(quality.adcc, True, _UNIT, "1E + 2F", _POPPI),
-    Metric(quality.gini, True, _UNIT, "0", "Hurley and Rickard 2009; Chalasani et al. 2020"),
-    Metric(quality.entropy, False, (0.0, inf), "0", "Bhatt et al. 2020"),
-    Metric(sanity.max_sensitivity, False, (0.0, inf), "SE", _YEH),
-    Metric(sanity.infidelity, False, (0.0, 1.0), "(S + 1)F", _YEH),
-    Metric(sanity.parameter_randomization, False, _SIGNED_UNIT, "(S + 1)E", "Adebayo et al. 2018"),
-    Metric(
-        sanity.target_selectivity, False, _SIGNED_UNIT, "1E", "correlation of two targets' maps"
-    ),
-]
-_BY_NAME = {metric.name: metric for metric in _ALL}
+    def defaults(self) -> dict[str, Any]:
+        """All its options, with the values that they have where they are not given."""
+        return METRICS[self.name].options
 
 
 def list_metrics() -> list[str]:
     """The names of all metrics."""
-    return list(_BY_NAME)
+    return sorted(METRICS)
 
 
-def metric(name: str) -> Metric:
-    """The metric of that name; a ValueError suggests the nearest."""
-    if name not in _BY_NAME:
-        raise ValueError(f"there is no metric {name!r}{suggestion(name, _BY_NAME)}")
-    return _BY_NAME[name]
+def metric(spelled: str | Metric | Callable[..., Any]) -> Metric:
+    """The metric that a name spells; a metric is itself, and a function the one that it became.
+
+    Raises ValueError that suggests the nearest name, or points at the offending word.
+    """
+    if isinstance(spelled, Metric):
+        return spelled
+    if callable(spelled):
+        for name, measure in METRICS.items():
+            if measure.function is spelled:
+                return Metric(name)
+        named = getattr(spelled, "__name__", repr(spelled))
+        raise ValueError(
+            f"{named} is no metric yet: put @seewhy.metrics.register_metric(…) above its definition"
+        )
+    (name, options), *others = terms("metric", spelled, "gini", "iou(threshold=0.3)")
+    if others:
+        raise ValueError(f"cannot read the metric {spelled!r}: metrics take no refinements")
+    return Metric(name, **options)
+
+
+def metrics_of(
+    asked: Iterable[str | Metric | Callable[..., Any]], settings: Mapping[str, Any] | None = None
+) -> tuple[Metric, ...]:
+    """Metrics in their shortest spelling, each once.
+
+    settings: what options stand at where a metric does not give them, instead of their defaults.
+        An option that is given and says no more than that is left out.
+    """
+    found = []
+    for one in map(metric, asked):
+        usual = {**one.defaults, **(settings or {})}
+        said = {key: value for key, value in one.options if value != frozen(usual[key])}
+        found.append(Metric(one.name, **said))
+    return tuple(dict.fromkeys(found))
+
+
+def register_metric(
+    source: str,
+    passes: str = "0",
+    *,
+    higher_is_better: bool,
+    range: tuple[float, float] = (0.0, 1.0),
+    region: Region = "masks",
+    size: Literal["input", "photo"] = "input",
+    curve: Curve | None = None,
+    caution: str = "",
+    name: str | None = None,
+) -> Callable[[Function], Function]:
+    """Make a function a metric, under its own name or `name`.
+
+    Its parameters without a default say what it needs, see `GIVEN`; those with one are its options.
+    It returns one value per image, (B,). The other arguments are as in `Metric`.
+
+    Raises ValueError for a parameter that stands for nothing.
+    """
+
+    def register(function: Function) -> Function:
+        for need in needs_of(function):
+            known = {*GIVEN, *SHARED, *METRICS}
+            if bare(need) not in known:
+                raise ValueError(
+                    f"the metric {function.__name__!r} needs {need!r}, which nothing is called; "
+                    f"give an option a default{suggestion(bare(need), sorted(known))}"
+                )
+            if size == "photo" and need not in ("saliency", "masks", "boxes"):
+                raise ValueError(
+                    f"the metric {function.__name__!r} needs {need!r}, which has no size of a "
+                    "photo; only saliency, masks and boxes have"
+                )
+        measure = Measure(
+            name or function.__name__,
+            function,
+            source,
+            passes,
+            (),
+            higher_is_better,
+            range,
+            caution,
+            region,
+            size,
+            curve,
+        )
+        add("metric", METRICS, measure)
+        return function
+
+    return register
+
+
+def shared(name: str) -> Callable[[Function], Function]:
+    """Let metrics need what a function returns: by this name, and made once for all that do.
+
+    It has needs and options as a metric has, and its options are those of each metric that reads
+    it.
+    """
+
+    def register(function: Function) -> Function:
+        SHARED[name] = function
+        return function
+
+    return register

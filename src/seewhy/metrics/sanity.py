@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 import torch
@@ -17,9 +18,13 @@ from torch import Tensor, nn
 from seewhy.metrics._maps import check_maps
 from seewhy.metrics.faithfulness import Score
 from seewhy.metrics.quality import pearson, spearman
+from seewhy.metrics.registry import register_metric, shared
 from seewhy.noise import drawn
+from seewhy.options import Count, Positive, Seed, Share
 
 Explain = Callable[[Tensor, Tensor], Tensor]
+
+_YEH = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations"
 
 
 def uniform_noise(
@@ -55,46 +60,61 @@ def square_removals(
         yield removed
 
 
+@register_metric(_YEH, "SE", higher_is_better=False, range=(0.0, inf))
 def max_sensitivity(
     explain: Explain,
     inputs: Tensor,
     saliency: Tensor,
     perturbations: Iterable[Tensor] | None = None,
+    *,
+    radius: Positive = 0.02,
+    samples: Count = 10,
+    seed: Seed = 0,
 ) -> Tensor:
     """The largest relative change of the map under small noise, (B,), from 0; lower is better.
 
     max ‖S(x + d) - S(x)‖ / ‖S(x)‖ over the perturbations d, each (C, H, W) or (B, C, H, W); by
-    default 10 draws of `uniform_noise`. nan for a map of zeros. Costs one explanation per
-    perturbation. Source: Yeh et al. 2019.
+    default `samples` draws of `uniform_noise` within `radius`. nan for a map of zeros. Costs one
+    explanation per perturbation. Source: Yeh et al. 2019.
     """
     check_maps(saliency, inputs=inputs)
+    if perturbations is None:
+        perturbations = uniform_noise(inputs, radius, samples, seed)
     index = torch.arange(len(inputs), device=inputs.device)
     size = saliency.flatten(1).norm(dim=1)
     changes = [
         (explain(inputs + noise, index) - saliency).flatten(1).norm(dim=1)
-        for noise in (uniform_noise(inputs) if perturbations is None else perturbations)
+        for noise in perturbations
     ]
     return torch.where(size > 0, torch.stack(changes).amax(0) / size, torch.nan)
 
 
+@register_metric(_YEH, "(S + 1)F", higher_is_better=False)
 def infidelity(
     score: Score,
     inputs: Tensor,
     saliency: Tensor,
     perturbations: Iterable[Tensor] | None = None,
+    *,
+    fraction: Share = 0.25,
+    samples: Count = 50,
+    seed: Seed = 0,
 ) -> Tensor:
     """How badly the map predicts the change of the score, (B,), from 0; lower is better.
 
     The mean of (b·Σ I S - (f(x) - f(x - I)))² over the perturbations I, each (C, H, W) or
-    (B, C, H, W), by default 50 `square_removals`. A pixel's saliency counts for all its channels.
-    The factor b that fits the image best is taken out, since a saliency map has no unit: Captum's
-    `normalize=True`. Costs one forward per perturbation. Source: Yeh et al. 2019.
+    (B, C, H, W), by default `samples` `square_removals`, `fraction` of the image wide. A pixel's
+    saliency counts for all its channels. The factor b that fits the image best is taken out, since
+    a saliency map has no unit: Captum's `normalize=True`. Costs one forward per perturbation.
+    Source: Yeh et al. 2019.
     """
     check_maps(saliency, inputs=inputs)
+    if perturbations is None:
+        perturbations = square_removals(inputs, fraction, samples, seed)
     index = torch.arange(len(inputs), device=inputs.device)
     original = score(inputs, index)
     predicted, actual = [], []
-    for change in square_removals(inputs) if perturbations is None else perturbations:
+    for change in perturbations:
         predicted.append((change.sum(-saliency.ndim) * saliency).flatten(1).sum(1))
         actual.append(original - score(inputs - change, index))
     dot, fall = torch.stack(predicted), torch.stack(actual)
@@ -110,19 +130,21 @@ class Cascade(NamedTuple):
     correlation: Tensor
 
 
+@shared("cascade")
 def randomization_cascade(
     model: nn.Module,
-    explain: Callable[[nn.Module], Tensor],
+    explain_network: Callable[[nn.Module], Tensor],
     layers: Sequence[str] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Cascade:
     """How the maps change as the network's weights are randomised from the output down.
 
-    `explain(model)` gives the maps (B, H, W) of a network. `layers` names the modules to randomise,
-    each with all inside it and all before it in the list; by default every module with parameters
-    of its own, last registered first. Parameters are drawn anew from a normal distribution with
-    their own mean and deviation, so that activations keep their scale; constant ones stay. All
-    this happens to a copy: `model` is not touched. Costs one explanation per layer and one more.
+    `explain_network(model)` gives the maps (B, H, W) of a network. `layers` names the modules to
+    randomise, each with all inside it and all before it in the list; by default every module with
+    parameters of its own, last registered first. Parameters are drawn anew from a normal
+    distribution with their own mean and deviation, so that activations keep their scale; constant
+    ones stay. All this happens to a copy: `model` is not touched. Costs one explanation per layer
+    and one more.
     Raises ValueError for a name that the model does not have. Source: Adebayo et al. 2018, "Sanity
     checks for saliency maps", with Spearman's rank correlation.
     """
@@ -137,15 +159,16 @@ def randomization_cascade(
         if name not in modules:
             raise ValueError(f"layers names {name!r}, which the model does not have")
     draw = torch.Generator().manual_seed(seed)
-    before = explain(model)
+    before = explain_network(model)
     steps = []
     for name in layers:
         for parameter in modules[name].parameters():
             _redraw(parameter, draw)
-        steps.append(spearman(before, explain(clone)))
+        steps.append(spearman(before, explain_network(clone)))
     return Cascade(list(layers), torch.stack(steps))
 
 
+@register_metric("Adebayo et al. 2018", "(S + 1)E", higher_is_better=False, range=(-1.0, 1.0))
 def parameter_randomization(cascade: Cascade) -> Tensor:
     """The mean rank correlation along a `randomization_cascade`, (B,), in [-1, 1].
 
@@ -154,12 +177,15 @@ def parameter_randomization(cascade: Cascade) -> Tensor:
     return cascade.correlation.mean(0)
 
 
-def target_selectivity(saliency: Tensor, other_saliency: Tensor) -> Tensor:
+@register_metric(
+    "correlation of two targets' maps", "1E", higher_is_better=False, range=(-1.0, 1.0)
+)
+def target_selectivity(saliency: Tensor, other_target_saliency: Tensor) -> Tensor:
     """Pearson's correlation of the maps of two targets on the same image, (B,), in [-1, 1].
 
     Lower is better, on images that hold both: the map should follow the class asked for.
     """
-    return pearson(saliency, other_saliency)
+    return pearson(saliency, other_target_saliency)
 
 
 @torch.no_grad()

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from seewhy.core.inputs import InputsLike
 from seewhy.core.observing import outputs_of
+from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target, logits
 from seewhy.data.preprocess import Picture, Preprocess
 from seewhy.models.answers import Activation, Asked, probabilities, regions
@@ -83,6 +85,21 @@ class LoadedModel:
         if len(self.classes) == 1 and self.activation != "none":
             return (f"not {self.classes[0]}", self.classes[0])
         return self.classes
+
+    def probe(
+        self,
+        inputs: InputsLike,
+        target: TargetLike = None,
+        layer: LayerLike = None,
+        *,
+        explained: int | str | None = None,
+    ) -> Probe:
+        """The question of these inputs and this target to the network, see `seewhy.Probe`.
+
+        It knows which values of an input are black, from which some methods start.
+        """
+        black = self.preprocess.black
+        return Probe(self.module, inputs, target, layer, explained=explained, black=black)
 
     def target(self, asked: TargetLike | str) -> Target:
         """The target that is meant: a class by name or index, None for the predicted one, ...

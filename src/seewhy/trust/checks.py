@@ -7,7 +7,7 @@ are worth is measured on scenes, see docs/trust.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
-from seewhy.core.probe import LayerLike, Probe, layer_names
+from seewhy.core.probe import LayerLike, layer_names
 from seewhy.draw import overlay
 from seewhy.maps import finite, upsample
 from seewhy.metrics import (
@@ -129,8 +129,8 @@ class Case:
 
     def explain(self, network: nn.Module, target: int, method: Method | None = None) -> Tensor:
         """The map (1, h, w) of a network for a class."""
-        black = self.model.preprocess.black
-        probe = Probe(network, self.inputs, self.model.target(target), self.layer, black=black)
+        asked = replace(self.model, module=network)
+        probe = asked.probe(self.inputs, self.model.target(target), self.layer)
         (maps,) = probe.maps([method or self.method])
         return upsample(maps.float(), probe.size)
 
@@ -177,9 +177,7 @@ def case_of(
     wanted = None if target is None else model.class_index(target)
     layers = layer_names(model.module, layer)
     inputs = model.preprocess(photo)[None].to(model.device)
-    black = model.preprocess.black
-    probe = Probe(model.module, inputs, model.target(wanted), layers, black=black)
-    probe.expect_for([parsed])
+    probe = model.probe(inputs, model.target(wanted), layers).expect_for([parsed])
     logits = probe.logits
     if logits.ndim != 2:
         raise ValueError(

@@ -17,14 +17,6 @@ from seewhy.draw.scatter import Point, pareto_front, scatter
 from seewhy.evaluation.summary import bootstrap_intervals
 from seewhy.metrics import metric as metric_of
 
-# By metric: what the x axis counts, and its shares from where to where.
-CURVES = {
-    "insertion": ("share of pixels put in, most salient first", 0.0, 1.0),
-    "deletion": ("share of pixels taken out, most salient first", 0.0, 1.0),
-    "road_most_first": ("share of pixels imputed, most salient first", 0.1, 0.9),
-    "road_least_first": ("share of pixels imputed, least salient first", 0.1, 0.9),
-}
-
 
 def mean_curve(cell: Cell, metric: str, method: str) -> Curve | None:
     """The mean over all values with its 95 % bootstrap interval over images, point by point."""
@@ -37,11 +29,13 @@ def mean_curve(cell: Cell, metric: str, method: str) -> Curve | None:
     sums = torch.stack([torch.tensor(own, dtype=torch.float64).sum(0) for own in images.values()])
     counts = torch.tensor([float(len(own)) for own in images.values()])
     low, high = bootstrap_intervals(sums, counts).T.tolist()
-    _, first, last = CURVES[metric]
+    points = sums.shape[1]
+    listed = metric_of(metric).shares
+    shares = listed or torch.linspace(0, 1, points, dtype=torch.float64).tolist()
     return Curve(
         method,
         cell.methods.index(method),
-        torch.linspace(first, last, sums.shape[1], dtype=torch.float64).tolist(),
+        shares,
         (sums.sum(0) / counts.sum()).tolist(),
         low,
         high,
@@ -52,12 +46,14 @@ def mean_curve(cell: Cell, metric: str, method: str) -> Curve | None:
 def curve_charts(cell: Cell) -> str:
     """A chart for each metric that sums up a curve."""
     charts = []
-    for metric in (name for name in CURVES if name in cell.metrics):
+    for metric in cell.metrics:
+        if (about := metric_of(metric).curve) is None:
+            continue
         found = [mean_curve(cell, metric, method) for method in cell.ranked(metric)]
         if shown := [one for one in found if one is not None]:
             better = "higher" if metric_of(metric).higher_is_better else "lower"
             title = f"{metric.replace('_', ' ').capitalize()}, {better} is better"
-            charts.append(curves(title, CURVES[metric][0], "probability of the class", shown))
+            charts.append(curves(title, about.axis, "probability of the class", shown))
     if not charts:
         return ""
     return (
