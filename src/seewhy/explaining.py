@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.inputs import InputsLike
+from seewhy.core.observing import undisturbed
 from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import TargetLike
 from seewhy.maps import upsample
@@ -88,16 +89,21 @@ def explain(
     black = None
     if isinstance(model, LoadedModel):
         black, model = model.preprocess.black, model.module
-    probe = Probe(model, inputs, target, layer, explained=explained, black=black)
-    if size == "layer" and len(probe.named) > 1:
-        raise ValueError(
-            f"size='layer' needs one layer, but {len(probe.named)} were named; "
-            "their maps are averaged at the input's size"
-        )
-    if method is None:
-        maps = first_that_works(alternatives(None), lambda one: probe.maps([one]))
-    else:
-        maps = probe.maps(chosen)
-    if size == "input":
-        maps = [upsample(found, probe.size) for found in maps]
+
+    def run() -> list[Tensor]:
+        probe = Probe(model, inputs, target, layer, explained=explained, black=black)
+        if size == "layer" and len(probe.named) > 1:
+            raise ValueError(
+                f"size='layer' needs one layer, but {len(probe.named)} were named; "
+                "their maps are averaged at the input's size"
+            )
+        if method is None:
+            maps = first_that_works(alternatives(None), lambda one: probe.maps([one]))
+        else:
+            maps = probe.maps(chosen)
+        if size == "input":
+            maps = [upsample(found, probe.size) for found in maps]
+        return maps
+
+    maps = undisturbed((), run)
     return dict(zip(map(str, asked), maps, strict=True)) if several else maps[0]

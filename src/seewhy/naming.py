@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from seewhy.core.observing import undisturbed
 from seewhy.options import check, shown
 
 if TYPE_CHECKING:
@@ -162,8 +163,12 @@ class Method:
 
     def __call__(self, probe: Probe) -> Tensor:
         """The maps (B, h, w) of the probe's question, in whatever grad mode the caller is."""
-        with torch.inference_mode(False), torch.enable_grad():
-            return self._maps(probe)
+
+        def run() -> Tensor:
+            with torch.inference_mode(False), torch.enable_grad():
+                return self._maps(probe)
+
+        return undisturbed((), run)
 
     def _maps(self, probe: Probe) -> Tensor:
         if self.refinements:
