@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from torch import Tensor
 
-from seewhy.core.observing import undisturbed
+from seewhy.core.observing import graphs, undisturbed
 from seewhy.options import check, shown
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ class Method:
         """The maps (B, h, w) of the probe's question, in whatever grad mode the caller is."""
 
         def run() -> Tensor:
-            with torch.inference_mode(False), torch.enable_grad():
+            with graphs():
                 return self._maps(probe)
 
         return undisturbed((), run)

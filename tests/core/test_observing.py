@@ -62,7 +62,7 @@ def test_interrupts_at_every_call(build):
     assert stopped > 30
 
 
-@pytest.mark.parametrize("file", [contextlib.__file__, torch.overrides.__file__])
+@pytest.mark.parametrize("file", [contextlib, torch.overrides, torch.autograd.grad_mode])
 def test_interrupts_while_torch_has_a_mode_put_aside(file):
     """Each leaves the caller's modes as they were, now and when the error is forgotten."""
     model, x = trained(Cnn), images(1)
@@ -70,8 +70,8 @@ def test_interrupts_while_torch_has_a_mode_put_aside(file):
     stopped, moment = 0, 0
     with BaseTorchFunctionMode() as own, torch.no_grad():
         while stopped == moment:
-            moment += 1 if moment < 12 else 7
-            sys.settrace(_AtCall(moment, file))
+            moment += 1 if moment < 20 else 7
+            sys.settrace(_AtCall(moment, file.__file__))
             try:
                 seewhy.explain(model, x, "guided_backprop", 1)
             except KeyboardInterrupt:
@@ -81,7 +81,7 @@ def test_interrupts_while_torch_has_a_mode_put_aside(file):
             assert _get_current_function_mode_stack() == [own]
             assert not torch.is_grad_enabled()
     assert_same(dict(before), state(model))
-    assert stopped > 30
+    assert stopped > 10
 
 
 @pytest.mark.parametrize("raised", [[KeyboardInterrupt] * 6, [TimeoutError] * 6])

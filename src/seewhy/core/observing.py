@@ -7,7 +7,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -139,6 +139,15 @@ def _put_back(modes: tuple[bool, bool, list[Any]]) -> None:
     for mode in stack:
         torch._C._push_on_torch_function_stack(mode)
     torch.set_grad_enabled(grad)
+
+
+def graphs() -> AbstractContextManager[None]:
+    """A context in which torch records graphs, also within `no_grad` and `inference_mode`.
+
+    As `torch.inference_mode(False)`, but that one is Python: half entered when an interrupt comes,
+    it would end when somebody forgets the error, and set the grad mode then.
+    """
+    return torch._C._InferenceMode(False)
 
 
 def end_frames() -> None:
@@ -278,5 +287,5 @@ def _restore(module: nn.Module, name: str, buffer: Tensor, version: int, copy: T
     if module._buffers.get(name) is not buffer:
         module._buffers[name] = buffer
     if buffer._version != version:
-        with torch.inference_mode(False), torch.no_grad():
+        with graphs(), torch.no_grad():
             buffer.resize_(copy.shape).copy_(copy)

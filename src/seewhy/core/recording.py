@@ -31,7 +31,7 @@ from seewhy.core.layers import (
     usual_layout,
     with_first_tensor,
 )
-from seewhy.core.observing import named_modules, undisturbed
+from seewhy.core.observing import graphs, named_modules, undisturbed
 from seewhy.core.replay import Trace
 from seewhy.core.rules import Mode, WithoutParameters
 from seewhy.progress import report
@@ -131,9 +131,7 @@ def record(
     recording.excitations = [] if excite else None
 
     def run() -> None:
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.no_grad())
+        with graphs(), torch.no_grad(), ExitStack() as stack:
             # A copy is a normal tensor also where the caller's is an inference tensor, and what
             # the model does to its input in place does not reach the caller's.
             image = inputs.tensor.clone()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map, tree_map_only
 
+from seewhy.core.observing import graphs
 from seewhy.core.rules import Mode, nodes, out_of_place, tensors
 
 
@@ -173,7 +174,7 @@ def mixes_nothing(end: Tensor, start: Tensor) -> bool:
 
 
 def _node(tensor: Tensor) -> Any:
-    with torch.inference_mode(False):
+    with graphs():
         return torch.autograd.graph.get_gradient_edge(tensor).node
 
 
