@@ -10,6 +10,38 @@ from networks import Cnn, images, seeded
 from seewhy.progress import in_chunks, watching
 
 
+class Late(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "gradient+sharpen(thresholds=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7))",
+        "grad_cam+multiscale(scales=(1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6))",
+        "guided_integrated_gradients(steps=7)", "gig_cam(steps=7)", "rise(masks=7, batch_size=1)",
+        "smooth_grad_cam_plus_plus(samples=7)", "gradient+smooth(samples=7)", 
+        "score_cam(batch_size=1)",
+    ],
+)  # fmt: skip
+def test_whatever_runs_the_network_often_can_be_ended(method):
+    passes = 0
+
+    def watcher(*_):
+        if passes >= 4:
+            raise Late
+
+    class Counted(Cnn):
+        def forward(self, x):
+            nonlocal passes
+            passes += 1
+            return super().forward(x)
+
+    with watching(watcher), pytest.raises(Late):
+        seewhy.explain(seeded(Counted), images(1), method, 1)
+    assert passes == 4
+
+
 class Small(Cnn):
     """A network on a device that holds few images at a time."""
 

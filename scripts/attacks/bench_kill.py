@@ -1,12 +1,13 @@
 """Kill -9 a benchmark again and again, at any moment, and let it go on: the table must be the same.
 
     python scripts/attacks/bench_kill.py [--kills 200] [--engine local|ray] [--workers N] [--seed 0]
-                                         [--minutes M]
+                                         [--minutes M] [--own-cluster]
 
 A run is killed at random moments until it ends by itself; then its table is compared with that of a
 run that nobody killed, to the bit, and the next run begins. After each kill all processes that it
-started must go away by themselves; Ray's own agents may take minutes. Each go is forked from this
-process, which has imported all.
+started must go away by themselves. Each go is forked from this process, which has imported all.
+With Ray all goes use one cluster, whose actors have to end with the run; or each starts its own,
+which takes long, and whose agents may take minutes to end.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from victim import Outcomes, write_bench
@@ -30,22 +35,42 @@ MARK = "SEEWHY_ATTACK"
 PATIENCE = 60.0  # seconds for the processes of a killed run to end
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # these look around every few minutes
 LATER = 400.0  # seconds for these
+CLUSTER = "cluster"  # the mark of a cluster's processes
 
 
 def marked(mark: str, agents: bool = False) -> list[int]:
-    """The processes, but for this one, with the mark in their environment."""
+    """The processes, but for this one, with the mark in their environment, and the actors."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and int(folder.name) != os.getpid():
             try:
                 state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
-                mine = f"{MARK}={mark}".encode() in (folder / "environ").read_bytes()
-                agent = named(int(folder.name)).startswith(AGENTS)
+                name = named(int(folder.name))
+                mine = f"{MARK}={mark}" in (folder / "environ").read_bytes().decode(errors="ignore")
+                mine |= name.startswith("ray::Worker")
+                agent = name.startswith(AGENTS)
                 if state != "Z" and mine and (agents or not agent):
                     found.append(int(folder.name))
             except (OSError, IndexError):
                 continue
     return found
+
+
+@contextmanager
+def cluster(workers: int) -> Iterator[str]:
+    """A Ray cluster on this machine; its address."""
+    ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
+    options = ["--num-cpus", str(workers), "--include-dashboard", "false"]
+    options += ["--node-ip-address", "127.0.0.1", "--port", "6399"]
+    # For whoever joins it from here.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment = {**os.environ, MARK: CLUSTER}
+    with subprocess.Popen([*ray, *options], env=environment, stdout=subprocess.DEVNULL) as head:
+        try:
+            time.sleep(15)
+            yield "127.0.0.1:6399"
+        finally:
+            head.terminate()
 
 
 def named(pid: int) -> str:
@@ -96,11 +121,11 @@ def gone(mark: str, patience: float = PATIENCE, agents: bool = False) -> float |
     return time.monotonic() - begun
 
 
-def main(folder: Path, kills: int, engine: str, workers: int, seed: int, minutes: float) -> int:
-    """Kill so many times, or as often as the time allows."""
+def main(
+    folder: Path, kills: int, engine: list[str], workers: int, seed: int, minutes: float
+) -> int:
+    """Kill so many times, or as often as the time allows. engine: options of `seewhy bench`."""
     found, draw = Outcomes(), random.Random(seed)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["RAY_TMPDIR"] = str(folder)
     config = write_bench(
         folder,
         datasets=[{"dataset": "folder:photos"}, {"dataset": "scenes:6"}],
@@ -111,7 +136,7 @@ def main(folder: Path, kills: int, engine: str, workers: int, seed: int, minutes
         metrics=["average_drop", "insertion"],
         shard=1,
     )
-    options = ["--engine", engine, "--workers", str(workers)]
+    options = [*engine, "--workers", str(workers)]
 
     def go(name: str) -> list[str]:
         return ["bench", str(config), "--out", str(folder / name), *options]
@@ -168,7 +193,7 @@ def main(folder: Path, kills: int, engine: str, workers: int, seed: int, minutes
         found.add("PROCESSES LEFT FOR EVER", bad=True, about=str(marked(f"{os.getpid()}-", True)))
     elif seconds > 1:
         print(f"Ray's agents ended {seconds:.0f} s after that")
-    return found.close(f"kill -9, {engine}, {workers} workers")
+    return found.close(f"kill -9, {' '.join(engine)}, {workers} workers")
 
 
 def whole_files(folder: Path) -> list[Path]:
@@ -183,8 +208,12 @@ if __name__ == "__main__":
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--minutes", type=float, default=1e6, help="no more kills after that")
+    options.add_argument("--own-cluster", action="store_true", help="of Ray: a new one each time")
     asked = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="k") as place:
-        sys.exit(
-            main(Path(place), asked.kills, asked.engine, asked.workers, asked.seed, asked.minutes)
-        )
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="k")))
+        os.environ |= {"OMP_NUM_THREADS": "1", "RAY_TMPDIR": str(place)}
+        engine = ["--engine", asked.engine]
+        if asked.engine == "ray" and not asked.own_cluster:
+            engine += ["--address", stack.enter_context(cluster(asked.workers))]
+        sys.exit(main(place, asked.kills, engine, asked.workers, asked.seed, asked.minutes))

@@ -4,8 +4,9 @@
 
 Three parts: every method on every network without an interrupt; threads that explain networks with
 a common part; interrupts in the midst of explanations, some by a timer's signal, others at a chosen
-call or return of a Python function, where signals are served. Some come again and again. Compared
-are weights, buffers, gradients, modes, hooks, attributes and global state.
+call or return of a Python function, ours or torch's, where signals are served. Some come again and
+again. The caller is in one of torch's grad modes, and may have a mode of its own. Compared are
+weights, buffers, gradients, modes, hooks, attributes and global state.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -24,6 +26,7 @@ import torch
 import torch.nn.functional as F
 import torch.nn.modules.module as torch_module
 from torch import Tensor, nn
+from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_stack
 from torch.utils.checkpoint import checkpoint
 from victim import Outcomes
 
@@ -37,6 +40,13 @@ METHODS = [
     "grad_cam+gradual", "layer_cam+refine_cam", "grad_cam+multiscale", "grad_cam+smooth(samples=2)",
     "grad_cam+sharpen", "auto", "finer_cam(references=1)", "smooth_grad_cam_plus_plus(samples=2)",
 ]  # fmt: skip
+
+# Where they come: by a timer, or at a call or return in files with this in their names.
+PLACES = [
+    "timer", "timer", "timer", "seewhy/core", "observing.py", "observing.py", "torch/nn",
+    "torch/overrides", "contextlib.py", "grad_mode.py", "core/rules", "torch/utils",
+]  # fmt: skip
+CALLERS = [nullcontext, nullcontext, torch.no_grad, torch.inference_mode, BaseTorchFunctionMode]
 
 
 class Block(nn.Module):
@@ -123,7 +133,8 @@ def state(model: nn.Module) -> dict[str, Any]:
     seen: dict[str, Any] = {
         "grad mode": torch.is_grad_enabled(),
         "inference mode": torch.is_inference_mode_enabled(),
-        "modes": torch._C._len_torch_function_stack(),
+        "modes": _get_current_function_mode_stack(),
+        "torch functions": torch._C._get_torch_function_state(),
         "dispatch modes": torch._C._len_torch_dispatch_stack(),
         "stance": observing._stance is None,
         "watching": len(observing._watching),
@@ -268,9 +279,7 @@ def interrupts(
         name, method = draw.choice(answered)
         model = models[name]
         act = explained(model, method)
-        how = draw.choice(
-            ["timer", "timer", "seewhy/core", "observing.py", "observing.py", "torch/nn"]
-        )
+        how = draw.choice(PLACES)
         key = (name, method, how)
         if key not in lengths:
             began = time.perf_counter()
@@ -281,43 +290,37 @@ def interrupts(
                 counter = AtCall([], how)
                 counter.run(act)
                 lengths[key] = counter.count
-        before = state(model)
         twice = draw.random() < 0.2
         left = draw.randint(2, 5) if twice else 1
-        try:
-            if how == "timer":
-                moment = draw.uniform(1e-4, lengths[key])
-                by_timer(act, moment, draw.uniform(1e-5, 1e-3) if twice else 0)
-            else:
-                moment = draw.randint(1, max(1, int(lengths[key])))
-                AtCall([moment], how).run(act)
-            done_before = True
-        except (KeyboardInterrupt, TimeoutError):
-            done_before = False
-        except RuntimeError as error:
-            # Torch itself may be interrupted while it has put a mode aside, and then says so.
-            if "mode stack" not in str(error):
-                raise
-            done_before = False
-            outcomes.add("(of these, torch's own error hid the interrupt)")
-        while signal.getitimer(signal.ITIMER_REAL)[0]:
+        with ExitStack() as own:
+            own.enter_context(draw.choice(CALLERS)())
+            before = state(model)
+            ended = "ended before it"
             try:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                if how == "timer":
+                    moment = draw.uniform(1e-4, lengths[key])
+                    by_timer(act, moment, draw.uniform(1e-5, 1e-3) if twice else 0)
+                else:
+                    moment = draw.randint(1, max(1, int(lengths[key])))
+                    AtCall([moment], how).run(act)
             except (KeyboardInterrupt, TimeoutError):
-                pass
-        changed = difference(before, state(model))
-        if done_before:
-            if changed:
-                outcomes.add("ended before it, CHANGED", bad=True, about=f"{method} of {name}")
-            continue
-        done += 1
-        kind = "timer, 2 to 5 times" if how == "timer" and twice else how
-        about = f"{method} of {name} at {moment}: {changed}"
-        outcomes.add(
-            f"interrupt ({kind}), {'CHANGED' if changed else 'as it was'}",
-            bad=bool(changed),
-            about=about,
-        )
+                ended = f"interrupt ({how}{', 2 to 5 times' if how == 'timer' and twice else ''})"
+            except Exception as error:
+                ended = f"interrupt hidden by a {type(error).__name__}"
+            while signal.getitimer(signal.ITIMER_REAL)[0]:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except (KeyboardInterrupt, TimeoutError):
+                    pass
+            changed = difference(before, state(model))
+        interrupted_it = ended.startswith("interrupt")
+        done += interrupted_it
+        if interrupted_it or changed:
+            outcomes.add(
+                f"{ended}, {'CHANGED' if changed else 'as it was'}",
+                bad=bool(changed) or "hidden" in ended,
+                about=f"{method} of {name} at {moment}: {changed}",
+            )
         if changed:
             models.update(networks())
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.inputs import InputsLike
+from seewhy.core.observing import undisturbed
 from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import TargetLike
 from seewhy.maps import upsample
@@ -87,16 +88,21 @@ def explain(
         raise ValueError("method is an empty list; name at least one method")
     chosen = [parse(one) for one in asked]
     ask = model.probe if isinstance(model, LoadedModel) else partial(Probe, model)
-    probe = ask(inputs, target, layer, explained=explained)
-    if size == "layer" and len(probe.named) > 1:
-        raise ValueError(
-            f"size='layer' needs one layer, but {len(probe.named)} were named; "
-            "their maps are averaged at the input's size"
-        )
-    if method is None:
-        maps = first_that_works(alternatives(None), lambda one: probe.maps([one]))
-    else:
-        maps = probe.maps(chosen)
-    if size == "input":
-        maps = [upsample(found, probe.size) for found in maps]
+
+    def run() -> list[Tensor]:
+        probe = ask(inputs, target, layer, explained=explained)
+        if size == "layer" and len(probe.named) > 1:
+            raise ValueError(
+                f"size='layer' needs one layer, but {len(probe.named)} were named; "
+                "their maps are averaged at the input's size"
+            )
+        if method is None:
+            maps = first_that_works(alternatives(None), lambda one: probe.maps([one]))
+        else:
+            maps = probe.maps(chosen)
+        if size == "input":
+            maps = [upsample(found, probe.size) for found in maps]
+        return maps
+
+    maps = undisturbed((), run)
     return dict(zip(map(str, asked), maps, strict=True)) if several else maps[0]

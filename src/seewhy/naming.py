@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-import torch
 from torch import Tensor
 
+from seewhy.core.observing import graphs, undisturbed
 from seewhy.notes import note
 from seewhy.options import check, options_of, shown
 
@@ -215,8 +215,12 @@ class Method(Named):
 
     def __call__(self, probe: Probe) -> Tensor:
         """The maps (B, h, w) of the probe's question, in whatever grad mode the caller is."""
-        with torch.inference_mode(False), torch.enable_grad():
-            return self._maps(probe)
+
+        def run() -> Tensor:
+            with graphs():
+                return self._maps(probe)
+
+        return undisturbed((), run)
 
     def _maps(self, probe: Probe) -> Tensor:
         if self.refinements:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import nn
+from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_stack
 
 import seewhy
 from networks import Cnn, images, seeded
@@ -23,13 +25,13 @@ def trained(build, *args) -> nn.Module:
 
 
 class _AtCall:
-    """Raises KeyboardInterrupt at the n-th call or return of a function of `observing`."""
+    """Raises KeyboardInterrupt at the n-th call or return of a function of a file."""
 
-    def __init__(self, moment: int) -> None:
-        self.left = moment
+    def __init__(self, moment: int, file: str) -> None:
+        self.left, self.file = moment, file
 
     def __call__(self, frame, event, _):
-        if frame.f_code.co_filename != observing.__file__:
+        if frame.f_code.co_filename != self.file:
             return None
         frame.f_trace_lines = False
         if event != "line":
@@ -46,7 +48,7 @@ def test_interrupts_at_every_call(build):
     stopped, moment = 0, 0
     while stopped == moment:  # until the explanation ends before the interrupt
         moment += 1 if moment < 15 else 19
-        sys.settrace(_AtCall(moment))
+        sys.settrace(_AtCall(moment, observing.__file__))
         try:
             seewhy.explain(model, x, "gradient", 1)
         except KeyboardInterrupt:
@@ -58,6 +60,28 @@ def test_interrupts_at_every_call(build):
         assert not observing._watching
         assert not len(observing._evaluated)
     assert stopped > 30
+
+
+@pytest.mark.parametrize("file", [contextlib, torch.overrides, torch.autograd.grad_mode])
+def test_interrupts_while_torch_has_a_mode_put_aside(file):
+    """Each leaves the caller's modes as they were, now and when the error is forgotten."""
+    model, x = trained(Cnn), images(1)
+    before = state(model)
+    stopped, moment = 0, 0
+    with BaseTorchFunctionMode() as own, torch.no_grad():
+        while stopped == moment:
+            moment += 1 if moment < 20 else 7
+            sys.settrace(_AtCall(moment, file.__file__))
+            try:
+                seewhy.explain(model, x, "guided_backprop", 1)
+            except KeyboardInterrupt:
+                stopped = moment
+            finally:
+                sys.settrace(None)
+            assert _get_current_function_mode_stack() == [own]
+            assert not torch.is_grad_enabled()
+    assert_same(dict(before), state(model))
+    assert stopped > 10
 
 
 @pytest.mark.parametrize("raised", [[KeyboardInterrupt] * 6, [TimeoutError] * 6])

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from seewhy.core.layers import Call, Layout
+from seewhy.core.observing import graphs
 from seewhy.core.recording import Recording
 from seewhy.core.rules import PLAIN_ATTENTION, applying, nodes
 
@@ -109,7 +110,7 @@ class AttentionPass:
         _, tokens = blocks[place]
         *_, (_, last) = blocks.values()
         pooled = self._nodes[-1]._sequence_nr() > _number(last)
-        with torch.inference_mode(False), torch.enable_grad(), unfused():
+        with graphs(), unfused():
             if not pooled:
                 tokens = tokens.mean(1, keepdim=True).expand_as(tokens)
             score = self._end(tokens)
@@ -217,7 +218,7 @@ def _like(gradient: Tensor | None, weights: Tensor) -> Tensor:
 
 def _number(tensor: Tensor) -> int:
     """When a tensor was computed, in the graph's own count."""
-    with torch.inference_mode(False):
+    with graphs():
         return int(get_gradient_edge(tensor).node._sequence_nr())
 
 
@@ -225,5 +226,5 @@ def _gradients(score: Tensor, nodes: Sequence[Any]) -> Sequence[Tensor | None]:
     if not nodes:
         return []
     edges = [GradientEdge(node, 0) for node in nodes]
-    with torch.inference_mode(False):
+    with graphs():
         return torch.autograd.grad(score.sum(), edges, retain_graph=True, allow_unused=True)

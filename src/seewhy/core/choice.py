@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seewhy.core.layers import Layer
+from seewhy.core.observing import graphs
 from seewhy.core.recording import Recorded
 from seewhy.core.replay import mixes_nothing
 
@@ -98,7 +99,7 @@ def gradients_of(
     wanted = [tensor for tensor in tensors if tensor.requires_grad]
     if not score.requires_grad or not wanted:
         return [None] * len(tensors)
-    with torch.inference_mode(False):
+    with graphs():
         found = torch.autograd.grad(
             score.sum(), wanted, retain_graph=True, create_graph=differentiable, allow_unused=True
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -12,6 +15,7 @@ import torch
 import torch.nn.modules.module as torch_module
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import _get_current_function_mode_stack
 
 Result = TypeVar("Result")
 # (module, positional arguments, keyword arguments, output) -> another output, or None
@@ -67,22 +71,18 @@ def undisturbed(
         threads and does nothing on those that do not watch, so that no module of anyone's is ever
         changed; the hook is there only while somebody watches.
 
-    Also put back: buffers that the model writes in eval mode, and this thread's grad mode. Compiled
-    parts run as the Python that they were made from. An interrupt (Ctrl-C), or what else a signal's
-    handler raises, puts all back, too, at whatever moment it comes.
+    Also put back: buffers that the model writes in eval mode, and torch's modes of this thread.
+    Compiled parts run as the Python that they were made from. An interrupt (Ctrl-C), or what else a
+    signal's handler raises, puts all back, too, at whatever moment it comes.
     """
-    visit = _Visit(observer)
-    grad, modes = torch.is_grad_enabled(), torch._C._len_torch_function_stack()
+    visit, modes = _Visit(observer), _modes()
 
     def leave() -> None:
         if visit.over:
             return
         _leave(visit)
         _cut(modules)
-        torch.set_grad_enabled(grad)
-        # An interrupt may come between a mode's beginning and the `with` that would end it.
-        while torch._C._len_torch_function_stack() > modes:
-            torch._C._pop_torch_function_stack()
+        _put_back(modes)
         visit.over = True
 
     try:
@@ -113,6 +113,55 @@ def _surely(leave: Callable[[], None]) -> None:
             interrupt = error
     if interrupt is not None:
         raise interrupt
+
+
+def _modes() -> tuple[bool, bool, list[Any]]:
+    """Torch's modes of this thread: grad, inference, and those that see its functions' calls."""
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        _get_current_function_mode_stack(),  # type: ignore[no-untyped-call]
+    )
+
+
+def _put_back(modes: tuple[bool, bool, list[Any]]) -> None:
+    """Put torch's modes back that an interrupt left behind, or that it lost.
+
+    It may come between a mode's beginning and the `with` that would end it, or while torch itself
+    has a mode put aside.
+    """
+    if _modes() == modes:
+        return
+    end_frames()
+    grad, _, stack = modes
+    while torch._C._len_torch_function_stack():
+        torch._C._pop_torch_function_stack()
+    for mode in stack:
+        torch._C._push_on_torch_function_stack(mode)
+    torch.set_grad_enabled(grad)
+
+
+def graphs() -> AbstractContextManager[None]:
+    """A context in which torch records graphs, also within `no_grad` and `inference_mode`.
+
+    As `torch.inference_mode(False)`, but that one is Python: half entered when an interrupt comes,
+    it would end when somebody forgets the error, and set the grad mode then.
+    """
+    return torch._C._InferenceMode(False)
+
+
+def end_frames() -> None:
+    """End what the error at hand has interrupted, as Python does when the error is forgotten.
+
+    Torch then brings back a mode that it had put aside: now, and not at some later moment.
+    """
+    error = sys.exception()
+    while error is not None:
+        for last, _ in traceback.walk_tb(error.__traceback__):
+            for frame, _ in traceback.walk_stack(last):
+                with suppress(RuntimeError):  # of those that still run
+                    frame.clear()
+        error = error.__context__
 
 
 def outputs_of(model: nn.Module, inputs: Tensor) -> Any:
@@ -238,5 +287,5 @@ def _restore(module: nn.Module, name: str, buffer: Tensor, version: int, copy: T
     if module._buffers.get(name) is not buffer:
         module._buffers[name] = buffer
     if buffer._version != version:
-        with torch.inference_mode(False), torch.no_grad():
+        with graphs(), torch.no_grad():
             buffer.resize_(copy.shape).copy_(copy)

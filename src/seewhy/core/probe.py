@@ -23,7 +23,7 @@ from seewhy.core.attention import Attention, AttentionPass, unfused
 from seewhy.core.choice import Choice, LayersDifferError, choose, gradients_of
 from seewhy.core.inputs import InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
-from seewhy.core.observing import named_modules, undisturbed
+from seewhy.core.observing import graphs, named_modules, undisturbed
 from seewhy.core.recording import Begin, Recorded, Recording, Request, record
 from seewhy.core.replay import Trace, is_affine
 from seewhy.core.rules import PLAIN_ATTENTION, Rules, applying, check_open, nodes
@@ -243,7 +243,7 @@ class Probe:
             return plain.hessian_product()
         layout = probe._layout(call)
         product = None
-        with torch.inference_mode(False), torch.enable_grad():
+        with graphs():
             (gradient,) = gradients_of(score, [tensor], differentiable=True)
             if gradient is None:
                 probe._gradient(call)  # raises
@@ -277,7 +277,7 @@ class Probe:
             return again.expect("tail").tail()
         replay = probe._replay(probe._record(), probe._target, recorded.tensor)
         start = recorded.tensor.detach().requires_grad_()
-        with torch.inference_mode(False), torch.enable_grad():
+        with graphs():
             (found,) = gradients_of(replay(start), [start]) if replay else (None,)
         expected = probe._gradient(call)
         if replay is None or found is None or not _alike(found, expected):
@@ -290,10 +290,9 @@ class Probe:
         def score_of(maps: Tensor) -> Tensor:
             return replay(layout.with_maps(recorded.tensor.detach(), maps))
 
-        @torch.inference_mode(False)
-        @torch.no_grad()
         def scores_of(maps: Tensor) -> Tensor:
-            return torch.vmap(score_of, randomness="different")(maps)
+            with graphs(), torch.no_grad():
+                return torch.vmap(score_of, randomness="different")(maps)
 
         return scores_of
 
@@ -302,7 +301,7 @@ class Probe:
     ) -> Callable[[Tensor], Tensor] | None:
         """A target's score as a function of a tensor of a pass that recorded the tail behind it."""
         trace = Trace(recording.trace)
-        with torch.inference_mode(False), torch.enable_grad(), trace:
+        with graphs(), trace:
             score = target(recording.outputs)
         return trace.replay(start, score)
 
@@ -495,7 +494,7 @@ class Probe:
         return self._score
 
     def _score_by(self, target: Target, outputs: Any) -> Tensor:
-        with torch.inference_mode(False), torch.enable_grad():
+        with graphs():
             score = target(outputs)
         if not isinstance(score, Tensor) or score.shape != (len(self.inputs),):
             got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__

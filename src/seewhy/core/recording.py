@@ -31,9 +31,10 @@ from seewhy.core.layers import (
     usual_layout,
     with_first_tensor,
 )
-from seewhy.core.observing import named_modules, undisturbed
+from seewhy.core.observing import graphs, named_modules, undisturbed
 from seewhy.core.replay import Trace
-from seewhy.core.rules import WithoutParameters, WithoutShortcuts
+from seewhy.core.rules import Mode, WithoutParameters
+from seewhy.progress import report
 
 # A module's name and which of its calls, counted from 1; None is any.
 Request = tuple[str, int | None]
@@ -117,6 +118,7 @@ def record(
     trace: write down the calls behind the first recorded output.
     around: a context manager in which to run the pass, such as a table of rules.
     """
+    report()  # so that whatever runs the network often can be ended
     # Which of several inputs a call depends on is told by the graph that begins at the explained
     # one, if nothing else is part of it.
     named_calls = layers is not None and all(number for _, number in layers)
@@ -129,9 +131,7 @@ def record(
     recording.excitations = [] if excite else None
 
     def run() -> None:
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.no_grad())
+        with graphs(), torch.no_grad(), ExitStack() as stack:
             # A copy is a normal tensor also where the caller's is an inference tensor, and what
             # the model does to its input in place does not reach the caller's.
             image = inputs.tensor.clone()
@@ -140,7 +140,7 @@ def record(
                 torch.set_grad_enabled(True)
                 image = image.clone()
             if any(isinstance(module, _FUSED) for module in names):
-                stack.enter_context(WithoutShortcuts())
+                stack.enter_context(Mode())
             if around is not None:
                 stack.enter_context(around())
             elif foreign:
@@ -197,7 +197,8 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
     return None
 
 
-# Outside of training these take a shortcut through one fused function, whose parts nobody sees.
+# Outside of training these take a shortcut through one fused function, whose parts nobody sees,
+# unless a mode watches.
 _FUSED = (nn.TransformerEncoderLayer, nn.MultiheadAttention)
 
 

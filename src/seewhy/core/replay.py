@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map, tree_map_only
 
-from seewhy.core.rules import nodes, out_of_place, tensors
+from seewhy.core.observing import graphs
+from seewhy.core.rules import Mode, nodes, out_of_place, tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class _Call:
     before: dict[int, Tensor]
 
 
-class Trace(TorchFunctionMode):
+class Trace(Mode):
     """Writes down the calls of torch functions inside the `with`, where gradients are recorded.
 
     A recorded pass records gradients from its first recorded output on, so that is where the trace
@@ -174,7 +174,7 @@ def mixes_nothing(end: Tensor, start: Tensor) -> bool:
 
 
 def _node(tensor: Tensor) -> Any:
-    with torch.inference_mode(False):
+    with graphs():
         return torch.autograd.graph.get_gradient_edge(tensor).node
 
 

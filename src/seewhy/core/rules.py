@@ -27,7 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
+from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode
+
+from seewhy.core.observing import end_frames
 
 Rule = Callable[..., Any]
 Rules = Mapping[Callable[..., Any], Rule]
@@ -37,7 +39,21 @@ class NoRuleError(ValueError):
     """The network calls none of the functions that a table has rules for."""
 
 
-class applying(TorchFunctionMode):
+class Mode(BaseTorchFunctionMode):
+    """Sees every call of a torch function on its thread, and makes it as it is."""
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        """End, also where an interrupt came while torch had the mode put aside for a call."""
+        if not self._is_on():
+            end_frames()
+        if self._is_on():
+            super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
+
+    def _is_on(self) -> bool:
+        return _get_current_function_mode() is self  # type: ignore[no-untyped-call]
+
+
+class applying(Mode):
     """Apply a table of rules to all that this thread runs inside the `with`.
 
     Rules are asked where a gradient is being recorded; there parameters take no part, so that no
@@ -81,7 +97,7 @@ class applying(TorchFunctionMode):
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         """Stop applying the rules."""
-        super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
+        super().__exit__(kind, error, traceback)
         if kind is None and self._needed and not self._called:
             raise NoRuleError(
                 f"the network calls none of the functions with a rule ({', '.join(self._rules)}), "
@@ -92,7 +108,7 @@ class applying(TorchFunctionMode):
             )
 
 
-class WithoutParameters(TorchFunctionMode):
+class WithoutParameters(Mode):
     """Parameters take no part in the graph: what then requires a gradient depends on its start."""
 
     def __torch_function__(
@@ -105,10 +121,6 @@ class WithoutParameters(TorchFunctionMode):
         """Run one call."""
         args, kwargs = without_parameters(args, kwargs)
         return function(*args, **kwargs)
-
-
-class WithoutShortcuts(BaseTorchFunctionMode):
-    """Every function is called as it is: torch's fused layers stand aside where a mode watches."""
 
 
 def check_open(model: nn.Module) -> None:

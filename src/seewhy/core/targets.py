@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_map, tree_map_only
 
+from seewhy.options import shown
+
 Classes = int | tuple[int, ...]
 
 
@@ -658,7 +660,7 @@ def as_target(target: TargetLike) -> Target:
     if callable(target):
         return Score(target)
     raise TypeError(
-        f"target is {target!r}; it should be None, a class index, one index per image, "
+        f"target is {shown(target)}; it should be None, a class index, one index per image, "
         "a seewhy target or a function of the model's outputs"
     )
 
