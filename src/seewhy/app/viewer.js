@@ -284,12 +284,43 @@ window.seewhy ??= (() => {
 
   // Maps over the photo -----------------------------------------------------------------------
 
-  // As `seewhy.draw.overlay` does it: the photo is a little darker, and what is salient opaque.
-  const WEAKEST = 0.2;
-  const BRIGHTNESS = 0.88;
+  // As `seewhy.draw.overlay` does it: the photo is a little darker, and what is salient opaque, with
+  // the photo's fine light and shade.
+  const WEAKEST = 0.3;
+  const BRIGHTNESS = 0.95;
+  const RELIEF = 32;
   function darker(pixels) {
     const out = new Uint8ClampedArray(pixels.length);
     for (let i = 0; i < pixels.length; i++) out[i] = i % 4 == 3 ? 255 : Math.trunc(pixels[i] * BRIGHTNESS);
+    return out;
+  }
+
+  const greyOf = (pixels, i) => (pixels[i] * 19595 + pixels[i + 1] * 38470 + pixels[i + 2] * 7471 + 32768) >> 16;
+
+  // How much lighter each pixel is than those around it.
+  function relief(pixels, width, height) {
+    const grey = Float32Array.from({ length: width * height }, (_, k) => greyOf(pixels, 4 * k));
+    const radius = Math.max(2, Math.round(Math.min(width, height) / RELIEF));
+    let coarse = grey;
+    for (let times = 0; times < 2; times++) {
+      coarse = blurred(coarse, radius, height, width, width, 1);
+      coarse = blurred(coarse, radius, width, height, 1, width);
+    }
+    return grey.map((value, k) => value - coarse[k]);
+  }
+
+  // The mean of the 2 radius + 1 values around each one of so many lines; ends count repeatedly.
+  function blurred(values, radius, lines, length, lineStep, step) {
+    const out = new Float32Array(values.length);
+    for (let line = 0; line < lines; line++) {
+      const at = (place) => values[line * lineStep + Math.min(length - 1, Math.max(0, place)) * step];
+      let sum = 0;
+      for (let place = -radius; place <= radius; place++) sum += at(place);
+      for (let place = 0; place < length; place++) {
+        out[line * lineStep + place * step] = sum / (2 * radius + 1);
+        sum += at(place + radius + 1) - at(place - radius);
+      }
+    }
     return out;
   }
 
@@ -299,9 +330,9 @@ window.seewhy ??= (() => {
     const period = Math.max(8, Math.max(width, height) / 40);
     for (let y = 0, i = 0; y < height; y++) {
       for (let x = 0; x < width; x++, i += 4) {
-        const grey = (pixels[i] * 19595 + pixels[i + 1] * 38470 + pixels[i + 2] * 7471 + 32768) >> 16;
         const away = Math.abs(((x + y) % period) - period / 2) / Math.SQRT2;
         const line = Math.min(1, Math.max(0, 0.07 * period + 0.5 - away)) * 0.28;
+        const grey = greyOf(pixels, i);
         const pale = grey + 0.7 * (255 - grey);
         out.fill(pale + line * (92 - pale), i, i + 3);
         out[i + 3] = 255;
@@ -380,6 +411,7 @@ window.seewhy ??= (() => {
         ...next,
         pixels,
         darker: darker(pixels),
+        relief: relief(pixels, next.width, next.height),
         hatched: hatched(pixels, next.width, next.height),
         name: current?.photo === next.photo ? current.name : "photo.png",
         maps: loaded,
@@ -400,7 +432,8 @@ window.seewhy ??= (() => {
           const opaque = seen ? table[t + 3] : 0;
           const base = seen ? view.darker : view.hatched;
           for (let c = 0; c < 3; c++) {
-            out.data[i + c] = base[i + c] + opaque * (table[t + c] - base[i + c]);
+            const colour = Math.min(255, Math.max(0, table[t + c] + view.relief[k]));
+            out.data[i + c] = base[i + c] + opaque * (colour - base[i + c]);
           }
           out.data[i + 3] = 255;
         }

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageDraw, ImageEnhance
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -26,9 +26,10 @@ from seewhy.maps import finite, normalize
 # photos, which are rarely violet, its glow stands out most.
 SEQUENTIAL = "inferno"
 DIVERGING = "coolwarm"  # red speaks for the target, blue against it
-WEAKEST = 0.2  # where `overlay` enters a sequential colour map, whose dark end would soil a photo
+WEAKEST = 0.3  # where `overlay` enters a sequential colour map, whose dark end would soil a photo
 ALPHA = 0.85  # opacity of the strongest saliency
-BRIGHTNESS = 0.88  # of the photo beneath
+BRIGHTNESS = 0.95  # of the photo beneath
+RELIEF = 32  # light and shade finer than about this part of the photo show through the colours
 # The mean strength to which `overlay` spreads a map that is high nearly everywhere, and by what
 # power at most. Chosen by eye on twenty photos: the gradation of broad plateaus becomes visible.
 SPREAD, MOST_POWER = 0.2, 4.0
@@ -90,8 +91,9 @@ def overlay(
 ) -> Image.Image:
     """Lay a map over a photo; the more salient, the brighter and the more opaque.
 
-    The photo keeps its colours and is a little darker, so that those of the map stand out. What the
-    network never saw is bleached and hatched, and takes no part in the scaling of the map.
+    The photo keeps its colours and is a little darker, so that those of the map stand out. Its fine
+    light and shade shows through them, so that what is salient can be recognised. What the network
+    never saw is bleached and hatched, and takes no part in the scaling of the map.
 
     Args:
         image: the photo.
@@ -113,7 +115,7 @@ def overlay(
     opacity = _grey(strength.abs().pow(1.0 if signed else 0.7) * alpha)
     darker = ImageEnhance.Brightness(image).enhance(BRIGHTNESS)
     colour = strength if signed else WEAKEST + (1 - WEAKEST) * strength
-    picture = Image.composite(_paint(colour, cmap, signed), darker, opacity)
+    picture = Image.composite(_in_relief(_paint(colour, cmap, signed), image), darker, opacity)
     return picture if seen is None else _hatch_unseen(picture, image, seen)
 
 
@@ -266,6 +268,16 @@ def _paint(strength: Tensor, cmap: str | None, signed: bool) -> Image.Image:
     picture = _grey((strength + 1) / 2 if signed else strength)
     picture.putpalette(colours(cmap or (DIVERGING if signed else SEQUENTIAL)).tobytes())
     return picture.convert("RGB")
+
+
+def _in_relief(colour: Image.Image, image: Image.Image) -> Image.Image:
+    """Colours with the fine light and shade of a photo."""
+    grey = image.convert("L")
+    blur = ImageFilter.BoxBlur(max(2, round(min(image.size) / RELIEF)))
+    coarse = grey.filter(blur).filter(blur)
+    light, shade = ImageChops.subtract(grey, coarse), ImageChops.subtract(coarse, grey)
+    lit = ImageChops.add(colour, Image.merge("RGB", [light] * 3))
+    return ImageChops.subtract(lit, Image.merge("RGB", [shade] * 3))
 
 
 def _hatch_unseen(picture: Image.Image, image: Image.Image, seen: Tensor) -> Image.Image:
