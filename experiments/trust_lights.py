@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seewhy.baselines import blurred
 from seewhy.data.finding import find_images
 from seewhy.data.images import load_image
 from seewhy.data.scenes import Scene, Scenes
 from seewhy.demo import proportion
+from seewhy.fills import blurred
 from seewhy.metrics import randomization_cascade
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import parse

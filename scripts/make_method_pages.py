@@ -50,7 +50,7 @@ COSTLY = {
 USUAL = {
     "seed": "of the random numbers.",
     "steps": "points on the path.",
-    "baseline": "where the path begins, see `seewhy.baselines.baseline`.",
+    "baseline": "where the path begins, see `seewhy.fills.filled`.",
     "batch_size": 'images per pass; "auto" as many as fit.',
     "eps": "keeps the denominator away from zero.",
 }

@@ -31,7 +31,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 SOURCES = [
     "methods/*.py", "refine/*.py", "metrics/*.py",
     "core/layers.py", "core/probe.py", "core/rules.py", "core/choice.py", "core/replay.py",
-    "maps.py", "baselines.py", "noise.py",
+    "maps.py", "fills.py", "noise.py",
 ]  # fmt: skip
 
 # Faults that nothing noticed once: file, what stands there, what is to stand there.
@@ -67,7 +67,7 @@ MORE = {
     "core/probe": ["core/test_replay.py", "core/test_same_question.py"],
     "core/rules": ["core/test_replay.py", "methods/test_gradients.py"],
     "core/replay": ["methods/test_ablation_cam.py"],
-    "baselines": ["methods/test_paths.py", "metrics/test_faithfulness.py"],
+    "fills": ["methods/test_paths.py", "metrics/test_faithfulness.py"],
     "noise": ["refine/test_smooth.py", "methods/test_cam_extended.py"],
     "maps": ["test_signals_and_volumes.py", "test_contract.py"],
 }

@@ -9,7 +9,7 @@ from PIL import Image
 
 import seewhy
 from networks import Cnn, images, seeded
-from seewhy import baselines
+from seewhy import fills
 from seewhy.naming import METHODS, REFINEMENTS
 from seewhy.trust import examine
 
@@ -57,12 +57,12 @@ def test_maps(float64):
         assert [name for name in NAMES if not same(usual[name], found[name])] == []
 
 
-def test_baselines(float64):
+def test_fills(float64):
     kinds = ["random", "blurred", "darkest", 0.1, (0.1, 0.2, 0.3)]
     x = images()
-    usual = [baselines.baseline(x, kind, 3) for kind in kinds]
+    usual = [fills.filled(x, kind, 3) for kind in kinds]
     float64()
-    assert all(map(same, usual, [baselines.baseline(x, kind, 3) for kind in kinds]))
+    assert all(map(same, usual, [fills.filled(x, kind, 3) for kind in kinds]))
 
 
 def test_networks_photos_and_checks(float64):

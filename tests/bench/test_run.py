@@ -303,40 +303,11 @@ def test_tensorboard_for_real(tmp_path):
     assert last.value == pytest.approx(mean)
 
 
-class Recorded:
-    """Stands for the packages mlflow and wandb."""
-
-    def __init__(self):
-        self.calls = []
-
-    def __getattr__(self, name):
-        return lambda *args, **options: self.calls.append((name, args, options))
-
-
-@pytest.mark.parametrize(
-    ("name", "calls"),
-    [
-        ("mlflow", ["start_run", "log_params", "log_metrics", "log_metrics", "log_metrics",
-                    "end_run"]),
-        ("wandb", ["init", "log", "log", "log", "finish"]),
-    ],
-)  # fmt: skip
-def test_the_other_packages_are_called(tmp_path, monkeypatch, name, calls):
-    package = Recorded()
-    monkeypatch.setitem(sys.modules, name, package)
-    bench(write_bench(tmp_path, methods=["gradient+smooth(samples=2)"]), "--log", name)
-    assert [call for call, _, _ in package.calls] == calls
-    assert {options["step"] for _, _, options in package.calls if "step" in options} == {2, 4, 6}
-    if name == "mlflow":
-        names = package.calls[2][1][0]
-        assert "bench_nets:small/folder:photos/gini/gradient_smooth_samples_2_" in names
-
-
 def test_a_missing_package_and_an_unknown_log(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     config = write_bench(tmp_path)
-    said = " ".join(bench(config, "--log", "wandb", code=2).split())
-    assert "--log wandb needs the package wandb; install it" in said
+    said = " ".join(bench(config, "--log", "tensorboard", code=2).split())
+    assert "--log tensorboard needs the package tensorboard; install it" in said
     said = " ".join(bench(config, "--log", "paper", code=2).split())
-    assert "there is no log 'paper'; there are tensorboard, mlflow, wandb" in said
+    assert "there is no log 'paper'; there are tensorboard" in said
     assert not (tmp_path / "run" / "rows").exists()

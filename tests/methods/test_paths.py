@@ -10,8 +10,8 @@ import seewhy
 from networks import Cnn, images, seeded
 from reference import relative_error
 from seewhy import Method, Probe
-from seewhy.baselines import baseline, blurred
 from seewhy.core.targets import Contrast, Probability
+from seewhy.fills import blurred, filled
 from seewhy.maps import normalize, upsample
 from seewhy.methods import paths
 from seewhy.progress import watching
@@ -175,7 +175,7 @@ ALL_PATHS = [*CAM_PATHS, "integrated_gradients", "guided_integrated_gradients"]
 def test_integrated_gradients_are_complete(start):
     method = Method("integrated_gradients", steps=200, baseline=start)
     found = method(Probe(CURVED, PHOTOS, 2)).sum((1, 2))
-    scores = [CURVED(x)[:, 2] for x in (PHOTOS, baseline(PHOTOS, start))]
+    scores = [CURVED(x)[:, 2] for x in (PHOTOS, filled(PHOTOS, start))]
     assert torch.allclose(found, scores[0] - scores[1], rtol=0.02, atol=0.02)
 
 
@@ -222,7 +222,7 @@ def test_guided_path_arrives_and_falls_linearly(steps, fraction):
 def test_guided_path_ends_in_the_image_of_any_type():
     photos = images(2).float() * 7
     probe = Probe(seeded(Cnn), photos, 0)
-    start = baseline(photos, "random")
+    start = filled(photos, "random")
     at, step, _ = list(paths.guided_path(probe, start, 9, lambda at: photos.abs()))[-1]
     assert torch.equal(at.inputs + step, photos) or torch.allclose(at.inputs + step, photos)
 
@@ -372,14 +372,14 @@ def test_smaller_parts_after_running_out_of_memory():
 
 def test_baselines():
     own = torch.full((3, 1, 1), 0.5).double()
-    assert torch.equal(baseline(PHOTOS, own), torch.full_like(PHOTOS, 0.5))
-    assert torch.equal(baseline(PHOTOS, "darkest")[1, 2], PHOTOS[1, 2].min().expand(32, 32))
-    assert torch.equal(baseline(PHOTOS, "black"), torch.zeros_like(PHOTOS))
-    own_black = baseline(PHOTOS, "black", black=(-1.0, -2.0, -3.0))
+    assert torch.equal(filled(PHOTOS, own), torch.full_like(PHOTOS, 0.5))
+    assert torch.equal(filled(PHOTOS, "darkest")[1, 2], PHOTOS[1, 2].min().expand(32, 32))
+    assert torch.equal(filled(PHOTOS, "black"), torch.zeros_like(PHOTOS))
+    own_black = filled(PHOTOS, "black", black=(-1.0, -2.0, -3.0))
     assert torch.equal(own_black[:, 1], torch.full((3, 32, 32), -2.0).double())
-    noise = baseline(PHOTOS, "random", seed=3)
-    assert torch.equal(noise, baseline(PHOTOS, "random", seed=3))
-    assert not torch.equal(noise, baseline(PHOTOS, "random", seed=4))
+    noise = filled(PHOTOS, "random", seed=3)
+    assert torch.equal(noise, filled(PHOTOS, "random", seed=3))
+    assert not torch.equal(noise, filled(PHOTOS, "random", seed=4))
     assert (noise <= PHOTOS.amax((2, 3), keepdim=True)).all()
     flat = torch.full_like(PHOTOS, 2.5)
     assert torch.allclose(blurred(flat, 3.0), flat)
@@ -419,7 +419,7 @@ def test_a_batch_is_its_images_one_by_one_in_a_real_network(name):
     ("spelled", "message"),
     [
         ("integrated_gradients(baseline='white')", "baseline='white'; it should be 'black'"),
-        ("integrated_gradients(baseline=(1, 2))", "baseline has shape"),
+        ("integrated_gradients(baseline=(1, 2))", "the fill has shape"),
         ("integrated_gradients(rule='simpson')", "rule='simpson'"),
         ("integrated_gradients(steps=0)", "steps=0"),
         ("integrated_gradients(batch_size=0)", "batch_size=0"),

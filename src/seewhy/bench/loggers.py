@@ -1,4 +1,4 @@
-"""Where a run's numbers may go while it runs: TensorBoard, MLflow, Weights & Biases."""
+"""Where a run's numbers may go while it runs: TensorBoard, or a logger of one's own."""
 
 from __future__ import annotations
 
@@ -45,58 +45,7 @@ class TensorBoard:
         self._writer.close()
 
 
-class MLflow:
-    """A run of MLflow, where its own environment variables say."""
-
-    def __init__(self, folder: Path) -> None:
-        import mlflow
-
-        self._mlflow = mlflow
-
-    def start(self, config: Mapping[str, Any]) -> None:
-        """See `Logger`."""
-        self._mlflow.start_run(run_name=config["name"])
-        self._mlflow.log_params({key: str(value)[:500] for key, value in config.items()})
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Logger`."""
-        # MLflow's names have no parentheses, plus signs, commas or equals signs.
-        named = {_mlflow_name(name): value for name, value in values.items()}
-        self._mlflow.log_metrics(named, step=step)
-
-    def close(self) -> None:
-        """See `Logger`."""
-        self._mlflow.end_run()
-
-
-class WandB:
-    """A run of Weights & Biases, where its own environment variables say."""
-
-    def __init__(self, folder: Path) -> None:
-        import wandb
-
-        self._wandb, self._folder = wandb, folder
-
-    def start(self, config: Mapping[str, Any]) -> None:
-        """See `Logger`."""
-        self._wandb.init(
-            project="seewhy", name=config["name"], config=dict(config), dir=str(self._folder)
-        )
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Logger`."""
-        self._wandb.log(dict(values), step=step)
-
-    def close(self) -> None:
-        """See `Logger`."""
-        self._wandb.finish()
-
-
-LOGGERS: dict[str, Callable[[Path], Logger]] = {
-    "tensorboard": TensorBoard,
-    "mlflow": MLflow,
-    "wandb": WandB,
-}
+LOGGERS: dict[str, Callable[[Path], Logger]] = {"tensorboard": TensorBoard}
 
 
 def logger(name: str, folder: Path) -> Logger:
@@ -110,7 +59,3 @@ def logger(name: str, folder: Path) -> Logger:
         return LOGGERS[name](folder)
     except ImportError:
         raise ValueError(f"--log {name} needs the package {name}; install it") from None
-
-
-def _mlflow_name(name: str) -> str:
-    return "".join(one if one.isalnum() or one in "_-./ :" else "_" for one in name)

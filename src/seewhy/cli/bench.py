@@ -52,7 +52,7 @@ def bench(
         bool, typer.Option("--dry-run", help="Say what it would take, and do nothing.")
     ] = False,
     log: Annotated[
-        list[str] | None, typer.Option(help="Repeatable: tensorboard, mlflow or wandb.")
+        list[str] | None, typer.Option(help="Where numbers go as they come: tensorboard.")
     ] = None,
 ) -> None:
     """Run a benchmark, or go on with one that was cut off; the same command does both.

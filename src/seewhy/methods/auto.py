@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seewhy.baselines import blurred
 from seewhy.core.probe import Probe
+from seewhy.fills import blurred
 from seewhy.maps import unit, upsample
 from seewhy.naming import method, parse
 from seewhy.refine.sharpen import sharpened

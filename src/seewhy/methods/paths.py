@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seewhy.baselines import BaselineLike, baseline
 from seewhy.core.probe import Probe
+from seewhy.fills import Fill, filled
 from seewhy.maps import averaged, means, of_images, upsample
 from seewhy.naming import method
 from seewhy.options import Count, Range, Seed, Share
@@ -39,7 +39,7 @@ def integrated_gradients(
     probe: Probe,
     *,
     steps: Count = 32,
-    baseline: BaselineLike = 0.0,
+    baseline: Fill = 0.0,
     rule: Rule = "middle",
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
@@ -48,7 +48,7 @@ def integrated_gradients(
 
     The map sums to score(x) - score(x_0), up to the error of the sum that stands for an integral.
 
-    baseline: see `seewhy.baselines.baseline`; 0 is the mean colour of normalised inputs.
+    baseline: see `seewhy.fills.filled`; 0 is the mean colour of normalised inputs.
     rule: how the integral is taken, see `quadrature`.
     batch_size: images per pass; "auto" as many as fit.
     """
@@ -114,7 +114,7 @@ def guided_integrated_gradients(
     probe: Probe,
     *,
     steps: Count = 50,
-    baseline: BaselineLike = 0.0,
+    baseline: Fill = 0.0,
     fraction: Fraction = 0.25,
     max_distance: Share = 0.02,
     seed: Seed = 0,
@@ -162,7 +162,7 @@ def integrated_grad_cam(
     probe: Probe,
     *,
     steps: Count = 50,
-    baseline: BaselineLike = "black",
+    baseline: Fill = "black",
     difference: bool = False,
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
@@ -171,7 +171,7 @@ def integrated_grad_cam(
 
     These are the authors' demo's: x_0 … x_{T-1}, from black pixels, and the activations themselves.
 
-    baseline: see `seewhy.baselines.baseline`.
+    baseline: see `seewhy.fills.filled`.
     difference: take A(x_t) - A(x_0), as equation 6 of the paper has it, at x_1 … x_T.
     batch_size: images per pass; "auto" as many as fit.
     """
@@ -203,7 +203,7 @@ def gig_cam(
     probe: Probe,
     *,
     steps: Count = 30,
-    baseline: BaselineLike = "black",
+    baseline: Fill = "black",
     fraction: Fraction = 0.25,
     max_distance: Share = 0.02,
     seed: Seed = 0,
@@ -216,7 +216,7 @@ def gig_cam(
     the sum of the Grad-CAMs at x_0 … x_{T-1}, each counted as often as pixels were chosen to move
     on from there. So it is in the authors' code.
 
-    baseline: see `seewhy.baselines.baseline`.
+    baseline: see `seewhy.fills.filled`.
     fraction: from 0.01 to 1.
     max_distance: how far a pixel may be ahead of or behind the straight line; 1 is a free path.
 
@@ -414,5 +414,5 @@ def _steps(steps: int) -> int:
     return steps
 
 
-def _start(probe: Probe, kind: BaselineLike, seed: int) -> Tensor:
-    return baseline(probe.inputs, kind, seed, black=probe.black)
+def _start(probe: Probe, kind: Fill, seed: int) -> Tensor:
+    return filled(probe.inputs, kind, seed, black=probe.black)

@@ -13,10 +13,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from seewhy import baselines
-from seewhy.baselines import BaselineLike
 from seewhy.core.probe import Probe
 from seewhy.core.targets import Repeated
+from seewhy.fills import Fill, filled
 from seewhy.maps import upsample
 from seewhy.naming import method
 from seewhy.options import Count, Range, Seed
@@ -98,7 +97,7 @@ def occlusion(
     *,
     patch: Annotated[int, Range(least=1)] | None = None,
     stride: Annotated[int, Range(least=1)] | None = None,
-    baseline: BaselineLike = 0.0,
+    baseline: Fill = 0.0,
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
@@ -106,7 +105,7 @@ def occlusion(
 
     patch: its side in pixels; by default a sixth of the image's shorter side.
     stride: pixels from one patch to the next; by default half a patch. The last ones may stick out.
-    baseline: what the patch shows, see `seewhy.baselines.baseline`.
+    baseline: what the patch shows, see `seewhy.fills.filled`.
     batch_size: images per pass; "auto" as many as fit.
 
     Raises ValueError for a patch that does not fit, or a stride longer than the patch.
@@ -137,7 +136,7 @@ def occlusion(
         (patch, stride, baseline, seed),
         lambda part: 1 - hidden(part),
         count,
-        start=baselines.baseline(probe.inputs, baseline, seed, black=probe.black),
+        start=filled(probe.inputs, baseline, seed, black=probe.black),
         batch_size=batch_size,
     )
     total = (probe.score - scores).T.to(probe.inputs).view(-1, *places)

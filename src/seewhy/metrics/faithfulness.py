@@ -15,9 +15,9 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seewhy.baselines import blurred
 from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
+from seewhy.fills import Fill, filled
 from seewhy.maps import of_images, unit
 from seewhy.metrics._maps import check_flat, check_maps, ranks
 from seewhy.metrics.imputation import linear_imputation
@@ -28,7 +28,6 @@ from seewhy.options import Count, NotNegative, Range, Seed
 from seewhy.progress import BatchSize, images_per_pass
 
 Score = Callable[[Tensor, Tensor], Tensor]
-Fill = float | Literal["blur"] | Tensor
 
 _CHATTOPADHYAY = "Chattopadhyay et al. 2018, Grad-CAM++"
 _PETSIUK = "Petsiuk et al. 2018, RISE"
@@ -116,7 +115,7 @@ def half_confidences(score: Score, inputs: Tensor, saliency: Tensor, fill: Fill 
     check_maps(saliency, inputs=inputs)
     shown = (ranks(saliency) < saliency[0].numel() / 2)[:, None].to(inputs.device)
     index = torch.arange(len(inputs), device=inputs.device)
-    return score(torch.where(shown, inputs, _filled(inputs, fill)), index)
+    return score(torch.where(shown, inputs, filled(inputs, fill)), index)
 
 
 @register_metric(_CHATTOPADHYAY, "2F", higher_is_better=False, caution=_VEIL)
@@ -215,8 +214,8 @@ def insertion_deletion(
             scores.append(score(torch.where(change, changed[index], unchanged[index]), index))
         return torch.cat(scores).view(-1, len(counts))
 
-    deletion = curve(_filled(inputs, delete_with), inputs, counts)
-    begun = curve(inputs, _filled(inputs, insert_into), counts[:-1])
+    deletion = curve(filled(inputs, delete_with), inputs, counts)
+    begun = curve(inputs, filled(inputs, insert_into), counts[:-1])
     insertion = torch.cat([begun, deletion[:, :1]], 1)  # ends where deletion begins: the image
     return Curves(counts.to(deletion) / saliency[0].numel(), insertion, deletion)
 
@@ -361,11 +360,11 @@ def single_deletion(
     row, column = (torch.arange(size) * side // size for size in (height, width))
     patch = (row[:, None] * side + column).to(inputs.device)
     number = side * side
-    filled = _filled(inputs, fill)
+    hiding = filled(inputs, fill)
     scores = []
     for index, step in _pairs(inputs, number, "auto"):
         hidden = (patch == step[:, None, None])[:, None]
-        scores.append(score(torch.where(hidden, filled[index], inputs[index]), index))
+        scores.append(score(torch.where(hidden, hiding[index], inputs[index]), index))
     whole = score(inputs, torch.arange(len(inputs), device=inputs.device))
     fallen = whole[:, None] - torch.cat(scores).view(-1, number)
     flat = saliency.flatten(1).to(inputs.device)
@@ -407,11 +406,3 @@ def _pairs(inputs: Tensor, steps: int, batch_size: BatchSize) -> Iterator[tuple[
     every = torch.arange(len(inputs) * steps, device=inputs.device)
     for jobs in torch.split(every, images_per_pass(inputs, batch_size)):
         yield jobs // steps, jobs % steps
-
-
-def _filled(inputs: Tensor, fill: Fill) -> Tensor:
-    if isinstance(fill, str):
-        if fill != "blur":
-            raise ValueError(f"a fill is a number, 'blur' or a tensor, not {fill!r}")
-        return blurred(inputs, deviation=5.0, radius=5, border="reflect")
-    return torch.as_tensor(fill, dtype=inputs.dtype, device=inputs.device).expand_as(inputs)

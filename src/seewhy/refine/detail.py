@@ -6,8 +6,8 @@ from typing import Annotated
 
 from torch import Tensor
 
-from seewhy.baselines import blurred
 from seewhy.core.probe import Probe
+from seewhy.fills import blurred
 from seewhy.maps import unit, upsample
 from seewhy.naming import Method, parse, refinement
 from seewhy.options import Range

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from seewhy.baselines import baseline
 from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
+from seewhy.fills import filled
 from seewhy.metrics import linear_imputation
 from seewhy.models import LoadedModel
 
@@ -52,7 +52,7 @@ def hide(photo: Image.Image, region: Tensor, fill: Fill = "grey") -> Image.Image
     if fill == "grey":
         filling = Image.new("RGB", photo.size, GREY)
     elif fill == "blur":
-        filling = _stretched(baseline(_shrunk(_pixels(photo)), "blurred"), photo)
+        filling = _stretched(filled(_shrunk(_pixels(photo)), "blurred"), photo)
     elif region.all():
         raise ValueError("region hides the whole photo: nothing is left to inpaint it from")
     else:

@@ -1,4 +1,4 @@
-"""Baselines: the image without information from which a path to the explained one begins."""
+"""What an image shows where it shows nothing: where paths begin, and what hides pixels."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from torch import Tensor
 
 from seewhy.maps import of_images
 
-Kind = Literal["black", "darkest", "blurred", "random"]
-BaselineLike = Kind | float | tuple[float, ...] | Tensor
+Kind = Literal["black", "darkest", "blurred", "blur", "random"]
+Fill = Kind | float | tuple[float, ...] | Tensor
 
 
-def baseline(
+def filled(
     inputs: Tensor,
-    kind: BaselineLike = 0.0,
+    kind: Fill = 0.0,
     seed: int = 0,
     *,
     black: Sequence[float] | None = None,
 ) -> Tensor:
-    """The baseline of each image, (B, C, H, W), independent of the other images.
+    """What fills each image, (B, C, H, W), independent of the other images.
 
     inputs: (B, C, H, W), as the network takes them.
     kind: a number in units of the inputs, or one per channel; 0 is the mean colour where inputs
         are normalised. "black" is black pixels where it is known what the network takes for them
         (`black`), else 0. "darkest" is the lowest value of each of the image's channels, "blurred"
-        the image under a Gaussian of a tenth of its shorter side, "random" noise, equally likely
+        the image under a Gaussian of a tenth of its shorter side, "blur" under one of 5 pixels, cut
+        off there, as published for insertion (Petsiuk et al. 2018), "random" noise, equally likely
         between each channel's extremes and the same for all images. A tensor that broadcasts to
         the inputs is itself.
     seed: of the noise.
@@ -48,6 +49,8 @@ def baseline(
         return low.expand_as(inputs)
     if kind == "blurred":
         return blurred(inputs, 0.1 * min(inputs.shape[2:]))
+    if kind == "blur":
+        return blurred(inputs, deviation=5.0, radius=5, border="reflect")
     if kind == "random":
         # Drawn on the CPU, where a seed means the same on every machine.
         generator = torch.Generator().manual_seed(seed)
@@ -55,8 +58,8 @@ def baseline(
         return low + (high - low) * noise.to(inputs)
     if isinstance(kind, str):
         raise ValueError(
-            f"baseline={kind!r}; it should be 'black', 'darkest', 'blurred', 'random', a number, "
-            "one number per channel or a tensor"
+            f"a fill is 'black', 'darkest', 'blurred', 'blur', 'random', a number, one number per "
+            f"channel or a tensor, not {kind!r}"
         )
     return _expanded(torch.tensor(kind, dtype=torch.float64), inputs)
 
@@ -87,11 +90,11 @@ def blurred(
 
 def _expanded(given: Tensor, inputs: Tensor) -> Tensor:
     if not given.to(inputs).isfinite().all():
-        raise ValueError("baseline holds values that are not finite as numbers of the inputs' type")
+        raise ValueError("the fill holds values that are not finite as numbers of the inputs' type")
     try:
         return given.detach().to(inputs).expand_as(inputs)
     except RuntimeError:
         raise ValueError(
-            f"baseline has shape {tuple(given.shape)}, which does not fit inputs of shape "
+            f"the fill has shape {tuple(given.shape)}, which does not fit inputs of shape "
             f"{tuple(inputs.shape)}"
         ) from None
