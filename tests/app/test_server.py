@@ -332,7 +332,7 @@ def test_the_networks_of_the_command_line():
     from seewhy.cli.serve import allowed
 
     networks = allowed(["scenes:vgg", "torchvision:squeezenet1_0"], ["pretrained", "random"])
-    bundled = [DEFAULT_MODEL, "scenes:resnet"]
+    bundled = [DEFAULT_MODEL, "scenes:resnet", "scenes:vit"]
     assert list(networks) == ["scenes:vgg", "torchvision:squeezenet1_0", *bundled]
     assert networks["torchvision:squeezenet1_0"].weights == "random"
     assert networks["scenes:vgg"].weights is None

@@ -157,7 +157,7 @@ def test_a_missing_file(tmp_path):
     ("before", "after", "line", "message"),
     [
         ("scenes:resnet", "scene:resnet", 3, "did you mean 'scenes'"),
-        ("scenes:resnet", "scenes:resnt", 3, "there are scenes:resnet and scenes:vgg"),
+        ("scenes:resnet", "scenes:resnt", 3, "there are scenes:resnet, scenes:vgg, scenes:vit"),
         ("scenes:resnet", "torchvision:resnet51", 3, "did you mean 'resnet"),
         ("scenes:5", "scene:5", 7, "did you mean 'scenes'?"),
         ("scenes:5", "voc:nowhere", 7, "nowhere: no such folder"),

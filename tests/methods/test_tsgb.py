@@ -513,32 +513,49 @@ def test_unknown_groups_are_refused() -> None:
 
 
 class Strided(nn.Module):
-    """Two strided convolutions of which each cell of an even image lies in one or two windows."""
+    """Two strided convolutions of which each cell of an even image lies in one or two windows.
 
-    def __init__(self, activation: type[nn.Module], groups: int) -> None:
+    padded: by the network, behind each side, as TensorFlow does; else by the convolutions.
+    """
+
+    def __init__(self, activation: type[nn.Module], groups: int, padded: bool = False) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
-        self.second = nn.Conv2d(4, 4, 3, 2, 1, groups=groups)
+        self.pad = nn.ZeroPad2d((0, 1, 0, 1)) if padded else nn.Identity()
+        self.stem = nn.Conv2d(3, 4, 3, 2, 0 if padded else 1)
+        self.second = nn.Conv2d(4, 4, 3, 2, 0 if padded else 1, groups=groups)
         self.activation = activation()
         self.head = nn.Linear(4, 2)
         for parameter in self.parameters():
             nn.init.constant_(parameter, 0.1)
+        # What would see the padding sees nothing, so that all outputs are equal.
+        for convolution in (self.stem, self.second):
+            with torch.no_grad():
+                convolution.weight[:, :, 2 if padded else 0] = 0
+                convolution.weight[:, :, :, 2 if padded else 0] = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(self.second(self.activation(self.stem(x))))
+        x = self.activation(self.second(self.pad(self.activation(self.stem(self.pad(x))))))
         return self.head(x.mean((2, 3)))
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-def test_strided_windows_draw_no_grid_where_activations_keep_relevance(groups: int) -> None:
-    """All is constant, so away from the border the map must be constant, too."""
+@pytest.mark.parametrize("padded", [False, True])
+def test_strided_windows_draw_no_grid_where_activations_keep_relevance(
+    groups: int, padded: bool
+) -> None:
+    """All is constant, so the map must be constant, too, where the image goes on around it."""
     x = torch.ones(1, 3, 32, 32)
-    inner = explain(Strided(nn.ReLU6, groups), x, "tsgb", 0)[0, 8:-8, 8:-8]
+    network = Strided(nn.ReLU6, groups, padded)
+    even = explain(network, x, "tsgb", 0)[0]
+    inner = even[8:-8, 8:-8]
     torch.testing.assert_close(inner, torch.full_like(inner, inner.mean().item()))
     assert inner.mean() > 0
+    # On the side that is padded, the border attracts nothing; on the other, windows are missing.
+    border = even[8:-8, -8:] if padded else even[8:-8, :8]
+    torch.testing.assert_close(border, torch.full_like(border, inner.mean().item()))
     # Along one axis cells lie in 1 or 2 windows: the second layer gives 1, 2, 1, 2, ..., of which
     # the stem makes 1, 1 + 2, 2, 2 + 1, ...
-    uneven = explain(Strided(nn.ReLU6, groups), x, "tsgb(strides='uneven')", 0)[0, 8:-8, 8:-8]
+    uneven = explain(network, x, "tsgb(strides='uneven')", 0)[0, 8:-8, 8:-8]
     assert uneven.max() / uneven.min() == pytest.approx(3 * 3, rel=1e-4)
 
 

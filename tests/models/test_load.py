@@ -198,7 +198,7 @@ def test_failed_downloads_suggest_a_file(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_available_models() -> None:
-    assert list_models("scenes") == ["scenes:resnet", "scenes:vgg"]
+    assert list_models("scenes") == ["scenes:resnet", "scenes:vgg", "scenes:vit"]
     assert DEFAULT_MODEL in list_models("photos")
     assert "torchvision:resnet50" in list_models("torchvision")
     everything = list_models()

@@ -49,7 +49,8 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         help="photos:efficientnet_lite0, torchvision:NAME, timm:NAME, hf:NAME, scenes:resnet, "
-        "scenes:vgg, or package.module:NAME of a network of yours or a function that makes it.",
+        "scenes:vgg, scenes:vit, or package.module:NAME of a network of yours or a function that "
+        "makes it.",
     ),
 ]
 Weights = Annotated[

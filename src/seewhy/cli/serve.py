@@ -27,7 +27,7 @@ from seewhy.cli.common import (
 if TYPE_CHECKING:
     from seewhy.app.question import Network
 
-SCENES = ("scenes:resnet", "scenes:vgg")
+SCENES = ("scenes:resnet", "scenes:vgg", "scenes:vit")
 
 
 def serve(

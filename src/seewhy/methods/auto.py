@@ -39,7 +39,7 @@ def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
     scales = ["+multiscale", ""] if effort == "full" else [""]
     joined = unit(upsample(_first(probe, "grad_cam", scales), probe.size))
     try:
-        fine = upsample(_first(probe, "tsgb", scales), probe.size)
+        fine = upsample(_first(probe, "tsgb(strides='even')", scales), probe.size)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         if isinstance(error, torch.cuda.OutOfMemoryError):
             raise

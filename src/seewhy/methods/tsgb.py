@@ -172,6 +172,7 @@ class _Share:
         activation, and where a channel sees few of the channels before.
     rectified: whether it comes from a ReLU: not negative, and zero where no gradient passes.
     weighted: the convolution, if it is one, or an activation behind one.
+    pads: how many cells on each side are padding, as `F.pad` takes it.
     version: of the tensor when this was found; a change in place makes it void.
     """
 
@@ -179,6 +180,7 @@ class _Share:
     sparse: bool = False
     rectified: bool = False
     gate: bool = False
+    pads: tuple[int, ...] = ()
     weighted: Callable[[], _Weighted | None] = lambda: None
     version: int = 0
 
@@ -229,6 +231,7 @@ class _Pass:
             **dict.fromkeys(averages, _average_pool),
             **dict.fromkeys(attention, _no_attention),
             F.linear: self.linear,
+            F.pad: self.pad,
             F.batch_norm: self.batch_norm,
             F.layer_norm: _layer_norm,
             torch.mul: self.product,
@@ -273,7 +276,9 @@ class _Pass:
         fine = parts if known.relevance is None else math.lcm(known.relevance.shape[1], parts)
         magnitude = _magnitude(input.detach(), known.rectified, fine)
         size = value.shape[2:]
-        window = _Window(weight.shape[2:], stride, padding, dilation, parts, size, self.strides)
+        window = _Window(
+            weight.shape[2:], stride, padding, dilation, parts, size, known.pads, self.strides
+        )
         relevance = _Spread.apply(  # type: ignore[no-untyped-call]
             input if known.relevance is None else known.relevance,
             magnitude,
@@ -323,6 +328,20 @@ class _Pass:
             value = function(x, *args, **kwargs)
             output = substitute(value, input * torch.where(x == 0, 0, value / x))
         return self.remember(output, _Share(sparse=True, rectified=rectified))
+
+    def pad(
+        self,
+        function: Function,
+        input: Tensor,
+        pad: Sequence[int],
+        mode: str = "constant",
+        value: float | None = None,
+    ) -> Tensor:
+        """The ordinary gradient; a strided convolution asks which cells are zeros from here."""
+        output = function(input, pad, mode, value)
+        if mode != "constant" or value or min(pad) < 0 or len(pad) > 2 * (input.ndim - 2):
+            return output
+        return self.remember(output, _Share(rectified=self.share(input).rectified, pads=(*pad,)))
 
     def gate(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The ordinary gradient; a product with the result gives it none."""
@@ -474,12 +493,13 @@ class _Spread(torch.autograd.Function):
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None]:
         magnitude, input = ctx.saved_tensors
         window: _Window = ctx.window
-        once = window.once(magnitude)
+        once, inside = window.evenness(magnitude)
         total = window.sums(_sums(magnitude, window.parts) * once)
-        share = window.spread(relevance / (total + EPS), magnitude.shape[2:]) * once
+        shared = relevance * inside / (total + EPS)
+        share = window.spread(shared, magnitude.shape[2:]) * once
         if not ctx.as_gradient:
-            shared = magnitude * _repeated(share, magnitude.shape[1])
-            return _sums(shared, ctx.groups), None, None, None, None
+            taken = magnitude * _repeated(share, magnitude.shape[1])
+            return _sums(taken, ctx.groups), None, None, None, None
         gradient = _repeated(share, ctx.groups).to(ctx.dtype)
         return gradient if input is None else gradient * input.sign(), None, None, None, None
 
@@ -488,9 +508,10 @@ class _Spread(torch.autograd.Function):
 class _Window:
     """The windows of a convolution, whose channels are taken together within each of the `parts`.
 
-    size: resolution of the output.
-    strides: whether a cell's share is the smaller the more windows it lies in. With a stride some
-        lie in more than their neighbours, and a few such layers draw a grid into the map.
+    size: resolution of the output. pads: which of the cells are padding already.
+    strides: whether they are made even. With a stride, some cells lie in more windows than their
+        neighbours, and cells at the border share with nobody; a few such layers draw a grid and a
+        bright border into the map.
     """
 
     kernel: tuple[int, ...]
@@ -499,6 +520,7 @@ class _Window:
     dilation: int | tuple[int, ...]
     parts: int
     size: tuple[int, ...]
+    pads: tuple[int, ...]
     strides: _Strides
 
     @property
@@ -507,12 +529,33 @@ class _Window:
         one_cell = math.prod(self.kernel) == 1 and set(_each(self.stride)) == {1}
         return one_cell and not any(_each(self._pads()))
 
-    def once(self, maps: Tensor) -> Tensor | float:
-        """What a cell counts in each of its windows, 1 / their number: (1, 1, h, w)."""
+    def evenness(self, maps: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """What a cell counts in each of its windows, and which part of a window is in the image.
+
+        The first is 1 / (number of its windows), (1, 1, h, w), the second (1, 1, h', w'). What
+        falls on the padding is lost.
+        """
         if not self.strides.even or set(_each(self.stride)) == {1}:
-            return 1.0
-        windows = replace(self, parts=1).spread(maps.new_ones(1, 1, *self.size), maps.shape[2:])
-        return 1 / windows.clamp(min=1)
+            return 1.0, 1.0
+        one, ones = replace(self, parts=1), maps.new_ones(1, 1, *self.size)
+        once = 1 / one.spread(ones, maps.shape[2:]).clamp(min=1)
+        inner = [side - sum(p) for side, p in zip(maps.shape[2:], self._padded(), strict=True)]
+        image = F.pad(maps.new_ones(1, 1, *inner), self.pads)
+        strides, dilations = (
+            [*_each(given)] * (len(self.kernel) // len(_each(given)))
+            for given in (self.stride, self.dilation)
+        )
+        # In a window away from the border the cells count as much as there are cells for each.
+        whole = math.prod(
+            len({step * d % s for step in range(k)})
+            for k, s, d in zip(self.kernel, strides, dilations, strict=True)
+        )
+        return once, (one.sums(once * image) / whole).clamp(max=1)
+
+    def _padded(self) -> list[Sequence[int]]:
+        """Before and behind each side."""
+        pairs = [self.pads[i : i + 2] for i in range(0, len(self.pads), 2)]
+        return [*[(0, 0)] * (len(self.kernel) - len(pairs)), *reversed(pairs)]
 
     def sums(self, maps: Tensor) -> Tensor:
         """The sum over each window: (B, parts, h, w) -> (B, parts, h', w')."""

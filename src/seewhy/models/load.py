@@ -138,9 +138,11 @@ def list_models(zoo: str | None = None) -> list[str]:
     `zoo` is one of "photos", "scenes", "torchvision", "timm" and asks for its networks alone. The
     Hugging Face hub (`hf:`) cannot be listed.
     """
+    from seewhy.data.scenes.networks import ARCHITECTURES
+
     listings: dict[str, Callable[[], list[str]]] = {
         "photos": lambda: list(VARIANTS),
-        "scenes": lambda: ["resnet", "vgg"],
+        "scenes": lambda: list(ARCHITECTURES),
         "torchvision": lambda: torchvision_names(import_torchvision()),
         "timm": lambda: list(import_zoo("timm").list_models()),
     }

@@ -1,6 +1,6 @@
-"""The two networks trained on scenes: plain PyTorch, laid out as torchvision lays out its own.
+"""The networks trained on scenes: plain PyTorch, laid out as torchvision and timm lay out theirs.
 
-Both take (B, 3, H, W) in about -1 to 1 and give one logit per category, (B, 18).
+They take (B, 3, H, W) in about -1 to 1 and give one logit per category, (B, 18).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes.objects import CATEGORIES
@@ -104,29 +105,110 @@ class VGG(nn.Module):
         return logits
 
 
+class Attention(nn.Module):
+    """Multi-head self-attention over tokens (B, N, width)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, width) to the same."""
+        b, n, width = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        found: Tensor = self.proj(mixed.transpose(1, 2).reshape(b, n, width))
+        return found
+
+
+class Encoder(nn.Module):
+    """Attention, then two linear layers; each behind a layer norm and added to its input."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, width) to the same."""
+        x = x + self.attn(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class ViT(nn.Module):
+    """Vision transformer (Dosovitskiy et al. 2021) with a class token, 8 x 8 patches of an image.
+
+    It is a small hybrid, as in section 3.1 there: patches are embedded by the first stages of the
+    bundled ResNet, with which a few thousand steps are enough. Other image sizes get interpolated
+    position embeddings.
+    """
+
+    def __init__(self, classes: int, width: int = 128, depth: int = 6, heads: int = 4) -> None:
+        super().__init__()
+        stages = ResNet(classes)
+        self.patch_embed = nn.Sequential(
+            stages.conv1, stages.bn1, stages.relu, stages.maxpool, stages.layer1, stages.layer2,
+            nn.Conv2d(64, width, 2, 2),
+        )  # fmt: skip
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + 8 * 8, width) * 0.02)
+        self.blocks = nn.Sequential(*(Encoder(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to the class token and one for each patch, (B, 1 + N, width)."""
+        grid = self.patch_embed(x)
+        first, positions = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        if grid.shape[2:] != (8, 8):
+            at = positions.transpose(1, 2).reshape(1, -1, 8, 8)
+            at = F.interpolate(at, grid.shape[2:], mode="bicubic", align_corners=False)
+            positions = at.flatten(2).transpose(1, 2)
+        patches = grid.flatten(2).transpose(1, 2) + positions
+        first = (self.cls_token + first).expand(len(x), -1, -1)
+        found: Tensor = self.norm(self.blocks(torch.cat([first, patches], 1)))
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to logits (B, classes)."""
+        logits: Tensor = self.head(self.tokens(x)[:, 0])
+        return logits
+
+
 PREPROCESS = Preprocess(resize=(128, 128), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 """How the bundled networks take pictures."""
 
-_ARCHITECTURES: dict[str, type[ResNet] | type[VGG]] = {"resnet": ResNet, "vgg": VGG}
+ARCHITECTURES: dict[str, type[ResNet] | type[VGG] | type[ViT]] = {
+    "resnet": ResNet,
+    "vgg": VGG,
+    "vit": ViT,
+}
 
 
 def build(name: str) -> nn.Module:
-    """The untrained network `resnet` or `vgg`, one logit per category of the scenes."""
-    if name not in _ARCHITECTURES:
-        known = " and ".join(f"scenes:{known}" for known in _ARCHITECTURES)
+    """The untrained network `resnet`, `vgg` or `vit`, one logit per category of the scenes."""
+    if name not in ARCHITECTURES:
+        known = ", ".join(f"scenes:{known}" for known in ARCHITECTURES)
         raise ValueError(f"no bundled network is called {name!r}; there are {known}")
-    return _ARCHITECTURES[name](len(CATEGORIES))
+    return ARCHITECTURES[name](len(CATEGORIES))
 
 
 def weights(name: str) -> Path:
-    """The file in the package that holds the weights of `resnet` or `vgg`."""
+    """The file in the package that holds the weights of a bundled network."""
     return Path(__file__).parent / "weights" / f"{name}.safetensors"
 
 
 def load_network(name: str) -> tuple[nn.Module, tuple[str, ...], Preprocess]:
     """A bundled network in eval mode, what its outputs mean, and how it takes pictures.
 
-    Raises ValueError for a name other than `scenes:resnet` and `scenes:vgg`.
+    Raises ValueError for a name other than `scenes:resnet`, `scenes:vgg` and `scenes:vit`.
     """
     short = name.removeprefix("scenes:")
     network = build(short)
