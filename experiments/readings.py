@@ -32,7 +32,7 @@ from seewhy import Probe, list_methods, load_model
 from seewhy.core.targets import Probability
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes
-from seewhy.maps import upsample
+from seewhy.maps import unit, upsample
 from seewhy.metrics import (
     average_drop,
     box_masks,
@@ -48,9 +48,21 @@ from seewhy.metrics import (
     rank_accuracy,
 )
 from seewhy.naming import parse
+from seewhy.refine.sharpen import sharpened
 
 Candidate = str | Callable[[Probe], Tensor] | None  # None is the annotated region itself
-TABLES = ["plain", "tsgb", "guidance", "gig", "fusion", "script", "gradual", "auto", "methods"]
+TABLES = [
+    "plain",
+    "tsgb",
+    "guidance",
+    "gig",
+    "fusion",
+    "script",
+    "gradual",
+    "auto",
+    "attention",
+    "methods",
+]
 SCENES_SEED = 7  # apart from the scenes that the networks were trained and tested on
 
 
@@ -69,14 +81,12 @@ class Batch(NamedTuple):
 # ---------------------------------------------------------------------- networks and images
 
 
-def scenes(network: str, count: int, size: int) -> tuple[nn.Module, str, list[Batch]]:
+def scenes(network: str, count: int, size: int, seed: int) -> tuple[nn.Module, str, list[Batch]]:
     """A bundled network, its activation, and scenes with one of their objects asked for."""
     model = load_model(network)
     batches = []
     for start in range(0, count, size):
-        chosen = [
-            Scenes(count, seed=SCENES_SEED)[i] for i in range(start, min(start + size, count))
-        ]
+        chosen = [Scenes(count, seed=seed)[i] for i in range(start, min(start + size, count))]
         labels = [scene.labels[scene.index % len(scene.labels)] for scene in chosen]
         masks = []
         for scene, label in zip(chosen, labels, strict=True):
@@ -197,6 +207,16 @@ def probability(name: str, activation: str) -> Candidate:
     return of
 
 
+def sharpened_mean(names: list[str]) -> Callable[[Probe], Tensor]:
+    """The mean of maps, each scaled to [0, 1], as `auto` sharpens it."""
+
+    def ask(probe: Probe) -> Tensor:
+        maps = [unit(upsample(parse(name)(probe), probe.size)) for name in names]
+        return sharpened(probe, torch.stack(maps).mean(0), plateau=0.5)
+
+    return ask
+
+
 def candidates(what: str, activation: str) -> dict[str, Candidate]:
     """The rows of one table; the first is what the others are compared with."""
     plain = ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"]
@@ -278,6 +298,42 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
             "eigen_grad_cam",
             "layer_cam",
         ],
+        "attention": {
+            **{
+                name: name
+                for name in [
+                    "grad_cam",
+                    "auto",
+                    "auto(effort='quick')",
+                    "hires_cam",
+                    "layer_cam",
+                    "global_guidance",
+                    "eigen_grad_cam",
+                    "attention_rollout",
+                    "attention_gradient",
+                    "attention_x_gradient",
+                    "le_grad",
+                    "gradient",
+                    "integrated_gradients",
+                    "grad_cam+multiscale",
+                    "le_grad+multiscale",
+                    "attention_gradient+multiscale",
+                ]
+            },
+            **{
+                " and ".join(names) + ", sharp": sharpened_mean(names)
+                for names in [
+                    ["le_grad"],
+                    ["attention_gradient"],
+                    ["attention_gradient", "le_grad"],
+                    ["grad_cam", "le_grad"],
+                    ["grad_cam", "attention_gradient"],
+                    ["grad_cam+multiscale", "le_grad+multiscale"],
+                    ["grad_cam+multiscale", "attention_gradient+multiscale"],
+                    ["hires_cam+multiscale", "attention_gradient+multiscale"],
+                ]
+            },
+        },
         "methods": {
             **{name: name for name in list_methods() if name not in ("ss_cam", "is_cam", "rise")},
             "rise": f"rise(masks={500 if activation == 'sigmoid' else 1000})",
@@ -413,6 +469,7 @@ def main() -> None:
     parser.add_argument("what", choices=TABLES, nargs="+")
     parser.add_argument("--network", default="scenes:resnet")
     parser.add_argument("--count", type=int, default=200, help="scenes, or pairs at most")
+    parser.add_argument("--seed", type=int, default=SCENES_SEED, help="of the scenes")
     parser.add_argument("--first", help="row that the others are compared with")
     parser.add_argument("--only", default="", help="rows whose name matches this expression")
     parser.add_argument("--batch", type=int, default=8)
@@ -428,7 +485,7 @@ def main() -> None:
             print("\n".join(merged(options.merge, what, measures)), end="\n\n")
         return
     if options.network.startswith("scenes:"):
-        question = scenes(options.network, options.count, options.batch)
+        question = scenes(options.network, options.count, options.batch, options.seed)
     elif options.shared.is_dir():
         question = coco(options.network, options.shared, options.count, options.batch)
     else:

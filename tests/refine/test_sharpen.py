@@ -134,8 +134,13 @@ def composed(model, photos, *names):
 @pytest.mark.parametrize(
     ("name", "names", "thresholds", "forwards"),
     [
-        ("auto", ["grad_cam+multiscale", "tsgb+multiscale"], (0.1, 0.2, 0.4, 0.65, 1.0), 19.5),
-        ("auto(effort='quick')", ["grad_cam", "tsgb"], (0.2, 0.65), 4),
+        (
+            "auto",
+            ["grad_cam+multiscale", "tsgb(strides='even')+multiscale"],
+            (0.1, 0.2, 0.4, 0.65, 1.0),
+            19.5,
+        ),
+        ("auto(effort='quick')", ["grad_cam", "tsgb(strides='even')"], (0.2, 0.65), 4),
     ],
 )
 def test_auto_is_its_composition_at_its_price(name, names, thresholds, forwards):
@@ -200,10 +205,20 @@ def test_auto_explains_whatever_grad_cam_explains(kind, effort):
 
 def test_a_network_of_one_size_is_asked_at_that_size():
     model = seeded(OfOneSize).double()
-    plain = composed(model, PHOTOS, "grad_cam", "tsgb")
+    plain = composed(model, PHOTOS, "grad_cam", "tsgb(strides='even')")
     found = seewhy.explain(model, PHOTOS, "auto", 1)
     expected = sharpen(Probe(model, PHOTOS, 1), lambda probe: plain, plateau=0.5)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("effort", "options"), [("full", ""), ("quick", "thresholds=(0.2, 0.65), ")]
+)
+def test_where_there_is_attention_it_is_sharpened(effort, options):
+    model = seeded(Attending).double()
+    found = seewhy.explain(model, PHOTOS, f"auto(effort={effort!r})", 1)
+    name = f"attention_gradient+sharpen({options}plateau=0.5)"
+    torch.testing.assert_close(found, seewhy.explain(model, PHOTOS, name, 1))
 
 
 def test_autos_own_errors_are_the_askers():

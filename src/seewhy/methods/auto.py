@@ -23,31 +23,46 @@ QUICK = (0.2, 0.65)  # thresholds
 def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
     """Grad-CAM and smoothed TSGB together, as sharp as it is worth to the network: (B, H, W).
 
-    The mean of `grad_cam+multiscale` and of `tsgb+multiscale` under a Gaussian of 2 % of the
-    image's shorter side, each scaled to [0, 1], then `sharpen(plateau=0.5)`. In [0, 1]. What a
-    network cannot be asked is left out: other scales where it takes images of one size only, and
-    TSGB where that is not defined, as for attention. The documentation holds the figures that chose
-    it.
+    The mean of `grad_cam+multiscale` and of `tsgb(strides="even")+multiscale` under a Gaussian of
+    2 % of the image's shorter side, each scaled to [0, 1], then `sharpen(plateau=0.5)`. In [0, 1].
+    Of networks with attention, for which TSGB is not defined, `attention_gradient` is sharpened, or
+    Grad-CAM alone where that is not defined either, as in windows. Other scales are left out where
+    a network takes images of one size only. The documentation holds the figures that chose it.
 
     effort: "full" costs as much as 19.5 forward passes and the backward passes of two methods at
-        three scales; "quick" 4 and those at one scale: it shows the network two thresholds.
+        three scales; "quick" 4 and those at one scale: it shows the network two thresholds. With
+        attention it is 11 or 4.
 
     Raises ValueError for another effort, and whatever `grad_cam` raises.
     """
     if effort not in ("full", "quick"):
         raise ValueError(f"effort={effort!r}; it should be 'full' or 'quick'")
-    scales = ["+multiscale", ""] if effort == "full" else [""]
-    joined = unit(upsample(_first(probe, "grad_cam", scales), probe.size))
-    try:
-        fine = upsample(_first(probe, "tsgb(strides='even')", scales), probe.size)
-    except (RuntimeError, ValueError, NotImplementedError) as error:
-        if isinstance(error, torch.cuda.OutOfMemoryError):
-            raise
-    else:
-        joined = joined + unit(blurred(fine[:, None], BLUR * min(probe.size))[:, 0])
+    maps = _parts(probe, ["+multiscale", ""] if effort == "full" else [""])
+    joined = torch.stack([unit(upsample(one, probe.size)) for one in maps]).sum(0)
     if effort == "quick":
         return sharpened(probe, joined, thresholds=QUICK, plateau=PLATEAU)
     return sharpened(probe, joined, plateau=PLATEAU)
+
+
+def _parts(probe: Probe, scales: Sequence[str]) -> list[Tensor]:
+    """The maps that are joined: the first list of which the network allows all."""
+    try:
+        # TSGB first: with attention it is refused at once, before anything else has cost a pass.
+        fine = upsample(_first(probe, "tsgb(strides='even')", scales), probe.size)
+        smooth = blurred(fine[:, None], BLUR * min(probe.size))[:, 0]
+        return [smooth, _first(probe, "grad_cam", scales)]
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        _unless_memory(error)
+    try:
+        return [_first(probe, "attention_gradient", [""])]
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        _unless_memory(error)
+    return [_first(probe, "grad_cam", scales)]
+
+
+def _unless_memory(error: Exception) -> None:
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        raise error
 
 
 def _first(probe: Probe, name: str, refinements: Sequence[str]) -> Tensor:
