@@ -24,9 +24,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy
-from seewhy import naming
+from seewhy import metrics, naming
 from seewhy.cli import app
+from seewhy.data import load
 from seewhy.data.scenes import SAMPLES, Scenes
+from seewhy.models import zoos
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -193,7 +195,7 @@ def namespace(page: Path) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def registered():
     """What a page registers is forgotten after it."""
-    tables = (naming.METHODS, naming.REFINEMENTS)
+    tables = (naming.METHODS, naming.REFINEMENTS, metrics.METRICS, load.READERS, zoos.ZOOS)
     before = [dict(table) for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):

@@ -90,6 +90,21 @@ class Measure(Entry):
         return needs_of(self.function)
 
     @property
+    def wants(self) -> list[str]:
+        """What it needs, in words."""
+        words = {
+            "masks": {"cells": "cells of a grid", "dataset": "boxes or masks"}.get(
+                self.region, self.region
+            ),
+            "masked": "masked photos",
+            "other_method_masked": "another method",
+            "other_target_saliency": "another target",
+            "effects": "scenes with known effects",
+        }
+        found = [words.get(need, need.replace("_", " ")) for need in self.needs]
+        return [*found, *(["photo size"] if self.size == "photo" else [])]
+
+    @property
     def all_needs(self) -> frozenset[str]:
         """The same with the needs behind them, those of others also by their own names."""
         found = [need for function in self.functions for need in needs_of(function)]
@@ -227,8 +242,12 @@ def metrics_of(
     """
     found = []
     for one in map(metric, asked):
-        usual = {**one.defaults, **(settings or {})}
-        said = {key: value for key, value in one.options if value != frozen(usual[key])}
+        usual = {key: frozen(value) for key, value in {**one.defaults, **(settings or {})}.items()}
+        said = {
+            key: float(value) if type(value) is int and type(usual[key]) is float else value
+            for key, value in one.options
+            if value != usual[key]
+        }
         found.append(Metric(one.name, **said))
     return tuple(dict.fromkeys(found))
 
@@ -279,7 +298,7 @@ def register_metric(
             size,
             curve,
         )
-        add("metric", METRICS, measure)
+        add("metric", METRICS, measure.name, measure)
         return function
 
     return register
