@@ -24,11 +24,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy
-from seewhy import metrics, naming
+from registries import forgotten
 from seewhy.cli import app
-from seewhy.data import load
 from seewhy.data.scenes import SAMPLES, Scenes
-from seewhy.models import zoos
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -195,12 +193,8 @@ def namespace(page: Path) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def registered():
     """What a page registers is forgotten after it."""
-    tables = (naming.METHODS, naming.REFINEMENTS, metrics.METRICS, load.READERS, zoos.ZOOS)
-    before = [dict(table) for table in tables]
-    yield
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
+    with forgotten():
+        yield
 
 
 def title(path: Path) -> str:

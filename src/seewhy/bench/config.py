@@ -268,8 +268,9 @@ def _explained(error: Any) -> tuple[Place, str]:
         return place, f"unknown key {place[-1]!r}{suggestion(str(place[-1]), known)}"
     if error["type"] == "missing":
         meant = ""
-        if len(place) > 1 and len(given := list(error["input"].items())) == 1:
-            key, value = given[0]  # which YAML makes of `scenes: 50`
+        others = [one for one in error["input"].items() if one[0] not in known]
+        if len(place) > 1 and others:
+            key, value = others[0]  # which YAML makes of `scenes: 50`
             meant = f"; if {key}:{value} is meant, write it without the space"
         return place, f"{place[-1]} is missing{meant}"
     keys = [key for key in place if isinstance(key, int) or key in known or key in parts]
