@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +26,6 @@ def methods(as_json: Json = False, plugin: Plugins = None) -> None:
 
     loaded(plugin)
     tell(METHODS, as_json)
-    tell_costs(as_json, "F: forward pass, B: backward pass, h: backward to the layer only")
 
 
 def refinements(as_json: Json = False, plugin: Plugins = None) -> None:
@@ -35,27 +34,14 @@ def refinements(as_json: Json = False, plugin: Plugins = None) -> None:
 
     loaded(plugin)
     tell(REFINEMENTS, as_json)
-    tell_costs(as_json, "F: forward pass, B: backward pass, h: backward to the layer only")
 
 
 def metrics(as_json: Json = False, plugin: Plugins = None) -> None:
-    """List the metrics: which way is better, range, needs, options and cost; what they measure."""
+    """List the metrics: options, cost, direction, range, needs; what they measure, and source."""
     from seewhy.metrics import METRICS
 
     loaded(plugin)
-    tell(METRICS, as_json, facts_of_metric)
-    tell_costs(as_json, "F: forward pass, E: explanation, S: steps, samples, sides or layers")
-
-
-def facts_of_metric(measure: Any) -> dict[str, Any]:
-    """What a list says of a metric beside what it says of all."""
-    low, high = measure.range
-    return {
-        "higher_is_better": measure.higher_is_better,
-        "range": [low, high if high < float("inf") else None],  # JSON knows no infinity
-        "needs": measure.wants,
-        "caution": measure.caution,
-    }
+    tell(METRICS, as_json)
 
 
 def models(
@@ -140,43 +126,40 @@ def loaded(plugins: list[str] | None) -> None:
         load_plugins(plugins or [])
 
 
-def tell(
-    entries: Mapping[str, Entry],
-    as_json: bool,
-    facts: Callable[[Any], dict[str, Any]] = lambda entry: {},
-) -> None:
-    """Print what is registered, with further facts of each."""
-    rows: list[dict[str, Any]] = [
-        {
+def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
+    """Print what is registered: methods, refinements or metrics."""
+    from seewhy.metrics.registry import Measure
+
+    rows: list[dict[str, Any]] = []
+    for name, entry in sorted(entries.items()):
+        row: dict[str, Any] = {
             "name": name,
             "summary": entry.summary,
             "options": {key: repr(value) for key, value in entry.options.items()},
             "passes": entry.passes,
             "source": entry.source,
-            **facts(entry),
         }
-        for name, entry in sorted(entries.items())
-    ]
+        options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
+        line = f"[b]{name}[/b]" + (f"({escape(options)})" if options else "")
+        line += f"  [cyan]{escape(entry.passes)}[/cyan]"
+        about = escape(entry.summary)
+        if isinstance(entry, Measure):
+            low, high = entry.range
+            row |= {
+                "higher_is_better": entry.higher_is_better,
+                "range": [low, high if high < float("inf") else None],  # JSON knows no infinity
+                "needs": entry.wants,
+                "caution": entry.caution,
+            }
+            way = "higher" if entry.higher_is_better else "lower"
+            line += f"  {way} is better, {low:g} to {high:g}, needs {', '.join(entry.wants)}"
+            about += f"\n[yellow]{escape(entry.caution)}[/yellow]" if entry.caution else ""
+        rows.append(row)
+        if not as_json:
+            out.print(line, highlight=False, soft_wrap=True)
+            out.print(Padding(f"{about}\n[dim]{escape(entry.source)}[/dim]", (0, 4)))
     if as_json:
         print(json.dumps(rows))
         return
-    for row in rows:
-        options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
-        line = f"[b]{row['name']}[/b]" + (f"({escape(options)})" if options else "")
-        line += f"  [cyan]{escape(row['passes'])}[/cyan]"
-        if "range" in row:
-            low, high = row["range"]
-            way = "higher" if row["higher_is_better"] else "lower"
-            line += f"  {way} is better, {low:g} to {'∞' if high is None else f'{high:g}'}"
-            line += f", needs {', '.join(row['needs'])}"
-        out.print(line, highlight=False, soft_wrap=True)
-        about = escape(row["summary"])
-        if row.get("caution"):
-            about += f"\n[yellow]{escape(row['caution'])}[/yellow]"
-        out.print(Padding(f"{about}\n[dim]{escape(row['source'])}[/dim]", (0, 4)))
-
-
-def tell_costs(as_json: bool, legend: str) -> None:
-    """Print what the letters of the costs mean."""
-    if not as_json:
-        out.print(f"\n[dim]{legend}[/dim]")
+    out.print("\n[dim]F: forward pass, B: backward pass, h: backward to the layer only[/dim]")
+    out.print("[dim]E: explanation, S: steps, shares, samples, sides or layers[/dim]")
