@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy
-from seewhy import naming
+from registries import forgotten
 from seewhy.cli import app
 from seewhy.data.scenes import SAMPLES, Scenes
 
@@ -193,12 +193,8 @@ def namespace(page: Path) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def registered():
     """What a page registers is forgotten after it."""
-    tables = (naming.METHODS, naming.REFINEMENTS)
-    before = [dict(table) for table in tables]
-    yield
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
+    with forgotten():
+        yield
 
 
 def title(path: Path) -> str:

@@ -13,6 +13,7 @@ from seewhy.metrics import Metric, list_metrics
 from seewhy.models import LoadedModel, list_models, load_model
 from seewhy.naming import Method, Refinement, list_methods, list_refinements
 from seewhy.photos import explain_photos
+from seewhy.plugins import load_installed
 
 __version__ = "0.2.0"
 
@@ -39,3 +40,5 @@ __all__ = [
     "rules",
     "targets",
 ]
+
+load_installed()

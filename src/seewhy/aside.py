@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any, Generic, TypeVar
 
+from seewhy.plugins import NAMED, Plugin, load
+
 State = TypeVar("State")
 Item = TypeVar("Item")
 Work = Callable[[State], Iterator[Item]]
@@ -41,7 +43,8 @@ class Aside(Generic[State]):
         pickled, so they are functions of a module, or partial ones.
 
     The process starts with its first work and lives until `close`, until it dies, or until this
-    process ends, in whatever way. It holds no lock and no file of this one.
+    process ends, in whatever way. It holds no lock and no file of this one, and has the plugins
+    that this one has when it starts.
     """
 
     def __init__(self, make: Callable[[], State]) -> None:
@@ -102,7 +105,7 @@ class Aside(Generic[State]):
     def _start(self) -> Connection:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(pickle.dumps(self._make), theirs))
+        process = context.Process(target=_serve, args=(pickle.dumps(self._make), theirs, [*NAMED]))
         process.start()
         theirs.close()  # so that the pipe ends with the process
         self._process = process
@@ -143,7 +146,7 @@ def give_back() -> None:
             pass
 
 
-def _serve(make: bytes, pipe: Connection) -> None:
+def _serve(make: bytes, pipe: Connection, plugins: list[Plugin]) -> None:
     """What the process does: one work after another, until the pipe is closed."""
     global _pipe
     _pipe = pipe
@@ -153,17 +156,20 @@ def _serve(make: bytes, pipe: Connection) -> None:
     states: list[Any] = []  # the one, once it is made
     try:
         while True:
-            pipe.send_bytes(pickle.dumps(_work(make, states, pipe)))
+            pipe.send_bytes(pickle.dumps(_work(make, states, pipe, plugins)))
             give_back()
     except (EOFError, ConnectionError):
         return
 
 
-def _work(make: bytes, states: list[Any], pipe: Connection) -> tuple[str, Any]:
+def _work(
+    make: bytes, states: list[Any], pipe: Connection, plugins: list[Plugin]
+) -> tuple[str, Any]:
     """Do one work; the message that ends it."""
     work = pickle.loads(pipe.recv_bytes())
     try:
         if not states:
+            load(plugins)
             states.append(pickle.loads(make)())
         for item in work(states[0]):
             tell(item)

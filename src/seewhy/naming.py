@@ -100,7 +100,8 @@ def method(
     """Register a function `(probe, **options) -> (B, h, w)` as a method under its own name."""
 
     def register(function: Function) -> Function:
-        add("method", METHODS, Entry(function.__name__, function, source, passes, reads))
+        name = function.__name__
+        add("method", METHODS, name, Entry(name, function, source, passes, reads))
         return function
 
     return register
@@ -112,19 +113,20 @@ def refinement(
     """Register a function `(probe, method, **options) -> (B, h, w)` as a refinement."""
 
     def register(function: Function) -> Function:
-        add("refinement", REFINEMENTS, Entry(function.__name__, function, source, passes, reads))
+        name = function.__name__
+        add("refinement", REFINEMENTS, name, Entry(name, function, source, passes, reads))
         return function
 
     return register
 
 
-def add(kind: str, entries: dict[str, Added], entry: Added) -> None:
-    """Register what has a name and a function; a note says so where another one had the name."""
-    before = entries.get(entry.name)
-    old, new = (getattr(one, "function", None) for one in (before, entry))
-    if before is not None and old.__module__ != new.__module__:
-        note(f"the {kind} {entry.name!r} of {old.__module__} is replaced by {new.__module__}'s")
-    entries[entry.name] = entry
+def add(kind: str, table: dict[str, Added], name: str, entry: Added) -> None:
+    """Register a function, or what has one; a note says so where that of another had the name."""
+    if name in table:
+        old, new = (getattr(one, "function", one).__module__ for one in (table[name], entry))
+        if old != new:
+            note(f"the {kind} {name!r} of {old} is replaced by that of {new}")
+    table[name] = entry
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -165,19 +167,7 @@ class Named:
                     f"{name!r} is a refinement: put it behind a method, as in 'grad_cam+…'"
                 )
             raise ValueError(f"{cls.unknown} {shown(name)}{suggestion(name, sorted(cls.entries))}")
-        entry = cls.entries[name]
-        known = entry.options
-        for option in options:
-            if option not in known:
-                raise ValueError(
-                    f"{cls.kind} {name!r} has no option {shown(option)}"
-                    f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
-                )
-        given = {option: frozen(options[option]) for option in known if option in options}
-        for function in entry.functions:
-            own = {key: given[key] for key in options_of(function) if key in given}
-            check(f"{cls.kind} {name!r}", function, own)
-        return tuple(given.items())
+        return checked(f"{cls.kind} {name!r}", cls.entries[name].functions, options)
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -337,6 +327,26 @@ def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
                 "number, a quoted string, True, False, None or a list of these"
             ) from None
     return term.func.id, options
+
+
+def checked(
+    owner: str, functions: Iterable[Callable[..., Any]], options: Mapping[str, Any]
+) -> tuple[tuple[str, Any], ...]:
+    """The options in the order in which the functions declare them, lists as tuples.
+
+    Raises ValueError for one that none of them has, or a value that it does not allow.
+    """
+    known = {option: function for function in functions for option in options_of(function)}
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"{owner} has no option {shown(option)}"
+                f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
+            )
+    given = {option: frozen(options[option]) for option in known if option in options}
+    for option, value in given.items():
+        check(owner, known[option], {option: value})
+    return tuple(given.items())
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:

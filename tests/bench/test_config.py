@@ -11,7 +11,9 @@ from bench_setup import bench, write_bench
 
 from seewhy.bench.config import ConfigError, read_config
 from seewhy.bench.plan import make_plan
+from seewhy.data.load import load_dataset
 from seewhy.evaluation import protocol
+from seewhy.models import load_model
 
 GOOD = """\
 name: good
@@ -47,6 +49,23 @@ def read(tmp_path, text):
         ("name: good", "name: good\nprotocol: gigcam", 2, "did you mean 'gig-cam'?"),
         ("[64, 96]", "[64, 96, 1]", 4, "networks.0.size is [64, 96, 1]: List should have at most"),
         ("top: 3", "top: many", 8, "datasets.0.top is 'many': Input should be a valid integer"),
+        ("top: 3", "seed: -1", 8, "seed=-1; it should be a whole number, at least 0 and at most"),
+        (
+            "top: 3",
+            "split: val",
+            8,
+            "unknown key 'split'; did you mean 'limit'?",
+        ),
+        ("scenes:5", "scene:5", 7, "dataset 'scene:5' is of no known kind; did you mean 'scenes'?"),
+        ("name: good", "name: good\nplugins: [nowhere_plugin]", 2, "no such module, neither on"),
+        ("scenes:resnet\n", "scenes:resnet\n    activation: relu\n", 4, "activation is 'relu'"),
+        ("dataset: scenes:5", "scenes: 5", 7, "if scenes:5 is meant, write it without the space"),
+        (
+            "- gini",
+            '- "iou(treshold=1)"',
+            11,
+            "has no option 'treshold'; did you mean 'threshold'?",
+        ),
         ("top: 3", "top: 0", 8, "datasets.0.top is 0: Input should be greater than or equal to 1"),
         ("  - insertion", "  - insertion\nname: twice", 13, "'name' is there already, on line 1"),
         ("name: good", "name: ../up", 1, "name is '../up': String should match"),
@@ -185,6 +204,50 @@ def test_a_protocol_gives_metrics_and_where_none_are_named_methods(tmp_path):
     both = read(tmp_path, GOOD + "protocol: gradual\n").config
     assert both.methods == ["tsgb", "grad_cam+gradual"]
     assert both.metrics == [*papers.metrics, "insertion"]  # gini is the protocol's already
+
+
+def test_plain_strings_mean_what_they_say(tmp_path):
+    text = "name: a\nnetworks: [scenes:resnet]\ndatasets: [scenes:2]\n"
+    text += "methods: [tsgb]\nmetrics: [gini]\n"
+    file = read(tmp_path, text)
+    spelled = text.replace("[scenes:resnet]", "[{model: scenes:resnet}]")
+    assert (
+        file.config == read(tmp_path, spelled.replace("[scenes:2]", "[{dataset: scenes:2}]")).config
+    )
+    plan = make_plan(file)
+    assert [(one["network"], one["dataset"]) for one in plan.cells] == [
+        ("scenes:resnet", "scenes:2")
+    ]
+    with pytest.raises(ConfigError, match=r"line 3: dataset 'scene:2' is of no known kind"):
+        read(tmp_path, text.replace("scenes:2", "scene:2"))
+
+
+def test_yaml_sets_what_python_can(tmp_path):
+    """A dataset's options, and how a network is fed and read."""
+    text = GOOD.replace("    top: 3", "    seed: 4\n    size: 48").replace(
+        "    size: [64, 96]\n    mean: 0.5",
+        "    preprocess: {resize: [40, 60], crop: 32, interpolation: nearest}\n"
+        "    activation: softmax",
+    )
+    plan = make_plan(read(tmp_path, text))
+    data = plan.data("scenes:5")
+    expected = load_dataset("scenes:5", seed=4, size=48)
+    assert data.keys == expected.keys
+    assert data[1].image.size == (48, 48)
+    assert data[1].image.tobytes() == expected[1].image.tobytes()
+    model = plan.model("scenes:resnet")
+    given = {"resize": [40, 60], "crop": 32, "interpolation": "nearest"}
+    other = load_model("scenes:resnet", preprocess=given, activation="softmax")
+    assert (model.preprocess, model.activation) == (other.preprocess, "softmax")
+
+
+def test_spellings_of_one_metric_are_one(tmp_path):
+    text = GOOD.replace("  - insertion", '  - insertion\n  - "insertion(steps=32)"\n  - gini')
+    text += '  - "iou( threshold = .30 )"\n  - "insertion(steps=9)"\n'
+    asked = read(tmp_path, text).config.metrics
+    assert asked == ["gini", "insertion", "iou(threshold=0.3)", "insertion(steps=9)"]
+    asked = read(tmp_path, text + "steps: 9\n").config.metrics
+    assert asked == ["gini", "insertion", "insertion(steps=32)", "iou(threshold=0.3)"]
 
 
 def test_the_plan_has_every_image_once_and_names_files_from_the_config(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 from bench_setup import bench, write_bench
 
 import seewhy
+from registries import forgotten
 from seewhy.bench.config import read_config
 from seewhy.bench.engines import InProcess, Processes
 from seewhy.bench.plan import make_plan
@@ -17,22 +18,44 @@ def table(config, name, *options, code=0):
     return Run.open(config.with_name(name)).table()
 
 
-METHODS = ["grad_cam", "gradient+smooth(samples=2)"]
-METRICS = ["pointing_game", "average_drop", "insertion"]
+METHODS = ["grad_cam", "gradient+smooth(samples=2)", "level(of=0.5)"]
+METRICS = ["pointing_game", "average_drop", "insertion", "height(plus=1)"]
+PLUGIN = '''
+import torch
+
+from seewhy.metrics import register_metric
+from seewhy.naming import method
+
+
+@method("a test", "0")
+def level(probe, *, of):
+    """The same everywhere."""
+    return torch.full((len(probe.inputs), *probe.size), of)
+
+
+@register_metric("a test", higher_is_better=True, range=(0, 9))
+def height(saliency, *, plus=0):
+    """The maximum."""
+    return saliency.flatten(1).amax(1) + plus
+'''
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A config with two networks and two datasets, and its table without workers."""
+    """A config with a plugin, two networks and two datasets, and its table without workers."""
+    folder = tmp_path_factory.mktemp("engines")
+    (folder / "bench_plugin.py").write_text(PLUGIN)
     config = write_bench(
-        tmp_path_factory.mktemp("engines"),
+        folder,
+        plugins=["bench_plugin"],
         networks=[{"model": "scenes:resnet", "size": 64}, {"model": "bench_nets:small"}],
         datasets=[{"dataset": "scenes:3"}, {"dataset": "folder:photos", "limit": 4}],
         methods=METHODS,
         metrics=METRICS,
         steps=2,
     )
-    return config, table(config, "alone")
+    with forgotten():
+        yield config, table(config, "alone")
 
 
 def test_the_table_is_that_of_evaluate(whole):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,12 +14,13 @@ from torch import nn
 
 import seewhy
 from networks import Cnn, seeded
+from registries import forgotten
 from seewhy.data.dataset import Annotation, Dataset, Sample
 from seewhy.data.images import ImageError
 from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes, export
-from seewhy.metrics import metric
+from seewhy.metrics import gini, metric, register_metric
 from seewhy.models import LoadedModel
 from seewhy.naming import METHODS, Entry
 
@@ -194,6 +196,119 @@ def test_a_poisoned_image_fails_alone(model):
     healthy = seewhy.evaluate(model, dataset, CHEAP, ["gini"])
     expected = table(healthy)
     assert all(expected[key] == pytest.approx(v, abs=1e-6) for key, v in table(found).items())
+
+
+@pytest.fixture
+def own():
+    """Metrics of one's own, which are forgotten afterwards."""
+    with forgotten():
+        yield register_metric("a test", higher_is_better=True)
+
+
+def test_a_metric_that_raises_costs_its_own_values(model, own):
+    """On one image it raises, on the others it writes onto what it is given."""
+    dataset = load_dataset("scenes:3")
+    marked = model.preprocess(dataset[1].image)
+
+    @own
+    def fragile(saliency, inputs, masks):
+        for image in inputs:
+            if torch.equal(image, marked):
+                raise RuntimeError("not this one")
+        saliency.zero_(), masks.zero_()
+        return saliency.flatten(1).sum(1)
+
+    metrics = ["gini", "iou", "average_drop", "insertion"]
+    alone = seewhy.evaluate(model, dataset, CHEAP, metrics, steps=2)
+    found = seewhy.evaluate(model, dataset, CHEAP, [fragile, *metrics], steps=2)
+    assert [row for row in found.rows if row.metric != "fragile"] == list(alone.rows)
+    assert {row.image for row in found.rows if row.metric == "fragile"} == set(dataset.keys[::2])
+    assert [(one.image, one.method, one.reason) for one in found.failures] == [
+        (dataset.keys[1], method, "fragile: not this one") for method in CHEAP
+    ]
+
+
+@pytest.mark.parametrize(
+    ("returned", "what"),
+    [
+        (lambda maps: maps.sum(), r"returned \(\)"),
+        (lambda maps: maps.sum(1), r"returned \(\d, 32\)"),
+        (lambda maps: [1.0], "returned list"),
+    ],
+)
+def test_a_metric_that_returns_something_else_says_so(model, own, returned, what):
+    def odd(saliency):
+        return returned(saliency)
+
+    own(odd)
+    found = seewhy.evaluate(model, "scenes:1", ["random"], ["odd", "gini"])
+    assert {row.metric for row in found.rows} == {"gini"}
+    (failure,) = found.failures
+    assert re.search(f"odd: its function {what}; it should be one value per image", failure.reason)
+
+
+def test_options_make_columns_of_their_own(model):
+    asked = ["iou", "iou(threshold=0.50)", seewhy.Metric("iou", threshold=0.2), gini, "insertion",
+             "insertion(steps=3)", "pointing_game", "pointing_game(tolerance=1)"]  # fmt: skip
+    found = seewhy.evaluate(model, "scenes:2", ["gradient"], asked, steps=2, tolerance=20)
+    columns = ["iou", "iou(threshold=0.2)", "gini", "insertion", "insertion(steps=3)",
+               "pointing_game", "pointing_game(tolerance=1)"]  # fmt: skip
+    assert list(dict.fromkeys(row.metric for row in found.rows)) == columns
+    values = {name: [row.value for row in found.rows if row.metric == name] for name in columns}
+    assert {len(row.curve) for row in found.rows if row.metric == "insertion(steps=3)"} == {4}
+    assert {len(row.curve) for row in found.rows if row.metric == "insertion"} == {3}
+    for plain, options in (("insertion", {"steps": 3}), ("pointing_game", {"tolerance": 1})):
+        (spelled,) = (name for name in columns if name.startswith(f"{plain}("))
+        other = seewhy.evaluate(model, "scenes:2", ["gradient"], [plain], **options)
+        assert [row.value for row in other.rows] == values[spelled]
+    for place, row in enumerate(row for row in found.rows if row.metric == "iou"):
+        scene = next(one for one in Scenes(2) if one.key == row.image)
+        (map_,) = seewhy.explain(
+            model.module, model.preprocess(scene.image)[None], "gradient", row.class_index
+        )
+        mask = torch.from_numpy(scene.masks[[one == row.target for one in scene.labels]].any(0))
+        at = [int((i + 4.5) * 3.2) for i in range(32)]
+        mask = mask[at][:, at]
+        for name, threshold in (("iou", 0.5), ("iou(threshold=0.2)", 0.2)):
+            part = map_.clamp_min(0) / map_.max() >= threshold
+            expected = float((part & mask).sum() / (part | mask).sum())
+            assert values[name][place] == pytest.approx(expected, abs=0.02)
+    assert {one.metric for one in found.summary()} == set(columns)
+
+
+def test_a_metric_may_compare_with_other_methods_and_targets(model, own):
+    @own
+    def ahead(saliency, other_method_saliency):
+        return (saliency - other_method_saliency).flatten(1).amax(1)
+
+    @own
+    def apart(saliency, other_target_saliency):
+        return (saliency - other_target_saliency).abs().flatten(1).sum(1)
+
+    @own
+    def doubled_gini(gini):
+        return 2 * gini
+
+    methods = ["grad_cam", "gradient", "random"]
+    found = seewhy.evaluate(model, "scenes:1", methods, [ahead, apart, doubled_gini, "gini"])
+    (scene,) = Scenes(1)
+    x = model.preprocess(scene.image)[None]
+    classes = list(dict.fromkeys(row.class_index for row in found.rows))
+    maps = {(k, m): seewhy.explain(model.module, x, m, k)[0] for k in classes for m in methods}
+    assert len(classes) > 1
+    for row in found.rows:
+        mine = maps[row.class_index, row.method]
+        if row.metric == "ahead":
+            others = [maps[row.class_index, m] for m in methods if m != row.method]
+            expected = sum(float((mine - one).max()) for one in others) / 2
+        elif row.metric == "apart":
+            others = [maps[k, row.method] for k in classes if k != row.class_index]
+            expected = sum(float((mine - one).abs().sum()) for one in others) / len(others)
+        else:
+            expected = float(gini(mine[None])) * (2 if row.metric == "doubled_gini" else 1)
+        assert row.value == pytest.approx(expected, rel=1e-4, abs=1e-6), row
+    with pytest.raises(ValueError, match="the metric 'ahead' compares methods"):
+        seewhy.evaluate(model, "scenes:1", ["random"], [ahead])
 
 
 class Flat(nn.Module):

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from networks import Cnn
-from seewhy.metrics import faithfulness, quality, sanity
+from registries import forgotten
+from seewhy import Metric
+from seewhy.metrics import METRICS, faithfulness, iou, metrics_of, quality, register_metric, sanity
 from seewhy.metrics.localization import box_masks
-from seewhy.metrics.registry import list_metrics, metric
+from seewhy.metrics.registry import GIVEN, bare, list_metrics, metric
+from seewhy.notes import Note
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +79,100 @@ def test_an_unknown_name_gives_the_nearest_or_all():
         metric("pointing")
     with pytest.raises(ValueError, match="no metric 'x'; there are adcc, average_drop"):
         metric("x")
+
+
+def test_spelled_and_built_metrics_are_the_same_thing():
+    built = Metric("iou", threshold=0.3)
+    for spelled in ("iou(threshold=0.3)", " iou( threshold = .30 )", "iou(threshold=3e-1)"):
+        assert metric(spelled) == built
+        assert hash(metric(spelled)) == hash(built)
+    assert str(built) == "iou(threshold=0.3)"
+    assert metric(str(built)) == built == metric(built)
+    assert built != Metric("iou")
+    assert metric(iou) == Metric("iou")
+    assert built.higher_is_better
+    assert (built.range, built.needs, built.region) == ((0, 1), ("saliency", "masks"), "masks")
+    assert metric("insertion(delete_with=0.5, steps=3)") == metric(
+        "insertion(steps=3,delete_with=.5)"
+    )
+
+
+def test_metrics_in_their_shortest_spelling_each_once():
+    asked = ["iou", "iou(threshold=0.5)", Metric("iou", threshold=1), "iou(threshold=1.0)", iou]
+    assert [str(one) for one in metrics_of(asked)] == ["iou", "iou(threshold=1.0)"]
+    asked = ["insertion", "insertion(steps=4)", "insertion(steps=32)"]
+    assert [str(one) for one in metrics_of(asked)] == ["insertion", "insertion(steps=4)"]
+    four = [str(one) for one in metrics_of(asked, {"steps": 4})]
+    assert four == ["insertion", "insertion(steps=32)"]
+    road = "road(removed=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])"
+    assert [str(one) for one in metrics_of([road])] == ["road"]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "message"),
+    [
+        ("iou(treshold=0.3)", "metric 'iou' has no option 'treshold'; did you mean 'threshold'"),
+        ("iou(threshold=3)", "threshold=3; it should be a finite number, at least 0 and at most 1"),
+        ("gini(power=2)", "metric 'gini' has no option 'power'; it takes none"),
+        ("insertion(steps=0)", "steps=0; it should be a whole number, at least 1"),
+        ("road(removed=[0.5, 1])", "removed="),
+        ("iou+gradual", "metrics take no refinements"),
+        ("iou(", "cannot read the metric 'iou(': '(' was never closed"),
+        ("iou(0.3)", "name each option"),
+        (7, "metric is a int; it should be a name such as 'gini'"),
+        (torch.relu, "relu is no metric yet: put @seewhy.metrics.register_metric"),
+    ],
+)
+def test_errors_are_those_of_methods(spelled, message):
+    with pytest.raises((ValueError, TypeError)) as error:
+        metric(spelled)
+    assert message in str(error.value)
+
+
+def test_a_tensor_cannot_be_written_into_a_table():
+    with pytest.raises(ValueError, match="insert_into is a tensor"):
+        Metric("insertion", insert_into=torch.zeros(3, 1, 1))
+
+
+def test_every_option_has_an_annotation_that_its_default_fits():
+    for name, measure in METRICS.items():
+        Metric(name, **measure.options)
+        for option in measure.options:
+            with pytest.raises(ValueError, match=f"{option}="):
+                Metric(name, **{option: object()})
+
+
+def test_a_function_becomes_a_metric():
+    with forgotten():
+
+        @register_metric("a test", "1F", higher_is_better=False, range=(0, 9))
+        def peak(saliency, score, power=2.0):
+            """The maximum."""
+
+        found = metric("peak(power=3)")
+        assert found.function is peak
+        assert metric(peak) == metric("peak")
+        assert (found.higher_is_better, found.range, found.passes) == (False, (0, 9), "1F")
+        assert (found.source, found.summary) == ("a test", "The maximum.")
+        assert found.defaults == {"power": 2.0}
+        assert "peak" in list_metrics()
+
+        def gini(saliency):
+            """Mine."""
+
+        with pytest.warns(Note, match="the metric 'gini' of seewhy.metrics.quality is replaced"):
+            register_metric("mine", higher_is_better=True)(gini)
+
+    def lost(saliency, mask):
+        """Needs what there is not."""
+
+    with pytest.raises(ValueError, match=r"'lost' needs 'mask', .* did you mean 'masks'"):
+        register_metric("a test", higher_is_better=True)(lost)
+
+    def score_of_photo(score):
+        """Has no size."""
+
+    with pytest.raises(ValueError, match="'score', which has no size of a photo"):
+        register_metric("a test", higher_is_better=True, size="photo")(score_of_photo)
+    assert not {"lost", "peak", "score_of_photo"} & {*METRICS}
+    assert {bare(need) for one in METRICS.values() for need in one.all_needs} >= {*GIVEN}

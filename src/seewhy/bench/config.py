@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.data.load import reader_of
 from seewhy.evaluation import protocol
-from seewhy.metrics import metric
-from seewhy.naming import parse, suggestion
+from seewhy.metrics import metric, metrics_of
+from seewhy.models.answers import Activation
+from seewhy.naming import checked, parse, suggestion
+from seewhy.options import options_of
+from seewhy.plugins import load_plugins
 from seewhy.reading import text_of
 
 TOLD = 20  # errors of a config
@@ -31,15 +35,23 @@ class ConfigError(ValueError):
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    alone: ClassVar[str] = ""  # the key whose value may stand for the whole
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, given: Any) -> Any:
+        return {cls.alone: given} if cls.alone and isinstance(given, str) else given
 
 
 class NetworkConfig(_Part):
-    """A network, as the options of `seewhy evaluate` give it.
+    """A network, as the options of `seewhy evaluate` give it; `scenes:resnet` is one with no more.
 
     `size` is the side of a square, of which the photo's centre is cut, or [height, width], to which
-    the whole photo is squashed; `mean` and `std` are one value or one per channel.
+    the whole photo is squashed; `mean` and `std` are one value or one per channel. `preprocess`,
+    `activation` and `texts` are as in `seewhy.load_model`.
     """
 
+    alone = "model"
     model: str
     name: str = ""
     weights: str | None = None
@@ -47,6 +59,9 @@ class NetworkConfig(_Part):
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
     mean: float | list[float] | None = None
     std: float | list[float] | None = None
+    preprocess: dict[str, Any] = {}
+    activation: Activation | None = None
+    texts: list[str] | None = None
     layer: str | list[str] | None = None
 
     @property
@@ -56,11 +71,15 @@ class NetworkConfig(_Part):
 
 
 class DatasetConfig(_Part):
-    """A dataset, as the options of `seewhy evaluate` give it."""
+    """A dataset, as the options of `seewhy evaluate` give it; `scenes:50` is one with no more.
 
+    Other keys are options of `seewhy.load_dataset`: `split`, of scenes `seed` and `size`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    alone = "dataset"
     dataset: str
     name: str = ""
-    split: str | None = None
     limit: int | None = Field(None, ge=1)
     class_map: str | None = None
     top: int | None = Field(None, ge=1)
@@ -70,11 +89,17 @@ class DatasetConfig(_Part):
         """What rows call it."""
         return self.name or self.dataset
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is asked of the dataset's reader."""
+        return self.model_extra or {}
+
 
 class Config(_Part):
     """A benchmark: every method by every metric, on every network and dataset.
 
-    A protocol adds its metrics, and gives its methods where none are named. `timeout` is how many
+    A protocol adds its metrics, and gives its methods where none are named. `plugins` are loaded
+    first, see `seewhy.plugins`; they may lie beside the config. `timeout` is how many
     seconds an image may take, None for as many as it does; `pictures` how many of each kind the
     run keeps for its report, see `seewhy.bench.pictures`.
     """
@@ -85,9 +110,10 @@ class Config(_Part):
     methods: list[str] = []
     metrics: list[str] = []
     protocol: str | None = None
+    plugins: list[str] = []
     seed: int = Field(0, ge=0, lt=2**63)
     tolerance: float | None = Field(None, ge=0)
-    steps: int = Field(32, ge=1)
+    steps: int | None = Field(None, ge=1)
     batch_size: int = Field(8, ge=1)
     shard: int = Field(64, ge=1)
     threads: int = Field(1, ge=1, le=1024)
@@ -123,9 +149,9 @@ class ConfigFile:
 def read_config(path: str | Path) -> ConfigFile:
     """Read a benchmark's YAML file.
 
-    Raises ConfigError for a file that is missing, too long or no YAML, that grows without end by
-    its aliases, and for each unknown key, value of the wrong kind and unknown name of a method,
-    metric or protocol, all together.
+    Its plugins are loaded. Raises ConfigError for a file that is missing, too long or no YAML, that
+    grows without end by its aliases, and for each unknown key, value of the wrong kind, plugin that
+    cannot be loaded and unknown name of a method, metric or protocol, all together.
     """
     path = Path(path)
     try:
@@ -161,18 +187,32 @@ def read_config(path: str | Path) -> ConfigFile:
             said.append(ConfigError(f"{path}: {len(wrong) - TOLD:,} more are wrong"))
         raise _together(said) from None
     file = ConfigFile(path, text, config, lines)
+    for number, plugin in enumerate(config.plugins):
+        try:
+            load_plugins([plugin], path.parent)
+        except ValueError as error:
+            raise file.error(("plugins", number), error) from None
     if errors := list(_wrong_names(file)):
         raise _together(errors)
     return replace(file, config=_with_protocol(config))
 
 
 def _with_protocol(config: Config) -> Config:
-    """The config with all methods and metrics spelled out, each once."""
+    """The config with all methods and metrics spelled out in one way, each once."""
     papers = protocol(config.protocol) if config.protocol else None
     methods = config.methods or (papers.methods if papers else ())
     metrics = [*(papers.metrics if papers else ()), *config.metrics]
-    asked = {"methods": list(dict.fromkeys(methods)), "metrics": list(dict.fromkeys(metrics))}
+    asked = {
+        "methods": list(dict.fromkeys(str(parse(one)) for one in methods)),
+        "metrics": [str(one) for one in metrics_of(metrics, settings_of(config))],
+    }
     return config.model_copy(update=asked)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """What options of metrics stand at where a metric does not give them."""
+    settings = {"tolerance": config.tolerance, "steps": config.steps}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _wrong_names(file: ConfigFile) -> Iterator[ConfigError]:
@@ -191,6 +231,22 @@ def _wrong_names(file: ConfigFile) -> Iterator[ConfigError]:
     for key, asked in (("methods", config.methods), ("metrics", config.metrics)):
         if not asked and not config.protocol:
             yield file.error((key,), f"{key} is empty; name at least one, or a protocol")
+    for place, one in enumerate(config.datasets):
+        try:
+            function = reader_of(one.dataset).function
+        except ValueError as error:
+            yield file.error(("datasets", place, "dataset"), error)
+            continue
+        known = options_of(function)
+        for key, value in one.options.items():
+            if key not in known:
+                near = suggestion(key, [*DatasetConfig.model_fields, *known])
+                yield file.error(("datasets", place, key), f"unknown key {key!r}{near}")
+                continue
+            try:
+                checked(f"the dataset {one.dataset!r}", [function], {key: value})
+            except ValueError as error:
+                yield file.error(("datasets", place, key), error)
     for part, titles in (
         ("networks", [one.title for one in config.networks]),
         ("datasets", [one.title for one in config.datasets]),
@@ -211,7 +267,12 @@ def _explained(error: Any) -> tuple[Place, str]:
     if error["type"] == "extra_forbidden":
         return place, f"unknown key {place[-1]!r}{suggestion(str(place[-1]), known)}"
     if error["type"] == "missing":
-        return place, f"{place[-1]} is missing"
+        meant = ""
+        others = [one for one in error["input"].items() if one[0] not in known]
+        if len(place) > 1 and others:
+            key, value = others[0]  # which YAML makes of `scenes: 50`
+            meant = f"; if {key}:{value} is meant, write it without the space"
+        return place, f"{place[-1]} is missing{meant}"
     keys = [key for key in place if isinstance(key, int) or key in known or key in parts]
     named = ".".join(map(str, keys))
     return tuple(keys), f"{named} is {_short(error['input'])}: {error['msg']}"

@@ -19,6 +19,7 @@ from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.work import Worker, shard_answers
 from seewhy.evaluation import Answers, Omission
+from seewhy.plugins import NAMED
 
 START = 300.0  # seconds that a worker may take to begin, where the config limits its work
 
@@ -180,8 +181,8 @@ class Ray(_Crew):
         import ray
 
         kind = ray.remote(Worker).options(**self._needs)
-        plan = replace(self.plan, shards=())
-        return _Actor(lambda: kind.remote(plan))
+        plan, plugins = replace(self.plan, shards=()), [*NAMED]
+        return _Actor(lambda: kind.remote(plan, plugins))
 
 
 class _Hand(Protocol):

@@ -12,6 +12,7 @@ from pathlib import Path
 from seewhy.data.class_map import ClassMap
 from seewhy.data.dataset import Dataset
 from seewhy.models import LoadedModel
+from seewhy.plugins import NAMED
 
 READERS = 8  # files at a time: a disk, and more so a network, is slow to answer
 
@@ -22,6 +23,12 @@ def of_network(model: LoadedModel, spec: str) -> str:
     source = getattr(module, "__file__", None)
     code = of_files([Path(source)]) if source else ""
     return _of(str(model.preprocess), list(model.classes), str(model.activation), code)
+
+
+def of_plugins() -> dict[str, str]:
+    """Of the file of each plugin that was named."""
+    files = {one.module: getattr(sys.modules[one.module], "__file__", None) for one in NAMED}
+    return {module: of_files([Path(file)] if file else []) for module, file in files.items()}
 
 
 def of_dataset(data: Dataset) -> str:

@@ -6,17 +6,15 @@ many workers, and however often it is cut off, the rows are the same, bit for bi
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seewhy.bench import fingerprints
-from seewhy.bench.config import Config, ConfigFile, DatasetConfig, NetworkConfig
+from seewhy.bench.config import Config, ConfigFile, DatasetConfig, NetworkConfig, settings_of
 from seewhy.core.probe import layer_requests
 from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
@@ -28,6 +26,7 @@ from seewhy.metrics import metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.models.zoos import ZOOS
 from seewhy.naming import parse
+from seewhy.plugins import on_path
 
 
 @dataclass(frozen=True)
@@ -169,8 +168,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
 
 def open_dataset(source: DatasetConfig, root: Path) -> Dataset:
     """The dataset of a config, whose folder is relative to `root`."""
-    options = {} if source.split is None else {"split": source.split}
-    return load_dataset(below(root, source.dataset), **options)[: source.limit]
+    return load_dataset(below(root, source.dataset), **source.options)[: source.limit]
 
 
 def open_network(network: NetworkConfig, root: Path, seed: int, device: str) -> LoadedModel:
@@ -183,24 +181,24 @@ def open_network(network: NetworkConfig, root: Path, seed: int, device: str) -> 
     if spec.startswith(("hf:./", "hf:../")):
         spec = f"hf:{_below(root, spec.removeprefix('hf:'))}"
     own = spec.partition(":")[0] not in ZOOS
-    with _on_path(root) if own else nullcontext(), torch.random.fork_rng():
+    preprocess = dict(network.preprocess)
+    if isinstance(network.size, int):
+        preprocess |= {"resize": network.size, "crop": network.size}
+    elif network.size is not None:
+        preprocess |= {"resize": network.size, "crop": None}
+    preprocess |= {"mean": network.mean} if network.mean is not None else {}
+    preprocess |= {"std": network.std} if network.std is not None else {}
+    with on_path(root) if own else nullcontext(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = load_model(
+        return load_model(
             spec,
             weights=weights if weights in (None, "random") else _below(root, weights),
             classes=None if network.classes is None else _below(root, network.classes),
+            preprocess=preprocess,
+            activation=network.activation,
+            texts=network.texts,
             device=device,
         )
-    preprocess = model.preprocess
-    if isinstance(network.size, int):
-        preprocess = replace(preprocess, resize=network.size, crop=network.size)
-    elif network.size is not None:
-        preprocess = replace(preprocess, resize=(network.size[0], network.size[1]), crop=None)
-    if network.mean is not None:
-        preprocess = replace(preprocess, mean=_channels(network.mean, preprocess.channels))
-    if network.std is not None:
-        preprocess = replace(preprocess, std=_channels(network.std, preprocess.channels))
-    return replace(model, preprocess=preprocess)
 
 
 def _question(
@@ -211,8 +209,7 @@ def _question(
     model: LoadedModel,
     data: Dataset,
 ) -> Question:
-    settings = {"tolerance": config.tolerance, "steps": config.steps}
-    settings = {name: value for name, value in settings.items() if value is not None}
+    settings = settings_of(config)
     return Question(
         model,
         data,
@@ -227,17 +224,3 @@ def _question(
 
 def _below(root: Path, path: str) -> Path:
     return root / Path(path).expanduser()
-
-
-def _channels(values: float | Sequence[float], channels: int) -> tuple[float, ...]:
-    return tuple(values) if isinstance(values, Sequence) else (values,) * channels
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    """Python modules are looked for in the folder, too."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))

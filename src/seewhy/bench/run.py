@@ -20,10 +20,12 @@ from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.progress import State
 from seewhy.bench.store import CHECKSUMS, LOCK, MANIFEST, Run, locked
 from seewhy.evaluation import Answers
+from seewhy.plugins import INSTALLED
 
 _PACKAGES = ("seewhy", "torch", "numpy", "pillow")
 _SAME = (
     "config", "seed", "versions", "device", "weights", "networks", "images", "class_maps",
+    "plugins",
 )  # fmt: skip
 _FREE = ("timeout", "pictures")  # of the config: another go may have others
 
@@ -189,12 +191,14 @@ def _about(plan: Plan) -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in _PACKAGES},
+            **INSTALLED,
         },
         "device": plan.device,
         "weights": plan.weights,
         "networks": plan.networks,
         "images": plan.images,
         "class_maps": plan.class_maps,
+        "plugins": fingerprints.of_plugins(),
     }
 
 

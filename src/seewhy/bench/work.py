@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -15,15 +15,18 @@ from seewhy.bench.plan import Plan, Shard
 from seewhy.data.dataset import Dataset, Sample
 from seewhy.evaluation import Answers
 from seewhy.evaluation.run import Question, answers
+from seewhy.plugins import Plugin, load
 
 
 class Worker:
     """Opens networks and datasets when it needs them, once.
 
-    One network at a time stays open: shards come network by network.
+    One network at a time stays open: shards come network by network. `plugins` are loaded before
+    all, for workers that do not have them by themselves.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, plugins: Sequence[Plugin] = ()) -> None:
+        load(plugins)
         self.plan = plan
         self._data = cache(plan.data)
         self._model = lru_cache(maxsize=1)(plan.model)

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seewhy.cli.common import Device, err, out, usage_errors
+from seewhy.cli.common import Device, Plugins, err, out, usage_errors
 
 if TYPE_CHECKING:
     from seewhy.bench.engines import Engine
@@ -54,13 +54,17 @@ def bench(
     log: Annotated[
         list[str] | None, typer.Option(help="Where numbers go as they come: tensorboard.")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Run a benchmark, or go on with one that was cut off; the same command does both.
 
     Shards that hold failures are tried again. Exit code 1 says that some images failed, or that
     the disk did; what is finished is kept.
     """
+    from seewhy.plugins import load_plugins
+
     with usage_errors():
+        load_plugins(plugin or [])
         plan, text = planned(config, device)
         folder = folder or Path("runs") / plan.config.name
         with closing(engine_of(plan, engine, workers, address)) as chosen:
@@ -175,7 +179,7 @@ def tell_plan(plan: Plan, engine: Engine) -> None:
     out.print(table)
     table = Table("metric", "passes per method, image and target", box=None)
     for name in plan.config.metrics:
-        table.add_row(name, escape(metric(name).passes))
+        table.add_row(escape(name), escape(metric(name).passes))
     out.print()
     out.print(table)
 

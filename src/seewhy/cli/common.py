@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,6 +94,14 @@ ActivationName = Annotated[
         "sigmoid for a single output.",
     ),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        help="A Python module with methods, refinements, metrics, datasets or networks of yours: "
+        "mycam for mycam.py, here or on Python's path. Repeatable. Installed plugins need none.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]
 
 
@@ -144,6 +151,7 @@ def load(
     """The network with the preprocessing and the activation that the options ask for."""
     from seewhy.models import ModelError, load_model
     from seewhy.models.zoos import ZOOS
+    from seewhy.plugins import on_path
 
     preprocess = parse_size(size) if size is not None else {}
     preprocess |= {
@@ -153,18 +161,18 @@ def load(
     }
     # package.module:factory is looked for in the working directory too; but a zoo is not, whatever
     # files there are called.
-    here = [""] if spec.partition(":")[0] not in ZOOS else []
-    sys.path[:0] = here
+    here = on_path(Path()) if spec.partition(":")[0] not in ZOOS else nullcontext()
     try:
-        return load_model(
-            spec,
-            weights=weights,
-            classes=classes,
-            preprocess=preprocess,
-            activation=None if activation is None else activation.value,
-            texts=texts or None,
-            device=device,
-        )
+        with here:
+            return load_model(
+                spec,
+                weights=weights,
+                classes=classes,
+                preprocess=preprocess,
+                activation=None if activation is None else activation.value,
+                texts=texts or None,
+                device=device,
+            )
     except (ModelError, OSError):
         raise
     except (RuntimeError, AssertionError) as error:  # what torch raises for a missing device
@@ -173,9 +181,6 @@ def load(
         raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
     except Exception as error:  # the user's own factory may raise anything
         raise ValueError(_blamed(spec, error)) from None
-    finally:
-        for path in here:
-            sys.path.remove(path)
 
 
 def _blamed(spec: str, error: Exception) -> str:
@@ -208,8 +213,12 @@ def parse_methods(texts: list[str]) -> list[str]:
     """Names of methods, each as it is spelled in full; commas between them part them, too."""
     from seewhy.naming import parse
 
-    parts = [part for text in texts for part in _COMMA.split(text)]
-    return [str(parse(part)) for part in parts]
+    return [str(parse(part)) for part in parted(texts)]
+
+
+def parted(texts: list[str]) -> list[str]:
+    """Names that were given one by one, or with commas between them."""
+    return [part for text in texts for part in _COMMA.split(text)]
 
 
 # Not those between the options of a method.

@@ -16,6 +16,7 @@ from seewhy.cli.common import (
     Device,
     Mean,
     ModelName,
+    Plugins,
     Size,
     Std,
     Weights,
@@ -23,6 +24,7 @@ from seewhy.cli.common import (
     load,
     out,
     parse_methods,
+    parted,
     progress,
     usage_errors,
 )
@@ -50,7 +52,10 @@ def evaluate(
         ),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="Repeatable. See `seewhy metrics`.")
+        list[str] | None,
+        typer.Option(
+            help="Repeatable, or with commas, e.g. gini,iou(threshold=0.3). See `seewhy metrics`."
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
@@ -80,11 +85,15 @@ def evaluate(
         float | None,
         typer.Option(
             min=0,
-            help="Of the pointing game, in pixels of the photo. 15 where its longer side has 500 "
-            "or more, in proportion less on smaller photos.",
+            help="Of the pointing game, in pixels of the photo, as pointing_game(tolerance=5) has "
+            "its own. Without it: 15 where the longer side has 500 or more, in proportion less on "
+            "smaller photos.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of insertion and deletion.")] = 32,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of insertion and deletion, as insertion(steps=16) has its own."),
+    ] = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -97,6 +106,7 @@ def evaluate(
     ] = False,
     device: Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,
+    plugin: Plugins = None,
 ) -> None:
     """Grade methods by metrics on a dataset, with intervals and paired tests.
 
@@ -108,10 +118,13 @@ def evaluate(
     from seewhy.evaluation import evaluate as evaluate_methods
     from seewhy.evaluation import protocol as protocol_of
     from seewhy.models import DEFAULT_MODEL
+    from seewhy.plugins import load_plugins
 
     with usage_errors():
+        load_plugins(plugin or [])
         papers = None if protocol is None else protocol_of(protocol)
-        asked = [*(papers.metrics if papers else ()), *(metric or [])] or list(DEFAULT_METRICS)
+        asked = [*(papers.metrics if papers else ()), *parted(metric or [])]
+        asked = asked or list(DEFAULT_METRICS)
         methods = parse_methods(method or []) or list(papers.methods if papers else EVALUATED)
         data = load_dataset(dataset, **({} if split is None else {"split": split}))[:limit]
         bundled = "scenes:resnet" if dataset.startswith("scenes") else DEFAULT_MODEL
@@ -163,7 +176,7 @@ def tell(found: Evaluation, model: str, dataset: str, papers: Protocol | None) -
     out.print(f"{escape(model)} on {found.images} images of {escape(dataset)}", soft_wrap=True)
     for name in dict.fromkeys(one.metric for one in summaries):
         better = "higher" if metric(name).higher_is_better else "lower"
-        out.print(f"\n[b]{name}[/b], {better} is better", highlight=False)
+        out.print(f"\n[b]{escape(name)}[/b], {better} is better", highlight=False)
         if metric(name).caution:
             out.print(f"[yellow]{escape(metric(name).caution)}[/yellow]", highlight=False)
         table = Table(box=None)

@@ -21,6 +21,7 @@ from seewhy.cli.common import (
     Device,
     Mean,
     ModelName,
+    Plugins,
     Size,
     Std,
     Texts,
@@ -112,6 +113,7 @@ def explain(
     ] = False,
     device: Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per forward pass.")] = 8,
+    plugin: Plugins = None,
 ) -> None:
     """Explain photos: what in them speaks for a class.
 
@@ -122,9 +124,11 @@ def explain(
     from seewhy.data.grey import checked
     from seewhy.models import DEFAULT_MODEL
     from seewhy.photos import answers, question
+    from seewhy.plugins import load_plugins
 
     failures: dict[Path, list[str]] = {}
     with usage_errors():
+        load_plugins(plugin or [])
         if model is None and not photos:
             model, photos = "scenes:resnet", sample_scenes(folder)
         elif model is None:

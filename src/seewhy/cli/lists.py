@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,57 +11,37 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from seewhy.cli.common import ModelName, Size, Weights, load, out, usage_errors
+from seewhy.cli.common import ModelName, Plugins, Size, Weights, load, out, usage_errors
 
 if TYPE_CHECKING:
     from seewhy.naming import Entry
 
 
-def methods(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON list instead.")]
+
+
+def methods(as_json: Json = False, plugin: Plugins = None) -> None:
     """List the methods: what they do, source, options with defaults, and cost in passes."""
-    import seewhy.methods  # noqa: F401 - registers them
     from seewhy.naming import METHODS
 
-    list_entries(METHODS, as_json)
+    loaded(plugin)
+    tell(METHODS, as_json)
 
 
-def refinements(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def refinements(as_json: Json = False, plugin: Plugins = None) -> None:
     """List the refinements that can follow a method, as in grad_cam+NAME."""
-    import seewhy.methods  # noqa: F401 - registers them
     from seewhy.naming import REFINEMENTS
 
-    list_entries(REFINEMENTS, as_json)
+    loaded(plugin)
+    tell(REFINEMENTS, as_json)
 
 
-def metrics(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """List the metrics: what they measure, which way is better, range, source and cost."""
-    from seewhy.metrics import list_metrics, metric
+def metrics(as_json: Json = False, plugin: Plugins = None) -> None:
+    """List the metrics: options, cost, direction, range, needs; what they measure, and source."""
+    from seewhy.metrics import METRICS
 
-    described = [metric(name) for name in list_metrics()]
-    if as_json:
-        rows = [
-            {
-                "name": one.name,
-                "summary": one.summary,
-                "higher_is_better": one.higher_is_better,
-                # JSON knows no infinity.
-                "range": [one.range[0], one.range[1] if one.range[1] < float("inf") else None],
-                "passes": one.passes,
-                "source": one.source,
-                "caution": one.caution,
-            }
-            for one in described
-        ]
-        print(json.dumps(rows))
-        return
-    for one in described:
-        direction = "higher" if one.higher_is_better else "lower"
-        about = f"{direction} is better, {one.range[0]:g} to {one.range[1]:g}"
-        out.print(f"[b]{one.name}[/b]  [cyan]{escape(one.passes)}[/cyan]  {about}", highlight=False)
-        caution = f"\n[yellow]{escape(one.caution)}[/yellow]" if one.caution else ""
-        about = f"{escape(one.summary)}{caution}\n[dim]{escape(one.source)}[/dim]"
-        out.print(Padding(about, (0, 4)))
-    out.print("\n[dim]F: forward pass, E: explanation, S: steps, samples or layers[/dim]")
+    loaded(plugin)
+    tell(METRICS, as_json)
 
 
 def models(
@@ -68,10 +49,12 @@ def models(
         str | None,
         typer.Argument(help="photos, scenes, torchvision or timm: list all of its networks."),
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """List the networks that --model knows."""
     from seewhy.models.load import list_models
 
+    loaded(plugin)
     with usage_errors():
         found = list_models(zoo)
     if zoo:
@@ -93,7 +76,8 @@ def layers(
     all_layers: Annotated[
         bool, typer.Option("--all", help="Every layer with maps, not only the stages.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Json = False,
+    plugin: Plugins = None,
 ) -> None:
     """List the layers that the CAM family can explain, and mark the one chosen by default."""
     import torch
@@ -102,12 +86,13 @@ def layers(
     from seewhy.core.probe import layers_of
     from seewhy.models import DEFAULT_MODEL
 
+    loaded(plugin)
     with usage_errors():
-        loaded = load(model or DEFAULT_MODEL, weights, None, size, None, None, "cpu")
-        side = loaded.preprocess(Image.new("RGB", (256, 256))).shape
+        network = load(model or DEFAULT_MODEL, weights, None, size, None, None, "cpu")
+        side = network.preprocess(Image.new("RGB", (256, 256))).shape
         drawn = torch.Generator().manual_seed(0)
         noise = torch.rand(1, *side, generator=drawn, dtype=torch.float32)
-        probe, recording, names = layers_of(loaded.module, noise)
+        probe, recording, names = layers_of(network.module, noise)
     roles = dict.fromkeys(names, "stage") | dict.fromkeys(probe.layers, "default")
     rows: list[dict[str, Any]] = []
     for layer in recording.seen:
@@ -132,24 +117,49 @@ def layers(
     out.print(table)
 
 
-def list_entries(entries: dict[str, Entry], as_json: bool) -> None:
-    """Print registered methods or refinements."""
-    rows: list[dict[str, Any]] = [
-        {
+def loaded(plugins: list[str] | None) -> None:
+    """Load what is built in, and the plugins that are named."""
+    import seewhy.methods  # noqa: F401 - registers methods and refinements
+    from seewhy.plugins import load_plugins
+
+    with usage_errors():
+        load_plugins(plugins or [])
+
+
+def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
+    """Print what is registered: methods, refinements or metrics."""
+    from seewhy.metrics.registry import Measure
+
+    rows: list[dict[str, Any]] = []
+    for name, entry in sorted(entries.items()):
+        row: dict[str, Any] = {
             "name": name,
             "summary": entry.summary,
             "options": {key: repr(value) for key, value in entry.options.items()},
             "passes": entry.passes,
             "source": entry.source,
         }
-        for name, entry in sorted(entries.items())
-    ]
+        options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
+        line = f"[b]{name}[/b]" + (f"({escape(options)})" if options else "")
+        line += f"  [cyan]{escape(entry.passes)}[/cyan]"
+        about = escape(entry.summary)
+        if isinstance(entry, Measure):
+            low, high = entry.range
+            row |= {
+                "higher_is_better": entry.higher_is_better,
+                "range": [low, high if high < float("inf") else None],  # JSON knows no infinity
+                "needs": entry.wants,
+                "caution": entry.caution,
+            }
+            way = "higher" if entry.higher_is_better else "lower"
+            line += f"  {way} is better, {low:g} to {high:g}, needs {', '.join(entry.wants)}"
+            about += f"\n[yellow]{escape(entry.caution)}[/yellow]" if entry.caution else ""
+        rows.append(row)
+        if not as_json:
+            out.print(line, highlight=False, soft_wrap=True)
+            out.print(Padding(f"{about}\n[dim]{escape(entry.source)}[/dim]", (0, 4)))
     if as_json:
         print(json.dumps(rows))
         return
-    for row in rows:
-        options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
-        call = f"[b]{row['name']}[/b]" + (f"({escape(options)})" if options else "")
-        out.print(f"{call}  [cyan]{escape(row['passes'])}[/cyan]", highlight=False)
-        out.print(Padding(f"{escape(row['summary'])}\n[dim]{escape(row['source'])}[/dim]", (0, 4)))
     out.print("\n[dim]F: forward pass, B: backward pass, h: backward to the layer only[/dim]")
+    out.print("[dim]E: explanation, S: steps, shares, samples, sides or layers[/dim]")

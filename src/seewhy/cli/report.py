@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seewhy.cli.common import err, out, progress, usage_errors
+from seewhy.cli.common import Plugins, err, out, progress, usage_errors
 
 
 def report(
@@ -35,16 +35,19 @@ def report(
             "gallery.",
         ),
     ] = 3,
+    plugin: Plugins = None,
 ) -> None:
     """Write a run as one page for the browser, which needs no network to be viewed.
 
     With a second run: what differs between the two, on the same images. All is taken from the
-    folders: nothing that they name is opened, imported or run.
+    folders: nothing that they name is opened, imported or run; metrics of a plugin need --plugin.
     """
     from seewhy.bench.report import write_comparison, write_report
     from seewhy.bench.store import Run
+    from seewhy.plugins import load_plugins
 
     with usage_errors():
+        load_plugins(plugin or [])
         first = Run.open(run)
         parts = len(first.manifest["cells"])
         if other is None:

@@ -16,6 +16,7 @@ from seewhy.cli.common import (
     Classes,
     Device,
     Mean,
+    Plugins,
     Size,
     Std,
     Texts,
@@ -78,6 +79,7 @@ def serve(
     activation: ActivationName = None,
     text: Texts = None,
     device: Device = "cpu",
+    plugin: Plugins = None,
 ) -> None:
     """Open the viewer: look at maps in the browser, compare them, and doubt them.
 
@@ -92,7 +94,9 @@ def serve(
             raise ValueError("the viewer needs Gradio: pip install 'seewhy[app]'")
         from seewhy.app.limits import Limits
         from seewhy.app.serve import application, listen, run
+        from seewhy.plugins import load_plugins
 
+        load_plugins(plugin or [])
         limits = Limits(max_megabytes, max_megapixels, max_seconds, max_queue)
         given = (classes, size, mean, std, device, activation, text)
         if not model and any(one is not None for one in given if one is not device):

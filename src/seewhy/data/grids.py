@@ -41,6 +41,11 @@ def read_grids(where: str, open_photos: Callable[[str], Dataset]) -> Dataset:
     )
 
 
+def photos_in(where: str) -> str:
+    """The specification of the photos."""
+    return _parts(where)[1]
+
+
 def located(where: str, place: Callable[[str], str]) -> str:
     """The same with its photos by another specification."""
     side, photos = _parts(where)

@@ -3,26 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from seewhy.data.coco import read_coco
 from seewhy.data.dataset import Dataset, DatasetError
 from seewhy.data.folder import read_folder
-from seewhy.data.grids import located, read_grids
+from seewhy.data.grids import located, photos_in, read_grids
 from seewhy.data.imagenet import read_imagenet
 from seewhy.data.rendered import read_scenes
 from seewhy.data.voc import read_voc
-from seewhy.naming import suggestion
+from seewhy.naming import add, checked, suggestion
 
-READERS: dict[str, Callable[..., Dataset]] = {
-    "voc": read_voc,
-    "coco": read_coco,
-    "imagenet": read_imagenet,
-    "folder": read_folder,
-    "scenes": read_scenes,
+Function = TypeVar("Function", bound=Callable[..., Dataset])
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A kind of dataset: `function(where, **options)` reads what stands behind the colon.
+
+    folder: whether that is a folder or file, relative to a benchmark's config.
+    """
+
+    function: Callable[..., Dataset]
+    folder: bool = True
+
+
+READERS: dict[str, Reader] = {
+    "voc": Reader(read_voc),
+    "coco": Reader(read_coco),
+    "imagenet": Reader(read_imagenet),
+    "folder": Reader(read_folder),
+    "scenes": Reader(read_scenes, folder=False),
 }
-KINDS = (*READERS, "grids")
+
+
+def register_dataset(kind: str, *, folder: bool = True) -> Callable[[Function], Function]:
+    """Make a function `(where, **options) -> Dataset` a kind of dataset: `KIND:WHERE`.
+
+    folder: whether `where` is a folder or file; then in a benchmark it is relative to the config.
+    """
+
+    def register(function: Function) -> Function:
+        if not kind.isidentifier() or kind == "grids":
+            raise ValueError(f"a dataset cannot be of the kind {kind!r}; choose another word")
+        add("dataset", READERS, kind, Reader(function, folder))
+        return function
+
+    return register
+
+
+def reader_of(spec: str) -> Reader:
+    """Who reads a dataset, or of grids their photos. Raises DatasetError where nobody does."""
+    kind, _, where = spec.partition(":")
+    kinds = (*READERS, "grids")
+    if kind not in kinds:
+        raise DatasetError(
+            f"dataset {spec!r} is of no known kind{suggestion(kind, kinds)}; write it as "
+            "KIND:FOLDER, or scenes:COUNT"
+        )
+    if not where:
+        folders = [*(kind for kind, reader in READERS.items() if reader.folder), "grids"]
+        raise DatasetError(
+            f"dataset {spec!r} names no folder; write it as KIND:FOLDER with one of "
+            f"{', '.join(folders)}, or scenes:COUNT"
+        )
+    return reader_of(_specified(photos_in(where))) if kind == "grids" else READERS[kind]
 
 
 def load_dataset(spec: str, **options: Any) -> Dataset:
@@ -36,25 +83,17 @@ def load_dataset(spec: str, **options: Any) -> Dataset:
         options: of the reader: `split="val"` for the first three, `seed` and `size` for scenes.
 
     Raises:
-        DatasetError: no such kind, or what the reader says of the folder.
+        DatasetError: no such kind or option, or what the reader says of the folder.
     """
+    reader = reader_of(spec)
     kind, _, where = spec.partition(":")
-    if kind not in KINDS:
-        raise DatasetError(
-            f"dataset {spec!r} is of no known kind{suggestion(kind, KINDS)}; write it as "
-            "KIND:FOLDER, or scenes:COUNT"
-        )
-    if not where:
-        raise DatasetError(
-            f"dataset {spec!r} names no folder; write it as KIND:FOLDER with one of "
-            f"{', '.join(kind for kind in KINDS if kind != 'scenes')}, or scenes:COUNT"
-        )
     if kind == "grids":
         return read_grids(where, lambda photos: load_dataset(_specified(photos), **options))
     try:
-        return READERS[kind](where, **options)
-    except TypeError as error:
-        raise DatasetError(f"dataset {spec!r}: {error}") from error
+        given = checked(f"the dataset {spec!r}", [reader.function], options)
+    except ValueError as error:
+        raise DatasetError(str(error)) from None
+    return reader.function(where, **dict(given))
 
 
 def below(root: Path, spec: str) -> str:
@@ -62,11 +101,11 @@ def below(root: Path, spec: str) -> str:
     kind, _, where = spec.partition(":")
     if kind == "grids" and where:
         return f"grids:{located(where, lambda photos: below(root, _specified(photos)))}"
-    if kind == "scenes" or not where:
+    if not where or not READERS[kind].folder:
         return spec
     return f"{kind}:{root / Path(where).expanduser()}"
 
 
 def _specified(photos: str) -> str:
     """The specification of photos that may be given as a folder alone."""
-    return photos if photos.partition(":")[0] in KINDS else f"folder:{photos}"
+    return photos if photos.partition(":")[0] in (*READERS, "grids") else f"folder:{photos}"

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample
+from seewhy.options import Count, Seed
 
 
-def read_scenes(count: int | str = 100, seed: int = 0, size: int = 128) -> Dataset:
+def read_scenes(count: int | str = 100, *, seed: Seed = 0, size: Count = 128) -> Dataset:
     """The first `count` scenes of a seed, `size` pixels wide; nothing is read from a disk.
 
     A category that is wholly covered is not annotated. The pointing game is played on masks.

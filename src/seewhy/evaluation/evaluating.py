@@ -18,7 +18,7 @@ from seewhy.data.load import load_dataset
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.grids import in_grids
 from seewhy.evaluation.run import Question, answers
-from seewhy.evaluation.store import Store
+from seewhy.evaluation.store import AnswersFile
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import DEFAULT_METHOD, Method, parse
@@ -109,7 +109,9 @@ def evaluate(
     )
     check(question, batch_size)
     data = question.dataset
-    store = None if folder is None else Store(Path(folder) / "images.jsonl", _settings(question))
+    store = (
+        None if folder is None else AnswersFile(Path(folder) / "images.jsonl", _settings(question))
+    )
     done = {
         one.image: one
         for one in ([] if store is None else store.done)

@@ -12,7 +12,7 @@ from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.reading import parsed
 
 
-class Store:
+class AnswersFile:
     """A file of JSON lines: first the settings, then one line per finished image.
 
     The line that was being written when a run was cut off is forgotten. Raises ValueError where

@@ -42,6 +42,14 @@ target in the same image; the metric's value is the mean over them. A name in `S
 """
 
 _OTHERS = ("other_method_", "other_target_")
+_WORDS = {
+    "dataset": "boxes or masks",
+    "cells": "cells of a grid",
+    "masked": "masked photos",
+    "effects": "scenes with known effects",
+    "other_method_masked": "another method",
+    "other_target_saliency": "another target",
+}
 
 
 @dataclass(frozen=True)
@@ -61,21 +69,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Measure(Entry):
-    """What is registered of a metric.
-
-    function: gives one value per image, (B,). Parameters without a default are what it needs.
-    passes: what it costs per image: F is a forward pass, E an explanation, S the steps, shares,
-        samples, sides or layers asked for.
-    higher_is_better, range: its direction, and its lowest and highest value for probabilities as
-        scores.
-    caution: how the number can be had without a better explanation, in a sentence that is shown
-        beside it; "" where no such way is known.
-    region: of what `masks` are made: the annotated "boxes", the outlines ("masks"), a grid's
-        "cells", or what the "dataset"'s authors play the pointing game on.
-    size: whether maps, masks and boxes have the size of the network's "input", or the "photo"'s
-        own; there they come for one image at a time.
-    curve: the scores that it sums up, which then are kept and drawn.
-    """
+    """What is registered of a metric; `Metric` says what its parts are."""
 
     higher_is_better: bool = True
     range: tuple[float, float] = (0.0, 1.0)
@@ -86,8 +80,15 @@ class Measure(Entry):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What the function is given, in that order: names in `GIVEN`, `SHARED` or `METRICS`."""
+        """What the function is given, in that order."""
         return needs_of(self.function)
+
+    @property
+    def wants(self) -> list[str]:
+        """What it needs, in words."""
+        found = [self.region if need == "masks" else need for need in self.needs]
+        found += ["photo size"] if self.size == "photo" else []
+        return [_WORDS.get(need, need.replace("_", " ")) for need in found]
 
     @property
     def all_needs(self) -> frozenset[str]:
@@ -138,17 +139,20 @@ class Metric(Named):
     Attributes:
         name, options: as it is spelled.
         function: gives one value per image, (B,).
-        higher_is_better: its direction.
-        range: lowest and highest value, for probabilities as scores.
+        higher_is_better, range: its direction, and its lowest and highest value where scores are
+            probabilities.
         passes: what it costs per image: F is a forward pass, E an explanation, S the steps, shares,
             samples, sides or layers asked for.
-        source: who defined it.
-        summary: what it is, in a sentence.
-        needs: what it is given, see `seewhy.metrics.GIVEN`; all_needs: with what is behind that.
-        region: of what its masks are made: "boxes", "masks", "cells", or as the "dataset" has it.
-        size: "input" or "photo": of which size maps, masks and boxes are.
-        curve: the scores that it sums up, or None.
-        caution: how the number can be had without a better explanation; "" if no way is known.
+        source, summary: who defined it, and what it is in a sentence.
+        needs: its function's parameters without a default, see `seewhy.metrics.GIVEN`; all_needs:
+            with what is behind these.
+        region: of what `masks` are made: the annotated "boxes", the outlines ("masks"), a grid's
+            "cells", or what the "dataset"'s authors play the pointing game on.
+        size: whether maps, masks and boxes have the size of the network's "input", or the "photo"'s
+            own; there they come for one image at a time.
+        curve: the scores that it sums up, which then are kept and drawn; or None.
+        caution: how the number can be had without a better explanation, in a sentence that is shown
+            beside it; "" where no such way is known.
 
     Raises ValueError for an unknown name, option or value, with what would be right.
     """
@@ -227,8 +231,12 @@ def metrics_of(
     """
     found = []
     for one in map(metric, asked):
-        usual = {**one.defaults, **(settings or {})}
-        said = {key: value for key, value in one.options if value != frozen(usual[key])}
+        usual = {key: frozen(value) for key, value in {**one.defaults, **(settings or {})}.items()}
+        said = {
+            key: float(value) if type(value) is int and type(usual[key]) is float else value
+            for key, value in one.options
+            if value != usual[key]
+        }
         found.append(Metric(one.name, **said))
     return tuple(dict.fromkeys(found))
 
@@ -254,32 +262,21 @@ def register_metric(
     """
 
     def register(function: Function) -> Function:
+        called = name or function.__name__
+        known = {*GIVEN, *SHARED, *METRICS}
         for need in needs_of(function):
-            known = {*GIVEN, *SHARED, *METRICS}
             if bare(need) not in known:
                 raise ValueError(
-                    f"the metric {function.__name__!r} needs {need!r}, which nothing is called; "
-                    f"give an option a default{suggestion(bare(need), sorted(known))}"
+                    f"the metric {called!r} needs {need!r}, which nothing is called; give an "
+                    f"option a default{suggestion(bare(need), sorted(known))}"
                 )
             if size == "photo" and need not in ("saliency", "masks", "boxes"):
                 raise ValueError(
-                    f"the metric {function.__name__!r} needs {need!r}, which has no size of a "
-                    "photo; only saliency, masks and boxes have"
+                    f"the metric {called!r} needs {need!r}, which has no size of a photo; only "
+                    "saliency, masks and boxes have"
                 )
-        measure = Measure(
-            name or function.__name__,
-            function,
-            source,
-            passes,
-            (),
-            higher_is_better,
-            range,
-            caution,
-            region,
-            size,
-            curve,
-        )
-        add("metric", METRICS, measure)
+        facts = (higher_is_better, range, caution, region, size, curve)
+        add("metric", METRICS, called, Measure(called, function, source, passes, (), *facts))
         return function
 
     return register

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from seewhy.data.preprocess import Preprocess
 from seewhy.models.answers import Activation
@@ -21,6 +22,8 @@ from seewhy.models.texts import with_texts
 from seewhy.models.weights import with_weights
 from seewhy.models.zoos import (
     ZOOS,
+    Zoo,
+    as_loaded,
     assumed,
     channels_of,
     hf_text_image,
@@ -28,6 +31,7 @@ from seewhy.models.zoos import (
     own_network,
     torchvision_names,
 )
+from seewhy.naming import add
 from seewhy.notes import note
 
 DEFAULT_MODEL = "photos:efficientnet_lite0"
@@ -85,10 +89,14 @@ def load_model(
         )
     if texts is not None and zoo != "hf":
         raise ModelError(f"texts= (--text) is for text-image networks of hf:, which {spec} is not")
-    build: Callable[..., LoadedModel]
-    build = partial(ZOOS[zoo], name) if zoo in ZOOS else partial(own_network, zoo, name)
+    make: Callable[..., LoadedModel | nn.Module]
+    make = partial(ZOOS[zoo], name) if zoo in ZOOS else partial(own_network, zoo, name)
     if texts is not None:
-        build = partial(hf_text_image, name)
+        make = partial(hf_text_image, name)
+
+    def build(**about: Any) -> LoadedModel:
+        return as_loaded(make(**about), spec)
+
     if weights is None or weights == "random":
         model = build(pretrained=weights is None, num_classes=None)
     else:
@@ -112,6 +120,28 @@ def load_model(
     return model
 
 
+Names = Callable[[], Sequence[str]]
+
+
+def register_models(source: str, names: Names | None = None) -> Callable[[Zoo], Zoo]:
+    """Make a function a source of networks: `load_model("SOURCE:NAME")`.
+
+    It is `function(name, *, pretrained, num_classes)` and returns a `LoadedModel`, or an
+    `nn.Module`. With `pretrained=False` its weights do not matter, as a file of the user's takes
+    their place; `num_classes` is None, or how many classes that file has. `names` lists what there
+    is, for `list_models`.
+    """
+
+    def register(function: Zoo) -> Zoo:
+        add("model source", ZOOS, source, function)
+        LISTS.pop(source, None)
+        if names is not None:
+            LISTS[source] = names
+        return function
+
+    return register
+
+
 def _preprocess(
     model: LoadedModel, given: Preprocess | Mapping[str, Any] | None, spec: str
 ) -> Preprocess:
@@ -132,24 +162,29 @@ def _preprocess(
     return found
 
 
+def _scenes() -> list[str]:
+    from seewhy.data.scenes.networks import ARCHITECTURES
+
+    return list(ARCHITECTURES)
+
+
+LISTS: dict[str, Names] = {
+    "photos": lambda: list(VARIANTS),
+    "scenes": _scenes,
+    "torchvision": lambda: torchvision_names(import_torchvision()),
+    "timm": lambda: list(import_zoo("timm").list_models()),
+}
+"""The names of the networks of each source that can list them."""
+
+
 def list_models(zoo: str | None = None) -> list[str]:
     """The specifications that can be listed: bundled networks and those of installed zoos.
 
-    `zoo` is one of "photos", "scenes", "torchvision", "timm" and asks for its networks alone. The
-    Hugging Face hub (`hf:`) cannot be listed.
+    `zoo` is one of "photos", "scenes", "torchvision", "timm", or a plugin's, and asks for its
+    networks alone. The Hugging Face hub (`hf:`) cannot be listed.
     """
-    from seewhy.data.scenes.networks import ARCHITECTURES
-
-    listings: dict[str, Callable[[], list[str]]] = {
-        "photos": lambda: list(VARIANTS),
-        "scenes": lambda: list(ARCHITECTURES),
-        "torchvision": lambda: torchvision_names(import_torchvision()),
-        "timm": lambda: list(import_zoo("timm").list_models()),
-    }
-    if zoo is not None and zoo not in listings:
-        raise ModelError(f"zoo {zoo!r} has no list; give one of {', '.join(listings)}")
-    installed = [
-        name for name in listings if name in ("photos", "scenes") or importlib.util.find_spec(name)
-    ]
-    asked = installed if zoo is None else [zoo]
-    return [f"{prefix}:{name}" for prefix in asked for name in listings[prefix]()]
+    if zoo is not None and zoo not in LISTS:
+        raise ModelError(f"zoo {zoo!r} has no list; give one of {', '.join(LISTS)}")
+    missing = [name for name in ("torchvision", "timm") if not importlib.util.find_spec(name)]
+    asked = [name for name in LISTS if name not in missing] if zoo is None else [zoo]
+    return [f"{prefix}:{name}" for prefix in asked for name in LISTS[prefix]()]

@@ -29,8 +29,10 @@ from seewhy.models.packages import import_torchvision, import_zoo, with_torchvis
 class Zoo(Protocol):
     """Builds a network by its name in the zoo, if asked for with another number of classes."""
 
-    def __call__(self, name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-        """The network, with the zoo's preprocessing and class names."""
+    def __call__(
+        self, name: str, *, pretrained: bool, num_classes: int | None
+    ) -> LoadedModel | nn.Module:
+        """The network, with the zoo's preprocessing and class names as far as there are any."""
         ...
 
 
@@ -242,11 +244,16 @@ def own_network(
             f"model {spec!r}: {module} has no network {name!r}, nor a function that returns one"
             f"{did_you_mean(name, [name for name in vars(imported) if name[0] != '_'])}"
         )
+    return as_loaded(made, spec)
+
+
+def as_loaded(made: Any, spec: str) -> LoadedModel:
+    """What a function returned for a network, with the preprocessing that it has or is assumed."""
     if isinstance(made, LoadedModel):
         return made
     if not isinstance(made, nn.Module):
         raise ModelError(
-            f"model {spec!r}: {name}() returned {type(made).__name__}; "
+            f"model {spec!r}: its function returned {type(made).__name__}; "
             "it must return an nn.Module or a seewhy.LoadedModel"
         )
     preprocess = getattr(made, "preprocess", None)

@@ -1,0 +1,89 @@
+"""Plugins: modules of other people that register methods, refinements, metrics, datasets, networks.
+
+A plugin registers what it has when it is imported. Installed ones, the entry points of the group
+`seewhy.plugins`, are loaded with Seewhy; others are named, and looked for in a folder, too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from seewhy.notes import note
+
+GROUP = "seewhy.plugins"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin that was named: its module, and the folder in which that is looked for first."""
+
+    module: str
+    folder: Path
+
+
+NAMED: dict[Plugin, None] = {}
+"""Those that were loaded by their names, in that order: worker processes load them, too."""
+
+INSTALLED: dict[str, str] = {}
+"""The packages whose entry points were loaded, with their versions."""
+
+
+def load_plugins(names: Iterable[str], folder: str | Path = ".") -> None:
+    """Import plugins by their names.
+
+    names: modules on Python's path or in the folder, such as "mycam" or "mylab.maps", or files
+        relative to it, such as "tools/mycam.py".
+
+    Raises:
+        ValueError: there is no such module, or it cannot be imported.
+    """
+    for name in names:
+        file = Path(folder).expanduser() / name
+        if name.endswith(".py"):
+            load([Plugin(file.stem, file.parent.resolve())])
+        else:
+            load([Plugin(name, Path(folder).expanduser().resolve())])
+
+
+def load(plugins: Iterable[Plugin]) -> None:
+    """Import plugins as they were in another process."""
+    for plugin in plugins:
+        try:
+            with on_path(plugin.folder):
+                importlib.import_module(plugin.module)
+        except (Exception, SystemExit) as error:  # plugins are anyone's
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, ModuleNotFoundError) and error.name == plugin.module:
+                reason = f"no such module, neither on Python's path nor in {plugin.folder}"
+            raise ValueError(f"plugin {plugin.module!r}: {reason}") from error
+        NAMED[plugin] = None
+
+
+def load_installed() -> None:
+    """Load the entry points of all installed packages; one that fails is left out with a note."""
+    for point in entry_points(group=GROUP):
+        try:
+            found = point.load()
+            if callable(found):
+                found()
+            if point.dist is not None:
+                INSTALLED[point.dist.name] = point.dist.version
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            note(f"the plugin {point.name!r} ({point.value}) is left out: {what}")
+
+
+@contextmanager
+def on_path(folder: Path) -> Iterator[None]:
+    """Python modules are looked for in the folder first."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
