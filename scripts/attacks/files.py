@@ -225,7 +225,7 @@ def outcome(reader: str, kind: str) -> tuple[str, str]:
                 read(Path(name), path)
                 text = "an answer"
             except (ValueError, TypeError, OSError) as error:
-                words = str(error).replace(str(path), "").replace(str(path.resolve()), "")
+                words = str(error).replace(str(path), "")
                 text = f"refused in words {words}" if len(words) < 2000 else "too many words"
             except BaseException as error:
                 text = f"a traceback: {type(error).__name__} {error}"
