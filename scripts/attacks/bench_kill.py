@@ -46,8 +46,9 @@ def marked(mark: str, agents: bool = False) -> list[int]:
             try:
                 state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
                 name = named(int(folder.name))
-                mine = f"{MARK}={mark}" in (folder / "environ").read_bytes().decode(errors="ignore")
-                mine |= name.startswith("ray::Worker")
+                own = (folder / "environ").read_bytes().decode(errors="ignore")
+                mine = f"{MARK}={mark}" in own
+                mine |= f"{MARK}={CLUSTER}" in own and name.startswith("ray::Worker")
                 agent = name.startswith(AGENTS)
                 if state != "Z" and mine and (agents or not agent):
                     found.append(int(folder.name))
@@ -59,18 +60,24 @@ def marked(mark: str, agents: bool = False) -> list[int]:
 @contextmanager
 def cluster(workers: int) -> Iterator[str]:
     """A Ray cluster on this machine; its address."""
-    ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
-    options = ["--num-cpus", str(workers), "--include-dashboard", "false"]
-    options += ["--node-ip-address", "127.0.0.1", "--port", "6399"]
+    ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--port", "6399"]
+    ray += ["--num-cpus", str(workers), "--include-dashboard", "false"]
+    ray += ["--node-ip-address", "127.0.0.1"]
     # For whoever joins it from here.
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    environment = {**os.environ, MARK: CLUSTER}
-    with subprocess.Popen([*ray, *options], env=environment, stdout=subprocess.DEVNULL) as head:
-        try:
-            time.sleep(15)
-            yield "127.0.0.1:6399"
-        finally:
-            head.terminate()
+    environment = {**os.environ, MARK: CLUSTER, "RAY_raylet_start_wait_time_s": "300"}
+
+    def end() -> None:
+        for pid in marked(CLUSTER, agents=True):
+            os.kill(pid, signal.SIGKILL)
+
+    try:
+        # On a busy machine it does not start within the time that Ray allows for it.
+        while subprocess.run(ray, env=environment, stdout=subprocess.DEVNULL).returncode:
+            end()
+        yield "127.0.0.1:6399"
+    finally:
+        end()
 
 
 def named(pid: int) -> str:
@@ -160,8 +167,9 @@ def main(
         while True:
             mark = f"{os.getpid()}-{done}-{runs}-{goes}"
             pid = started(go("cut"), mark)
-            # Long enough for some shards in a row, short enough for many kills.
-            code = wait(pid, draw.uniform(0, 0.7 * usual)) if more() else wait(pid, 600)
+            # Long enough for some shards in a row, mostly short enough for many kills.
+            seconds = 0.7 * usual * draw.random() ** 2
+            code = wait(pid, seconds) if more() else wait(pid, 600)
             goes += 1
             if code is not None:
                 break
@@ -169,13 +177,13 @@ def main(
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             done += 1
-            seconds = gone(mark)
-            slowest = max(slowest, seconds or PATIENCE)
+            left = gone(mark)
+            slowest = max(slowest, left or PATIENCE)
             when = "before the first shard" if not shards else "among the shards"
             when = "after the last shard" if shards == len(whole_files(folder)) else when
             found.add(
-                f"killed {when}" if seconds is not None else "PROCESSES LEFT",
-                bad=seconds is None,
+                f"killed {when}" if left is not None else "PROCESSES LEFT",
+                bad=left is None,
                 about=str(list(map(named, marked(mark)))),
             )
         same = code == 0 and Run.open(folder / "cut").table().equals(whole)

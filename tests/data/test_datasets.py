@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +265,9 @@ def test_folder_of_photos_with_labels_and_masks(tmp_path):
         (tmp_path / "labels.csv").write_text(text)
         with pytest.raises(DatasetError, match=message):
             load_dataset(f"folder:{tmp_path}")
+    os.truncate(tmp_path / "labels.csv", 20_000_000_000)  # next to none of it on the disk
+    with pytest.raises(DatasetError, match=r"labels\.csv: longer than"):
+        load_dataset(f"folder:{tmp_path}")
 
 
 @pytest.mark.parametrize(

@@ -369,7 +369,10 @@ def test_npy_files_hold_photos_and_run_nothing(tmp_path: Path) -> None:
     assert load_image(tmp_path / "a.npy").tobytes() == photo.tobytes()
     np.save(tmp_path / "evil.npy", np.array([print], dtype=object), allow_pickle=True)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:90])
-    for name in ("evil.npy", "cut.npy"):
+    sides = b"(4, 5, 3), }", b"(" + b"9" * 30 + b"4, 5, 3), }"
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "huge.npy").write_bytes(content.replace(sides[0] + b" " * 30, sides[1]))
+    for name in ("evil.npy", "cut.npy", "huge.npy"):
         with pytest.raises(ImageError, match=rf"{name}: no readable \.npy file"):
             load_image(tmp_path / name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from PIL import Image
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
 from seewhy.data.finding import find_images
 from seewhy.data.images import load_image
+from seewhy.options import shown
 from seewhy.printable import on_one_line
+from seewhy.reading import text_of
 
 
 def read_folder(root: str | Path) -> Dataset:
@@ -95,20 +98,22 @@ class _Folder:
 
 
 def _labels(table: Path) -> dict[str, list[str]]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file)
-        try:
-            return _by_file(table, lines)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DatasetError(f"{table}, line {lines.line_num + 1}: no CSV ({error})") from None
+    try:
+        lines = csv.DictReader(StringIO(text_of(table), newline=""))
+    except ValueError as error:
+        raise DatasetError(f"{table}: {error}") from None
+    try:
+        return _by_file(table, lines)
+    except csv.Error as error:
+        raise DatasetError(f"{table}, line {lines.line_num + 1}: no CSV ({error})") from None
 
 
 def _by_file(table: Path, lines: csv.DictReader[str]) -> dict[str, list[str]]:
     columns = list(lines.fieldnames or [])
     if "file" not in columns or len(columns) < 2:
         raise DatasetError(
-            f"{table}: has the columns {columns}; give file and label, or file and one column "
-            "of 0 and 1 per category"
+            f"{table}: has the columns {shown(columns)}; give file and label, or file and one "
+            "column of 0 and 1 per category"
         )
     for column in ("label", "name"):
         if column in columns:

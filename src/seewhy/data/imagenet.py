@@ -16,6 +16,7 @@ from seewhy.data.imagenet_devkit import NAME, read_devkit
 from seewhy.data.images import load_image
 from seewhy.data.pascal import read_objects
 from seewhy.printable import on_one_line
+from seewhy.reading import text_of
 
 _WNID = re.compile(r"n\d{8}")
 
@@ -66,7 +67,10 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
 def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
     for name in ("LOC_synset_mapping.txt", "synset_words.txt"):
         if (base / name).is_file():
-            return sorted(_WNID.findall((base / name).read_text()))
+            try:
+                return sorted(_WNID.findall(text_of(base / name)))
+            except ValueError as error:
+                raise DatasetError(f"{base / name}: {error}") from None
     folders = sorted(path.name for path in photos.iterdir() if _WNID.fullmatch(path.name))
     if len(folders) == 1000:
         return folders

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seewhy.data.dataset import DatasetError
+from seewhy.reading import text_of
 
 NAME = "ILSVRC2012_devkit_t12"
 
@@ -38,8 +39,12 @@ def read_devkit(folder: Path) -> Devkit:
         leaves = [str(one["WNID"]) for one in synsets if int(one["num_children"]) == 0]
     except Exception as error:  # a broken .mat fails in many ways
         raise DatasetError(f"{meta}: cannot be read as the kit's table: {error}") from None
+    try:
+        lines = text_of(truth).split()
+    except ValueError as error:
+        raise DatasetError(f"{truth}: {error}") from None
     validation = {}
-    for place, line in enumerate(truth.read_text().split(), start=1):
+    for place, line in enumerate(lines, start=1):
         if not line.isdigit() or int(line) not in numbers:
             raise DatasetError(f"{truth}: line {place} is {line!r}, no class number of {meta}")
         validation[f"ILSVRC2012_val_{place:08d}"] = numbers[int(line)]

@@ -14,6 +14,7 @@ from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check
 from seewhy.data.images import load_image
 from seewhy.data.pascal import read_objects
 from seewhy.printable import on_one_line
+from seewhy.reading import text_of
 
 
 def read_voc(root: str | Path, split: str = "val") -> Dataset:
@@ -42,8 +43,8 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
         known = [name.removeprefix("Main/") for name in known if "_" not in name]
         raise DatasetError(f"{listed}: no such list; there are {', '.join(known) or 'none'}")
     try:
-        lines = listed.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
+        lines = text_of(listed).splitlines()
+    except ValueError as error:
         raise DatasetError(f"{listed}: no list of photos ({error})") from None
     keys = tuple(on_one_line(line.split()[0]) for line in lines if line.strip())
     return Dataset(f"voc:{root}", keys, partial(_read, year), files=partial(_files, year))

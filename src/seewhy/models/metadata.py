@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, get_args
 from seewhy.data.preprocess import Interpolation
 from seewhy.models.answers import Activation
 from seewhy.models.loaded import LoadedModel, ModelError, number_of_outputs
+from seewhy.reading import parsed, text_of
 
 _OF_INPUTS = ("resize", "crop", "mean", "std", "interpolation", "channels")
 _WORDS = (*get_args(Interpolation), *get_args(Activation))
@@ -74,14 +74,11 @@ def read_classes(source: str | Path | Sequence[str]) -> tuple[str, tuple[str, ..
         return "classes", names_in(list(source), "classes")
     path = Path(source)
     where = f"classes {path}"
-    if not path.is_file():
-        problem = "a folder" if path.is_dir() else "no regular file"
-        raise ModelError(f"{where}: {problem if path.exists() else 'no such file'}")
     try:
-        text = path.read_text(encoding="utf-8-sig").strip()
-        content = parsed(text) if path.suffix == ".json" else text.splitlines()
+        text = text_of(path)
+        content = parsed(text) if path.suffix == ".json" else text.strip().splitlines()
     except ValueError as error:
-        raise ModelError(f"{where}: neither UTF-8 text nor JSON ({error})") from error
+        raise ModelError(f"{where}: {error}") from error
     return where, tuple(name.strip() for name in names_in(content, where))
 
 
@@ -102,14 +99,6 @@ def names_in(content: Any, where: str = "classes") -> tuple[str, ...]:
     if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
         raise ModelError(f"{where}: give a JSON list of names, or an object index: name")
     return tuple(content)
-
-
-def parsed(text: str) -> Any:
-    """What a JSON text says. Raises ValueError for what is none, or is nested too deeply."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def _short(text: str) -> str:
