@@ -246,6 +246,8 @@ def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, Ph
         photos = list(photos)
     if isinstance(photos, str | Path | bytes | Image.Image | np.ndarray):
         photos = [photos]
+    if isinstance(photos, Tensor):
+        raise TypeError("photos is a Tensor; give photos, or ask seewhy.explain of a tensor")
     if not isinstance(photos, Iterable):
         raise TypeError(f"photos is {type(photos).__name__}; give paths, images or arrays")
     items: list[tuple[str | None, PhotoLike]] = []

@@ -156,6 +156,16 @@ def test_map_of_any_size_is_stretched_over_the_photo() -> None:
         assert abs(y.mean() + 0.5 - 24) < 1
 
 
+def test_photos_and_maps_of_any_kind(tmp_path: Path) -> None:
+    map = torch.rand(16, 24, generator=torch.Generator().manual_seed(0))
+    photo().save(tmp_path / "photo.png")
+    expected = overlay(photo(), map).tobytes()
+    for image in (tmp_path / "photo.png", str(tmp_path / "photo.png"), np.asarray(photo())):
+        assert overlay(image, map.numpy()).tobytes() == expected
+    with pytest.raises(ValueError, match=r"gone\.png: no such file"):
+        overlay(tmp_path / "gone.png", map)
+
+
 def test_signed_overlay_tells_for_from_against() -> None:
     grey = photo(colour=(128, 128, 128))
     red, middle, blue = pixels(overlay(grey, plateaus(2, 0, -2), signed=True))[20, [5, 48, 90]]
