@@ -10,7 +10,7 @@ LOWEST := bench,app,dicom,tiff
 .PHONY: demo test test-lowest constraints-lowest lint format benchmark docs build check-build clean
 
 demo: .venv/installed  ## explain a few scenes and write a gallery to demo/
-	$(BIN)/seewhy demo --out $(DEMO)
+	$(BIN)/seewhy demo --out $(DEMO) --overwrite
 
 test: .venv/installed-dev  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist worksteal

@@ -306,6 +306,19 @@ def test_photos_and_other_files_are_left_as_they_are(run):
     assert content()["one.png"] == before["one.png"]
 
 
+def test_the_demonstration_replaces_no_page_of_the_users(run):
+    Path("demo").mkdir()
+    Path("demo/index.html").write_text("mine")
+    result = run("demo", code=2)
+    assert "index.html is there already; give another --out, or --overwrite" in " ".join(
+        result.output.split()
+    )
+    assert [path.name for path in Path("demo").iterdir()] == ["index.html"]
+    for command in (("demo",), ("explain", "one.png", *NET), ("explain",)):
+        result = run(*command, "--out", "one.png", code=2)
+        assert "--out one.png is a file; give a folder" in result.output
+
+
 def test_overwrite_replaces_results_but_no_photo(run):
     asked = ("explain", "one.png", *NET, "--method", "grad_cam", "--target", "ant", "--out", ".")
     run(*asked)

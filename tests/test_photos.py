@@ -157,6 +157,7 @@ def test_a_network_by_name():
         ({"sources": ["a", "b"]}, ValueError, "2 sources for 1 photos"),
         ({"targets": 3.5}, TypeError, "target is 3.5"),
         ({"photos": 3}, TypeError, "photos is int"),
+        ({"photos": torch.rand(1, 3, 9, 9)}, TypeError, "ask seewhy.explain of a tensor"),
         ({"model": nn.Linear(2, 2)}, TypeError, "model is Linear; give a name"),
         ({"model": "resnet50"}, ValueError, "names no zoo"),
     ],

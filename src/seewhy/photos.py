@@ -31,8 +31,9 @@ from seewhy.data.preprocess import Picture
 from seewhy.explanation import Explanation, gallery_of
 from seewhy.maps import finite
 from seewhy.models import LoadedModel, load_model
-from seewhy.models.answers import Asked, Resolved
+from seewhy.models.answers import Asked, Resolved, own_activation
 from seewhy.naming import METHODS, Method, alternatives, first_that_works
+from seewhy.notes import note
 from seewhy.progress import tracked
 
 PhotoLike = str | Path | bytes | Image.Image | npt.NDArray[Any]
@@ -245,6 +246,8 @@ def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, Ph
         photos = list(photos)
     if isinstance(photos, str | Path | bytes | Image.Image | np.ndarray):
         photos = [photos]
+    if isinstance(photos, Tensor):
+        raise TypeError("photos is a Tensor; give photos, or ask seewhy.explain of a tensor")
     if not isinstance(photos, Iterable):
         raise TypeError(f"photos is {type(photos).__name__}; give paths, images or arrays")
     items: list[tuple[str | None, PhotoLike]] = []
@@ -358,10 +361,16 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
     probe.expect_for(method[0] for method in asked.methods)
     try:
         logits = probe.logits.float().cpu()
+        own = None if asked.model.activation == "none" else own_activation(probe.outputs)
     except TypeError:  # outputs for which the user has a target of their own
         return probe, None
     if logits.isnan().any():
         raise ValueError("the network returned NaN: its weights, or the photo's values, are broken")
+    if own:
+        note(
+            f"{asked.model.name} ends with a {own} of its own, so the probabilities shown are not "
+            'the network\'s; give activation="none" (--activation none), or the logits'
+        )
     return probe, logits if logits.ndim in (2, 4) else None
 
 

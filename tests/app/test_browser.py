@@ -259,6 +259,11 @@ def test_a_reload_loses_nothing(visit, photo_file):
     assert "clock.png" in visit.page.locator(".seewhy-photo .about").text_content()
     assert visit.page.locator("#first input").input_value() == "umbrella"
     assert "layer_cam" in visit.page.locator("#methods").text_content()
+    visit.page.wait_for_selector("#sees .bar:has-text('umbrella')")
+    visit.page.get_by_role("tab", name="Code").click()
+    visit.page.wait_for_selector("#python .cm-content:has-text('layer_cam')")
+    assert "clock.png" in visit.page.locator("#command .cm-content").text_content()
+    visit.page.get_by_role("tab", name="Can I trust it?").click()
     visit.page.locator("#doubt").click()
     visit.page.wait_for_selector(".checks h4:has-text('grad_cam for umbrella')")
 
@@ -346,6 +351,16 @@ def test_a_mistyped_method_is_told_and_the_maps_stay(visit, photo_file):
     visit.page.locator("#explain").click()
     visit.page.wait_for_selector("text=did you mean 'grad_cam'")
     assert visit.canvas(1).tobytes() == before
+    visit.page.wait_for_timeout(500)  # it has come in
+    message = visit.page.locator(".toast-body").bounding_box()
+    assert message["width"] > 100
+    assert visit.page.viewport_size["height"] > message["y"] + message["height"] > 0
+    for result in (".seewhy-maps", "#sees"):
+        box = visit.page.locator(result).bounding_box()
+        assert any(
+            message[at] + message[size] <= box[at] or box[at] + box[size] <= message[at]
+            for at, size in (("x", "width"), ("y", "height"))
+        ), f"the message covers {result}"
 
 
 def test_without_a_photo(visit):
@@ -403,15 +418,23 @@ def test_a_pasted_photo_and_a_sample(visit, scene):
     assert visit.page.locator("figure[data-map]").count() == 2
 
 
-def test_two_browsers_at_once(browser, address, scene, photo_file, networks, tmp_path):
+def test_two_browsers_at_once_and_the_second_sees_that_it_waits(
+    browser, address, scene, photo_file, networks, tmp_path
+):
     turned = Photo(scene.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "turned.png")
     path = tmp_path / turned.name
     turned.image.save(path)
     visits = [Visit(browser, address), Visit(browser, address)]
     for visit, file in zip(visits, (photo_file, path), strict=True):
         visit.give(file)
+    visits[0].page.locator("#methods input").click()
+    visits[0].page.keyboard.type("rise(masks=400)")
+    visits[0].page.keyboard.press("Enter")
+    visits[0].page.keyboard.press("Escape")
     for visit in visits:
         visit.page.locator("#explain").click()
+        visit.page.wait_for_selector("#status .progress-text")
+    visits[1].page.wait_for_selector(".waits:has-text('yours is number 1 in the queue')")
     for visit, photo in zip(visits, (scene, turned), strict=True):
         visit.page.wait_for_selector(".seewhy-maps[data-result]")
         visit.page.wait_for_timeout(100)

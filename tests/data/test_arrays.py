@@ -52,7 +52,7 @@ def test_unusable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     (tmp_path / "a.tif").write_bytes(b"II*\0broken")
     for name, message in (
-        ("a.png", "give a .npy file or a TIFF"),
+        ("a.png", "no 5 channels, which the network takes; give a .npy file or a TIFF"),
         ("a.tif", "(cannot be decoded|shape)"),
         ("gone.npy", "no such file"),
     ):

@@ -129,6 +129,22 @@ def test_low_saliency_keeps_the_photo_readable() -> None:
     assert picture[0, 90].sum() - picture[0, 5].sum() > 0.6 * 3 * 180
 
 
+def test_what_is_salient_can_be_recognised_beneath_its_colours() -> None:
+    """Fine light and shade shows through at full strength; what is large takes the map's colour."""
+    striped = pixels(photo(colour=(128, 128, 128)))
+    striped[:, ::4] += 60
+    striped[:, 2::4] -= 60
+    striped[:16] = 40
+    image = Image.fromarray(striped.astype(np.uint8))
+    map = torch.ones(64, 96)
+    map[0, 0] = 0
+    drawn = pixels(overlay(image, map, alpha=0.85))
+    fine = drawn[40].sum(-1)
+    assert fine[48] - fine[50] > 0.6 * 2 * 60  # of yellow, blue alone has room to grow lighter
+    flat = pixels(overlay(photo(), map, alpha=1))[40, 48]
+    assert np.abs(pixels(overlay(image, map, alpha=1))[4, 48] - flat).max() <= 2, "dark, not fine"
+
+
 def test_map_of_any_size_is_stretched_over_the_photo() -> None:
     coarse = torch.zeros(4, 6)
     coarse[1, 4] = 1  # centre at x = 72, y = 24 of 96 x 64
@@ -138,6 +154,16 @@ def test_map_of_any_size_is_stretched_over_the_photo() -> None:
         y, x = np.nonzero(change > 0.6 * change.max())
         assert abs(x.mean() + 0.5 - 72) < 1
         assert abs(y.mean() + 0.5 - 24) < 1
+
+
+def test_photos_and_maps_of_any_kind(tmp_path: Path) -> None:
+    map = torch.rand(16, 24, generator=torch.Generator().manual_seed(0))
+    photo().save(tmp_path / "photo.png")
+    expected = overlay(photo(), map).tobytes()
+    for image in (tmp_path / "photo.png", str(tmp_path / "photo.png"), np.asarray(photo())):
+        assert overlay(image, map.numpy()).tobytes() == expected
+    with pytest.raises(ValueError, match=r"gone\.png: no such file"):
+        overlay(tmp_path / "gone.png", map)
 
 
 def test_signed_overlay_tells_for_from_against() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from networks import Cnn, Segmenter, images, seeded
-from seewhy import explain
+from seewhy import explain, explain_photos
 from seewhy.core.targets import Class, Contrast, Predicted
+from seewhy.data.preprocess import Preprocess
 from seewhy.models import LoadedModel
 
 
@@ -121,3 +126,35 @@ def test_maps_are_independent_of_the_batch() -> None:
         together = explain(model.module, x, "grad_cam", model.target(None))
         alone = [explain(model.module, one[None], "grad_cam", model.target(None)) for one in x]
         torch.testing.assert_close(together, torch.cat(alone))
+
+
+class Ended(nn.Module):
+    """A network that ends with an activation of its own."""
+
+    def __init__(self, end: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.net, self.end = seeded(Cnn, classes=classes), end
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.end(self.net(x))
+
+
+@pytest.mark.parametrize(
+    ("end", "classes", "own"),
+    [
+        (nn.Softmax(1), 5, "softmax"),
+        (nn.Sigmoid(), 5, "sigmoid"),
+        (nn.Sequential(nn.Sigmoid(), nn.Flatten(0)), 1, "sigmoid"),
+        (nn.LogSoftmax(1), 5, None),  # a softmax of which is right
+        (nn.Identity(), 5, None),
+    ],
+)
+def test_a_network_that_ends_with_an_activation_is_named(end, classes, own) -> None:
+    model = LoadedModel(Ended(end, classes), Preprocess((32, 32)), name="ended")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        explain_photos(model, Image.new("RGB", (40, 40), "teal"), "grad_cam")
+        silent = replace(model, activation="none")
+        explain_photos(silent, Image.new("RGB", (40, 40), "teal"), "grad_cam")
+    wanted = [f"ended ends with a {own} of its own"] if own else []
+    assert [str(one.message).partition(", so")[0] for one in told] == wanted

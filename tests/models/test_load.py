@@ -147,6 +147,8 @@ def test_unknown_specifications(nets: str) -> None:
         ("torchvison:resnet50", "did you mean 'torchvision'"),
         ("no_such.module:net", "nor a Python module"),
         ("./nets:net", "nor a Python module"),
+        ("nets.py:net", "write nets:net, without .py$"),
+        ("some/nets.py:net", "write nets:net, without .py, in the folder some or"),
         ("torchvision:resnet5", "did you mean 'resnet50'"),
         ("torchvision:ConvNext_Tony", "'convnext_tiny'"),
         ("timm:convnext_tinny", "'convnext_tiny'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 
@@ -93,9 +94,19 @@ def test_of_several_state_dicts_the_one_that_fits_is_taken(nets: str, tmp_path: 
     state, averaged = Tiny().state_dict(), Tiny().state_dict()
     other = nn.Linear(9, 9).state_dict()
     torch.save({"model_ema": averaged, "teacher": other, "model": state}, tmp_path / "w.pt")
-    equal(load_model(f"{nets}:tiny", weights=tmp_path / "w.pt").module, state)
+    with pytest.warns(Note, match="model, model_ema fit equally well; taking model$"):
+        equal(load_model(f"{nets}:tiny", weights=tmp_path / "w.pt").module, state)
     torch.save({"discriminator": other, "student": averaged}, tmp_path / "w.pt")
-    equal(load_model(f"{nets}:tiny", weights=tmp_path / "w.pt").module, averaged)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".* fit equally well")
+        equal(load_model(f"{nets}:tiny", weights=tmp_path / "w.pt").module, averaged)
+
+
+def test_a_head_beside_a_wrapped_part(nets: str, tmp_path: Path) -> None:
+    state = Tiny().state_dict()
+    file = {key if key.startswith("head") else f"body.{key}": value for key, value in state.items()}
+    save_file(file, tmp_path / "w.safetensors")
+    equal(load_model(f"{nets}:tiny", weights=tmp_path / "w.safetensors").module, state)
 
 
 def test_a_wrapped_network_takes_the_weights_of_the_bare_one(

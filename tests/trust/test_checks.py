@@ -78,6 +78,19 @@ def test_the_inverse_is_red_and_the_other_targets_map_is_not_green(name):
     assert check(replace(case, saliency=other.saliency), name).light != "green"
 
 
+def test_what_speaks_against_the_class_is_not_shown_with_what_speaks_for_it():
+    """By its least and largest value, all of a signed map but its minimum would be shown."""
+    case = case_of(patches(), photo(), "input_x_gradient", "left")
+    expected = check(case, "confidence drop")
+    against = torch.full_like(case.saliency, -100.0)
+    found = check(
+        replace(case, saliency=case.saliency.where(case.saliency > 0, against)), "confidence drop"
+    )
+    assert (found.value, found.light) == (expected.value, "green")
+    wrong = torch.where(case.saliency > 0, -1.0, -100.0)
+    assert check(replace(case, saliency=wrong), "confidence drop").light == "red"
+
+
 @pytest.mark.parametrize("method", ["edges", "center_gaussian", "random"])
 def test_maps_that_know_nothing_of_the_network_are_red(method):
     found = lights(patches(), photo(), method, "left")

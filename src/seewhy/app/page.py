@@ -106,7 +106,7 @@ class Viewer:
 
         with in_words("explaining"):
             if photo is None:
-                raise ValueError("there is no photo yet; give one, or take a scene")
+                raise ValueError("there is no photo yet; give one, or take a sample")
             visitor = self.photos.owner(photo)
             question = question_of(
                 self.network(network),
@@ -119,9 +119,14 @@ class Viewer:
             result = explain(self.jobs, question, self.limits.seconds, report)
             assert isinstance(photo, str)
             token = self.results.add(result, visitor, result.bytes)
-            view = view_of(result, token, photo)
-            sees = show.predictions(result.answer.top, question.network.model.name)
-            return view, sees, as_python(question), as_command(question)
+            return view_of(result, token, photo), *beside(result)
+
+    def shown(self, view: object) -> tuple[Any, Any, Any]:
+        """What stands beside the maps that a page shows again, as it was loaded again."""
+        try:
+            return beside(self.results[view.get("result") if isinstance(view, dict) else None])
+        except ValueError:  # it is no longer remembered
+            return gr.skip(), gr.skip(), gr.skip()
 
     def check(self, view: object) -> Iterator[str]:
         """The checks of the map chosen on the page, as they become ready."""
@@ -141,7 +146,7 @@ class Viewer:
         """How the probabilities move with the brushed region hidden, and what was looked at."""
         with in_words("asking the network"):
             if not isinstance(brushed, dict) or not isinstance(brushed.get("photo"), str):
-                raise ValueError("there is no photo yet; give one, or take a scene")
+                raise ValueError("there is no photo yet; give one, or take a sample")
             photo, asked = self.photos[brushed["photo"]], self.network(network)
             drawn = re.fullmatch(r"data:image/png;base64,([\w+/=]+)", str(brushed.get("mask")))
             if not drawn:
@@ -149,6 +154,13 @@ class Viewer:
             mask = b64decode(drawn[1])
             kind = cast(Fill, fill)  # which is looked at where it is used
             return show.changes(*ask(self.jobs, asked, photo, mask, kind, self.limits.seconds))
+
+
+def beside(result: Result) -> tuple[str, str, str]:
+    """What the network sees, and the question as Python and as a command line."""
+    question = result.question
+    sees = show.predictions(result.answer.top, question.network.model.name)
+    return sees, as_python(question), as_command(question)
 
 
 def tokens(values: object) -> Iterator[str]:
@@ -241,9 +253,9 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                 )
                 second = own("classes", "second", label="compared with", none=["none", NOTHING])
                 run = gr.Button("Explain", variant="primary", elem_id="explain")
-                status = gr.HTML(elem_id="status")
                 sees = gr.HTML(elem_id="sees")
             with gr.Column(scale=3, min_width=340, elem_id="answer"):
+                status = gr.HTML(elem_id="status")
                 maps = own("maps", palettes=palettes())
                 with gr.Tabs():
                     with gr.Tab("Can I trust it?", id="trust"):
@@ -290,6 +302,14 @@ def page_of(viewer: Viewer) -> gr.Blocks:
         )
         page.load(
             viewer.remembered, kept, choices, show_progress="hidden", api_visibility="private"
+        )
+        page.load(
+            viewer.shown,
+            maps,
+            [sees, python, command],
+            js="() => [JSON.parse(sessionStorage.getItem('seewhy-view'))]",
+            show_progress="hidden",
+            api_visibility="private",
         )
         run.click(
             viewer.explain,

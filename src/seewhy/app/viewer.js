@@ -58,6 +58,12 @@ window.seewhy ??= (() => {
     return image;
   }
 
+  // Gradio puts the page's parts in one by one.
+  function whenThere(selector, use) {
+    const found = document.querySelector(selector);
+    found ? use(found) : requestAnimationFrame(() => whenThere(selector, use));
+  }
+
   const soon = (draw) => {
     let asked = false;
     return () => {
@@ -384,13 +390,14 @@ window.seewhy ??= (() => {
     const welcome = make(
       "div",
       { class: "welcome" },
-      make("p", {}, "Take a photo or one of the scenes, choose methods and a class, and press Explain."),
+      make("p", {}, "Take a photo or one of the samples, choose methods and a class, and press Explain."),
       make("p", {}, "The maps will stand here, side by side on the photo."),
     );
     const reading = make("p", { class: "reading", "aria-live": "off" });
     const failed = make("p", { class: "failed", role: "alert" });
+    const waits = make("p", { class: "waits", role: "status" });
     const legend = make("p", { class: "legend", hidden: true });
-    root.replaceChildren(tools, failed, stage, legend, reading);
+    root.replaceChildren(waits, tools, failed, stage, legend, reading);
     stage.append(welcome);
     let view = null; // what is shown: the server's view, with photo, pixels and levels
 
@@ -616,9 +623,28 @@ window.seewhy ??= (() => {
       likeliest = next.top;
       kept.set("view", next);
       root.dataset.result = view.result; // so that all can see when a result is there
-      // Beneath the question, as on a phone, the answer would not be seen.
+      lookHere();
+    }
+
+    // Beneath the question, as on a phone, the answer would not be seen.
+    function lookHere() {
       if (root.getBoundingClientRect().top > 0.6 * innerHeight) root.scrollIntoView({ behavior: "smooth" });
     }
+
+    // Messages stand above the answer, where they cover nothing, and so does the place in the queue.
+    whenThere(".toast-wrap", (messages) => {
+      element.closest("#answer").prepend(messages);
+      new MutationObserver(() => messages.scrollIntoView({ block: "nearest" })).observe(messages, { childList: true });
+    });
+    whenThere("#status", (status) => {
+      const tell = () => {
+        const [, place] = /queue: (\d+)\//.exec(status.textContent) ?? [];
+        const words = place ? `Others asked before you: yours is number ${place} in the queue.` : "";
+        if (waits.textContent !== words) waits.textContent = words;
+      };
+      new MutationObserver(tell).observe(status, { childList: true, characterData: true, subtree: true });
+    });
+    whenThere("#explain", (button) => button.addEventListener("click", lookHere));
 
     function explainColours() {
       const words = [];

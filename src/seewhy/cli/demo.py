@@ -8,16 +8,25 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from seewhy.cli.common import out, progress
+from seewhy.cli.common import out, progress, usage_errors
+from seewhy.cli.output import Output, made
 
 
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("demo"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier page and gallery.")
+    ] = False,
 ) -> None:
     """Explain photos that come with Seewhy, and grade methods on scenes; no download."""
     from seewhy import demo as demonstration
     from seewhy.models import DEFAULT_MODEL
 
+    with usage_errors():
+        made(folder)
+        output = Output(folder, [], overwrite)
+        for name in ("index.html", "gallery.jpg"):
+            output.check(folder / name)
     with progress("Explaining", demonstration.steps(), quiet=False) as advance:
         grades = demonstration.demo(folder, advance)
     table = Table("method", "maximum on the object", "share of the map on it", box=None)

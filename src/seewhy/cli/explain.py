@@ -33,7 +33,7 @@ from seewhy.cli.common import (
     progress,
     usage_errors,
 )
-from seewhy.cli.output import MARK, Output, ours, shortened
+from seewhy.cli.output import MARK, Output, made, ours, shortened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -143,7 +143,7 @@ def explain(
         loaded = load(model, weights, classes, size, mean, std, device, activation, text)
         targets = parse_targets(target or [], loaded) if target or not text else list(text)
         asked = question(loaded, methods, targets, layer)
-        folder.mkdir(parents=True, exist_ok=True)
+        made(folder)
     output = Output(folder, paths, overwrite)
     names = unique_names(paths)
     galleries = {path: output.path(names[path], "gallery", suffix="png") for path in paths}
@@ -209,8 +209,9 @@ def sample_scenes(folder: Path) -> list[str]:
     """The bundled sample scenes, written as pictures where they are not there yet."""
     from seewhy import demo
 
+    made(folder)
     below = folder / "scenes"
-    below.mkdir(parents=True, exist_ok=True)
+    below.mkdir(exist_ok=True)
     paths = []
     for scene in demo.sample_scenes():
         path = below / f"{scene.key}.png"

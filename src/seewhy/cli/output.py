@@ -61,6 +61,13 @@ class Output:
             partial.unlink(missing_ok=True)
 
 
+def made(folder: Path) -> None:
+    """Make a folder, unless it is there. Raises ValueError where a file is in its place."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file; give a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def slug(text: str) -> str:
     """Text as part of a file name."""
     return shortened(re.sub(r"[^\w.+-]+", "-", text).strip("-."), 60) or "-"

@@ -27,7 +27,7 @@ def load_array(source: str | Path | npt.NDArray[Any], channels: int) -> npt.NDAr
         ImageError: missing or unreadable, another shape or type, or values that are not finite.
     """
     name = "array" if isinstance(source, np.ndarray) else str(source)
-    array = source if isinstance(source, np.ndarray) else _read(Path(source))
+    array = source if isinstance(source, np.ndarray) else _read(Path(source), channels)
     if array.ndim == 3 and array.shape[-1] != channels and array.shape[0] == channels:
         array = np.moveaxis(array, 0, -1)
     if array.ndim != 3 or array.shape[-1] != channels or not array.size:
@@ -56,13 +56,14 @@ def shown(array: npt.NDArray[np.float32]) -> Image.Image:
     return Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).convert("RGB")
 
 
-def _read(path: Path) -> npt.NDArray[Any]:
+def _read(path: Path, channels: int) -> npt.NDArray[Any]:
     check_file(path)
     if path.suffix.lower() == ".npy":
         return read_npy(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
         raise ImageError(
-            f"{path}: the network takes other channels than a photo's; give a .npy file or a TIFF"
+            f"{path}: a photo has no {channels} channels, which the network takes; give a .npy "
+            "file or a TIFF"
         )
     try:
         import tifffile

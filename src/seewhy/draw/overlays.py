@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from seewhy.data.images import load_image
 from seewhy.maps import finite, normalize
 
 # Perceptually uniform and safe for the colour-blind. Chosen by eye among those of matplotlib: on
@@ -81,8 +82,8 @@ def colour_scale(saliency: Tensor, *, seen: Tensor | None = None, signed: bool =
 
 
 def overlay(
-    image: Image.Image,
-    saliency: Tensor,
+    image: Image.Image | str | Path | npt.NDArray[Any],
+    saliency: Tensor | npt.NDArray[Any],
     *,
     cmap: str | None = None,
     alpha: float = ALPHA,
@@ -96,20 +97,23 @@ def overlay(
     never saw is bleached and hatched, and takes no part in the scaling of the map.
 
     Args:
-        image: the photo.
+        image: the photo, its path, or an array as `seewhy.load_image` takes it.
         saliency: (h, w) of any size, stretched over the whole photo.
         cmap, signed: as in `colorize`.
         alpha: opacity of the strongest saliency, 0 to 1.
         seen: (H, W) bool at the photo's size; False where the network saw nothing.
 
     Raises:
-        ValueError: wrong shapes, values that are not finite, or an unknown colour map.
+        ValueError: wrong shapes, values that are not finite, an unknown colour map, or a photo that
+            cannot be read.
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha}; give a number from 0 to 1")
-    image = image.convert("RGB")
+    image = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
     strength = _strength(
-        _stretch(saliency, image), signed, None if seen is None else _check_seen(seen, image)
+        _stretch(torch.as_tensor(saliency), image),
+        signed,
+        None if seen is None else _check_seen(seen, image),
     )
     # Faint saliency would drown in the photo; but faint colours of a signed map are a pale fog.
     opacity = _grey(strength.abs().pow(1.0 if signed else 0.7) * alpha)

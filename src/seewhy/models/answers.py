@@ -19,6 +19,9 @@ from seewhy.core.targets import Class, ClassTarget, Predicted, Target, logits
 Activation = Literal["softmax", "sigmoid", "none"]
 """How logits become probabilities: one class of many, each class for itself, or not at all."""
 
+# Steps of a graph that only arrange numbers.
+_RESHAPING = ("View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Select", "Slice", "Alias")
+
 
 def probabilities(scores: Tensor, activation: Activation | None) -> Tensor:
     """Probabilities in [0, 1] of logits (K,), (B, K) or (B, K, ...), in the same shape.
@@ -32,6 +35,22 @@ def probabilities(scores: Tensor, activation: Activation | None) -> Tensor:
     if scores.shape[dim] == 1:
         return torch.cat([(-scores).sigmoid(), scores.sigmoid()], dim)
     return scores.sigmoid() if activation == "sigmoid" else scores.softmax(dim)
+
+
+def own_activation(outputs: Any) -> Activation | None:
+    """The activation that a network ends with by itself, as far as the graph of its outputs tells.
+
+    Its numbers are no logits then, and a second activation would make other probabilities of them.
+    """
+    step = logits(outputs).grad_fn
+    while step is not None:
+        name = type(step).__name__
+        if name.startswith(("SoftmaxBackward", "SigmoidBackward")):
+            return "softmax" if name.startswith("Softmax") else "sigmoid"
+        if not name.startswith(_RESHAPING):
+            return None
+        step = step.next_functions[0][0]
+    return None
 
 
 def class_scores(outputs: Any, activation: Activation | None) -> Tensor:

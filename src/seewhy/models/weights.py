@@ -142,9 +142,12 @@ def _best(
             f"weights {path}: no state dict in it (found {found}); "
             "save model.state_dict(), alone or under the key 'state_dict'"
         )
-    fitted = [_renamed(state, own) for state in states]
-    state, foreign = max(fitted, key=lambda found: _fit(found[0], own))
-    return state, foreign
+    fitted = [_renamed(state, own) for _, state in states]
+    fits = [_fit(state, own) for state, _ in fitted]
+    best = [where for (where, _), fit in zip(states, fits, strict=True) if fit == max(fits)]
+    if len(best) > 1 and max(fits) > (0, 0):
+        note(f"weights {path}: {', '.join(best)} fit equally well; taking {best[0]}")
+    return fitted[fits.index(max(fits))]
 
 
 def _fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[int, int]:
@@ -153,22 +156,23 @@ def _fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[int, i
     return sum(state[key].shape == own[key].shape for key in shared), len(shared)
 
 
-def _states(content: object) -> Iterator[dict[str, Tensor]]:
-    """The tensors of each mapping in a checkpoint that has any, the usual places first."""
+def _states(content: object) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The tensors of each mapping in a checkpoint, and where it is; the usual places first."""
     seen: set[int] = set()
 
-    def walk(value: object, depth: int) -> Iterator[dict[str, Tensor]]:
+    def walk(value: object, *keys: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        depth = len(keys)
         if not isinstance(value, Mapping) or id(value) in seen or depth > _DEEPEST:
             return
         seen.add(id(value))
         named = {key: one for key, one in value.items() if isinstance(key, str)}
         tensors = {key: one for key, one in named.items() if isinstance(one, Tensor)}
         if tensors or (depth == 0 and not value):
-            yield tensors
+            yield ".".join(keys), tensors
         for key in [*filter(named.__contains__, _NESTS), *(k for k in named if k not in _NESTS)]:
-            yield from walk(named[key], depth + 1)
+            yield from walk(named[key], *keys, key)
 
-    return walk(content, 0)
+    return walk(content)
 
 
 def _renamed(
@@ -187,15 +191,17 @@ def _renamed(
     inners = ["", *(prefix for prefix in _prefixes(next(iter(own), "")) if _all_begin(own, prefix))]
     pairs = [(outer, inner) for inner in inners for outer in _wrappers(modern, own, inner)]
 
-    def gain(pair: tuple[str, str]) -> tuple[int, int]:
-        outer, inner = pair
-        hits = [key for key in own if outer + key.removeprefix(inner) in modern]
-        return len(hits), -len(outer)
+    def names(outer: str, inner: str) -> dict[str, str]:
+        """The network's names by the file's; a head may stand beside the part that was wrapped."""
+        wrapped = {key: outer + key.removeprefix(inner) for key in own}
+        return {name if name in modern else key: key for key, name in wrapped.items()}
 
-    outer, inner = max(pairs, key=gain)
-    names = {outer + key.removeprefix(inner): key for key in own}
-    renamed = {names[key]: state[old] for key, old in modern.items() if key in names}
-    foreign = [old for key, old in modern.items() if key not in names]
+    def gain(pair: tuple[str, str]) -> tuple[int, int]:
+        return len(names(*pair).keys() & modern.keys()), -len(pair[0])
+
+    found = names(*max(pairs, key=gain))
+    renamed = {found[key]: state[old] for key, old in modern.items() if key in found}
+    foreign = [old for key, old in modern.items() if key not in found]
     return renamed, foreign
 
 

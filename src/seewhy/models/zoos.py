@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -265,7 +266,7 @@ def as_loaded(made: Any, spec: str) -> LoadedModel:
 def _import(module: str, spec: str) -> ModuleType:
     unknown = ModelError(
         f"model {spec!r}: {module!r} is neither one of {', '.join(ZOOS)} nor a Python module "
-        f"on the path{did_you_mean(module, ZOOS)}"
+        f"on the path{_without_suffix(module, spec) or did_you_mean(module, ZOOS)}"
     )
     if module.startswith("."):
         raise unknown
@@ -275,6 +276,15 @@ def _import(module: str, spec: str) -> ModuleType:
         if not f"{module}.".startswith(f"{error.name}."):
             raise  # the module exists, and something that it imports does not
         raise unknown from error
+
+
+def _without_suffix(module: str, spec: str) -> str:
+    """The end of an error message about a file that was named instead of its module."""
+    path, name = Path(module), spec.partition(":")[2]
+    if path.suffix != ".py":
+        return ""
+    where = "" if path.parent == Path() else f", in the folder {path.parent} or with it on the path"
+    return f"; write {path.stem}:{name}, without .py{where}"
 
 
 @cache
