@@ -9,7 +9,7 @@ from html import escape
 from PIL import Image
 
 from seewhy.app.question import png
-from seewhy.draw.chart import Axis, points
+from seewhy.draw.charts import Axis, points
 from seewhy.naming import DEFAULT_METHOD, METHODS, list_methods
 from seewhy.trust import Check, Effect
 
