@@ -564,6 +564,33 @@ def test_in_a_browser_it_fetches_nothing_and_sorts(browser, graded):
     page.close()
 
 
+def test_in_a_browser_nothing_is_cut_off(browser, graded, made, tmp_path):
+    """At a laptop's and a phone's width, with many methods and metrics of long names."""
+    methods = [f"gig_cam(steps={n})+multiscale+gradual" for n in range(14)]
+    metrics = [name for name in list_metrics() if name not in ("insertion", "deletion")][:9]
+    rows = [
+        row(f"image-{n}.jpg", m, (n + k) / 20, metric)
+        for n in range(3)
+        for k, m in enumerate(methods)
+        for metric in metrics
+    ]
+    costs = {"net": {"forward": 1.0, "methods": {m: 1.0 + k for k, m in enumerate(methods)}}}
+    wide = make_run(tmp_path, {("net", "data"): answers(rows)}, calibration=costs)
+    write_report(wide, tmp_path / "report.html", images=0)
+    write_comparison(made[0], made[0], tmp_path / "comparison.html")
+    paths = [graded[0].folder / "report.html", made[0].folder / "report.html"]
+    for path in [*paths, tmp_path / "report.html", tmp_path / "comparison.html"]:
+        for width in (1280, 390):
+            page, _, _ = opened(browser, path, viewport={"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+            cut = """[...document.querySelectorAll("body *")].filter(
+                (e) => e.scrollWidth > e.clientWidth + 1 && e.clientWidth
+                    && ["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(e).overflowX)
+            ).map((e) => e.outerHTML.slice(0, 80))"""
+            assert page.evaluate(cut) == [], (path, width)
+            page.close()
+
+
 def test_in_a_browser_choosers_work_and_a_phone_can_show_it(browser, graded):
     run, _, _ = graded
     page, _, _ = opened(browser, run.folder / "report.html", viewport={"width": 380, "height": 800})

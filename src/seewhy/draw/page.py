@@ -25,6 +25,12 @@ def render(template: str, **values: Any) -> Markup:
     return Markup(_templates().get_template(template).render(values))
 
 
+def part(template: str, name: str, *values: Any, **functions: Any) -> str:
+    """A macro of a template as HTML; `functions` are those that the template calls."""
+    module = _templates().get_template(template).make_module(functions)
+    return str(getattr(module, name)(*values))
+
+
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Write the page of a template as one file."""
     path.write_text(render(template, **values), encoding="utf-8")
