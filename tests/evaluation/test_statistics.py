@@ -160,9 +160,9 @@ def test_a_difference_that_is_there_is_found_and_one_that_is_not_is_not():
 
 def test_of_very_many_images_random_groups_are_drawn_and_flipped(monkeypatch):
     """Their interval and p are SciPy's t interval's and test's, which images in any order have."""
-    monkeypatch.setattr(statistics, "UNITS", 500)
-    count = 12 * 500 + 7
-    values = np.sort(np.random.default_rng(6).normal(0.02, 1, size=count))
+    monkeypatch.setattr(statistics, "UNITS", 1_000)
+    count = 12 * 1_000 + 7
+    values = np.sort(np.random.default_rng(6).normal(0.014, 1, size=count))
     low, high = bootstrap_interval([[value] for value in values])
     expected = scipy_stats.t.interval(0.95, count - 1, values.mean(), scipy_stats.sem(values))
     width = expected[1] - expected[0]
