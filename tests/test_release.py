@@ -69,6 +69,16 @@ def test_each_dependency_with_a_known_version_is_pinned():
     assert names - {"seewhy"} <= pinned
 
 
+def test_templates_are_in_the_package():
+    """The wheel takes all of `src/seewhy`; none of its files may be hidden from it."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert wheel["targets"]["wheel"] == {"packages": ["src/seewhy"]}
+    found = {path.name for path in (ROOT / "src" / "seewhy" / "templates").iterdir()}
+    assert {"page.html", "page.css", "page.js", "report.html", "demo.html", "viewer.html"} <= found
+    hidden = ["git", "check-ignore", *map(str, (ROOT / "src" / "seewhy" / "templates").iterdir())]
+    assert subprocess.run(hidden, cwd=ROOT, capture_output=True, text=True).stdout == ""
+
+
 @pytest.mark.skipif(
     "SEEWHY_DIST" not in os.environ, reason="installs PyTorch anew, minutes: `make check-build`"
 )

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from seewhy.data.samples import SamplePhoto, grid_of, sample_photos
 from seewhy.data.scenes import SAMPLES, Scene, Scenes
-from seewhy.draw.page import legend, spread, strip, write_page
+from seewhy.draw.page import write_page
 from seewhy.explanation import Explanation, gallery_of, legend_of
 from seewhy.metrics.localization import energy_pointing_game, pointing_game
 from seewhy.models import DEFAULT_MODEL, LoadedModel, load_model
@@ -70,20 +69,18 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> l
     gallery_of([*opening, *two], columns=7).save(folder / "gallery.jpg", quality=88)
     write_page(
         folder / "index.html",
-        "See why a network said what it said",
-        f"One picture, four questions. {DEFAULT_MODEL.partition(':')[2]}, a network for ImageNet's "
-        "thousand classes, looked at this grid of four photos once. Each map shows what speaks for "
-        "one class.",
-        [
-            legend(legend_of([*opening, *two])),
-            spread(
-                ("the picture", opening[0].image),
-                [(asked_of_grid(one, place), one.overlay()) for place, one in enumerate(opening)],
-            ),
-            *_two(two),
-            *_scenes(explained[0], grades),
-            _credits([*(photos[name] for name in GRID)]),
-        ],
+        "demo.html",
+        network=DEFAULT_MODEL.partition(":")[2],
+        keys=legend_of([*opening, *two]),
+        grid=opening,
+        asked=[(one, asked_of_grid(one, place)) for place, one in enumerate(opening)],
+        two=two,
+        methods=METHODS,
+        scene=[one for one in explained[0] if one.target == explained[0][0].target],
+        scenes=len(SAMPLES),
+        grades={one.method: one for one in grades},
+        shown=shown,
+        photos=[photos[name] for name in GRID],
     )
     return grades
 
@@ -177,40 +174,3 @@ def shown(interval: tuple[float, float, float]) -> str:
     """A share with its interval: 93 % (89-96)."""
     value, low, high = (100 * part for part in interval)
     return f"{value:.0f} % ({low:.0f}-{high:.0f})"
-
-
-def _two(explanations: Sequence[Explanation]) -> list[str]:
-    photo = explanations[0].image
-    strips = []
-    for place, target in enumerate(dict.fromkeys(one.target for one in explanations)):
-        asked = [one for one in explanations if one.target == target]
-        said = METHODS if place == 0 else dict.fromkeys(METHODS, "")
-        pictures = [
-            (f"Why “{target}”?\n{asked[0].caption}", photo),
-            *((f"{one.method}\n{said[one.method]}", one.overlay()) for one in asked),
-        ]
-        strips.append(strip("Two objects in one photo" if place == 0 else "", pictures))
-    return strips
-
-
-def _scenes(explanations: Sequence[Explanation], grades: Sequence[Grade]) -> list[str]:
-    by_method = {one.method: one for one in grades}
-    asked = [one for one in explanations if one.target == explanations[0].target]
-    pictures: list[tuple[str, Image.Image | bytes]] = [
-        (f"Why “{asked[0].target}”?\n{asked[0].caption}, says {asked[0].model}", asked[0].image),
-    ]
-    for one in asked:
-        grade = by_method[one.method]
-        said = f"points at it: {shown(grade.pointing)}; of the map on it: {shown(grade.energy)}"
-        pictures.append((f"{one.method}\n{said}", one.overlay()))
-    return [
-        strip("Where the truth is known: grades on rendered scenes", pictures),
-        f'<p class="note">Grades: how often the maximum lies on the object asked for, and how much '
-        f"of the map does; {grades[0].count} objects of {len(SAMPLES)} scenes, 95 % intervals. The "
-        "documentation grades every method on hundreds, on photos too.</p>",
-    ]
-
-
-def _credits(photos: Sequence[SamplePhoto]) -> str:
-    said = "; ".join(f"{one.about} by {one.by} ({one.licence})" for one in photos)
-    return f'<p class="note">Photos: {said}.</p>'

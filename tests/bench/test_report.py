@@ -24,14 +24,15 @@ from report_setup import Tables, answers, draw, make_run, row
 import seewhy
 from seewhy.bench.report import write_comparison, write_report
 from seewhy.bench.report.cell import Cell
-from seewhy.bench.report.charts import mean_curve
-from seewhy.bench.report.gallery import choose
-from seewhy.bench.report.words import findings
+from seewhy.bench.report.pictures import choose
+from seewhy.bench.report.words import MEANINGS, findings
 from seewhy.bench.store import Run
 from seewhy.cli import app
-from seewhy.draw.curves import HEIGHT, LEFT, PLOT, TOP
-from seewhy.evaluation import Evaluation, Omission, Row
+from seewhy.draw.charts import HEIGHT, LEFT, PLOT, TOP
+from seewhy.evaluation import Evaluation, Omission, Row, Values
 from seewhy.evaluation.evaluating import digest_of
+from seewhy.evaluation.statistics import mean_curves
+from seewhy.metrics import list_metrics
 
 IMAGES = 40
 SHIFTS = {"good": 0.3, "also good": 0.3, "bad": 0.0}
@@ -66,7 +67,7 @@ def handmade() -> tuple[list[Row], np.ndarray]:
 
 def cell_of(rows: list[Row], omissions: tuple[Omission, ...] = ()) -> Cell:
     images = {one.image for one in rows}
-    return Cell("net", "data", Evaluation(len(images), tuple(rows), omissions))
+    return Cell("net", "data", Evaluation(len(images), Values.of(rows), omissions))
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +157,10 @@ def test_classes(made):
 def test_curves_are_means_with_bands(made):
     _, _, text, values = made
     rows, _ = handmade()
-    cell = cell_of(rows)
-    found = mean_curve(cell, "deletion", "good")
+    found = next(one for one in mean_curves(Values.of(rows)) if one.method == "good")
+    assert found.metric == "deletion"
     mean = values[0, 1].mean()
-    assert found.values == pytest.approx([1, mean, 0])
-    assert found.shares == [0, 0.5, 1]
+    assert found.mean == pytest.approx([1, mean, 0])
     half = 1.96 * values[0, 1].std() / np.sqrt(IMAGES)
     assert found.low == pytest.approx([1, mean - half, 0], abs=0.004)
     assert found.high == pytest.approx([1, mean + half, 0], abs=0.004)
@@ -173,8 +173,8 @@ def test_curves_are_means_with_bands(made):
 
 def test_cost_in_forwards(made):
     _, _, text, _ = made
-    assert "good: 2.00 forwards" in text
-    assert "also good: 10.00 forwards" in text
+    assert re.search(r"<title>good: 0\.\d+ for 2\.00 forwards<", text)
+    assert re.search(r"<title>also good: 0\.\d+ for 10\.00 forwards<", text)
     assert "Not measured: bad." in text
 
 
@@ -195,24 +195,33 @@ def test_what_failed_what_was_left_out_and_what_is_gone(made):
 def test_findings_say_no_more_than_the_tests():
     rows, _ = handmade()
     one, two = findings([cell_of(rows)])
-    assert one.startswith("On gini, ")
-    assert "good has the best mean; " in one
-    assert one.endswith("good is not significantly worse, the other one is (40 images).")
+    assert (one.metric, one.meaning[-1]) == ("gini", ".")
+    assert "good has the best mean. No significant difference to " in one.verdict
+    assert one.verdict.endswith("good (40 images); significantly better than the other one.")
     assert (
-        two
-        == "On deletion, bad is significantly better than each of the 2 other methods (40 images)."
+        two.verdict == "bad is significantly better than each of the 2 other methods (40 images)."
     )
     pair = [one for one in rows if one.method != "bad"]
-    assert all(
-        "is not significant (40 images)" in sentence for sentence in findings([cell_of(pair)])
-    )
+    for found in findings([cell_of(pair)]):
+        assert found.verdict.startswith("No significant difference between ")
+        assert found.verdict.endswith(" (40 images).")
+    few = [one for one in pair if one.image < "image 03"]
+    assert "p is 0.250 or more" in findings([cell_of(few)])[0].verdict
     alone = [one for one in rows if one.method == "bad"]
-    assert findings([cell_of(alone)]) == ["On gini and deletion, bad is the only graded method."]
+    for found in findings([cell_of(alone)]):
+        assert found.verdict == "bad is the only method with values (40 images)."
     both = findings([cell_of(rows), cell_of(rows)])
-    assert both[1] == (
-        "Best mean deletion: bad in 2 of 2 "
-        "(each time significantly better than every other method)."
+    assert both[1].verdict == (
+        "Best mean: bad in 2 of 2 (each time significantly better than every other method); "
+        "40 images or more each."
     )
+
+
+def test_every_metric_is_explained_in_a_sentence():
+    assert set(MEANINGS) == set(list_metrics())
+    for sentence in MEANINGS.values():
+        assert sentence[0].isupper()
+        assert sentence.endswith(".")
 
 
 def test_too_few_images_to_tell_anything_is_said(tmp_path):
@@ -225,15 +234,16 @@ def test_too_few_images_to_tell_anything_is_said(tmp_path):
 def test_images_are_chosen_by_hand():
     values = {"one": [0.1, 0.9, 0.5, 0.4], "two": [0.1, 0.2, 0.5, 0.9]}
     rows = [row(f"i{n}", m, v) for m, own in values.items() for n, v in enumerate(own)]
-    choice = choose(cell_of(rows), "gini", 1)
-    assert choice.best == {"two": [("i3", "cat")], "one": [("i1", "cat")]}
-    assert choice.worst == {"two": [("i0", "cat")], "one": [("i0", "cat")]}
-    assert choice.disagreed == [("i1", "cat")]  # 0.7 apart
-    assert choice.wanted[("i1", "cat")] == ["one", "two"]
+    choice = choose(Values.of(rows).table("gini"), ["two", "one"], 1)
+    assert choice.best == {"two": [3], "one": [1]}
+    assert choice.worst == {"two": [0], "one": [0]}
+    assert choice.disagreed == [1]  # 0.7 apart
+    assert choice.wanted[1] == ["one", "two"]
     lower = [Row(**{**vars(r), "metric": "deletion"}) for r in rows]
-    assert choose(cell_of(lower), "deletion", 1).best["one"] == [("i0", "cat")]
+    assert choose(Values.of(lower).table("deletion"), ["one"], 1).best["one"] == [0]
     # No image is the best and the worst, and equal values are no disagreement.
-    same = choose(cell_of([row("i", "one", 1.0), row("i", "two", 1.0)]), "gini", 3)
+    equal = Values.of([row("i", "one", 1.0), row("i", "two", 1.0)])
+    same = choose(equal.table("gini"), ["one", "two"], 3)
     assert (same.worst, same.disagreed) == ({"one": [], "two": []}, [])
 
 
@@ -259,16 +269,18 @@ def test_pictures_are_the_methods_own(graded):
     pictures = re.findall(
         r'<img alt="([^"]*)" src="data:image/webp;base64,([^"]*)"', text.replace("\n", " ")
     )
-    assert len(pictures) == 2 * (1 + 3) + 3 * 4  # disagreed: photo and methods; best and worst
+    assert len(pictures) == 3 + 2 * (1 + 3) + 3 * 4  # keys; photo and methods; best and worst
     (evaluation,) = run.evaluations().values()
     values = {r.value: r for r in evaluation.rows if r.metric == "energy_pointing_game"}
     checked = 0
     for alt, data in pictures:
-        asked = re.fullmatch(r"(\d\.\d+) (\S+) (scene-\S+)", alt)
+        asked = re.fullmatch(
+            r"map of (\S+) for (\S+) on (scene-\S+), energy pointing game (\d\.\d+)", alt
+        )
         if asked is None:
             continue
-        fits = [r for v, r in values.items() if f"{v:.3f}" == asked[1] and r.image == asked[3]]
-        (one,) = (r for r in fits if r.target == asked[2])
+        fits = [r for v, r in values.items() if f"{v:.3f}" == asked[4] and r.image == asked[3]]
+        (one,) = (r for r in fits if (r.method, r.target) == (asked[1], asked[2]))
         sample = seewhy.load_dataset("scenes:6").read(one.image)
         (answer,) = seewhy.explain_photos(model, [sample.image], [one.method], [one.class_index])
         expected = np.asarray(answer.explanations[0].overlay().convert("RGB"), dtype=float)
@@ -276,7 +288,7 @@ def test_pictures_are_the_methods_own(graded):
         assert shown.shape == expected.shape
         assert np.abs(shown - expected).mean() < 8  # what compression changes
         checked += 1
-    assert checked == 12
+    assert checked == 2 * 3 + 12
 
 
 def test_other_weights_than_the_graded_ones_give_no_pictures(graded, tmp_path):
@@ -339,7 +351,7 @@ def test_the_gallery_can_go_by_any_metric_of_the_run(graded, tmp_path):
         write_report(run, tmp_path / "r.html", metric=metric, images=1)
         text = (tmp_path / "r.html").read_text()
         assert f"Chosen by {metric.replace('_', ' ')}, higher is better" in text
-        assert text.count("<img") == 1 * (1 + 3) + 3 * 2
+        assert text.count("<figure><img") == 1 * (1 + 3) + 3 * 2
 
 
 def test_an_image_that_is_gone_costs_no_other_its_picture(graded, tmp_path):
@@ -550,6 +562,33 @@ def test_in_a_browser_it_fetches_nothing_and_sorts(browser, graded):
     heading.press("Enter")
     assert [float(value) for value in column(2)] == sorted(values)
     page.close()
+
+
+def test_in_a_browser_nothing_is_cut_off(browser, graded, made, tmp_path):
+    """At a laptop's and a phone's width, with many methods and metrics of long names."""
+    methods = [f"gig_cam(steps={n})+multiscale+gradual" for n in range(14)]
+    metrics = [name for name in list_metrics() if name not in ("insertion", "deletion")][:9]
+    rows = [
+        row(f"image-{n}.jpg", m, (n + k) / 20, metric)
+        for n in range(3)
+        for k, m in enumerate(methods)
+        for metric in metrics
+    ]
+    costs = {"net": {"forward": 1.0, "methods": {m: 1.0 + k for k, m in enumerate(methods)}}}
+    wide = make_run(tmp_path, {("net", "data"): answers(rows)}, calibration=costs)
+    write_report(wide, tmp_path / "report.html", images=0)
+    write_comparison(made[0], made[0], tmp_path / "comparison.html")
+    paths = [graded[0].folder / "report.html", made[0].folder / "report.html"]
+    for path in [*paths, tmp_path / "report.html", tmp_path / "comparison.html"]:
+        for width in (1280, 390):
+            page, _, _ = opened(browser, path, viewport={"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+            cut = """[...document.querySelectorAll("body *")].filter(
+                (e) => e.scrollWidth > e.clientWidth + 1 && e.clientWidth
+                    && ["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(e).overflowX)
+            ).map((e) => e.outerHTML.slice(0, 80))"""
+            assert page.evaluate(cut) == [], (path, width)
+            page.close()
 
 
 def test_in_a_browser_choosers_work_and_a_phone_can_show_it(browser, graded):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from typing import Any
 
 from PIL import Image
 
 from seewhy.app.question import png
-from seewhy.draw.chart import Axis, points
+from seewhy.draw.charts import Axis, points
+from seewhy.draw.page import part
 from seewhy.naming import DEFAULT_METHOD, METHODS, list_methods
 from seewhy.trust import Check, Effect
 
@@ -25,13 +26,7 @@ def percent(probability: float) -> str:
 
 def predictions(top: Iterable[tuple[int, str, float]], network: str) -> str:
     """The likeliest classes as bars."""
-    rows = "".join(
-        f'<div class="bar"><span>{escape(name)}</span>'
-        f'<i><b style="width:{100 * probability:.2f}%"></b></i>'
-        f"<em>{percent(probability)}</em></div>"
-        for _, name, probability in top
-    )
-    return f'<div class="bars"><h4>{escape(network)} sees</h4>{rows}</div>'
+    return _viewers("predictions", top, network)
 
 
 START_WITH = (DEFAULT_METHOD, "auto", "tsgb", "global_guidance")
@@ -51,42 +46,13 @@ def groups() -> dict[str, list[str]]:
 
 def methods() -> str:
     """What each method does and costs, as a table that a click opens."""
-    rows = "".join(
-        f'<tr><th colspan="3">{escape(title)}</th></tr>'
-        + "".join(
-            f"<tr><td><code>{name}</code></td><td>{escape(METHODS[name].summary)}</td>"
-            f"<td>{escape(METHODS[name].passes)}</td></tr>"
-            for name in names
-        )
-        for title, names in groups().items()
-    )
-    return (
-        "<details><summary>What the methods do, and what they cost</summary>"
-        "<p>F is a pass through the network, B one back through it, h one back to the layer alone, "
-        f"K the channels there.</p><table>{rows}</table></details>"
-    )
+    named = [(title, [(name, METHODS[name]) for name in own]) for title, own in groups().items()]
+    return _viewers("methods", named)
 
 
 def changes(effects: Sequence[Effect], hidden: Image.Image, share: float) -> str:
     """Probabilities before and after, the photo with its part hidden, and how large that is."""
-    rows = "".join(
-        f'<div class="bar two"><span>{escape(one.name)}</span>'
-        f'<i><b style="width:{100 * one.before:.2f}%"></b></i>'
-        f'<i><b class="after" style="width:{100 * one.after:.2f}%"></b></i>'
-        f"<em>{percent(one.before)} → {percent(one.after)}</em></div>"
-        for one in effects
-    )
-    return (
-        f'<div class="bars"><h4>With {100 * share:.0f} % of the photo hidden</h4>'
-        f'<p class="key"><b></b> before <b class="after"></b> after</p>{rows}'
-        f"{picture(hidden, 'The photo as the network was asked')}</div>"
-    )
-
-
-def picture(image: Image.Image, caption: str) -> str:
-    """An image within the page."""
-    source = b64encode(png(image)).decode()
-    return f'<img alt="{escape(caption)}" src="data:image/png;base64,{source}">'
+    return _viewers("changes", effects, hidden, share)
 
 
 def checks(done: Sequence[Check], of: int, about: str, caution: str) -> str:
@@ -94,49 +60,36 @@ def checks(done: Sequence[Check], of: int, about: str, caution: str) -> str:
 
     caution: a sentence above them; "" for none.
     """
-    cards = "".join(card(one) for one in done)
-    waiting = "".join('<div class="card waiting"></div>' for _ in range(of - len(done)))
-    warned = f'<p class="caution">{escape(caution)}</p>' if caution else ""
-    return f'<div class="checks"><h4>{escape(about)}</h4>{warned}{cards}{waiting}</div>'
+    cards = [(one, plot(one.curves)) for one in done]
+    return _viewers("checks", cards, of - len(done), about, caution, LIGHTS)
 
 
-def card(check: Check) -> str:
-    """One check: its light, what was found, and the rule."""
-    image = "" if check.picture is None else picture(check.picture, check.name)
-    return (
-        f'<div class="card {check.light}"><div class="what">'
-        f'<h5><b role="img" aria-label="{check.light}" title="{LIGHTS[check.light]}"></b>'
-        f"{escape(check.name.capitalize())}<em>{check.light}</em></h5>"
-        f"<p>{escape(check.sentence)}</p><small>{escape(check.rule)}</small></div>"
-        f'<div class="shown">{plot(check.curves)}{image}</div></div>'
-    )
-
-
-def plot(curves: Mapping[str, Sequence[float]]) -> str:
-    """Curves over the first of them as a small drawing, with a legend; nothing without curves."""
+def plot(curves: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
+    """Where curves over the first of them lie in a small drawing; None without curves."""
     if len(curves) < 2:
-        return ""
+        return None
     (axis, at), *lines = curves.items()
     values = [value for _, line in lines for value in line]
     low, high = min(0.0, *values), max(1.0, *values)
     x, y = Axis(at[0], at[-1], 30, WIDTH - 10), Axis(low, high, HEIGHT - 22, 8)
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "axis": axis,
+        "grid": [
+            (tick, y(tick), points(x, y, ((at[0], tick), (at[-1], tick)))) for tick in (0, 0.5, 1)
+        ],
+        "lines": [
+            (name, ink, points(x, y, zip(at, line, strict=True)))
+            for (name, line), ink in zip(lines, INKS, strict=False)
+        ],
+    }
 
-    paths = "".join(
-        f'<polyline points="{points(x, y, zip(at, line, strict=True))}" stroke="{ink}"/>'
-        for (_, line), ink in zip(lines, INKS, strict=False)
-    )
-    grid = "".join(
-        f'<polyline class="grid" points="{points(x, y, ((at[0], tick), (at[-1], tick)))}"/>'
-        f'<text x="26" y="{y(tick) + 3:.1f}" text-anchor="end">{tick:g}</text>'
-        for tick in (0, 0.5, 1)
-    )
-    key = "".join(
-        f'<span style="color:{ink}">{escape(name)}</span>'
-        for (name, _), ink in zip(lines, INKS, strict=False)
-    )
-    return (
-        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(", ".join(name for name, _ in lines))}">{grid}{paths}'
-        f'<text x="{WIDTH - 10}" y="{HEIGHT - 6}" text-anchor="end">{escape(axis)}</text></svg>'
-        f"<figcaption>{key}</figcaption></figure>"
-    )
+
+def _viewers(name: str, *values: Any) -> str:
+    """A part of the viewer, made by its template."""
+    return part("viewer.html", name, *values, percent=percent, png=_address)
+
+
+def _address(image: Image.Image) -> str:
+    return f"data:image/png;base64,{b64encode(png(image)).decode()}"

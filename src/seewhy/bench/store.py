@@ -24,12 +24,14 @@ from filelock import FileLock, Timeout
 
 from seewhy.bench.manifest import check_manifest
 from seewhy.evaluation import Answers, Evaluation, Omission, Row
+from seewhy.evaluation.values import Growing, Values
 from seewhy.reading import parsed, text_of
 
 MANIFEST = "manifest.json"
 CHECKSUMS = "checksums.txt"  # as `sha256sum` writes and checks them; of a file the last one counts
 PICTURES = "pictures.parquet"
 LOCK = ".lock"
+_TEXTS = ("image", "target", "method", "metric")
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 
@@ -141,17 +143,6 @@ class Run:
         )
         return [row for row in rows if row.pop("failed")]
 
-    def values(self) -> Iterator[tuple[Any, ...]]:
-        """Network, dataset, image, target, class index, method, metric and value of all that has
-        one."""
-        columns = [
-            "network", "dataset", "image", "target", "class_index", "method", "metric", "value",
-        ]  # fmt: skip
-        for file in self.files.values():
-            table = self._read(file, [*columns, "reason"])
-            table = table.filter(table["reason"].is_null())
-            yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
-
     def samples(self, shard: int) -> dict[str, str]:
         """The fingerprints of a finished shard's samples, by key, as they were graded."""
         with self._opening(self._file(shard), _schema()) as opened:
@@ -167,22 +158,24 @@ class Run:
     def evaluations(self) -> dict[tuple[str, str], Evaluation]:
         """What the finished shards say of each network and dataset, by their names."""
         images: dict[tuple[str, str], int] = {}
-        rows: dict[tuple[str, str], list[Row]] = {}
+        values: dict[tuple[str, str], Growing] = {}
         omissions: dict[tuple[str, str], list[Omission]] = {}
         for file in self.files.values():
-            with self._opening(file, _schema()) as opened:
+            with self._opening(file, _schema(), _TEXTS) as opened:
                 about = _described(opened)
                 cell = str(about["network"]), str(about["dataset"])
                 images[cell] = images.get(cell, 0) + int(about["images"])
-                for record in _whole(opened.read()).to_pylist():
-                    if record["reason"] is None:
-                        values = {**record, "curve": tuple(record["curve"])}
-                        rows.setdefault(cell, []).append(_made(Row, values))
-                    else:
-                        values = {**record, "method": record["method"] or ""}
-                        omissions.setdefault(cell, []).append(_made(Omission, values))
+                table = opened.read([*Row.__dataclass_fields__, "reason", "failed"])
+                graded = table.filter(table["reason"].is_null())
+                if any(graded[name].null_count for name in Row.__dataclass_fields__):
+                    raise ValueError("a value lacks its image, method or metric")
+                values.setdefault(cell, Growing()).add(Values.of_arrow(graded))
+                for record in table.filter(table["reason"].is_valid()).to_pylist():
+                    known = {name: record[name] for name in Omission.__dataclass_fields__}
+                    omission = Omission(**{**known, "method": record["method"] or ""})
+                    omissions.setdefault(cell, []).append(omission)
         return {
-            cell: Evaluation(count, tuple(rows.get(cell, ())), tuple(omissions.get(cell, ())))
+            cell: Evaluation(count, values[cell].values, tuple(omissions.get(cell, ())))
             for cell, count in images.items()
         }
 
@@ -240,14 +233,17 @@ class Run:
             return opened.read(columns).replace_schema_metadata()
 
     @contextmanager
-    def _opening(self, file: Path, schema: Any) -> Iterator[Any]:
-        """A Parquet file of the run; whatever is wrong with it becomes a ValueError."""
+    def _opening(self, file: Path, schema: Any, dictionaries: Sequence[str] = ()) -> Iterator[Any]:
+        """A Parquet file of the run; whatever is wrong with it becomes a ValueError.
+
+        dictionaries: columns of texts to be read as such.
+        """
         from pyarrow import BufferReader, lib, parquet
 
         content = self._content(file)
         try:
-            with parquet.ParquetFile(BufferReader(content)) as opened:
-                if opened.schema_arrow.remove_metadata() != schema:
+            with parquet.ParquetFile(BufferReader(content), read_dictionary=dictionaries) as opened:
+                if opened.schema.to_arrow_schema().remove_metadata() != schema:
                     raise ValueError("its columns are not those of a run")
                 yield opened
         except (lib.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
@@ -351,14 +347,6 @@ def _described(opened: Any) -> dict[str, Any]:
     return about
 
 
-def _whole(table: Any) -> Any:
-    """The rows of a shard; ValueError where a value lacks what belongs to it."""
-    graded = table.filter(table["reason"].is_null())
-    if any(graded[name].null_count for name in Row.__dataclass_fields__):
-        raise ValueError("a value lacks its image, method or metric")
-    return table
-
-
 def _parquet(records: Sequence[dict[str, Any]], schema: Any, about: Mapping[str, Any]) -> bytes:
     import pyarrow
     from pyarrow import parquet
@@ -407,7 +395,3 @@ def _records(answers: Answers) -> Iterator[dict[str, Any]]:
         yield {**vars(row), "failed": False}
     for omission in answers.omissions:
         yield {**vars(omission), "method": omission.method or None, "curve": ()}
-
-
-def _made(kind: Any, record: dict[str, Any]) -> Any:
-    return kind(**{name: record[name] for name in kind.__dataclass_fields__})

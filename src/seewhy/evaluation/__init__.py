@@ -4,7 +4,7 @@ from seewhy.evaluation.evaluating import DEFAULT_METRICS, EVALUATED, evaluate
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.protocols import PROTOCOLS, Protocol, Published, protocol
 from seewhy.evaluation.rows import Answers, Omission, Row
-from seewhy.evaluation.summary import (
+from seewhy.evaluation.statistics import (
     Comparison,
     Summary,
     bootstrap_interval,
@@ -13,6 +13,7 @@ from seewhy.evaluation.summary import (
     sign_flip_test,
     summarize,
 )
+from seewhy.evaluation.values import Values
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -26,6 +27,7 @@ __all__ = [
     "Published",
     "Row",
     "Summary",
+    "Values",
     "bootstrap_interval",
     "compare",
     "evaluate",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from seewhy.evaluation.rows import Answers, Omission, Row
-from seewhy.evaluation.summary import Comparison, Summary, compare, summarize
+from seewhy.evaluation.statistics import Comparison, Summary, compare, summarize
+from seewhy.evaluation.values import Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +21,12 @@ class Evaluation:
 
     Attributes:
         images: how many were asked for.
-        rows: one for each image, target, method and metric.
+        values: of each image, target, method and metric, as columns.
         omissions: what has no rows, and why.
     """
 
     images: int
-    rows: tuple[Row, ...]
+    values: Values
     omissions: tuple[Omission, ...]
 
     @staticmethod
@@ -32,9 +34,14 @@ class Evaluation:
         """The evaluation that these answers make."""
         return Evaluation(
             len(answers),
-            tuple(row for one in answers for row in one.rows),
+            Values.of(row for one in answers for row in one.rows),
             tuple(omission for one in answers for omission in one.omissions),
         )
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """One for each value, in order; they take far more memory than `values`."""
+        return tuple(self.values.rows())
 
     @property
     def failures(self) -> tuple[Omission, ...]:
@@ -48,30 +55,20 @@ class Evaluation:
 
     @property
     def first(self) -> str | None:
-        """The method of the first row, with which the others are compared."""
-        return self.rows[0].method if self.rows else None
+        """The method of the first value, with which the others are compared."""
+        return self.values.methods[0] if len(self.values) else None
 
     def summary(self) -> list[Summary]:
-        """Means with intervals and ranks, see `seewhy.evaluation.summary.summarize`."""
-        return summarize(self.rows)
+        """Means with intervals and ranks, see `seewhy.evaluation.statistics.summarize`."""
+        return summarize(self.values)
 
     def comparisons(self, reference: str | None = None) -> list[Comparison]:
-        """Paired tests between methods, see `seewhy.evaluation.summary.compare`."""
-        return compare(self.rows, reference)
+        """Paired tests between methods, see `seewhy.evaluation.statistics.compare`."""
+        return compare(self.values, reference)
 
     def to_arrow(self) -> Any:
         """The rows as a `pyarrow.Table`; needs the package pyarrow."""
-        import pyarrow
-
-        types = {
-            "str": pyarrow.string(),
-            "int": pyarrow.int64(),
-            "float": pyarrow.float64(),
-            "bool": pyarrow.bool_(),
-            "tuple[float, ...]": pyarrow.list_(pyarrow.float64()),
-        }
-        schema = pyarrow.schema([(field.name, types[str(field.type)]) for field in fields(Row)])
-        return pyarrow.Table.from_pylist([asdict(row) for row in self.rows], schema=schema)
+        return self.values.to_arrow()
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write `rows`, `summary`, `comparisons` and `omissions` as CSV, and return the paths.
@@ -81,8 +78,8 @@ class Evaluation:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tables: dict[str, tuple[Sequence[Any], type]] = {
-            "rows": (self.rows, Row),
+        tables: dict[str, tuple[Iterable[Any], type]] = {
+            "rows": (self.values.rows(), Row),
             "summary": (self.summary(), Summary),
             "comparisons": (self.comparisons(self.first), Comparison),
             "omissions": (self.omissions, Omission),
@@ -106,4 +103,4 @@ def write_csv(path: Path, records: Iterable[Any], kind: type) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, names, extrasaction="ignore")
         table.writeheader()
-        table.writerows(map(asdict, records))
+        table.writerows(map(vars, records))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from seewhy.bench.store import Run
-from seewhy.evaluation import Comparison, Evaluation, Row, Summary
-from seewhy.evaluation.summary import DRAWS
-
-ALPHA = 0.05  # below it a difference is significant
-
-Pair = tuple[str, str]  # image and target
+from seewhy.evaluation import Comparison, Evaluation, Summary
+from seewhy.evaluation.statistics import attainable
+from seewhy.evaluation.values import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,22 +29,18 @@ class Cell:
 
     @cached_property
     def methods(self) -> list[str]:
-        """All that were asked, in the order of the rows; those without any row come last."""
+        """All that were asked, in the order of the rows; those without any value come last."""
         failed = [one.method for one in self.evaluation.omissions if one.method]
-        return list(dict.fromkeys([*(row.method for row in self.evaluation.rows), *failed]))
-
-    @cached_property
-    def rows(self) -> dict[str, dict[str, list[Row]]]:
-        """The rows by metric and method."""
-        found: dict[str, dict[str, list[Row]]] = {}
-        for row in self.evaluation.rows:
-            found.setdefault(row.metric, {}).setdefault(row.method, []).append(row)
-        return found
+        return list(dict.fromkeys([*self.evaluation.values.methods, *failed]))
 
     @property
     def metrics(self) -> list[str]:
         """All that have values, in the order of the rows."""
-        return list(self.rows)
+        return list(self.evaluation.values.metrics)
+
+    def table(self, metric: str) -> Table:
+        """The values of a metric."""
+        return self.evaluation.values.table(metric)
 
     @cached_property
     def summaries(self) -> dict[tuple[str, str], Summary]:
@@ -59,7 +53,7 @@ class Cell:
         found = {}
         for one in self.evaluation.comparisons():
             found[one.metric, one.method, one.other] = one
-            found[one.metric, one.other, one.method] = turned(one)
+            found[one.metric, one.other, one.method] = one.turned
         return found
 
     def ranked(self, metric: str) -> list[str]:
@@ -69,7 +63,8 @@ class Cell:
     def beaten(self, metric: str) -> list[str]:
         """The methods that are significantly worse than the best one."""
         best, *others = self.ranked(metric)
-        return [other for other in others if better(self.comparisons.get((metric, best, other)))]
+        tests = {other: self.comparisons.get((metric, best, other)) for other in others}
+        return [other for other, one in tests.items() if one and one.better and one.significant]
 
     def undecided(self, metric: str) -> list[str]:
         """The methods that are not significantly worse than the best one."""
@@ -98,14 +93,6 @@ class Cell:
         ranks = self.mean_ranks
         return sorted(self.methods, key=lambda one: (math.isnan(ranks[one]), ranks[one]))
 
-    def pairs(self, metric: str) -> dict[Pair, dict[str, Row]]:
-        """Every method's row of each image and target."""
-        found: dict[Pair, dict[str, Row]] = {}
-        for method, rows in self.rows[metric].items():
-            for row in rows:
-                found.setdefault((row.image, row.target), {})[method] = row
-        return found
-
     def compared(self, metric: str) -> int:
         """The images on which methods were compared by this metric, at most."""
         own = (one.images for key, one in self.comparisons.items() if key[0] == metric)
@@ -113,11 +100,16 @@ class Cell:
 
     def attainable(self, metric: str) -> float:
         """The least p that a comparison by this metric could have, whatever the values."""
-        own = [one for key, one in self.comparisons.items() if key[0] == metric]
-        if not own:
-            return 1.0
-        images = max(one.images for one in own)
-        return min(1.0, max(2.0 ** (1 - images), 1 / (DRAWS + 1)) * len(own) / 2)
+        own = sum(key[0] == metric for key in self.comparisons) // 2
+        return attainable(self.compared(metric), own) if own else 1.0
+
+    def costs(self, calibration: Mapping[str, Any] | None) -> dict[str, float]:
+        """What methods cost in forward passes, of those that were measured."""
+        measured = (calibration or {}).get(self.network) or {}
+        forward, seconds = measured.get("forward"), measured.get("methods") or {}
+        if not forward:
+            return {}
+        return {m: seconds[m] / forward for m in self.methods if seconds.get(m)}
 
 
 def cells_of(run: Run) -> list[Cell]:
@@ -126,31 +118,13 @@ def cells_of(run: Run) -> list[Cell]:
     Raises ValueError where none has.
     """
     found = [Cell(*names, evaluation) for names, evaluation in run.evaluations().items()]
-    if not any(cell.evaluation.rows for cell in found):
+    if not any(len(cell.evaluation.values) for cell in found):
         raise ValueError(
             f"{run.folder}: holds no values yet; `seewhy bench` with its config goes on with it"
             if not run.complete
             else f"{run.folder}: holds no values: nothing could be explained and graded"
         )
     return found
-
-
-def better(comparison: Comparison | None) -> bool:
-    """Whether the first of two methods is significantly better than the other."""
-    return bool(comparison and comparison.better and comparison.p_holm < ALPHA)
-
-
-def turned(one: Comparison) -> Comparison:
-    """The same comparison with the methods changed about."""
-    return replace(
-        one,
-        method=one.other,
-        other=one.method,
-        difference=-one.difference,
-        low=-one.high,
-        high=-one.low,
-        better=None if one.better is None else not one.better,
-    )
 
 
 def graded(cells: Sequence[Cell]) -> list[str]:

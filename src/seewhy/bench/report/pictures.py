@@ -7,50 +7,53 @@ makes a page of it needs neither, and runs nothing that a folder names.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from statistics import pstdev
 from typing import Any
+
+import numpy as np
 
 from seewhy.bench.engines import Engine
 from seewhy.bench.plan import Plan
-from seewhy.bench.report.cell import Cell, Pair
+from seewhy.bench.report.cell import Cell
 from seewhy.bench.store import Run
 from seewhy.draw.page import webp
+from seewhy.evaluation.values import Table
 from seewhy.metrics import metric as metric_of
 from seewhy.photos import explain_photos
 
 KEPT = 1000  # pictures that a run keeps, about: some 8 kB each
+PICTURES = 260  # of all cells of a page together, about
 SIDE = 192  # pixels
 
+Pair = tuple[str, str]  # image and target
 Names = tuple[str, str]  # network and dataset
 Wanted = dict[Pair, tuple[int, list[str]]]  # of each pair the class's index, and the methods
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which pairs are shown by a metric.
+    """Which rows of a metric's table are shown.
 
     best, worst: of each method, the most extreme first.
     disagreed: on which the methods' values spread most.
     """
 
-    metric: str
-    best: dict[str, list[Pair]]
-    worst: dict[str, list[Pair]]
-    disagreed: list[Pair]
+    best: dict[str, list[int]]
+    worst: dict[str, list[int]]
+    disagreed: list[int]
 
     @property
-    def wanted(self) -> dict[Pair, list[str]]:
-        """The methods whose maps are shown of each pair."""
-        found: dict[Pair, dict[str, None]] = {}
+    def wanted(self) -> dict[int, list[str]]:
+        """The methods whose maps are shown of each row."""
+        found: dict[int, dict[str, None]] = {}
         for by_method in (self.best, self.worst):
-            for method, pairs in by_method.items():
-                for pair in pairs:
-                    found.setdefault(pair, {})[method] = None
-        for pair in self.disagreed:
-            found.setdefault(pair, {}).update(dict.fromkeys(self.best))
-        return {pair: list(methods) for pair, methods in found.items()}
+            for method, rows in by_method.items():
+                for row in rows:
+                    found.setdefault(row, {})[method] = None
+        for row in self.disagreed:
+            found.setdefault(row, {}).update(dict.fromkeys(self.best))
+        return {row: list(methods) for row, methods in found.items()}
 
 
 @dataclass(frozen=True)
@@ -67,35 +70,34 @@ class Kept:
     pictures: Mapping[tuple[Pair, str], bytes]
 
 
-def choose(cell: Cell, metric: str, number: int) -> Choice:
-    """The `number` best and worst pairs of each method, and `number` with the widest spread.
+def judge(cell: Cell) -> str:
+    """The metric to choose pictures by: the first with more values than hit and miss."""
+    for metric in cell.metrics:
+        values = cell.table(metric).values
+        if len(np.unique(values[~np.isnan(values)])) > 2:
+            return metric
+    return cell.metrics[0]
 
-    Spread is the standard deviation of the values of all methods that have any by this metric.
+
+def choose(table: Table, methods: Sequence[str], number: int) -> Choice:
+    """The `number` best and worst rows of each method, and `number` with the widest spread.
+
+    Spread is the standard deviation of the values of all methods, where all have one.
     """
-    values = {
-        pair: {method: row.value for method, row in rows.items()}
-        for pair, rows in cell.pairs(metric).items()
-    }
-    return _chosen(values, cell.ranked(metric), metric, number)
-
-
-def _chosen(
-    values: Mapping[Pair, Mapping[str, float]], methods: Sequence[str], metric: str, number: int
-) -> Choice:
-    sign = -1 if metric_of(metric).higher_is_better else 1
+    sign = -1 if metric_of(table.metric).higher_is_better else 1
+    keys = sorted(range(len(table.pairs)), key=table.key)
+    rank = np.empty(len(keys), dtype=np.int64)  # which decides between equal values
+    rank[keys] = np.arange(len(keys))
     best, worst = {}, {}
     for method in methods:
-        own = {pair: sign * found[method] for pair, found in values.items() if method in found}
-        order = sorted(own, key=lambda pair: (own[pair], pair))
+        own = sign * table.values[:, table.methods.index(method)]
+        order = [int(row) for row in np.lexsort((rank, own)) if not np.isnan(own[row])]
         best[method] = order[:number]
-        worst[method] = [pair for pair in reversed(order) if pair not in best[method]][:number]
-    spread = {
-        pair: pstdev(found.values())
-        for pair, found in values.items()
-        if len(found) == len(best) > 1
-    }
-    widest = sorted(spread, key=lambda pair: (-spread[pair], pair))
-    return Choice(metric, best, worst, [pair for pair in widest if spread[pair] > 0][:number])
+        worst[method] = order[: number - 1 : -1][:number]
+    spread = np.nan_to_num(table.values.std(1))
+    spread[np.ptp(table.values, axis=1) == 0] = 0
+    widest = [int(row) for row in np.lexsort((rank, -spread)) if spread[row] > 0]
+    return Choice(best, worst, widest[:number])
 
 
 def fitting(methods: Iterable[int], number: int, pictures: int) -> int:
@@ -118,15 +120,17 @@ def keep_pictures(run: Run, plan: Plan, engine: Engine) -> str | None:
     before = run.pictures()
     if before is not None and {key: before[1].get(key) for key in about} == about:
         return None
-    graded = _graded(run)
+    graded = [
+        Cell(*names, found) for names, found in run.evaluations().items() if len(found.values)
+    ]
     if not graded:
         return None
     number = fitting(
-        (len(cell.methods) for cell in graded.values()),
+        (len(cell.evaluation.values.methods) for cell in graded),
         plan.config.pictures,
-        KEPT // max(len(cell.values) for cell in graded.values()),
+        KEPT // max(len(cell.metrics) for cell in graded),
     )
-    wanted = {names: cell.wanted(number) for names, cell in graded.items()}
+    wanted = {(cell.network, cell.dataset): _wanted(cell, number) for cell in graded}
     found = engine.call(partial(draw, wanted), sum(map(len, wanted.values())))
     if found is None:
         return "the worker that drew them died, or took too long"
@@ -139,31 +143,15 @@ def keep_pictures(run: Run, plan: Plan, engine: Engine) -> str | None:
     return None
 
 
-@dataclass
-class _Graded:
-    """A cell's values by metric, pair and method, and nothing else: a run may have millions."""
-
-    values: dict[str, dict[Pair, dict[str, float]]] = field(default_factory=dict)
-    methods: dict[str, None] = field(default_factory=dict)
-    indices: dict[Pair, int] = field(default_factory=dict)
-
-    def wanted(self, number: int) -> Wanted:
-        found: dict[Pair, dict[str, None]] = {}
-        for metric, values in self.values.items():
-            own = {method: None for rows in values.values() for method in rows}
-            for pair, methods in _chosen(values, list(own), metric, number).wanted.items():
-                found.setdefault(pair, {}).update(dict.fromkeys(methods))
-        return {pair: (self.indices[pair], list(methods)) for pair, methods in found.items()}
-
-
-def _graded(run: Run) -> dict[Names, _Graded]:
-    found: dict[Names, _Graded] = {}
-    for network, dataset, image, target, index, method, metric, value in run.values():
-        cell, pair = found.setdefault((network, dataset), _Graded()), (image, target)
-        cell.values.setdefault(metric, {}).setdefault(pair, {})[method] = value
-        cell.methods[method] = None
-        cell.indices[pair] = index
-    return found
+def _wanted(cell: Cell, number: int) -> Wanted:
+    """What is to be drawn for whichever metric a page goes by."""
+    found: dict[Pair, tuple[int, dict[str, None]]] = {}
+    for table in map(cell.table, cell.metrics):
+        indices = cell.evaluation.values.class_index[table.pairs]
+        for row, methods in choose(table, table.methods, number).wanted.items():
+            own = found.setdefault(table.key(row), (int(indices[row]), {}))
+            own[1].update(dict.fromkeys(methods))
+    return {pair: (index, list(methods)) for pair, (index, methods) in found.items()}
 
 
 def draw(

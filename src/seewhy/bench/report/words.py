@@ -3,8 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from seewhy.bench.report.cell import Cell, graded
+from seewhy.evaluation.statistics import ALPHA
+from seewhy.metrics import metric as metric_of
+
+MEANINGS = {
+    "pointing_game": "How often the map's highest point lies on the object.",
+    "energy_pointing_game": "How much of the map lies on the object.",
+    "grid_pointing": "Of four photos side by side, how much of the map lies in the one asked for.",
+    "mass_accuracy": "How much of the map lies within the object's outline.",
+    "rank_accuracy": "How many of the map's highest pixels lie within the object's outline.",
+    "iou": "How well the map's bright part covers the object and nothing else.",
+    "box_iou": "How well a box around the map's bright part fits the object's box.",
+    "average_drop": "How much confidence is lost if the network sees only what the map shows.",
+    "half_drop": "How much confidence is lost if the network sees only the map's brighter half.",
+    "increase": "How often the network is surer if it sees only what the map shows.",
+    "win": "How often a method's map keeps more of the confidence than another method's.",
+    "average_gain": "How much surer the network is if it sees only what the map shows.",
+    "insertion": "How soon the network is sure while pixels appear, the map's highest first.",
+    "deletion": "How long the network stays sure while pixels vanish, the map's highest first.",
+    "road": "Whether blurring the map's highest pixels costs more confidence than the lowest.",
+    "road_most_first": "How sure the network stays while the map's highest pixels are blurred.",
+    "road_least_first": "How sure the network stays while the map's lowest pixels are blurred.",
+    "single_deletion": "Whether patches rank in the map as their loss ranks for the network.",
+    "effect_correlation": "Whether objects rank in the map as their removal ranks for the network.",
+    "coherency": "How little the map changes if the network sees only what the map shows.",
+    "complexity": "How much of the photo the map marks.",
+    "adcc": "Coherency, simplicity and kept confidence in one number.",
+    "gini": "How concentrated the map is; it says nothing of whether it is right.",
+    "entropy": "How spread out the map is; it says nothing of whether it is right.",
+    "max_sensitivity": "How much the map changes under noise that is hardly visible.",
+    "infidelity": "How far the map is from predicting what changes of the photo do to the score.",
+    "parameter_randomization": "How little the map changes as the network is made random.",
+    "target_selectivity": "How alike the maps for two different classes are.",
+}
+"""What a metric measures, for someone who meets it for the first time."""
+
+
+class Finding(NamedTuple):
+    """What a metric measures, and what came out."""
+
+    metric: str
+    meaning: str
+    verdict: str
 
 
 def count(number: int, what: str) -> str:
@@ -18,9 +61,40 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def plain(metric: str) -> str:
+    """A metric's name for the eye."""
+    return metric.replace("_", " ")
+
+
+def better(metric: str) -> str:
+    """Which direction of a metric is the good one."""
+    return "higher" if metric_of(metric).higher_is_better else "lower"
+
+
+def arrow(metric: str) -> str:
+    """The same as a sign."""
+    return "↑" if metric_of(metric).higher_is_better else "↓"
+
+
+def meaning(metric: str) -> str:
+    """What a metric measures, in one sentence."""
+    about = metric_of(metric)
+    return MEANINGS.get(about.name, about.summary.partition(", (B")[0].rstrip(".") + ".")
+
+
+def caution(metric: str) -> str:
+    """How the number can be had without a better explanation; "" if no way is known."""
+    return metric_of(metric).caution
+
+
 def figure(value: float) -> str:
     """A metric's value; "–" for nan."""
     return "–" if value != value else f"{value:.3f}"
+
+
+def interval(low: float, high: float) -> str:
+    """An interval; a single image has none."""
+    return "one image" if low != low else f"{figure(low)} – {figure(high)}"
 
 
 def signed(value: float) -> str:
@@ -47,37 +121,38 @@ def asked(cells: Sequence[Cell]) -> str:
     )
 
 
-def findings(cells: Sequence[Cell]) -> list[str]:
-    """A sentence for each metric; of one cell metrics with the same outcome share theirs."""
-    if len(cells) == 1:
-        return _of_one(cells[0])
-    return [_of_many(cells, metric) for metric in graded(cells)]
-
-
-def _of_one(cell: Cell) -> list[str]:
-    outcomes: dict[str, list[str]] = {}
-    for metric in cell.metrics:
-        outcomes.setdefault(outcome(cell, metric), []).append(metric.replace("_", " "))
-    return [f"On {listed(metrics)}, {said}." for said, metrics in outcomes.items()]
+def findings(cells: Sequence[Cell]) -> list[Finding]:
+    """What came out by each metric."""
+    said = outcome if len(cells) == 1 else None
+    return [
+        Finding(name, meaning(name), said(cells[0], name) if said else _of_many(cells, name))
+        for name in graded(cells)
+    ]
 
 
 def outcome(cell: Cell, metric: str) -> str:
     """Which method is best by a metric, and which are not significantly worse, with the images."""
     best, *others = cell.ranked(metric)
     undecided = cell.undecided(metric)
-    on = f"({count(cell.compared(metric), 'image')})"
     if not others:
-        return f"{best} is the only graded method"
+        on = count(cell.summaries[metric, best].images, "image")
+        return f"{best} is the only method with values ({on})."
+    on = f"({count(cell.compared(metric), 'image')})"
     if not undecided:
-        return f"{best} is significantly better than {_all(others)} {on}"
+        return f"{best} is significantly better than {_all(others)} {on}."
+    few = (
+        f" On so few images no difference can be significant: p is {least:.3f} or more."
+        if (least := cell.attainable(metric)) >= ALPHA
+        else ""
+    )
     if len(others) == 1:
-        return f"the difference between {best} and {undecided[0]} is not significant {on}"
+        return f"No significant difference between {best} and {undecided[0]} {on}.{few}"
     if len(undecided) == len(others):
-        return f"{best} has the best mean, but no other method is significantly worse {on}"
+        return f"{best} has the best mean; no significant difference to any other {on}.{few}"
     beaten = len(others) - len(undecided)
     return (
-        f"{best} has the best mean; {listed(undecided)} {'is' if len(undecided) == 1 else 'are'} "
-        f"not significantly worse, the other {'one is' if beaten == 1 else f'{beaten} are'} {on}"
+        f"{best} has the best mean. No significant difference to {listed(undecided)} {on}; "
+        f"significantly better than the other {beaten if beaten > 1 else 'one'}."
     )
 
 
@@ -103,4 +178,24 @@ def _of_many(cells: Sequence[Cell], metric: str) -> str:
             else f"significantly better than every other method in {alone}"
         )
         said.append(f"{method} in {len(led)} of {len(own)} ({how})")
-    return f"Best mean {metric.replace('_', ' ')}: {listed(said)}."
+    fewest = min(max(1, cell.compared(metric)) for cell in own)
+    return f"Best mean: {listed(said)}; {count(fewest, 'image')} or more each."
+
+
+def missing(cell: Cell) -> list[str]:
+    """What a cell has no values of, in sentences: images, methods and metrics."""
+    values = cell.evaluation.values
+    said = []
+    if values.graded < cell.evaluation.images:
+        said.append(
+            f"{count(cell.evaluation.images - values.graded, 'image')} of "
+            f"{cell.evaluation.images:,} have no values at all."
+        )
+    if without := [method for method in cell.methods if method not in values.methods]:
+        said.append(f"No values of {listed(without)}.")
+    for name in cell.metrics:
+        images = {cell.summaries[name, method].images for method in cell.ranked(name)}
+        if max(images) < values.graded or len(images) > 1:
+            few = str(max(images)) if len(images) == 1 else f"{min(images):,} to {max(images):,}"
+            said.append(f"{plain(name).capitalize()} has values of {few} images only.")
+    return said

@@ -6,8 +6,24 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from seewhy.evaluation import Row, bootstrap_interval, compare, holm, sign_flip_test, summarize
+from seewhy.evaluation import (
+    Row,
+    Values,
+    bootstrap_interval,
+    compare,
+    holm,
+    sign_flip_test,
+    statistics,
+    summarize,
+)
+from seewhy.evaluation.statistics import (
+    agreement,
+    bootstrap_intervals,
+    mean_curves,
+    means_by_target,
+)
 
 scipy_stats = pytest.importorskip("scipy.stats")
 
@@ -51,12 +67,10 @@ def test_bootstrap_draws_whole_images():
 
 
 def test_bootstrap_intervals_hold_the_truth_as_often_as_they_say():
-    draw = np.random.default_rng(2)
-    held = 0
-    for seed in range(200):
-        low, high = bootstrap_interval([[v] for v in draw.normal(3, 1, size=60)], seed)
-        held += low <= 3 <= high
-    assert 0.89 <= held / 200 <= 0.99
+    values = torch.from_numpy(np.random.default_rng(2).normal(3, 1, size=(60, 400)))
+    (intervals,) = bootstrap_intervals([(values, torch.ones(60))])
+    held = (intervals[:, 0] <= 3) & (intervals[:, 1] >= 3)
+    assert 0.9 <= held.double().mean() <= 0.98
 
 
 @pytest.mark.parametrize("count", [5, 9, 40])
@@ -142,3 +156,101 @@ def test_a_difference_that_is_there_is_found_and_one_that_is_not_is_not():
     assert found["good", "bad"].p_holm < 0.01
     assert found["good", "bad"].low > 0
     assert found["bad", "also bad"].p_holm > 0.05
+
+
+def test_of_very_many_images_random_groups_are_drawn_and_flipped(monkeypatch):
+    """Their interval and p are SciPy's t interval's and test's, which images in any order have."""
+    monkeypatch.setattr(statistics, "UNITS", 1_000)
+    count = 12 * 1_000 + 7
+    values = np.sort(np.random.default_rng(6).normal(0.014, 1, size=count))
+    low, high = bootstrap_interval([[value] for value in values])
+    expected = scipy_stats.t.interval(0.95, count - 1, values.mean(), scipy_stats.sem(values))
+    width = expected[1] - expected[0]
+    assert low == pytest.approx(expected[0], abs=0.05 * width)
+    assert high == pytest.approx(expected[1], abs=0.05 * width)
+    theirs = scipy_stats.ttest_1samp(values, 0).pvalue
+    assert 0.01 < theirs < 0.5
+    assert sign_flip_test(values.tolist()) == pytest.approx(theirs, rel=0.25)
+    assert sign_flip_test((values - values.mean() + 0.08).tolist()) < 0.001
+
+
+def test_what_is_drawn_together_is_as_if_drawn_alone():
+    """Metrics and methods with other images, and values that one of the methods lacks."""
+    draw = np.random.default_rng(7)
+    shuffled = draw.permutation(90).tolist()
+    rows = [
+        row(f"{image:03}", target, method, draw.normal(), metric)
+        for metric, images in (("gini", 90), ("deletion", 30))
+        for image in shuffled[:images]
+        for method in ("one", "two", "three")
+        for target in ("cat", "dog")[: 1 + image % 2]
+        if (method, image % 7) != ("two", 3)
+    ]
+    together = {(one.metric, one.method): one for one in summarize(rows)}
+    for (metric, method), found in together.items():
+        own = [r for r in rows if (r.metric, r.method) == (metric, method)]
+        images = {key: [r.value for r in own if r.image == key] for key in (r.image for r in own)}
+        assert found.mean == pytest.approx(np.mean([r.value for r in own]))
+        assert (found.low, found.high) == pytest.approx(bootstrap_interval(list(images.values())))
+    for found in compare(rows):
+        own, other = (
+            {(r.image, r.target): r.value for r in rows if (r.metric, r.method) == key}
+            for key in ((found.metric, found.method), (found.metric, found.other))
+        )
+        common = sorted(own.keys() & other.keys())
+        gaps = {key: [own[p] - other[p] for p in common if p[0] == key] for key, _ in common}
+        means = [float(np.mean(gaps[key])) for key in sorted(gaps)]
+        assert found.images == len(means)
+        assert found.difference == pytest.approx(np.mean(means))
+        assert found.p == pytest.approx(sign_flip_test(means))
+        assert (found.low, found.high) == pytest.approx(bootstrap_interval([[m] for m in means]))
+
+
+def test_columns_hold_the_rows():
+    rows = [
+        Row("a", "cat", 3, 0.25, True, "one", "insertion", 0.1, (1.0, 0.1)),
+        Row("b", "", 4, 0.5, False, "one", "gini", 0.2),
+        Row("a", "cat", 3, 0.25, True, "two", "insertion", 0.3, (1.0, 1 / 3)),
+        Row("a", "dog", 5, 0.75, False, "two", "insertion", 0.4, (0.5, 0.25)),
+    ]
+    values = Values.of(rows)
+    assert list(values.rows()) == rows
+    assert values.curve.dtype == np.float64  # a third is not the same in single precision
+    halves = Values.of(rows[:1]), Values.of(rows[1:])
+    assert list(Values.joined(halves).rows()) == rows
+    exact = Values.of([Row("a", "", 0, 0.5, False, "one", "insertion", 0.5, (0.5, 0.25))])
+    assert exact.curve.dtype == np.float32
+    assert list(Values.joined([exact, values]).rows()) == [*exact.rows(), *rows]
+    assert list(Values.of([]).rows()) == []
+    assert summarize([]) == compare([]) == mean_curves(Values.of([])) == []
+    table = values.table("insertion")
+    assert [table.key(place) for place in range(2)] == [("a", "cat"), ("a", "dog")]
+    assert table.methods == ("one", "two")
+    assert np.array_equal(table.values, [[0.1, 0.3], [np.nan, 0.4]], equal_nan=True)
+    targets, most, means = means_by_target(table)
+    assert [table.targets[target] for target in targets] == ["cat", "dog"]
+    assert most.tolist() == [1, 1]
+    assert np.array_equal(means, table.values, equal_nan=True)
+
+
+def test_arrow_holds_the_rows():
+    pytest.importorskip("pyarrow")
+    rows = [row("a", "cat", "one", 0.5), Row("b", "", 1, 0.5, True, "two", "gini", 1.0, (0.1, 1.0))]
+    table = Values.of(rows).to_arrow()
+    assert [Row(**{**one, "curve": tuple(one["curve"])}) for one in table.to_pylist()] == rows
+
+
+def test_agreement_by_hand():
+    rows = [row(f"{n}", "cat", m, n + s) for n in range(8) for m, s in (("p", 0.0), ("q", 0.5))]
+    later = [
+        Row(**{**vars(r), "value": r.value + (r.method == "q")}) for r in rows if r.image > "0"
+    ]
+    found = agreement(Values.of(rows), Values.of([*later, row("new", "cat", "z", 1.0)]))
+    assert (found.values, found.differing, found.largest, found.only) == (14, 7, 1.0, (2, 1))
+    p, q = found.differences
+    assert (p.method, p.first, p.second, p.comparison.difference, p.comparison.p) == (
+        "p", 4.0, 4.0, 0.0, 1.0,
+    )  # fmt: skip
+    assert (q.first, q.second, q.comparison.difference) == (4.5, 5.5, 1.0)
+    assert q.comparison.p == 2 / 2**7
+    assert q.comparison.p_holm == 4 / 2**7
