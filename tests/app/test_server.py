@@ -8,6 +8,7 @@ import re
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
+from html import escape
 
 import gradio as gr
 import numpy as np
@@ -277,7 +278,8 @@ def test_hiding_a_region_moves_the_probabilities(viewer, scene, networks):
     top = int(torch.maximum(before, after).argmax())
     assert model.classes[top] in shown
     assert before[top] - after[top] > 0.1
-    assert f"{percent(float(before[top]))} → {percent(float(after[top]))}" in shown
+    said = f"{percent(float(before[top]))} → {percent(float(after[top]))}"
+    assert escape(said) in shown
     assert "With 25 % of the photo hidden" in shown
     empty = "data:image/png;base64," + b64encode(png(Image.new("L", (9, 9)))).decode()
     for mask_sent, fill, words in (

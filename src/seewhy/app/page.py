@@ -102,7 +102,8 @@ class Viewer:
         """The maps, what the network sees, and the same call as Python and as a command line."""
 
         def report(what: str, done: int, total: int) -> None:
-            progress(done / total, desc=f"{what}: {done} of {total}")
+            if total:  # else something goes on, of unknown length
+                progress(done / total, desc=f"{what}: {done} of {total}")
 
         with in_words("explaining"):
             if photo is None:
