@@ -90,7 +90,8 @@ class Deadline:
         def step(what: str, done: int, total: int) -> None:
             if monotonic() > self.end:
                 raise Stopped
-            report(what, done, total)
+            if what:
+                report(what, done, total)
 
         try:
             with watching(step):
