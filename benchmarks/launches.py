@@ -3,19 +3,26 @@
     python benchmarks/launches.py [--network resnet50] [--size 64] [--batch 1] [--threads 1]
 
 On an accelerator each operator that computes is a kernel or a few, and at small batches these and
-the Python between them are what takes the time. Operators that only make views are left out.
-Python is the time of a pass outside all operators, the least of the rounds; the image is small, so
-that it shows. Both are counted with torch.profiler, which slows Python down: compare the rows.
+the Python between them are what takes the time. Operators that only make views are left out. Python
+calls are those of Python's own functions and of built-in ones. Python time is what a pass takes
+outside all operators, in CPU time, the least of the rounds; torch.profiler, which says what is
+inside, slows it down: compare the rows.
 """
 
 from __future__ import annotations
 
+import datetime
+import sys
+import time
+from types import FrameType
+from typing import Any
+
 import torch
-from timing import Run, conditions, parser, prepare
-from torch.profiler import ProfilerActivity, profile
+from cam_cost import FAMILY
+from timing import Run, command, conditions, parser, prepare
+from torch.profiler import ProfilerActivity, profile, record_function
 
 import seewhy
-from cam_cost import FAMILY
 from seewhy.models import load_model
 
 METHODS = {
@@ -39,26 +46,47 @@ IDLE = {
 }  # fmt: skip
 
 
-def counted(run: Run) -> tuple[int, float, float]:
-    """Operators that compute, and milliseconds outside and inside of operators, in one pass."""
+def calls(run: Run) -> int:
+    """How many functions Python calls in one pass."""
+    found = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal found
+        found += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+def operators(run: Run) -> tuple[int, float]:
+    """Operators that compute in one pass, and the milliseconds outside of all operators."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        with torch.profiler.record_function("pass"):
+        start = time.process_time()
+        with record_function("pass"):
             run()
+        taken = time.process_time() - start
     events = profiler.events() or []
     (whole,) = (event for event in events if event.name == "pass")
-    inside = launches = 0.0
+    launches, inside = 0, 0.0
     for event in events:
-        if not event.name.startswith("aten::"):
-            continue
-        above = event.cpu_parent
-        while above is not None and not above.name.startswith("aten::"):
-            above = above.cpu_parent
-        if above is None:
-            inside += event.time_range.elapsed_us()
-        # An operator made of others is not counted itself.
-        made = any(child.name not in IDLE for child in event.cpu_children)
-        launches += event.name not in IDLE and not made
-    return int(launches), (whole.time_range.elapsed_us() - inside) / 1000, inside / 1000
+        if event.name.startswith("aten::"):
+            # An operator that is made of others is not counted itself.
+            made = any(child.name not in IDLE for child in event.cpu_children)
+            launches += event.name not in IDLE and not made
+            inside += 0 if _within_another(event) else event.time_range.elapsed_us()
+    return launches, 1000 * taken * (1 - inside / whole.time_range.elapsed_us())
+
+
+def _within_another(event: Any) -> bool:
+    while event.cpu_parent is not None:
+        event = event.cpu_parent
+        if event.name.startswith("aten::"):
+            return True
+    return False
 
 
 def main() -> None:
@@ -80,16 +108,14 @@ def main() -> None:
 
     runs = {"forward and backward, plain torch": both}
     runs |= {name: ours(names) for name, names in METHODS.items()}
-    print(
-        f"| {options.network}, batch {options.batch} | operators | Python, ms | in operators, ms |"
-    )
-    print("|---|---|---|---|")
+    title = f"{options.network}, batch {options.batch}"
+    print(f"| {title} | operators | Python calls | Python time, ms |\n|---|---|---|---|")
     for name, run in runs.items():
         run()  # warm-up
-        found = [counted(run) for _ in range(options.rounds)]
-        launches, python, operators = (min(values) for values in zip(*found, strict=True))
-        print(f"| {name} | {launches} | {python:.1f} | {operators:.1f} |")
-    print(f"\n({options.size} x {options.size}, {conditions(device)}, {options.rounds} rounds.)")
+        found = [operators(run) for _ in range(options.rounds)]
+        launches, python = (min(values) for values in zip(*found, strict=True))
+        print(f"| {name} | {launches} | {calls(run)} | {python:.1f} |", flush=True)
+    print(f"\n({datetime.date.today():%-d %B %Y}, {conditions(device)}; `{command()}`.)")
 
 
 if __name__ == "__main__":
