@@ -1,19 +1,15 @@
-"""Cost of attention methods on a vision transformer, in no-grad forwards of the same network.
+"""Cost of attention methods on a vision transformer, in no-grad forwards F of the same network.
 
-    python benchmarks/attention_cost.py [--network vit_small_patch16_224] [--batch 1] [--rounds 15]
+    python benchmarks/attention_cost.py [--network vit_small_patch16_224] [--device cuda --batch 64]
 
 "F + B" is what plain PyTorch takes for a forward and a backward pass to the input, with frozen
-parameters. The table gives medians over rounds of (candidate / bare forward beside it), in time of
-the process, with quartiles.
+parameters.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-
 import torch
-from timing import Run, ratios, show
+from timing import Run, measure, parser, prepare, show
 
 import seewhy
 from seewhy.models import import_torchvision
@@ -30,17 +26,16 @@ METHODS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", default="vit_small_patch16_224", help="of timm")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
+    arguments = parser(__doc__, batch=1, rounds=15)
+    arguments.add_argument("--network", default="vit_small_patch16_224", help="of timm")
+    options = arguments.parse_args()
+    device = prepare(options)
     import_torchvision()
     import timm
 
-    torch.manual_seed(0)
     model = timm.create_model(options.network, pretrained=False).eval().requires_grad_(False)
-    x = torch.randn(options.batch, 3, 224, 224)
+    model = model.to(device)
+    x = torch.randn(options.batch, 3, 224, 224).to(device)
 
     def forward() -> None:
         with torch.no_grad():
@@ -53,13 +48,9 @@ def main() -> None:
     def ours(name: str) -> Run:
         return lambda: seewhy.explain(model, x, name, 1)
 
-    timed = {"F + B": both, **{name: ours(name) for name in METHODS}}
-    base, found = ratios(forward, timed, options.rounds, clock=time.process_time)
-    show(f"{options.network}, batch {len(x)}, CPU", found)
-    print(
-        f"One no-grad forward = 1.00 = {1000 * base:.0f} ms; {options.rounds} rounds, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    timed = {"F": forward, "F + B": both, **{f"`{name}`": ours(name) for name in METHODS}}
+    seconds, rows = measure(forward, timed, options)
+    show(f"{options.network}, batch {len(x)}", rows, seconds, options)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,14 @@
-"""What path methods and refinements cost, in forward passes without gradients.
+"""What path methods and refinements cost, in forward passes F without gradients.
 
-    python benchmarks/paths_cost.py [--model resnet50] [--batch 4] [--steps 4] [--repeats 7]
+    python benchmarks/paths_cost.py [--network resnet50] [--steps 4] [--device cuda --batch 64]
 
-Times are medians over repetitions, each interleaved with bare forwards; for path methods divided
-by the steps. Captum's integrated gradients stand beside ours.
+For path methods divided by the steps. Captum's integrated gradients stand beside ours.
 """
 
 from __future__ import annotations
 
-import argparse
-
 import torch
-from timing import Run, ratios, show
+from timing import Run, measure, parser, prepare, show
 from torch import Tensor, nn
 
 import seewhy
@@ -27,18 +24,15 @@ def captum_integrated_gradients(model: nn.Module, images: Tensor, steps: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="resnet50", help="of torchvision")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    model = load_model(f"torchvision:{options.model}", weights="random").module
-    model.requires_grad_(False)  # Captum would otherwise compute gradients for the parameters
-    images = torch.randn(options.batch, 3, 224, 224)
+    arguments = parser(__doc__, batch=4, rounds=7)
+    arguments.add_argument("--network", default="resnet50", help="of torchvision")
+    arguments.add_argument("--steps", type=int, default=4)
+    options = arguments.parse_args()
+    device = prepare(options)
+    model = load_model(f"torchvision:{options.network}", weights="random").module
+    # Captum would otherwise compute gradients for the parameters.
+    model.requires_grad_(False).to(device)
+    images = torch.randn(options.batch, 3, 224, 224).to(device)
     steps = options.steps
 
     def forward() -> None:
@@ -74,10 +68,9 @@ def main() -> None:
         "grad_cam+multiscale": (explained("grad_cam+multiscale"), 1),
         "auto": (explained("auto"), 1),
     }
-    _, found = ratios(forward, {name: run for name, (run, _) in rows.items()}, options.repeats)
-    per_part = {name: [value / rows[name][1] for value in values] for name, values in found.items()}
-    threads = torch.get_num_threads()
-    show(f"{options.model}, batch {options.batch}, 224 x 224, {threads} threads", per_part)
+    timed, passes = ({name: row[i] for name, row in rows.items()} for i in (0, 1))
+    seconds, found = measure(forward, timed, options, passes)
+    show(f"{options.network}, batch {options.batch}", found, seconds, options)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,19 @@
 """What a rule-based backward pass costs, beside the plain gradient and a peer's guided backprop.
 
-    python benchmarks/rules_cost.py --model resnet50 --model vgg16 [--threads 1 --cpu-time]
+    python benchmarks/rules_cost.py --network resnet50 --network vgg16 [--threads 1 --cpu-time]
+    python benchmarks/rules_cost.py --device cuda --batch 64
 
-Times are medians over interleaved repetitions, in units of a forward pass without gradients; with
---cpu-time (and one thread) other work on the machine disturbs them little. Peak memory is what a
-fresh process needed beyond the loaded network, its input and one forward pass.
+Times are in units of F, a forward pass without gradients.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from timing import ratios, show
+from timing import measure, parser, prepare, show
 from torch import Tensor, nn
 
 import seewhy
@@ -48,8 +43,8 @@ def explained(method: str) -> Explain:
 
 
 RUNS: dict[str, Explain] = {
-    "forward (no grad)": forward,
-    "forward + backward": forward_backward,
+    "F": forward,
+    "F + B": forward_backward,
     "gradient": explained("gradient"),
     "guided_backprop": explained("guided_backprop"),
     "captum guided backprop": captum_guided_backprop,
@@ -69,43 +64,17 @@ def network(name: str) -> nn.Module:
     return model
 
 
-def peak_memory(run: str, name: str, batch: int) -> float:
-    """MB that the process grew by beyond a forward pass; to be called in a fresh process."""
-    torch.set_num_threads(1)
-    model, images = network(name), torch.randn(batch, 3, 224, 224)
-    RUNS[run](model, images[:, :, :32, :32])  # imports, and the choice of layers
-    forward(model, images)
-    before = high_water_mark()
-    RUNS[run](model, images)
-    return high_water_mark() - before
-
-
-def high_water_mark() -> float:
-    """Most memory that this process ever held, in MB. (getrusage would count its parent's.)"""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", action="append", help="of torchvision; may be repeated")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--cpu-time", action="store_true", help="instead of wall-clock time")
-    options = parser.parse_args()
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    torch.set_num_threads(options.threads)
-    for name in options.model or ["resnet50", "vgg16"]:
-        model, images = network(name), torch.randn(options.batch, 3, 224, 224)
-        runs = {run: partial(function, model, images) for run, function in RUNS.items()}
-        base = partial(forward, model, images)
-        _, found = ratios(base, runs, options.repeats, clock)
-        show(f"{name}, batch {options.batch}, 224 x 224, {options.threads} threads", found)
-        for run in RUNS:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                memory = pool.apply(peak_memory, (run, name, options.batch))
-            print(f"  peak memory of {run:24} {memory:5.0f} MB")
+    arguments = parser(__doc__, batch=4, rounds=10)
+    arguments.add_argument("--network", action="append", help="of torchvision; may be repeated")
+    options = arguments.parse_args()
+    device = prepare(options)
+    for name in options.network or ["resnet50", "vgg16"]:
+        model = network(name).to(device)
+        images = torch.randn(options.batch, 3, 224, 224).to(device)
+        timed = {run: partial(function, model, images) for run, function in RUNS.items()}
+        seconds, rows = measure(partial(forward, model, images), timed, options)
+        show(f"{name}, batch {options.batch}", rows, seconds, options)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode
 
-from seewhy.core.observing import end_frames
+from seewhy.core.observing import end_frames, named_modules
 
 Rule = Callable[..., Any]
 Rules = Mapping[Callable[..., Any], Rule]
@@ -82,9 +82,11 @@ class applying(Mode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run one call by its rule, or as it is."""
-        if function not in self._plans:
-            self._plans[function] = (self._rules.get(_name(function)), _may_write(function))
-        rule, writes = self._plans[function]
+        plan = self._plans.get(function)
+        if plan is None:
+            plan = (self._rules.get(_name(function)), _may_write(function))
+            self._plans[function] = plan
+        rule, writes = plan
         args, kwargs = without_parameters(args, kwargs)
         if rule is None and not writes:
             return function(*args, **kwargs)
@@ -125,7 +127,7 @@ class WithoutParameters(Mode):
 
 def check_open(model: nn.Module) -> None:
     """Raise TypeError for scripted and traced networks, which hide their functions."""
-    for name, module in model.named_modules():
+    for module, name in named_modules(model).items():
         if isinstance(module, torch.jit.ScriptModule):
             where = f"the model's {name!r}" if name else "the model"
             raise TypeError(
@@ -323,21 +325,27 @@ def without_parameters(
     args: tuple[Any, ...], kwargs: dict[str, Any] | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments in which parameters are cut from the graph."""
-    for value in args:
-        if isinstance(value, nn.Parameter | list | tuple):
-            args = tuple(map(_without_parameters, args))
-            break
-    return args, {
-        key: _without_parameters(value) for key, value in kwargs.items()
-    } if kwargs else {}
+    # Asked of every call, so the usual answer, that there are none, comes without a loop in Python.
+    if not _PLAIN.issuperset(map(type, args)):
+        args = tuple(map(_without_parameters, args))
+    if kwargs and not _PLAIN.issuperset(map(type, kwargs.values())):
+        kwargs = {key: _without_parameters(value) for key, value in kwargs.items()}
+    return args, kwargs or {}
+
+
+# Neither parameters nor what may hold some.
+_PLAIN = frozenset({Tensor, int, float, bool, str, type(None), torch.dtype, torch.device})
 
 
 def _without_parameters(value: Any) -> Any:
     """Arguments in which parameters are cut from the graph."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, nn.Parameter):
         return value.detach()
     if type(value) in (tuple, list):
-        return type(value)(map(_without_parameters, value))
+        plain = _PLAIN.issuperset(map(type, value))
+        return value if plain else type(value)(map(_without_parameters, value))
     if type(value) is dict:
         return {key: _without_parameters(item) for key, item in value.items()}
     return value
