@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo
+DEVICE ?= cpu
 # The lowest version that pyproject.toml allows, unless there is no build of it.
 LOWEST_TORCH ?= 2.10.0
 LOWEST := bench,app,dicom,tiff
@@ -29,7 +30,8 @@ format: .venv/installed-dev  ## put the sources into the house style
 	$(BIN)/ruff format
 
 benchmark: .venv/installed-benchmarks  ## cost beside pytorch-grad-cam, torch-cam and Captum
-	for part in cam rules paths; do $(BIN)/python benchmarks/$${part}_cost.py; done
+	for part in cam rules paths perturbation; do \
+		$(BIN)/python benchmarks/$${part}_cost.py --device $(DEVICE); done
 
 docs: .venv/installed-docs  ## the documentation site, in site/; fails on a broken link
 	$(BIN)/mkdocs build --strict

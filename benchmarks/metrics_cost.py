@@ -27,7 +27,7 @@ STEPS = 16
 
 
 def main() -> None:
-    arguments = parser(__doc__, batch=4, rounds=3)
+    arguments = parser(__doc__, batch=4, rounds=2)
     options = arguments.parse_args()
     device = prepare(options)
     model = import_torchvision().models.mobilenet_v2().eval().to(device)

@@ -44,6 +44,7 @@ def main() -> None:
 
     size = f"batch_size={options.batch}"
     rows: dict[str, tuple[Run, int]] = {
+        "F": (forward, 1),
         # The question itself is one pass more than the steps.
         "gig_cam, per step": (explained(f"gig_cam(steps={steps})"), steps + 1),
         "integrated_grad_cam, per step": (

@@ -102,3 +102,73 @@ def test_chunks_by_size_and_their_reports():
     ]
     with pytest.raises(ValueError, match="batch_size=0"):
         list(in_chunks("counting", lambda part: part, 11, image, 0))
+
+
+class OnCuda:
+    """So much of images on an accelerator as the choice of a batch looks at."""
+
+    device = torch.device("cuda", 0)
+
+    def __init__(self, images: int) -> None:
+        self._images = torch.empty(images, 3, 224, 224, device="meta")
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, place: int) -> torch.Tensor:
+        return self._images[place]
+
+    def numel(self) -> int:
+        return self._images.numel()
+
+
+class Gpu:
+    """The counters of an accelerator on which each image asks for some memory."""
+
+    def __init__(self, monkeypatch, *, free: int, cached: int = 0, image: int, most: int = 10**9):
+        self.free, self.cached, self.image, self.most = free, cached, image, most
+        self.sizes: list[int] = []
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (self.free, 10**12))
+        monkeypatch.setattr(torch.cuda, "memory_stats", self.counts)
+
+    def counts(self, device: torch.device) -> dict[str, int]:
+        return {
+            "allocated_bytes.all.allocated": self.image * sum(self.sizes),
+            "allocated_bytes.all.current": 1000,
+            "reserved_bytes.all.current": 1000 + self.cached,
+        }
+
+    def run(self, inputs: OnCuda, count: int, batch_size: int | str = "auto") -> list[int]:
+        """How many images each part holds, of those that fit."""
+
+        def one(part: slice) -> int:
+            size = (part.stop - part.start) * len(inputs)
+            if size > self.most:
+                raise torch.cuda.OutOfMemoryError("out of memory")
+            self.sizes.append(size)
+            return size
+
+        return list(in_chunks("counting", one, count, inputs, batch_size))
+
+
+@pytest.mark.parametrize(
+    ("memory", "images", "expected"),
+    [
+        ({"free": 80 * 10**9, "image": 2 * 10**8}, 1, [32, 200, 200, 68]),
+        ({"free": 60 * 10**9, "cached": 20 * 10**9, "image": 2 * 10**8}, 1, [32, 200, 200, 68]),
+        ({"free": 80 * 10**9, "image": 10**6}, 1, [32, 256, 212]),  # the cap
+        ({"free": 80 * 10**9, "image": 2 * 10**8}, 50, [50, 200, 200, 50]),
+        ({"free": 8 * 10**9, "image": 2 * 10**8}, 2, [32] * 15 + [20]),  # never fewer than worked
+    ],
+)
+def test_on_an_accelerator_free_memory_says_how_large_the_chunks_are(
+    memory, images, expected, monkeypatch
+):
+    assert Gpu(monkeypatch, **memory).run(OnCuda(images), 500 // images) == expected
+
+
+def test_chunks_sized_by_memory_are_halved_too_and_chosen_ones_are_kept(monkeypatch):
+    memory = {"free": 80 * 10**9, "image": 2 * 10**8}
+    with pytest.warns(RuntimeWarning, match="200 images at once"):
+        assert Gpu(monkeypatch, **memory, most=100).run(OnCuda(1), 182) == [32, 100, 50]
+    assert Gpu(monkeypatch, **memory).run(OnCuda(1), 20, 8) == [8, 8, 4]

@@ -31,6 +31,9 @@ _IMAGE = 3 * 224 * 224
 # On an accelerator a pass with gradients then takes a few GB in the usual networks; on a CPU more
 # images at a time are slower, as what a layer hands on no longer fits into the cache.
 _ON_ACCELERATOR, _ON_CPU = 32 * _IMAGE, 4 * _IMAGE
+# Where the device's memory can be read, long runs go on with up to this many. A part of what is
+# free is left for others, and for what lies in pieces.
+_AT_MOST, _TAKEN = 256 * _IMAGE, 0.5
 
 BatchSize = Annotated[int, Range(least=1)] | Literal["auto"]
 
@@ -88,8 +91,10 @@ def in_chunks(
 ) -> Iterator[Item]:
     """`run(slice)` for consecutive parts of `count` passes over `inputs`, (B, C, H, W).
 
-    batch_size: see `images_per_pass`; a pass never holds fewer than B images. "auto" is halved,
-    with one warning, whenever the device runs out of memory.
+    batch_size: see `images_per_pass`; a pass never holds fewer than B images. With "auto" on CUDA
+        the first part, of that size, shows how much memory a pass takes; those that follow hold as
+        many images as fit into half of the free memory, 256 of 3 x 224 x 224 at most. "auto" is
+        halved, with one warning, whenever the device runs out of memory.
 
     Raises ValueError for a batch size below 1.
     """
@@ -97,6 +102,7 @@ def in_chunks(
     at_once = min(max(1, images_per_pass(inputs, batch_size) // images), count)
     done = 0
     warned = False
+    before = _asked(inputs.device)
     while done < count:
         part = slice(done, min(done + at_once, count))
         try:
@@ -114,6 +120,35 @@ def in_chunks(
                 warned = True
             at_once //= 2
             continue
+        if batch_size == "auto" and done == 0 and not warned:
+            at_once = _that_fit(inputs, at_once, _asked(inputs.device) - before)
         yield result
         done = part.stop
         report(what, done, count)
+
+
+def _that_fit(inputs: Tensor, passes: int, asked: int) -> int:
+    """How many passes over `inputs` to make at a time, where `passes` of them asked for so much.
+
+    It counts as if they had kept all of it until the end. That is more than they held at any time,
+    but needs no peak to be reset, which somebody else may be measuring.
+    """
+    if not asked:
+        return passes
+    free, _ = torch.cuda.mem_get_info(inputs.device)
+    counts = torch.cuda.memory_stats(inputs.device)
+    # What torch has reserved and nobody uses is free as well.
+    free += counts["reserved_bytes.all.current"] - counts["allocated_bytes.all.current"]
+    fitting = int(_TAKEN * free * passes / asked)
+    return max(passes, min(fitting, _AT_MOST // inputs.numel()))
+
+
+def _asked(device: torch.device) -> int:
+    """Bytes that were asked of a device so far, freed ones too; 0 where nobody counts them."""
+    if device.type != "cuda":
+        return 0
+    try:
+        counts = torch.cuda.memory_stats(device)
+    except RuntimeError:  # an allocator of somebody's own
+        return 0
+    return int(counts.get("allocated_bytes.all.allocated", 0))
