@@ -22,6 +22,7 @@ from seewhy.evaluation.grids import in_grids
 from seewhy.evaluation.run import Question
 
 METHODS = [
+    "auto(effort='quick')",
     "tsgb",
     "global_guidance",
     "grad_cam",

@@ -74,7 +74,7 @@ def test_each_kind_of_annotation(option, good, bad):
         ("grad_cam+multiscale(scales=2)", "scales=2; it should be up to 1000 values"),
         (
             "gig_cam(baseline='white')",
-            "it should be 'black' or 'darkest' or 'blurred' or 'random', or a finite",
+            "it should be 'black' or 'darkest' or 'blurred' or 'blur' or 'random', or a finite",
         ),
         ("finer_cam(base=3)", "base=3; it should be a name"),
     ],

@@ -17,6 +17,7 @@ from seewhy.refine.sharpen import sharpened
 BLUR = 0.02  # standard deviation as a share of the image's shorter side
 PLATEAU = 0.5  # keeps the gradation of what is shown, see `sharpen`
 QUICK = (0.2, 0.65)  # thresholds
+_REFUSED = (RuntimeError, TypeError, ValueError, NotImplementedError)
 
 
 @method("Seewhy: Grad-CAM and TSGB at three scales, as sharp as the network lets them be", "19.5F")
@@ -51,11 +52,11 @@ def _parts(probe: Probe, scales: Sequence[str]) -> list[Tensor]:
         fine = upsample(_first(probe, "tsgb(strides='even')", scales), probe.size)
         smooth = blurred(fine[:, None], BLUR * min(probe.size))[:, 0]
         return [smooth, _first(probe, "grad_cam", scales)]
-    except (RuntimeError, ValueError, NotImplementedError) as error:
+    except _REFUSED as error:
         _unless_memory(error)
     try:
         return [_first(probe, "attention_gradient", [""])]
-    except (RuntimeError, ValueError, NotImplementedError) as error:
+    except _REFUSED as error:
         _unless_memory(error)
     return [_first(probe, "grad_cam", scales)]
 
