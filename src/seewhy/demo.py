@@ -24,7 +24,7 @@ TWO = "camera"  # a photo that is asked for both of its classes
 METHODS = {
     "grad_cam": "Where the class is, coarsely. One backward pass.",
     "global_guidance": "Less glow beside the object, at the same cost.",
-    "grad_cam+multiscale": "Looks at three sizes and agrees with itself.",
+    "grad_cam+multiscale": "Grad-CAM, averaged over three sizes of the photo.",
     "tsgb": "Which pixels: outlines that change with the class.",
     "auto": "Grad-CAM and TSGB together, as sharp as the network lets them be.",
 }
