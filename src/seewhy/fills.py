@@ -37,21 +37,21 @@ def filled(
 
     Raises ValueError for anything else.
     """
-    flat = inputs.flatten(2)
-    low, high = of_images(flat.amin(2), inputs), of_images(flat.amax(2), inputs)
     if isinstance(kind, Tensor):
         return _expanded(kind, inputs)
     if kind == "black":
         kind = 0.0 if black is None else tuple(black)
     if isinstance(kind, tuple | list):
         return _expanded(of_images(torch.tensor(kind, dtype=torch.float64), inputs[0]), inputs)
-    if kind == "darkest":
-        return low.expand_as(inputs)
     if kind == "blurred":
         return blurred(inputs, 0.1 * min(inputs.shape[2:]))
     if kind == "blur":
         return blurred(inputs, deviation=5.0, radius=5, border="reflect")
-    if kind == "random":
+    if kind in ("darkest", "random"):
+        flat = inputs.flatten(2)
+        low, high = of_images(flat.amin(2), inputs), of_images(flat.amax(2), inputs)
+        if kind == "darkest":
+            return low.expand_as(inputs)
         # Drawn on the CPU, where a seed means the same on every machine.
         generator = torch.Generator().manual_seed(seed)
         noise = torch.rand(inputs.shape[1:], generator=generator, dtype=torch.float32)

@@ -98,12 +98,15 @@ def serve(
 
         load_plugins(plugin or [])
         limits = Limits(max_megabytes, max_megapixels, max_seconds, max_queue)
-        given = (classes, size, mean, std, device, activation, text)
-        if not model and any(one is not None for one in given if one is not device):
+        if not model and any(
+            one is not None for one in (classes, size, mean, std, activation, text)
+        ):
             raise ValueError(
                 "--classes, --size, --mean, --std, --activation and --text need a --model"
             )
-        networks = allowed(model or [], weights or [], *given)
+        networks = allowed(
+            model or [], weights or [], classes, size, mean, std, device, activation, text
+        )
         at = listen(host, port)
     app = application(networks, limits, hosts=[host, *(allow_host or [])], frames=allow_frame or [])
     shown = f"[{host}]" if ":" in host else host

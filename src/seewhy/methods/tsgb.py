@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -187,14 +187,14 @@ class _Share:
 
 @dataclass
 class _Strides:
-    """Whether strided windows are made even; undecided until the network is seen."""
+    """Whether strided windows are made even; None is no, until the network is seen."""
 
-    even: bool
-    decided: bool
+    even: bool | None
 
     def beyond(self) -> None:
         """The network has an activation that is not in the authors' networks."""
-        self.even = self.even or not self.decided
+        if self.even is None:
+            self.even = True
 
 
 _UNKNOWN = _Share()
@@ -207,7 +207,7 @@ class _Pass:
 
     def __init__(self, groups: Groups, activations: Activations, strides: Strides) -> None:
         self.separate, self.kept = groups == "separate", activations == "kept"
-        self.strides = _Strides(even=strides == "even", decided=strides is not None)
+        self.strides = _Strides(None if strides is None else strides == "even")
         self.shares: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         # The convolutions wider than 1×1 that may be the classifier: only the last may, and the
         # input of each would take memory.
@@ -493,13 +493,10 @@ class _Spread(torch.autograd.Function):
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None]:
         magnitude, input = ctx.saved_tensors
         window: _Window = ctx.window
-        once, inside = window.evenness(magnitude)
-        total = window.sums(_sums(magnitude, window.parts) * once)
-        shared = relevance * inside / (total + EPS)
-        share = window.spread(shared, magnitude.shape[2:]) * once
+        share = window.share(relevance, _sums(magnitude, window.parts))
         if not ctx.as_gradient:
-            taken = magnitude * _repeated(share, magnitude.shape[1])
-            return _sums(taken, ctx.groups), None, None, None, None
+            shared = magnitude * _repeated(share, magnitude.shape[1])
+            return _sums(shared, ctx.groups), None, None, None, None
         gradient = _repeated(share, ctx.groups).to(ctx.dtype)
         return gradient if input is None else gradient * input.sign(), None, None, None, None
 
@@ -529,28 +526,39 @@ class _Window:
         one_cell = math.prod(self.kernel) == 1 and set(_each(self.stride)) == {1}
         return one_cell and not any(_each(self._pads()))
 
-    def evenness(self, maps: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    def share(self, relevance: Tensor, magnitude: Tensor) -> Tensor:
+        """What a cell's magnitude is worth: the relevance of its windows / their magnitude.
+
+        relevance: (B, parts, h', w'); magnitude: (B, parts, h, w).
+        """
+        size = magnitude.shape[2:]
+        if not self.strides.even or set(_each(self.stride)) == {1}:
+            return self.spread(relevance / (self.sums(magnitude) + EPS), size)
+        once, inside = self._evenness(magnitude)
+        total = self.sums(magnitude * once)
+        return self.spread(relevance * inside / (total + EPS), size) * once
+
+    def _evenness(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """What a cell counts in each of its windows, and which part of a window is in the image.
 
         The first is 1 / (number of its windows), (1, 1, h, w), the second (1, 1, h', w'). What
         falls on the padding is lost.
         """
-        if not self.strides.even or set(_each(self.stride)) == {1}:
-            return 1.0, 1.0
         one, ones = replace(self, parts=1), maps.new_ones(1, 1, *self.size)
         once = 1 / one.spread(ones, maps.shape[2:]).clamp(min=1)
         inner = [side - sum(p) for side, p in zip(maps.shape[2:], self._padded(), strict=True)]
         image = F.pad(maps.new_ones(1, 1, *inner), self.pads)
-        strides, dilations = (
-            [*_each(given)] * (len(self.kernel) // len(_each(given)))
+        # In a window away from the border the cells count as much as there are cells for each.
+        whole = math.prod(len({step * d % s for step in range(k)}) for k, s, d in self._sides())
+        return once, (one.sums(once * image) / whole).clamp(max=1)
+
+    def _sides(self) -> Iterable[tuple[int, int, int]]:
+        """Kernel, stride and dilation of each side."""
+        stride, dilation = (
+            [given] * len(self.kernel) if isinstance(given, int) else given
             for given in (self.stride, self.dilation)
         )
-        # In a window away from the border the cells count as much as there are cells for each.
-        whole = math.prod(
-            len({step * d % s for step in range(k)})
-            for k, s, d in zip(self.kernel, strides, dilations, strict=True)
-        )
-        return once, (one.sums(once * image) / whole).clamp(max=1)
+        return zip(self.kernel, stride, dilation, strict=True)
 
     def _padded(self) -> list[Sequence[int]]:
         """Before and behind each side."""
@@ -584,8 +592,7 @@ class _Window:
             return self.padding
         if self.padding == "valid":
             return 0
-        wide = [*_each(self.dilation)] * len(self.kernel)
-        return tuple(d * (k - 1) // 2 for k, d in zip(self.kernel, wide, strict=False))
+        return tuple(d * (k - 1) // 2 for k, _, d in self._sides())
 
 
 def _each(sides: int | Sequence[int]) -> Sequence[int]:
