@@ -199,10 +199,10 @@ def test_layouts(image, before, module, shape, expected):
     convolution = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[len(image)](1, 1, 1)
     for earlier in before:
         if earlier == "tokens":
-            reader.read(nn.LayerNorm(24), torch.zeros(2, 17, 24))
+            reader.read(nn.LayerNorm(24), (2, 17, 24))
         else:
-            reader.read(convolution, torch.zeros(2, *earlier))
-    layout = reader.read(module, torch.zeros(2, *shape))
+            reader.read(convolution, (2, *earlier))
+    layout = reader.read(module, (2, *shape))
     found = layout and (layout.kind, layout.grid, layout.channels, layout.prefix)
     assert found == expected
     if layout and layout.kind != "tokens" and not before:
@@ -211,25 +211,25 @@ def test_layouts(image, before, module, shape, expected):
 
 def test_a_guess_tells_nothing_of_later_outputs():
     reader = Reader((64, 48))
-    assert reader.read(RELU, torch.zeros(2, 9, 8, 6)).guessed
-    assert reader.read(nn.LayerNorm(5), torch.zeros(2, 48, 5)) is None  # rows of no known grid
-    sure = reader.read(nn.LayerNorm(5), torch.zeros(2, 8, 6, 5))
+    assert reader.read(RELU, (2, 9, 8, 6)).guessed
+    assert reader.read(nn.LayerNorm(5), (2, 48, 5)) is None  # rows of no known grid
+    sure = reader.read(nn.LayerNorm(5), (2, 8, 6, 5))
     assert (sure.grid, sure.guessed) == ((8, 6), False)
-    assert reader.read(nn.LayerNorm(5), torch.zeros(2, 48, 5)).kind == "tokens"
+    assert reader.read(nn.LayerNorm(5), (2, 48, 5)).kind == "tokens"
 
 
 def test_merged_patches():
     """A row of a quarter of the tokens with as many numbers is the grid at half its resolution."""
     reader = Reader((64, 64))
-    reader.read(CONV, torch.zeros(2, 12, 16, 16))
-    reader.read(nn.LayerNorm(12), torch.zeros(2, 256, 12))
-    assert reader.read(nn.LayerNorm(48), torch.zeros(2, 64, 48)).grid == (8, 8)
-    assert reader.read(nn.Linear(48, 24), torch.zeros(2, 64, 24)).grid == (8, 8)
+    reader.read(CONV, (2, 12, 16, 16))
+    reader.read(nn.LayerNorm(12), (2, 256, 12))
+    assert reader.read(nn.LayerNorm(48), (2, 64, 48)).grid == (8, 8)
+    assert reader.read(nn.Linear(48, 24), (2, 64, 24)).grid == (8, 8)
     # Queries of a decoder are as many by chance, and have other numbers of features.
     reader = Reader((64, 64))
-    reader.read(CONV, torch.zeros(2, 12, 16, 16))
-    reader.read(nn.LayerNorm(12), torch.zeros(2, 256, 12))
-    assert reader.read(nn.LayerNorm(12), torch.zeros(2, 64, 12)) is None
+    reader.read(CONV, (2, 12, 16, 16))
+    reader.read(nn.LayerNorm(12), (2, 256, 12))
+    assert reader.read(nn.LayerNorm(12), (2, 64, 12)) is None
 
 
 class ClassMaps(nn.Module):

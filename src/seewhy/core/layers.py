@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -21,6 +21,8 @@ from torch.nn.modules import batchnorm, conv, padding, pooling
 _MAX_PREFIX_TOKENS = 16  # class, distillation and register tokens before the patches
 
 Grid = tuple[int, ...]
+# How many cells a grid has. Asked of every output of a network, so remembered.
+cells: Callable[[Grid], int] = lru_cache(maxsize=1024)(math.prod)
 
 
 class Call(NamedTuple):
@@ -110,29 +112,31 @@ class Reader:
         words: the lengths of texts that the network is given: such rows of tokens are words.
         """
         self.image, self._words = tuple(image), words
+        self._dims = len(self.image) + 2
         self._grids: dict[Grid, None] = {}  # the last one seen comes last
+        self._latest: Grid | None = None
         self._rows: dict[int, tuple[Grid, int]] = {}  # number of tokens -> grid, features
 
-    def read(self, module: nn.Module, output: Tensor) -> Layout | None:
-        """How an output (B, ...) holds maps; None where it holds none."""
-        sides = len(self.image)
-        if output.ndim == sides + 2:
-            layout = self._maps(module, output.shape)
+    def read(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
+        """How a module's output of this shape, (B, ...), holds maps; None where it holds none."""
+        if len(shape) == self._dims:
+            layout = self._maps(module, shape)
             # Of signals, rows of tokens have as many dimensions as maps.
-            if layout is None and sides == 1:
-                layout = self._tokens(output.shape)
+            if layout is None and len(self.image) == 1:
+                layout = self._tokens(shape)
         else:
-            layout = self._tokens(output.shape) if output.ndim == 3 else None
-        if layout is not None and math.prod(layout.grid) > 1 and not layout.guessed:
-            self._see(layout, output.shape)
+            layout = self._tokens(shape) if len(shape) == 3 else None
+        if layout is not None and not layout.guessed and cells(layout.grid) > 1:
+            self._see(layout, shape)
         return layout
 
     def _see(self, layout: Layout, shape: Sequence[int]) -> None:
         if layout.kind == "tokens":
             self._rows[shape[1]] = (layout.grid, layout.channels)
-        else:
+        elif layout.grid != self._latest:
             self._grids.pop(layout.grid, None)
             self._grids[layout.grid] = None
+            self._latest = layout.grid
 
     def _maps(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
         first = Layout("channels_first", tuple(shape[2:]), shape[1])
@@ -174,6 +178,7 @@ class Reader:
             half = tuple(-(-side // 2) for side in grid)
             if tokens == math.prod(half) > 1 and tokens * channels == count * features:
                 self._grids[half] = None
+                self._latest = None
                 return Layout("tokens", half, channels)
         return None
 
@@ -199,7 +204,7 @@ def _fits(grid: Grid, image: Grid) -> bool:
     return _stretch(grid, image) <= math.log((min(grid) + 2) / min(grid))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Layer:
     """A call whose output holds maps: a candidate for explanations.
 
@@ -248,28 +253,36 @@ def stages_of(layers: Sequence[Layer], kinds: Mapping[str, type[nn.Module]]) -> 
 
     kinds: the types of the modules, by name; mere containers are no blocks.
     """
-    blocks = {layer: _blocks(layer.calls[0].name, kinds) for layer in layers}
+    parents = [layer.calls[0].name.rpartition(".")[0] for layer in layers]
+    blocks = {parent: _blocks(parent, kinds) for parent in set(parents)}
     network = set.intersection(*map(set, blocks.values())) if blocks else set()
     resolutions: dict[str, set[Grid]] = {}
-    for layer in layers:
-        for block in blocks[layer]:
-            resolutions.setdefault(block, set()).add(layer.grid)
+    for parent, grid in {
+        (parent, layer.grid) for parent, layer in zip(parents, layers, strict=True)
+    }:
+        for block in blocks[parent]:
+            resolutions.setdefault(block, set()).add(grid)
+    # The resolution that a block lowers to its other one.
+    lowered = {
+        block: max(grids, key=cells)
+        for block, grids in resolutions.items()
+        if len(grids) == 2 and block not in network
+    }
     found: dict[Grid, Layer] = {}
-    for layer in layers:
-        inside = [resolutions[block] for block in blocks[layer] if block not in network]
-        leaving = any(
-            len(grids) == 2 and layer.grid == max(grids, key=math.prod) for grids in inside
-        )
-        finer = any(math.prod(grid) < math.prod(layer.grid) for grid in found)
-        if not (layer.pooled or leaving or (finer and layer.grid not in found)):
-            found[layer.grid] = layer
+    coarsest = math.inf
+    for parent, layer in zip(parents, layers, strict=True):
+        grid = layer.layout.grid
+        leaving = bool(lowered) and any(lowered.get(block) == grid for block in blocks[parent])
+        if not (layer.pooled or leaving or (coarsest < cells(grid) and grid not in found)):
+            found[grid] = layer
+            coarsest = min(coarsest, cells(grid))
     return list(found.values())
 
 
 def _blocks(name: str, kinds: Mapping[str, type[nn.Module]]) -> list[str]:
-    """The modules around a module, other than mere containers."""
-    parts = name.split(".")
-    around = (".".join(parts[:end]) for end in range(1, len(parts)))
+    """A module and those around it, other than mere containers."""
+    parts = name.split(".") if name else []
+    around = (".".join(parts[: end + 1]) for end in range(len(parts)))
     return [one for one in around if kinds[one] not in _CONTAINERS]
 
 

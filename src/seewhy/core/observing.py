@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -183,16 +184,18 @@ def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
 def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
     compiled = False
     with _lock:
+        others = bool(_evaluated)
         for module in modules:
-            if getattr(module, "training", False) or (_evaluated and module in _evaluated):
+            if getattr(module, "training", False) or (others and module in _evaluated):
                 visit.training.append(module)
                 _evaluated.setdefault(module, set()).add(visit)
                 module.training = False
-            if isinstance(module, torch.jit.ScriptModule):
+            if is_scripted(type(module)):
                 continue
             if module._buffers and not isinstance(module, _NormBase):  # these only write to train
                 visit.buffers.extend(_copied(module))
-            compiled = compiled or is_compiled(module)
+            if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
+                compiled = True
         if compiled:
             _eager.add(visit)
             _be_eager()
@@ -200,6 +203,12 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
             _watching.add(visit)
             _hook()
             _local.__dict__.setdefault("visits", []).append(visit)
+
+
+@lru_cache(maxsize=1024)
+def is_scripted(kind: type[nn.Module]) -> bool:
+    """Whether modules of a class are scripted or traced, which hides what they do."""
+    return issubclass(kind, torch.jit.ScriptModule)
 
 
 def _leave(visit: _Visit) -> None:
@@ -243,6 +252,11 @@ def is_compiled(module: nn.Module) -> bool:
     return "_orig_mod" in module._modules or module._compiled_call_impl is not None
 
 
+def in_training(modules: Iterable[nn.Module]) -> bool:
+    """Whether any of the modules is in train mode."""
+    return any([getattr(module, "training", False) for module in modules])
+
+
 def _be_eager() -> None:
     """Let compiled parts run as plain Python while somebody needs that: hooks see nothing else."""
     global _stance
@@ -255,6 +269,8 @@ def _be_eager() -> None:
 
 # What every module has of its own.
 _OWN = frozenset(vars(nn.Module()))
+# What most attributes are, none of which holds a graph.
+_PLAIN = frozenset((int, float, bool, str, tuple, type(None)))
 
 
 def _cut(modules: Iterable[nn.Module]) -> None:
@@ -262,10 +278,13 @@ def _cut(modules: Iterable[nn.Module]) -> None:
     for module in modules:
         kept = vars(module)
         for name in kept.keys() - _OWN:
-            _cut_at(kept, name)
             value = kept[name]
-            if type(value) is dict or type(value) is list:
-                for key in [*value] if type(value) is dict else range(len(value)):
+            kind = type(value)
+            if kind in _PLAIN:
+                continue
+            _cut_at(kept, name)
+            if kind is dict or kind is list:
+                for key in [*value] if kind is dict else range(len(value)):
                     _cut_at(value, key)
 
 

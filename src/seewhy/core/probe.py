@@ -23,7 +23,7 @@ from seewhy.core.attention import Attention, AttentionPass, unfused
 from seewhy.core.choice import Choice, LayersDifferError, choose, gradients_of
 from seewhy.core.inputs import InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
-from seewhy.core.observing import graphs, named_modules, undisturbed
+from seewhy.core.observing import graphs, in_training, named_modules, undisturbed
 from seewhy.core.recording import Begin, Recorded, Recording, Request, record
 from seewhy.core.replay import Trace, is_affine
 from seewhy.core.rules import PLAIN_ATTENTION, Rules, applying, check_open, nodes
@@ -446,7 +446,7 @@ class Probe:
 
         Raises TypeError for scripted networks.
         """
-        check_open(self.model)
+        check_open(self._names)
         other = self._derived()
         other._target = self._target
         other._requests, other._origin = layer_requests(self.model, layer), None
@@ -644,7 +644,7 @@ class Probe:
     def _differentiating(self, run: Callable[[], Result]) -> Result:
         """A backward pass, in eval mode: checkpoints run parts of the network again."""
         try:
-            if any(getattr(module, "training", False) for module in self._names):
+            if in_training(self._names):
                 return undisturbed(self._names, run)
             return run()
         except RuntimeError as error:
@@ -702,6 +702,8 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
             f"layer is a {type(layer).__name__}; it should be a name, a module or a list of these"
         )
     wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
+    if not wanted:
+        return ()
     by_module = {module: name for name, module in model.named_modules() if name}
     # A module may go by several names; the first is its own. Compiled parts go by their originals'.
     by_name = {

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import torch
@@ -24,6 +24,7 @@ from seewhy.core.layers import (
     Layer,
     Layout,
     Reader,
+    cells,
     first_tensor,
     only_rearranges,
     public_call,
@@ -139,7 +140,7 @@ def record(
                 recording.input = image.requires_grad_()
                 torch.set_grad_enabled(True)
                 image = image.clone()
-            if any(isinstance(module, _FUSED) for module in names):
+            if any(map(_may_fuse, {*map(type, names)})):
                 stack.enter_context(Mode())
             if around is not None:
                 stack.enter_context(around())
@@ -154,7 +155,9 @@ def record(
                     raise
                 raise ValueError(reason) from error
 
-    undisturbed(names, run, recorder.observe)
+    # Where nothing is to be recorded, nobody needs to watch.
+    watches = layers is None or layers or glimpse or excite
+    undisturbed(names, run, recorder.observe if watches else None)
     if recorder.handed_through and begin != "input":
         return record(
             model,
@@ -199,7 +202,9 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
 
 # Outside of training these take a shortcut through one fused function, whose parts nobody sees,
 # unless a mode watches.
-_FUSED = (nn.TransformerEncoderLayer, nn.MultiheadAttention)
+@lru_cache(maxsize=1024)
+def _may_fuse(kind: Any) -> bool:
+    return issubclass(kind, nn.TransformerEncoderLayer | nn.MultiheadAttention)
 
 
 class _Recorder:
@@ -224,7 +229,8 @@ class _Recorder:
         self.batch = len(inputs.tensor)
         self.reader = Reader(inputs.tensor.shape[2:], inputs.words)
         self.lowest = math.inf
-        self.last: tuple[Tensor | None, int] = (None, 0)  # handed on, and its version then
+        # What was handed on last: the tensor, its version then, and where its numbers are.
+        self.last: tuple[Tensor | None, int, int] = (None, 0, 0)
         self.handed_through = False
 
     def observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -237,13 +243,15 @@ class _Recorder:
         if not name:
             return None
         number = self.counts[name] = self.counts.get(name, 0) + 1
-        self.begun = self.begun or module in self.late
+        if not self.begun and module in self.late:
+            self.begun = True
         tensor = first_tensor(output)
         if tensor is None or not tensor.is_floating_point():
             return None
-        if not tensor.ndim or len(tensor) != self.batch:
+        shape = tensor.shape
+        if not shape or shape[0] != self.batch:
             return None
-        layout = self.reader.read(module, tensor)
+        layout = self.reader.read(module, shape)
         if self.foreign and not tensor.requires_grad:
             return None  # it depends on other inputs only
         excitations = self.recording.excitations
@@ -255,13 +263,13 @@ class _Recorder:
         call = Call(name, number)
         given = _among(tensor, args) or (bool(kwargs) and _among(tensor, kwargs.values()))
         handed = None
-        if self.layers is not None and (call in self.layers or (name, None) in self.layers):
+        if self.layers and (call in self.layers or (name, None) in self.layers):
             kept, handed = self._keep(module, tensor, given)
             usual = layout or usual_layout(tensor, len(self.reader.image))
             self.recording.calls[call] = Recorded(kept, usual, kept._version)
         # What a whole backbone returns under several names is no further layer.
-        looks = self.looks and not isinstance(output, Mapping)
-        if looks and layout is not None and math.prod(layout.grid) > 1:
+        looks = self.looks and (output is tensor or not isinstance(output, Mapping))
+        if looks and layout is not None and cells(layout.grid) > 1:
             considered = self._consider(
                 call, module, tensor if handed is None else handed, given, layout
             )
@@ -298,8 +306,10 @@ class _Recorder:
         self, call: Call, module: nn.Module, tensor: Tensor, given: bool, layout: Layout
     ) -> Tensor | None:
         """Record a candidate, once the graph has begun."""
-        last, version = self.last
-        if last is not None and _same_values(tensor, last) and tensor._version == version:
+        last, version, where = self.last
+        # Views of the same numbers: dropout in eval mode, a permutation.
+        same = last is not None and tensor.data_ptr() == where and tensor.numel() == last.numel()
+        if last is not None and same and tensor._version == version:
             if tensor.shape == last.shape:
                 self.recording.seen[-1].calls.append(call)
                 return None
@@ -307,25 +317,29 @@ class _Recorder:
                 return None
         if given and not _writes(module):
             return None  # an earlier output, or none of a module
-        cells = math.prod(layout.grid)
-        lower = cells < self.lowest
+        count = cells(layout.grid)
+        lower = count < self.lowest
         pooled = lower and only_rearranges(module)
         made = torch._C._autograd._get_sequence_nr()
         layer = Layer([call], module, layout, pooled, made)
         self.recording.seen.append(layer)
-        self.last = (tensor, tensor._version)
+        self._hand_on(tensor)
         if pooled:
             return None
-        self.lowest = min(cells, self.lowest)
+        if lower:
+            self.lowest = count
         kept, handed = tensor, None
         if self.begun:
             if tensor._is_view() or not tensor.requires_grad:
                 kept, handed = self._keep(module, tensor, given)
-                self.last = (handed, handed._version)
+                self._hand_on(handed)
             self.recording.candidates.append((layer, Recorded(kept, layout, kept._version)))
         if self.glimpse:
             self._glimpse(layer, Recorded(kept.detach(), layout, kept._version))
         return handed
+
+    def _hand_on(self, tensor: Tensor) -> None:
+        self.last = (tensor, tensor._version, tensor.data_ptr())
 
     def _glimpse(self, layer: Layer, recorded: Recorded) -> None:
         """Keep a tensor until a later one of its block, or of one around it, has its resolution."""
@@ -352,14 +366,12 @@ def _lowers(module: nn.Module) -> bool:
 
 
 def _among(tensor: Tensor, values: Iterable[Any]) -> bool:
-    return any(value is tensor for value in values)  # `in` would compare their numbers
+    for value in values:  # `in` would compare their numbers
+        if value is tensor:
+            return True
+    return False
 
 
 def _writes(module: nn.Module) -> bool:
     """Whether the module, in eval mode, writes into what it is given."""
     return getattr(module, "inplace", False) and not isinstance(module, _DropoutNd)
-
-
-def _same_values(tensor: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are views of the same numbers (dropout in eval mode, a permutation)."""
-    return tensor.data_ptr() == other.data_ptr() and tensor.numel() == other.numel()

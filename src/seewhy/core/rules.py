@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode
 
-from seewhy.core.observing import end_frames, named_modules
+from seewhy.core.observing import end_frames, is_scripted
 
 Rule = Callable[..., Any]
 Rules = Mapping[Callable[..., Any], Rule]
@@ -87,9 +87,11 @@ class applying(Mode):
             plan = (self._rules.get(_name(function)), _may_write(function))
             self._plans[function] = plan
         rule, writes = plan
-        args, kwargs = without_parameters(args, kwargs)
+        if not _PLAIN.issuperset(map(type, args)) or kwargs:
+            args, kwargs = without_parameters(args, kwargs)
         if rule is None and not writes:
-            return function(*args, **kwargs)
+            return function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
         self._called |= rule is not None
         if not (torch.is_grad_enabled() and _varies(args, kwargs)):
             return function(*args, **kwargs)
@@ -125,10 +127,13 @@ class WithoutParameters(Mode):
         return function(*args, **kwargs)
 
 
-def check_open(model: nn.Module) -> None:
-    """Raise TypeError for scripted and traced networks, which hide their functions."""
-    for module, name in named_modules(model).items():
-        if isinstance(module, torch.jit.ScriptModule):
+def check_open(modules: Mapping[nn.Module, str]) -> None:
+    """Raise TypeError for scripted and traced networks, which hide their functions.
+
+    modules: the network's modules with their names.
+    """
+    for module, name in modules.items():
+        if is_scripted(type(module)):
             where = f"the model's {name!r}" if name else "the model"
             raise TypeError(
                 f"{where} is scripted or traced, which hides its functions from rules; "
@@ -341,7 +346,7 @@ def _without_parameters(value: Any) -> Any:
     """Arguments in which parameters are cut from the graph."""
     if type(value) in _PLAIN:
         return value
-    if isinstance(value, nn.Parameter):
+    if type(value) is nn.Parameter or isinstance(value, nn.Parameter):
         return value.detach()
     if type(value) in (tuple, list):
         plain = _PLAIN.issuperset(map(type, value))

@@ -14,7 +14,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge
 from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from seewhy.core.probe import Probe
 from seewhy.core.rules import Rules, nearest, substitute, tensors
@@ -162,8 +162,7 @@ def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
 # ------------------------------------------------------------------------------ the rules
 
 
-@dataclass(frozen=True)
-class _Share:
+class _Share(NamedTuple):
     """What is known of a tensor that a rule made.
 
     relevance: (B, groups, h, w), whose gradient is the tensor's relevance summed over the channels
@@ -173,7 +172,6 @@ class _Share:
     rectified: whether it comes from a ReLU: not negative, and zero where no gradient passes.
     weighted: the convolution, if it is one, or an activation behind one.
     pads: how many cells on each side are padding, as `F.pad` takes it.
-    version: of the tensor when this was found; a change in place makes it void.
     """
 
     relevance: Tensor | None = None
@@ -182,7 +180,6 @@ class _Share:
     gate: bool = False
     pads: tuple[int, ...] = ()
     weighted: Callable[[], _Weighted | None] = lambda: None
-    version: int = 0
 
 
 @dataclass
@@ -208,7 +205,9 @@ class _Pass:
     def __init__(self, groups: Groups, activations: Activations, strides: Strides) -> None:
         self.separate, self.kept = groups == "separate", activations == "kept"
         self.strides = _Strides(None if strides is None else strides == "even")
-        self.shares: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        # By the tensors' ids, with the tensor and its version when this was found: a change in
+        # place makes it void.
+        self.shares: dict[int, tuple[weakref.ref[Tensor], int, _Share]] = {}
         # The convolutions wider than 1×1 that may be the classifier: only the last may, and the
         # input of each would take memory.
         self.last: deque[_Weighted] = deque(maxlen=4)
@@ -239,14 +238,17 @@ class _Pass:
 
     def share(self, tensor: Any) -> _Share:
         """What is known of a tensor."""
-        if not isinstance(tensor, Tensor):
+        found = self.shares.get(id(tensor))
+        if found is None:
             return _UNKNOWN
-        share: _Share = self.shares.get(tensor, _UNKNOWN)  # type: ignore[no-untyped-call]
-        return share if share.version == tensor._version else _UNKNOWN
+        of, version, share = found
+        return share if of() is tensor and tensor._version == version else _UNKNOWN
 
     def remember(self, tensor: Tensor, share: _Share) -> Tensor:
         """The tensor, of which this is known from now on."""
-        self.shares[tensor] = replace(share, version=tensor._version)
+        key, shares = id(tensor), self.shares
+        of = weakref.ref(tensor, lambda _: shares.pop(key, None))
+        shares[key] = (of, tensor._version, share)
         return tensor
 
     def with_share(self, value: Tensor, share: _Share) -> Tensor:
@@ -320,7 +322,7 @@ class _Pass:
             self.strides.beyond()
         if known.relevance is not None:
             value = function(input.detach(), *args, **kwargs)
-            return self.with_share(value, replace(known, sparse=True, rectified=rectified))
+            return self.with_share(value, known._replace(sparse=True, rectified=rectified))
         if relu:
             output = function(input, *args, **kwargs)
         else:
@@ -359,7 +361,7 @@ class _Pass:
             return mul(signal, factor, **kwargs)
         value = mul(signal.detach(), factor, **kwargs)
         # A constant of another sign or size may follow: no longer a ReLU's.
-        return self.with_share(value, replace(known, sparse=True, rectified=False))
+        return self.with_share(value, known._replace(sparse=True, rectified=False))
 
     def is_gate(self, factor: Any, signal: Any) -> bool:
         """Whether a factor lets through a part of the signal."""
@@ -380,7 +382,7 @@ class _Pass:
         # precision the authors' EPS does show.
         if known.relevance is None or known.sparse or torch.finfo(value.dtype).eps < EPS:
             return substitute(value, input * (value * _inverse(input.detach())))
-        return self.with_share(value, replace(known, rectified=False))
+        return self.with_share(value, known._replace(rectified=False))
 
 
 def _broadcasts(factor: Tensor, signal: Tensor) -> bool:
@@ -501,7 +503,7 @@ class _Spread(torch.autograd.Function):
         return gradient if input is None else gradient * input.sign(), None, None, None, None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Window:
     """The windows of a convolution, whose channels are taken together within each of the `parts`.
 
@@ -520,11 +522,11 @@ class _Window:
     pads: tuple[int, ...]
     strides: _Strides
 
-    @property
-    def single(self) -> bool:
-        """Whether each window is one cell, and there is one for each cell."""
-        one_cell = math.prod(self.kernel) == 1 and set(_each(self.stride)) == {1}
-        return one_cell and not any(_each(self._pads()))
+    def __post_init__(self) -> None:
+        """Find out whether each window is one cell, and there is one for each cell."""
+        self.stepping = self.stride != 1 and set(_each(self.stride)) != {1}
+        one_cell = math.prod(self.kernel) == 1 and not self.stepping
+        self.single = one_cell and not any(_each(self._pads()))
 
     def share(self, relevance: Tensor, magnitude: Tensor) -> Tensor:
         """What a cell's magnitude is worth: the relevance of its windows / their magnitude.
@@ -532,7 +534,7 @@ class _Window:
         relevance: (B, parts, h', w'); magnitude: (B, parts, h, w).
         """
         size = magnitude.shape[2:]
-        if not self.strides.even or set(_each(self.stride)) == {1}:
+        if not (self.strides.even and self.stepping):
             return self.spread(relevance / (self.sums(magnitude) + EPS), size)
         once, inside = self._evenness(magnitude)
         total = self.sums(magnitude * once)
@@ -608,6 +610,8 @@ def _sums(maps: Tensor, groups: int) -> Tensor:
     """Sums over the channels of each group: (B, C, h, w) -> (B, groups, h, w)."""
     if maps.shape[1] == groups:
         return maps.to(_precise(maps))
+    if groups == 1:
+        return maps.sum(1, keepdim=True, dtype=_precise(maps))
     b, c, *size = maps.shape
     return maps.reshape(b, groups, c // groups, *size).sum(2, dtype=_precise(maps))
 
@@ -621,7 +625,12 @@ def _repeated(maps: Tensor, channels: int) -> Tensor:
 
 
 def _precise(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
+    return _promoted(tensor.dtype)
+
+
+@lru_cache
+def _promoted(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _inverse(value: Tensor) -> Tensor:
