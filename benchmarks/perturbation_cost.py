@@ -83,7 +83,7 @@ def main() -> None:
     tail = Method("ablation_cam")
 
     def replayed() -> None:
-        tail(Probe(model, x, Probability(1)).expect_tail())
+        tail(Probe(model, x, Probability(1)).expect("tail"))
 
     base = bare(model, x, len(x), len(x))
     timed = {

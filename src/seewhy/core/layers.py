@@ -257,9 +257,7 @@ def stages_of(layers: Sequence[Layer], kinds: Mapping[str, type[nn.Module]]) -> 
     blocks = {parent: _blocks(parent, kinds) for parent in set(parents)}
     network = set.intersection(*map(set, blocks.values())) if blocks else set()
     resolutions: dict[str, set[Grid]] = {}
-    for parent, grid in {
-        (parent, layer.grid) for parent, layer in zip(parents, layers, strict=True)
-    }:
+    for parent, grid in {*zip(parents, (layer.layout.grid for layer in layers), strict=True)}:
         for block in blocks[parent]:
             resolutions.setdefault(block, set()).add(grid)
     # The resolution that a block lowers to its other one.

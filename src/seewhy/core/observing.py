@@ -190,12 +190,11 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 visit.training.append(module)
                 _evaluated.setdefault(module, set()).add(visit)
                 module.training = False
-            if is_scripted(type(module)):
+            if is_scripted(module):
                 continue
             if module._buffers and not isinstance(module, _NormBase):  # these only write to train
                 visit.buffers.extend(_copied(module))
-            if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
-                compiled = True
+            compiled = compiled or is_compiled(module)
         if compiled:
             _eager.add(visit)
             _be_eager()
@@ -205,9 +204,13 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
             _local.__dict__.setdefault("visits", []).append(visit)
 
 
+def is_scripted(module: nn.Module) -> bool:
+    """Whether a module is scripted or traced, which hides what it does."""
+    return _scripts(type(module))  # type: ignore[arg-type]
+
+
 @lru_cache(maxsize=1024)
-def is_scripted(kind: type[nn.Module]) -> bool:
-    """Whether modules of a class are scripted or traced, which hides what they do."""
+def _scripts(kind: Any) -> bool:
     return issubclass(kind, torch.jit.ScriptModule)
 
 
@@ -254,7 +257,7 @@ def is_compiled(module: nn.Module) -> bool:
 
 def in_training(modules: Iterable[nn.Module]) -> bool:
     """Whether any of the modules is in train mode."""
-    return any([getattr(module, "training", False) for module in modules])
+    return any(getattr(module, "training", False) for module in modules)
 
 
 def _be_eager() -> None:

@@ -366,10 +366,7 @@ def _lowers(module: nn.Module) -> bool:
 
 
 def _among(tensor: Tensor, values: Iterable[Any]) -> bool:
-    for value in values:  # `in` would compare their numbers
-        if value is tensor:
-            return True
-    return False
+    return id(tensor) in map(id, values)  # `in` would compare their numbers
 
 
 def _writes(module: nn.Module) -> bool:

@@ -133,7 +133,7 @@ def check_open(modules: Mapping[nn.Module, str]) -> None:
     modules: the network's modules with their names.
     """
     for module, name in modules.items():
-        if is_scripted(type(module)):
+        if is_scripted(module):
             where = f"the model's {name!r}" if name else "the model"
             raise TypeError(
                 f"{where} is scripted or traced, which hides its functions from rules; "

@@ -371,7 +371,7 @@ def advanced(
         threshold = order.kthvalue(kth, dim=1, keepdim=True).values
         chosen = (order <= threshold) & ~arrived & unfinished[:, None]
         gain = (distance - left) / _total((x - ahead).abs() * chosen[:, :, None])
-        part = x + (ahead - x) * of_images(gain, x)
+        part = x + (ahead - x) * of_images(gain.to(x), x)
         moved = torch.where(of_images(gain > 1, x), ahead, part)
         x = torch.where(chosen[:, :, None], moved, x)
         # Where they went a part of the way, the distance is what it should be.
@@ -382,22 +382,24 @@ def advanced(
 
 
 def _total(values: Tensor) -> Tensor:
-    """The sum of each image's numbers, (B, N, C) -> (B,).
+    """The sum of each image's numbers, (B, N, C) -> (B,), in the precision of a path.
 
     On a CPU as NumPy adds them: which of two equally salient pixels comes first hangs on the
     rounding here, and so the authors' numbers come out to the last digits.
     """
     if values.device.type != "cpu":
-        return values.flatten(1).sum(1)
+        dtype = torch.float32 if values.device.type == "mps" else torch.float64
+        return values.flatten(1).sum(1, dtype=dtype)
     return torch.from_numpy(np.stack([image.sum() for image in values.contiguous().numpy()]))
 
 
 def _features(images: Tensor, together: bool) -> Tensor:
     """Images (B, C, H, W) as numbers of pixels, (B, H·W, C), or of features, (B, H·W·C, 1).
 
-    In float64, so that the order of features does not hang on rounding, where the device has it.
+    On a CPU in float64, so that the order of features does not hang on rounding; on an accelerator,
+    where that takes several times as long, in float32, and only sums over them in float64.
     """
-    dtype = torch.float32 if images.device.type == "mps" else torch.float64
+    dtype = torch.float64 if images.device.type == "cpu" else torch.float32
     rows = images.to(dtype).movedim(1, -1).flatten(1, -2).contiguous()
     return rows if together else rows.flatten(1)[:, :, None]
 

@@ -73,17 +73,23 @@ def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int
     generator = torch.Generator().manual_seed(seed)
     shape = (count, *[cells] * len(size))
     shown = torch.rand(shape, generator=generator, dtype=torch.float32) < keep
-    shifts = [torch.randint(side, (count,), generator=generator).tolist() for side in cell]
+    shown = shown.to(inputs.device)
+    shifts = [torch.randint(side, (count,), generator=generator) for side in cell]
     large = tuple((cells + 1) * side for side in cell)
+    # The rows and the columns of each mask's window, (N, H) and (N, W).
+    windows = [
+        (shift[:, None] + torch.arange(side)).to(inputs.device)
+        for shift, side in zip(shifts, size, strict=True)
+    ]
 
     def masks(part: slice) -> Tensor:
-        grown = upsample(shown[part].to(inputs), large)
-        starts = zip(*(one[part] for one in shifts), strict=True)
-        windows = [
-            mask[tuple(slice(a, a + side) for a, side in zip(start, size, strict=True))]
-            for mask, start in zip(grown, starts, strict=True)
-        ]
-        return torch.stack(windows)[:, None, None]
+        found = upsample(shown[part].to(inputs.dtype), large)
+        for axis, places in enumerate((one[part] for one in windows), 1):
+            sides = [-1 if side == axis else 1 for side in range(1, found.ndim)]
+            index = places.view(len(places), *sides)
+            others = [-1 if side == axis else count for side, count in enumerate(found.shape)]
+            found = found.gather(axis, index.expand(others))
+        return found[:, None, None]
 
     return masks
 

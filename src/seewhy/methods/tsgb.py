@@ -236,7 +236,7 @@ class _Pass:
             torch.mul: self.product,
         }
 
-    def share(self, tensor: Any) -> _Share:
+    def share(self, tensor: Tensor) -> _Share:
         """What is known of a tensor."""
         found = self.shares.get(id(tensor))
         if found is None:
