@@ -42,6 +42,7 @@ class Entry:
     reads: what it reads of the pass beside the layers' maps, so that the pass records it: the
         "input"'s gradient, the network's "stages", or the calls behind the layer ("tail"). What is
         not named here is recorded by a further pass.
+    layers: whether it may read layers. If not, the pass need not look for the layer.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Entry:
     source: str
     passes: str
     reads: tuple[Read, ...] = ()
+    layers: bool = True
 
     @property
     def summary(self) -> str:
@@ -95,13 +97,13 @@ def list_refinements() -> list[str]:
 
 
 def method(
-    source: str, passes: str, *, reads: tuple[Read, ...] = ()
+    source: str, passes: str, *, reads: tuple[Read, ...] = (), layers: bool = True
 ) -> Callable[[Function], Function]:
     """Register a function `(probe, **options) -> (B, h, w)` as a method under its own name."""
 
     def register(function: Function) -> Function:
         name = function.__name__
-        add("method", METHODS, name, Entry(name, function, source, passes, reads))
+        add("method", METHODS, name, Entry(name, function, source, passes, reads, layers))
         return function
 
     return register
@@ -226,6 +228,11 @@ class Method(Named):
         """What the method and its refinements read of a pass, see `Entry`."""
         used = [METHODS[self.name], *(REFINEMENTS[one.name] for one in self.refinements)]
         return frozenset(read for entry in used for read in entry.reads)
+
+    @property
+    def layers(self) -> bool:
+        """Whether it may read layers, see `Entry`."""
+        return METHODS[self.name].layers or bool(self.refinements)
 
     def _refined(self, refinements: tuple[Refinement, ...]) -> Method:
         if len(refinements) > _MOST:

@@ -89,6 +89,7 @@ class Probe:
 
     def _clear(self) -> None:
         self._expected: frozenset[Read] = frozenset()
+        self._looks = True  # for the layer, where none was named
         self._recording: Recording | None = None
         self._resolved: tuple[Call, ...] | None = None
         self._score: Tensor | None = None
@@ -371,6 +372,8 @@ class Probe:
 
     def expect_for(self, methods: Iterable[Method]) -> Probe:
         """Let the pass record what these methods read of it, see `expect`."""
+        methods = list(methods)
+        self._looks = any(method.layers for method in methods)
         return self.expect(*{read for method in methods for read in method.reads})
 
     # ------------------------------------------------------------------ derived probes
@@ -470,7 +473,7 @@ class Probe:
     def _run(self, begin: Begin) -> None:
         self._score, self._gradients = None, {}
         requests: tuple[Request, ...] | None = self._resolved or self._requests
-        if requests is None and self._origin is not None:
+        if requests is None and (self._origin is not None or not self._looks):
             requests = ()  # where the layers matter, they were resolved before
         self._recording = record(
             self.model,
@@ -567,6 +570,7 @@ class Probe:
         if not (choice and choice.certain) and not looked:
             # An earlier layer may be the right one, or the pass was of layers known before: look
             # again, at all of them.
+            self._looks = True
             self._run("input")
             recording, choice = self._record(), self._choice()
         if choice is None:

@@ -346,8 +346,9 @@ class _Recorder:
         inside = layer.calls[0].name.rpartition(".")[0]
         around = f"{inside}." if inside else ""
         glimpses = self.recording.glimpses
+        grid = layer.layout.grid
         for other in [*glimpses]:
-            if other.grid == layer.grid and other.calls[0].name.startswith(around):
+            if other.layout.grid == grid and other.calls[0].name.startswith(around):
                 del glimpses[other]
         glimpses[layer] = recorded
 

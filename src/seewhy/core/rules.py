@@ -87,11 +87,9 @@ class applying(Mode):
             plan = (self._rules.get(_name(function)), _may_write(function))
             self._plans[function] = plan
         rule, writes = plan
-        if not _PLAIN.issuperset(map(type, args)) or kwargs:
-            args, kwargs = without_parameters(args, kwargs)
+        args, kwargs = without_parameters(args, kwargs)
         if rule is None and not writes:
-            return function(*args, **(kwargs or {}))
-        kwargs = kwargs or {}
+            return function(*args, **kwargs)
         self._called |= rule is not None
         if not (torch.is_grad_enabled() and _varies(args, kwargs)):
             return function(*args, **kwargs)
@@ -344,13 +342,14 @@ _PLAIN = frozenset({Tensor, int, float, bool, str, type(None), torch.dtype, torc
 
 def _without_parameters(value: Any) -> Any:
     """Arguments in which parameters are cut from the graph."""
-    if type(value) in _PLAIN:
+    kind = type(value)
+    if kind in _PLAIN:
         return value
-    if type(value) is nn.Parameter or isinstance(value, nn.Parameter):
-        return value.detach()
-    if type(value) in (tuple, list):
+    if kind is tuple or kind is list:
         plain = _PLAIN.issuperset(map(type, value))
-        return value if plain else type(value)(map(_without_parameters, value))
-    if type(value) is dict:
+        return value if plain else kind(map(_without_parameters, value))
+    if kind is dict:
         return {key: _without_parameters(item) for key, item in value.items()}
+    if kind is nn.Parameter or isinstance(value, nn.Parameter):
+        return value.detach()
     return value

@@ -14,13 +14,18 @@ from seewhy.maps import averaged, upsample
 from seewhy.naming import Method, method
 
 
-@method("Simonyan et al. 2014, Deep inside convolutional networks", "F + B", reads=("input",))
+@method(
+    "Simonyan et al. 2014, Deep inside convolutional networks",
+    "F + B",
+    reads=("input",),
+    layers=False,
+)
 def gradient(probe: Probe) -> Tensor:
     """max_channels |∂score/∂input|, not negative."""
     return strongest(probe.input_gradient)
 
 
-@method("Shrikumar et al. 2016, Not just a black box", "F + B", reads=("input",))
+@method("Shrikumar et al. 2016, Not just a black box", "F + B", reads=("input",), layers=False)
 def input_x_gradient(probe: Probe) -> Tensor:
     """Σ_channels input ⊙ gradient, signed."""
     return relevance(probe, at_input=True)
