@@ -275,8 +275,19 @@ def register_metric(
                     f"the metric {called!r} needs {need!r}, which has no size of a photo; only "
                     "saliency, masks and boxes have"
                 )
-        facts = (higher_is_better, range, caution, region, size, curve)
-        add("metric", METRICS, called, Measure(called, function, source, passes, (), *facts))
+        measure = Measure(
+            called,
+            function,
+            source,
+            passes,
+            higher_is_better=higher_is_better,
+            range=range,
+            caution=caution,
+            region=region,
+            size=size,
+            curve=curve,
+        )
+        add("metric", METRICS, called, measure)
         return function
 
     return register
