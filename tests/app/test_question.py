@@ -79,6 +79,7 @@ def test_a_question_is_what_was_chosen(resnet, scene):
         (["cam", "xgrad_cam", "hires_cam", "layer_cam"], [], (0, 1), "at most 6"),
         (["grad_cam+multiscale(scales=(1, 8))"], [], (0,), "scales may be at most 4"),
         (["rise(masks=50000)"], [], (0,), "masks may be at most"),
+        (["finer_cam(base='rise(masks=50000)')"], [], (0,), "masks may be at most"),
         (["grad_cam+multiscale+multiscale"], [], (0,), "once"),
         ([f"grad_cam(eps={'1' * 300})"], [], (0,), "characters"),
     ],

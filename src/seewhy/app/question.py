@@ -269,6 +269,8 @@ def bounded(method: Method) -> Method:
                 raise ValueError(f"{part.name}: {option} has more than {LONGEST_LIST} values")
             if any(isinstance(one, int | float) and one > most for one in values):
                 raise ValueError(f"{part.name}: {option} may be at most {most:g} here")
+            if option in ("base", "by"):  # the name of another method
+                bounded(parse(value))
     return method
 
 

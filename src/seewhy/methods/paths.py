@@ -22,7 +22,7 @@ from seewhy.naming import method
 from seewhy.options import Count, Range, Seed, Share
 from seewhy.progress import BatchSize, in_chunks, report, tracked
 
-Rule = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]
+Quadrature = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]
 # Below it, one step would take ever so many rounds.
 Fraction = Annotated[float, Range(least=0.01, most=1)]
 Step = tuple[Probe, Tensor, Tensor]
@@ -40,7 +40,7 @@ def integrated_gradients(
     *,
     steps: Count = 32,
     baseline: Fill = 0.0,
-    rule: Rule = "middle",
+    rule: Quadrature = "middle",
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
@@ -78,7 +78,7 @@ def integrate(
     return way * total
 
 
-def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
+def quadrature(rule: Quadrature, steps: int) -> tuple[Tensor, Tensor]:
     """Positions in [0, 1] and weights that add up to 1, (N,) each, in float64.
 
     "middle", "left" and "right" evaluate each of N equal intervals there, "trapezoid" takes N
