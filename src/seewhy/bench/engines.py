@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
-from seewhy.bench.work import Worker, shard_answers
+from seewhy.bench.work import Worker, in_order, shard_answers
 from seewhy.evaluation import Answers, Omission
 from seewhy.plugins import NAMED
 
@@ -73,7 +73,7 @@ class InProcess:
                 if answer is not None:
                     found.append(answer)
                     advance(1)
-            yield shard, _in_order(shard, found)
+            yield shard, in_order(shard, found)
 
     def call(self, function: Callable[[Plan], Result], images: int) -> Result:
         """See `Engine`."""
@@ -273,7 +273,7 @@ class _Seat:
             if answer is not None:
                 found.append(answer)
                 self.images += 1
-        return _in_order(job.shard, found)
+        return in_order(job.shard, found)
 
     def __enter__(self) -> _Seat:
         return self
@@ -395,12 +395,6 @@ def _spread(
 def _failed(shard: Shard) -> tuple[Answers, ...]:
     reason = "the worker process died on this part of the data each time"
     return tuple(Answers(key, (), (Omission(key, "", "", reason, True),)) for key in shard.keys)
-
-
-def _in_order(shard: Shard, found: Sequence[Answers]) -> tuple[Answers, ...]:
-    """Answers in the order of the shard's images, of which those that cannot be read come first."""
-    by_key = {one.image: one for one in found}
-    return tuple(by_key[key] for key in shard.keys)
 
 
 def _once(function: Callable[[Plan], Result], plan: Plan, worker: Worker) -> Iterator[Result]:

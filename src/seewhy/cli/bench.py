@@ -91,13 +91,12 @@ def bench(
 
 def planned(config: Path, device: str) -> tuple[Plan, str]:
     """The plan of a config, and the config as it is written."""
-    try:
-        import pyarrow  # noqa: F401 - rows are Parquet; better to know before than after
+    from seewhy.bench import check_packages
 
-        from seewhy.bench.config import read_config
-        from seewhy.bench.plan import make_plan
-    except ModuleNotFoundError as error:
-        raise ValueError(f"this needs the package {error.name}; install seewhy[bench]") from None
+    check_packages()  # better to know before than after
+    from seewhy.bench.config import read_config
+    from seewhy.bench.plan import make_plan
+
     file = read_config(config)
     return make_plan(file, device), file.text
 
@@ -130,9 +129,9 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
         for damaged in run.set_damaged_aside():
             err.print(f"[red]damaged[/red] {escape(damaged)}; made again", soft_wrap=True)
         loggers = [logger(name, folder) for name in logs]
-        todo, failed = missing(run, plan), run.failed()
+        todo, failed = missing(run, plan.shards), run.failed()
         samples = samples_of(plan)
-        check_samples(run, plan, todo, samples)
+        check_samples(run, plan.shards, todo, samples)
         if run.files:
             there = f"{len(run.files)} of {counted(len(plan.shards), 'shard')}"
             err.print(f"{escape(str(folder))}: {there} are there", soft_wrap=True)
