@@ -558,7 +558,8 @@ def test_command_line(run, tmp_path):
     assert {(one["metric"], one["method"]) for one in records} == {
         ("gini", "grad_cam"), ("gini", "random"), ("increase", "grad_cam"), ("increase", "random")
     }  # fmt: skip
-    assert "other settings (config.metrics)" in run(*arguments, "--metric", "entropy", code=2).output
+    said = run(*arguments, "--metric", "entropy", code=2).output
+    assert "other settings (config.metrics)" in said
     assert "there is no protocol 'gig'" in run(*arguments[:2], "--protocol", "gig", code=2).output
     listed = json.loads(run("metrics", "--json").stdout)
     assert [one["name"] for one in listed] == seewhy.list_metrics()

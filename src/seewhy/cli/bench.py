@@ -61,10 +61,7 @@ def bench(
     Shards that hold failures are tried again. Exit code 1 says that some images failed, or that
     the disk did; what is finished is kept.
     """
-    from seewhy.plugins import load_plugins
-
     with usage_errors():
-        load_plugins(plugin or [])
         plan, text = planned(config, device)
         folder = folder or Path("runs") / plan.config.name
         with closing(engine_of(plan, engine, workers, address)) as chosen:

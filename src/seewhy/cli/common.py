@@ -94,10 +94,23 @@ ActivationName = Annotated[
         "sigmoid for a single output.",
     ),
 ]
+
+
+def load_named(plugins: list[str] | None) -> list[str]:
+    """Load the plugins that are named, before anything else is looked at."""
+    from seewhy.plugins import load_plugins
+
+    with usage_errors():
+        load_plugins(plugins or [])
+    return plugins or []
+
+
 Plugins = Annotated[
     list[str] | None,
     typer.Option(
         "--plugin",
+        callback=load_named,
+        is_eager=True,
         help="A Python module with methods, refinements, metrics, datasets or networks of yours: "
         "mycam for mycam.py, here or on Python's path. Repeatable. Installed plugins need none.",
     ),

@@ -119,10 +119,8 @@ def evaluate(
     from seewhy.evaluating import evaluate as evaluate_methods
     from seewhy.evaluation import protocol as protocol_of
     from seewhy.models import DEFAULT_MODEL
-    from seewhy.plugins import load_plugins
 
     with usage_errors():
-        load_plugins(plugin or [])
         papers = None if protocol is None else protocol_of(protocol)
         asked = [*(papers.metrics if papers else ()), *parted(metric or [])]
         asked = asked or list(DEFAULT_METRICS)

@@ -124,11 +124,9 @@ def explain(
     from seewhy.data.grey import checked
     from seewhy.models import DEFAULT_MODEL
     from seewhy.photos import answers, question
-    from seewhy.plugins import load_plugins
 
     failures: dict[Path, list[str]] = {}
     with usage_errors():
-        load_plugins(plugin or [])
         if model is None and not photos:
             model, photos = "scenes:resnet", sample_scenes(folder)
         elif model is None:
