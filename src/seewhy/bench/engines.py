@@ -332,6 +332,9 @@ def _spread(
 
     The images of a batch have their time together. If they take longer, the worker is killed, each
     of them is tried alone, and the shard is done without those that take too long.
+
+        shard ─ dies ─▶ again ─ dies ─▶ search: each image alone ─▶ the rest ─ dies ─▶ failures
+          └──── late ─▶ search: each image of the batch alone ─▶ the rest
     """
     waiting = deque(_Job(shard) for shard in shards)
     running: dict[Future[tuple[Answers, ...]], tuple[_Seat, _Job]] = {}
@@ -378,18 +381,15 @@ def _spread(
                     raise error
                 if job.alone:
                     tried(job, error)
-                elif error is None:
-                    tell(shard, len(shard.keys))
-                    yield shard, future.result()
                 elif isinstance(error, Late):
                     search(job, job.batch(seat.images, plan.config.batch_size), late=True)
-                elif job.tries == 0:
+                elif error is not None and job.tries == 0:  # maybe by accident
                     waiting.appendleft(replace(job, tries=1))
-                elif job.tries == 1:
+                elif error is not None and job.tries == 1:
                     search(job, shard.keys, late=False)
-                else:
+                else:  # done, or what dies has not been found among its images
                     tell(shard, len(shard.keys))
-                    yield shard, _failed(shard)
+                    yield shard, future.result() if error is None else _failed(shard)
 
 
 def _failed(shard: Shard) -> tuple[Answers, ...]:

@@ -358,27 +358,31 @@ def advanced(
     kth = 1 + int(fraction * (salience.shape[1] - 1))
     rounds = torch.zeros(len(x), dtype=torch.long, device=x.device)
     unfinished = torch.ones_like(rounds, dtype=torch.bool)
-    while True:
+    while unfinished.any():
         rounds += unfinished
-        distance = way.left(x)
-        close = (distance - left).abs() <= _CLOSE * torch.maximum(distance, left).clamp_min(1)
-        arrived = (x == ahead).all(2)
-        unfinished = unfinished & ~close & (distance > left) & ~arrived.all(1)
+        distance, arrived = way.left(x), (x == ahead).all(2)
+        unfinished = unfinished & _beyond(distance, left) & ~arrived.all(1)
         if not unfinished.any():
-            return x, rounds
-        # Among those that have not arrived; so each round moves one at least.
+            break
+        # The least salient of those that have not arrived; so each round moves one at least.
         order = salience.masked_fill(arrived, torch.inf)
         threshold = order.kthvalue(kth, dim=1, keepdim=True).values
         chosen = (order <= threshold) & ~arrived & unfinished[:, None]
+        # What has to be gained, as a share of what they could: above 1 they go as far as they may,
+        # and others follow in the next round; else that share of their way, and all is done.
         gain = (distance - left) / _total((x - ahead).abs() * chosen[:, :, None])
         part = x + (ahead - x) * of_images(gain, x)
         moved = torch.where(of_images(gain > 1, x), ahead, part)
         x = torch.where(chosen[:, :, None], moved, x)
-        # Where they went a part of the way, the distance is what it should be.
         unfinished = unfinished & (gain > 1)
-        if not unfinished.any():
-            return x, rounds
         report()
+    return x, rounds
+
+
+def _beyond(distance: Tensor, left: Tensor) -> Tensor:
+    """Whether a distance is larger than the one to be left, by more than rounding."""
+    close = (distance - left).abs() <= _CLOSE * torch.maximum(distance, left).clamp_min(1)
+    return ~close & (distance > left)
 
 
 def _total(values: Tensor) -> Tensor:
