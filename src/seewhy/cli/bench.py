@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -20,11 +19,7 @@ if TYPE_CHECKING:
     from seewhy.bench.store import Run
 
 
-class EngineName(StrEnum):
-    """Who does the work."""
-
-    local = "local"
-    ray = "ray"
+EngineName = Literal["local", "ray"]
 
 
 def bench(
@@ -33,7 +28,7 @@ def bench(
         Path | None,
         typer.Option("--out", help="The run's folder. Without it runs/NAME, NAME by the config."),
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="Processes here, or Ray.")] = EngineName.local,
+    engine: Annotated[EngineName, typer.Option(help="Processes here, or Ray.")] = "local",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -102,7 +97,7 @@ def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | 
     """The engine that the options ask for."""
     from seewhy.bench.engines import InProcess, Processes, Ray
 
-    if name is EngineName.ray:
+    if name == "ray":
         return Ray(plan, workers or 0, address)
     if address is not None:
         raise ValueError("--address is of a Ray cluster; add --engine ray")
