@@ -3,9 +3,9 @@
     python benchmarks/report_size.py                    # 50,000 images x 12 methods x 7 metrics
     python benchmarks/report_size.py --images 5000 --targets 3
 
-Writes a run with the store's own writer (kept in --run, if it is given, and used again), then
-summarises it and makes its page in a process of its own, whose peak memory is what is printed. The
-values are made up, alike per image; insertion and deletion have curves of 33 points.
+Writes a run with the store's own writer (kept in --run, if it is given, and used again). Then two
+processes of their own read and summarise it, and make its page alone; printed is the peak memory of
+each. The values are made up, alike per image; insertion and deletion have curves of 33 points.
 """
 
 from __future__ import annotations
@@ -79,28 +79,36 @@ def write(folder: Path, images: int, methods: int, targets: int, shard: int = 51
         run.add(number, "none:none", "folder:none", answers)
 
 
-def report(folder: Path) -> None:
-    """Print what reading, statistics and the page of a run took."""
-    began = time.perf_counter()
+def values(folder: Path) -> None:
+    """Read a run, and summarise and compare its methods, as a program of a user's would."""
+    from seewhy.bench.store import Run
+
+    (evaluation,) = Run.open(folder).evaluations().values()
+    evaluation.summary()
+    evaluation.comparisons()
+
+
+def page(folder: Path) -> None:
+    """Make the page of a run, as `seewhy report` does."""
     from seewhy.bench.report import write_report
     from seewhy.bench.store import Run
 
-    def said(what: str) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-        print(f"{what:<28}{time.perf_counter() - began:6.1f} s {peak:6.2f} GB at most", flush=True)
-
-    said("imported")
-    run = Run.open(folder)
-    said("opened, checksums compared")
-    (evaluation,) = run.evaluations().values()
-    said(f"read {len(evaluation.values):,} values")
-    evaluation.summary()
-    evaluation.comparisons()
-    said("summary and comparisons")
-    del evaluation
-    began = time.perf_counter()
     write_report(Run.open(folder), folder / "report.html", images=0)
-    said("the page, all anew")
+
+
+PARTS = {"values": values, "page": page}
+
+
+def measured(part: str, folder: Path) -> None:
+    """Print what a part took of this process, its imports included."""
+    began = time.perf_counter()
+    PARTS[part](folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    print(
+        f"{part:<8}{time.perf_counter() - began:6.1f} s ({time.process_time():.1f} s of processor "
+        f"time), {peak:.2f} GB at most",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -109,15 +117,18 @@ def main() -> None:
     parser.add_argument("--methods", type=int, default=12)
     parser.add_argument("--targets", type=int, default=1, help="of each image")
     parser.add_argument("--run", type=Path, help="folder to keep the run in, or that has one")
-    parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.report:
-        return report(options.report)
+    if options.part:
+        measured(options.part, options.run)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.run or Path(temporary, "run")
         if not (folder / "manifest.json").exists():
             write(folder, options.images, options.methods, options.targets)
-        subprocess.run([sys.executable, __file__, "--report", str(folder)], check=True)
+        for part in PARTS:
+            command = [sys.executable, __file__, "--part", part, "--run", str(folder)]
+            subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

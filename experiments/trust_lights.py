@@ -30,7 +30,7 @@ from seewhy.metrics import randomization_cascade
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import parse
 from seewhy.trust.checks import CHECKS, Case, case_of, check
-from seewhy.trust.lights import RULES
+from seewhy.trust.lights import THRESHOLDS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"
 OF_A_MAP = ("insertion and deletion", "confidence drop", "blind baselines")
@@ -144,7 +144,7 @@ def choose(values: Values) -> None:
     """
     for name in CHECKS:
         maps_of = name in OF_A_MAP
-        sign = 1 if RULES[name].higher else -1
+        sign = 1 if THRESHOLDS[name].higher else -1
 
         def quantile(
             kinds: tuple[str, ...], share: float, name: str = name, sign: int = sign
@@ -166,7 +166,7 @@ def choose(values: Values) -> None:
 def tables(networks: dict[str, Values], rows: dict[str, tuple[str, ...]]) -> Iterator[str]:
     """For each check the share of each light, in Markdown."""
     for name in CHECKS:
-        yield f"\n**{name}** ({RULES[name]})\n"
+        yield f"\n**{name}** ({THRESHOLDS[name]})\n"
         yield "| | map | " + " | ".join(f"{n}: green | amber | red" for n in networks) + " |"
         yield "|---|---|" + "---|---|---|" * len(networks)
         for truth, kinds in rows.items():
@@ -178,7 +178,7 @@ def tables(networks: dict[str, Values], rows: dict[str, tuple[str, ...]]) -> Ite
 
 def shares(name: str, values: list[float | None]) -> str:
     """Green, amber and red in per cent of those that are not grey, with Wilson's intervals."""
-    lights = [RULES[name].light(value) for value in values if value is not None]
+    lights = [THRESHOLDS[name].light(value) for value in values if value is not None]
     if not lights:
         return "grey | | "
     counts = Counter(lights)

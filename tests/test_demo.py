@@ -9,14 +9,10 @@ from PIL import Image
 from seewhy import demo as demonstration
 from seewhy.data.imagenet_classes import names
 from seewhy.data.samples import grid_of, sample_photos
-from seewhy.data.scenes import SAMPLES, Scenes
-from seewhy.demo import demo, explain_scene, grade, mean, proportion, sample_scenes
+from seewhy.data.scenes import SAMPLES
+from seewhy.demo import demo, sample_scenes
+from seewhy.evaluation import Summary
 from seewhy.models import DEFAULT_MODEL, load_model
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model("scenes:resnet")
 
 
 def test_sample_photos_are_small_named_and_free():
@@ -56,8 +52,8 @@ def test_the_page_is_short_and_whole(tmp_path, monkeypatch):
     )
     steps = []
     grades = demo(tmp_path, advance=steps.append)
-    assert {one.method for one in grades} == {"grad_cam", "tsgb"}
-    assert [one.count for one in grades] == [2, 2]
+    assert set(grades.values.methods) == {"grad_cam", "tsgb"}
+    assert grades.images == 1
     assert sum(steps) == demonstration.steps()
     assert Image.open(tmp_path / "gallery.jpg").width > 1000
     page = (tmp_path / "index.html").read_text()
@@ -95,21 +91,19 @@ def test_samples_hold_two_different_objects():
     assert all(len(set(scene.labels)) >= 2 for scene in sample_scenes(64))
 
 
-def test_grades_tell_a_good_method_from_a_bad_one(model):
-    scenes = Scenes(12, seed=2)[:]
-    explained = [explain_scene(model, scene, ["grad_cam", "eigen_cam"]) for scene in scenes]
-    grades = {one.method: one for one in grade(scenes, explained)}
-    assert grades["grad_cam"].count == sum(min(2, len(set(scene.labels))) for scene in scenes)
+def test_grades_tell_a_good_method_from_a_bad_one(monkeypatch):
     # Eigen-CAM does not know the target, so it cannot point at each of several objects.
-    assert grades["grad_cam"].pointing[0] > grades["eigen_cam"].pointing[0]
-    assert grades["grad_cam"].energy[0] > grades["eigen_cam"].energy[0]
+    monkeypatch.setattr("seewhy.demo.METHODS", {"grad_cam": "", "eigen_cam": ""})
+    images = []
+    found = demonstration.graded(load_model("scenes:resnet"), images.append)
+    assert sum(images) == len(SAMPLES)
+    for metric in demonstration.METRICS:
+        best, worse = (one for one in found.summary() if one.metric == metric)
+        assert (best.method, worse.method) == ("grad_cam", "eigen_cam")
+        assert best.values == sum(len(set(scene.labels)) for scene in sample_scenes(64))
+        assert best.mean > worse.mean
 
 
-def test_intervals():
-    """Against published values: Wilson's interval of 8 out of 10, and a mean of known deviation."""
-    value, low, high = proportion(torch.tensor([1.0] * 8 + [0.0] * 2))
-    assert (value, round(low, 3), round(high, 3)) == (pytest.approx(0.8), 0.490, 0.943)
-    value, low, high = mean(torch.tensor([0.0, 2.0] * 8))
-    assert value == pytest.approx(1)
-    assert high - value == pytest.approx(1.96 * (16 / 15) ** 0.5 / 4)
-    assert value - low == pytest.approx(high - value)
+def test_a_share_is_shown_with_its_interval():
+    one = Summary("iou", "grad_cam", 9, 8, 0.926, 0.894, 0.961, 0.9, 1.0)
+    assert demonstration.shown(one) == "93 % (89-96)"

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from seewhy.data.preprocess import Preprocess
-from seewhy.draw import Cell, Row, contour, gallery, keys, overlay
+from seewhy.draw import PhotoRow, Tile, contour, gallery, keys, overlay
 from seewhy.explanation import Explanation, gallery_of, legend_of
 
 
@@ -126,17 +126,17 @@ def test_gallery_has_a_row_per_photo_and_target_and_a_column_per_method() -> Non
     cat, dog = explanation(), explanation(target="dog", probability=0.02)
     other = explanation(source=None, image=Image.new("RGB", (40, 30), "navy"), target="sea")
 
-    def cell(e: Explanation) -> Cell:
-        return Cell(e.method, e.caption, e.overlay())
+    def cell(e: Explanation) -> Tile:
+        return Tile(e.method, e.caption, e.overlay())
 
     def layer(e: Explanation) -> Explanation:
         return replace(e, method="layer_cam", saliency=e.saliency**3)
 
     expected = gallery(
         [
-            Row(cat.image, "cat.jpg", [cell(cat), cell(layer(cat))], cat.model),
-            Row(dog.image, "cat.jpg", [cell(dog), cell(layer(dog))], cat.model),
-            Row(other.image, "", [None, cell(layer(other))], cat.model),
+            PhotoRow(cat.image, "cat.jpg", [cell(cat), cell(layer(cat))], cat.model),
+            PhotoRow(dog.image, "cat.jpg", [cell(dog), cell(layer(dog))], cat.model),
+            PhotoRow(other.image, "", [None, cell(layer(other))], cat.model),
         ],
         legend=keys(unseen=True),
     )
@@ -149,8 +149,8 @@ def test_gallery_has_a_row_per_photo_and_target_and_a_column_per_method() -> Non
 
 def test_one_method_has_its_targets_side_by_side() -> None:
     cat, dog = explanation(), explanation(target="dog")
-    cells = [Cell(one.method, one.caption, one.overlay()) for one in (cat, dog)]
-    expected = gallery([Row(cat.image, "cat.jpg", cells, cat.model)], legend=keys(unseen=True))
+    cells = [Tile(one.method, one.caption, one.overlay()) for one in (cat, dog)]
+    expected = gallery([PhotoRow(cat.image, "cat.jpg", cells, cat.model)], legend=keys(unseen=True))
     assert same(gallery_of([cat, dog]), expected)
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seewhy
+from networks import Cnn, images, seeded
 from seewhy import Method, Refinement
 from seewhy.naming import METHODS, REFINEMENTS, Entry, parse
 
@@ -56,6 +57,12 @@ def test_names_and_objects_are_the_same_thing(eps, by, steps, twice):
 def test_spelling(spelled, canonical):
     expected = canonical or "xgrad_cam(eps=0.001)+scaled(by=3, steps=(1, 2))"
     assert str(parse(spelled)) == expected
+
+
+def test_maps_are_under_the_names_as_they_were_asked():
+    asked = ["grad_cam+multiscale(scales=(1,1.5))", "layer_cam"]
+    found = seewhy.explain(seeded(Cnn), images(), asked)
+    assert list(found) == asked
 
 
 def test_refinements_apply_in_the_order_written():

@@ -6,7 +6,8 @@ from seewhy.data.images import load_image
 from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw import overlay
-from seewhy.evaluation import Evaluation, evaluate
+from seewhy.evaluating import evaluate
+from seewhy.evaluation import Evaluation
 from seewhy.explaining import explain
 from seewhy.maps import normalize
 from seewhy.metrics import Metric, list_metrics

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from seewhy.data.load import load_dataset
 from seewhy.data.samples import SamplePhoto, grid_of, sample_photos
 from seewhy.data.scenes import SAMPLES, Scene, Scenes
 from seewhy.draw.page import write_page
+from seewhy.evaluating import evaluate
+from seewhy.evaluation import Evaluation, Summary
 from seewhy.explanation import Explanation, gallery_of, legend_of
-from seewhy.metrics.localization import energy_pointing_game, pointing_game
+from seewhy.metrics.localization import energy_pointing_game
 from seewhy.models import DEFAULT_MODEL, LoadedModel, load_model
 from seewhy.photos import explain_photos
 
@@ -29,26 +30,13 @@ METHODS = {
     "auto": "Grad-CAM and TSGB together, as sharp as the network lets them be.",
 }
 """Each with what to see in its maps."""
+METRICS = ("pointing_game(tolerance=0)", "mass_accuracy")
 
 CELL = 300  # pixels of a photo in the grid
 SIZE = 384  # pixels of a scene; the networks see 128
 
 
-@dataclass(frozen=True)
-class Grade:
-    """How well a method's maps lie on the objects asked for, with 95 % intervals.
-
-    pointing: share of maps whose maximum lies on the object; energy: mean share of the map's
-    positive values on the object. `count` maps were graded.
-    """
-
-    method: str
-    count: int
-    pointing: tuple[float, float, float]
-    energy: tuple[float, float, float]
-
-
-def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> list[Grade]:
+def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> Evaluation:
     """Explain the sample photos, grade the methods on scenes, and write a page about it.
 
     Writes `index.html` and `gallery.jpg` into `folder`. `advance(1)` is called for each of the
@@ -60,12 +48,9 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> l
     advance(1)
     two = explain_two(photos[TWO])
     advance(1)
-    network, scenes = load_model("scenes:resnet"), sample_scenes()
-    explained = []
-    for scene in scenes:
-        explained.append(explain_scene(network, scene, list(METHODS)))
-        advance(1)
-    grades = grade(scenes, explained)
+    network = load_model("scenes:resnet")
+    scene = explain_scene(network, sample_scenes()[0], list(METHODS))
+    grades = graded(network, advance)
     gallery_of([*opening, *two], columns=7).save(folder / "gallery.jpg", quality=88)
     write_page(
         folder / "index.html",
@@ -76,9 +61,10 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> l
         asked=[(one, asked_of_grid(one, place)) for place, one in enumerate(opening)],
         two=two,
         methods=METHODS,
-        scene=[one for one in explained[0] if one.target == explained[0][0].target],
+        scene=[one for one in scene if one.target == scene[0].target],
         scenes=len(SAMPLES),
-        grades={one.method: one for one in grades},
+        grades={(one.method, one.metric): one for one in grades.summary()},
+        metrics=METRICS,
         shown=shown,
         photos=[photos[name] for name in GRID],
     )
@@ -137,40 +123,13 @@ def explain_scene(model: LoadedModel, scene: Scene, methods: Sequence[str]) -> l
     return answer.explanations
 
 
-def grade(scenes: Sequence[Scene], explained: Sequence[Sequence[Explanation]]) -> list[Grade]:
-    """Grade the maps of each scene on the objects asked for; the best pointing comes first."""
-    hits: dict[str, list[Tensor]] = {}
-    energies: dict[str, list[Tensor]] = {}
-    for scene, explanations in zip(scenes, explained, strict=True):
-        masks = torch.from_numpy(scene.masks)
-        for one in explanations:
-            asked = masks[[label == one.target for label in scene.labels]].any(0)[None]
-            maps = one.saliency[None]
-            hits.setdefault(one.method, []).append(pointing_game(maps, asked, tolerance=0))
-            energies.setdefault(one.method, []).append(energy_pointing_game(maps, asked))
-    grades = []
-    for name in hits:
-        hit, energy = torch.cat(hits[name]), torch.cat(energies[name])
-        grades.append(Grade(name, len(hit), proportion(hit), mean(energy)))
-    return sorted(grades, key=lambda grade: (-grade.pointing[0], -grade.energy[0]))
+def graded(network: LoadedModel, advance: Callable[[int], None]) -> Evaluation:
+    """The methods graded on all objects of the sample scenes."""
+    scenes = load_dataset(f"scenes:{max(SAMPLES) + 1}", size=SIZE)
+    scenes = replace(scenes, keys=tuple(scenes.keys[index] for index in SAMPLES))
+    return evaluate(network, scenes, list(METHODS), METRICS, batch_size=1, advance=advance)
 
 
-def mean(values: Tensor) -> tuple[float, float, float]:
-    """Mean and its 95 % interval by the normal approximation."""
-    centre = float(values.mean())
-    half = 1.96 * float(values.std()) / math.sqrt(len(values))
-    return centre, centre - half, centre + half
-
-
-def proportion(hits: Tensor) -> tuple[float, float, float]:
-    """A share of hits and its 95 % interval (Wilson's)."""
-    n, p, z = len(hits), float(hits.float().mean()), 1.96
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return p, centre - half, centre + half
-
-
-def shown(interval: tuple[float, float, float]) -> str:
+def shown(one: Summary) -> str:
     """A share with its interval: 93 % (89-96)."""
-    value, low, high = (100 * part for part in interval)
-    return f"{value:.0f} % ({low:.0f}-{high:.0f})"
+    return f"{100 * one.mean:.0f} % ({100 * one.low:.0f}-{100 * one.high:.0f})"

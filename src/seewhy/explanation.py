@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.data.preprocess import Preprocess
-from seewhy.draw.galleries import PICTURE, Cell, Row, gallery
+from seewhy.draw.galleries import PICTURE, PhotoRow, Tile, gallery
 from seewhy.draw.legend import Key, keys
 from seewhy.draw.overlays import contour, overlay, save_saliency
 from seewhy.draw.words import write_over
@@ -176,14 +176,16 @@ def legend_of(explanations: Iterable[Explanation]) -> list[Key]:
     return keys(positive=False in signs, signed=True in signs, unseen=hidden)
 
 
-def _row(shown: dict[tuple[object, ...], Explanation], places: list[tuple[object, ...]]) -> Row:
+def _row(
+    shown: dict[tuple[object, ...], Explanation], places: list[tuple[object, ...]]
+) -> PhotoRow:
     first = next(iter(shown.values()))
     title = Path(first.source).name if first.source else ""
     cells = [_cell(shown[place]) if place in shown else None for place in places]
-    return Row(first.image, title, cells, first.model)
+    return PhotoRow(first.image, title, cells, first.model)
 
 
-def _cell(explanation: Explanation) -> Cell:
+def _cell(explanation: Explanation) -> Tile:
     picture = explanation.overlay()
     picture.thumbnail((PICTURE, PICTURE))  # many large photos would fill the memory
-    return Cell(explanation.method, explanation.caption, picture)
+    return Tile(explanation.method, explanation.caption, picture)

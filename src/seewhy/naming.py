@@ -13,8 +13,9 @@ import difflib
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from torch import Tensor
 
@@ -131,19 +132,19 @@ def add(kind: str, table: dict[str, Added], name: str, entry: Added) -> None:
     table[name] = entry
 
 
-@dataclass(frozen=True, init=False, eq=False)
 class Named:
     """What is registered under a name, with options: equal where it is spelled alike."""
 
-    name: str
-    options: tuple[tuple[str, Any], ...]
     kind: ClassVar[str]
     entries: ClassVar[Mapping[str, Entry]]
     unknown: ClassVar[str]
 
     def __init__(self, name: str, **options: Any) -> None:
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "options", self._checked(name, options))
+        self.name: Final = name
+        self.options: Final = self._checked(name, options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and str(self) == str(other)
@@ -172,7 +173,6 @@ class Named:
         return checked(f"{cls.kind} {name!r}", cls.entries[name].functions, options)
 
 
-@dataclass(frozen=True, init=False, eq=False)
 class Refinement(Named):
     """A registered refinement with its options: `Refinement("multiscale", scales=[1, 2])`."""
 
@@ -181,7 +181,6 @@ class Refinement(Named):
     unknown = "unknown refinement"
 
 
-@dataclass(frozen=True, init=False, eq=False)
 class Method(Named):
     """A registered method with its options and refinements.
 
@@ -193,11 +192,7 @@ class Method(Named):
     kind = "method"
     entries = METHODS
     unknown = "unknown method"
-    refinements: tuple[Refinement, ...]
-
-    def __init__(self, name: str, **options: Any) -> None:
-        super().__init__(name, **options)
-        object.__setattr__(self, "refinements", ())
+    refinements: tuple[Refinement, ...] = ()
 
     def __add__(self, refinement: Refinement) -> Method:
         return self._refined((*self.refinements, refinement))
@@ -237,8 +232,8 @@ class Method(Named):
     def _refined(self, refinements: tuple[Refinement, ...]) -> Method:
         if len(refinements) > _MOST:
             raise ValueError(f"{len(refinements)} refinements; a method takes {_MOST} at most")
-        other = Method(self.name, **dict(self.options))
-        object.__setattr__(other, "refinements", refinements)
+        other = copy(self)
+        other.refinements = refinements
         return other
 
 

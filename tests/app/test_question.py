@@ -25,12 +25,12 @@ from seewhy.app.question import (
     Result,
     explain,
     file_name,
+    measured,
     question_of,
-    read_photo,
     region_of,
 )
 from seewhy.app.store import Store
-from seewhy.app.view import about, class_names, map_data, preview, record_of, shown_size, view_of
+from seewhy.app.view import about, class_names, levels_of, photo_shown, record_of, shrunk, view_of
 from seewhy.data.images import ImageError
 from seewhy.data.scenes import CATEGORIES
 from seewhy.models import LoadedModel
@@ -79,6 +79,7 @@ def test_a_question_is_what_was_chosen(resnet, scene):
         (["cam", "xgrad_cam", "hires_cam", "layer_cam"], [], (0, 1), "at most 6"),
         (["grad_cam+multiscale(scales=(1, 8))"], [], (0,), "scales may be at most 4"),
         (["rise(masks=50000)"], [], (0,), "masks may be at most"),
+        (["finer_cam(base='rise(masks=50000)')"], [], (0,), "masks may be at most"),
         (["grad_cam+multiscale+multiscale"], [], (0,), "once"),
         ([f"grad_cam(eps={'1' * 300})"], [], (0,), "characters"),
     ],
@@ -95,7 +96,8 @@ def test_maps_of_a_large_photo_are_bounded(resnet):
 
 
 def test_a_photo_from_bytes(scene):
-    photo = read_photo(png(scene.image), "C:\\photos\\..\\my cat.png", LIMITS)
+    data = png(scene.image)
+    photo = Photo(data, file_name("C:\\photos\\..\\my cat.png"), measured(data, LIMITS))
     assert photo.name == "my cat.png"
     assert photo.image.tobytes() == scene.image.tobytes()
 
@@ -111,7 +113,7 @@ def test_a_photo_from_bytes(scene):
 )
 def test_what_is_no_photo_is_refused_without_its_name(data, words):
     with pytest.raises(ImageError, match=words) as caught:
-        read_photo(data, "secret.png", LIMITS)
+        measured(data, LIMITS)
     assert "secret" not in str(caught.value)
     assert "bytes:" not in str(caught.value)
 
@@ -152,7 +154,7 @@ def test_a_job_out_of_time_stops_at_a_step(resnet, scene):
 def test_values_for_the_page_are_those_of_the_map(result):
     for chosen in result.answer.explanations:
         facts = about(chosen)
-        levels = np.frombuffer(gzip.decompress(map_data(chosen)), "<u2").reshape(120, 160)
+        levels = np.frombuffer(gzip.decompress(levels_of(chosen.saliency)), "<u2").reshape(120, 160)
         values = facts["low"] + levels / 65535 * (facts["high"] - facts["low"])
         assert np.allclose(values, chosen.saliency, atol=(facts["high"] - facts["low"]) / 65535)
         assert facts["signed"] == bool((chosen.saliency < 0).any())
@@ -162,9 +164,9 @@ def test_a_large_photo_is_shown_smaller(networks):
     photo = Photo(Image.new("RGB", (2560, 1000)), "wide.png")
     question = question_of(networks["thousand"], photo, ["grad_cam"], [], (5,), Limits())
     (chosen,) = explain(question, Deadline(60), silent).answer.explanations
-    assert shown_size(photo.image) == (1280, 500)
-    assert Image.open(io.BytesIO(preview(photo.image))).size == (1280, 500)
-    assert len(gzip.decompress(map_data(chosen))) == 2 * 1280 * 500
+    assert shrunk(photo.size) == (1280, 500)
+    assert Image.open(io.BytesIO(photo_shown(photo))).size == (1280, 500)
+    assert len(gzip.decompress(levels_of(chosen.saliency))) == 2 * 1280 * 500
     left, top, right, bottom = about(chosen)["seen"]  # the crop: 32 of 40 in height
     assert (top, bottom) == pytest.approx((50, 450), abs=1)
     assert (left + right, right - left) == pytest.approx((1280, 400), abs=2)

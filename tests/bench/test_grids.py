@@ -11,7 +11,7 @@ from seewhy.bench.plan import make_plan
 from seewhy.bench.store import Run
 from seewhy.data.grids import photos_of
 from seewhy.data.scenes import export
-from seewhy.evaluation import evaluate
+from seewhy.evaluating import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from seewhy.bench.store import Run
 from seewhy.cli import app
 from seewhy.draw.charts import HEIGHT, LEFT, PLOT, TOP
 from seewhy.evaluation import Evaluation, Omission, Row, Values
-from seewhy.evaluation.evaluating import digest_of
+from seewhy.evaluation.run import digest_of
 from seewhy.evaluation.statistics import mean_curves
 from seewhy.metrics import list_metrics
 

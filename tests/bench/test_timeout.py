@@ -83,9 +83,9 @@ def test_only_another_process_can_be_ended(tmp_path, timeout):
     from seewhy.bench.config import read_config
     from seewhy.bench.engines import InProcess, Processes
     from seewhy.bench.plan import make_plan
-    from seewhy.cli.bench import EngineName, engine_of
+    from seewhy.cli.bench import engine_of
 
     plan = make_plan(read_config(write_bench(tmp_path, timeout=timeout)))
-    engine = engine_of(plan, EngineName.local, 1, None)
+    engine = engine_of(plan, "local", 1, None)
     assert isinstance(engine, InProcess if timeout is None else Processes)
     assert engine.workers == 1

@@ -15,6 +15,8 @@ from torch import nn
 import seewhy
 from networks import Cnn, seeded
 from registries import forgotten
+from seewhy.bench.report import write_report
+from seewhy.bench.store import Run
 from seewhy.data.dataset import Annotation, Dataset, Sample
 from seewhy.data.images import ImageError
 from seewhy.data.load import load_dataset
@@ -343,8 +345,7 @@ def test_a_job_goes_on_where_it_was_cut_off(model, tmp_path):
     arguments = {"batch_size": 1, "folder": tmp_path}
     with pytest.raises(KeyboardInterrupt):
         seewhy.evaluate(model, cut, CHEAP, ["gini"], **arguments)
-    with (tmp_path / "images.jsonl").open("a") as file:
-        file.write('{"image": "scene-0-0000')  # it was in the middle of a line
+    (tmp_path / "rows" / "00002.parquet.tmp").write_bytes(b"PAR1")  # it was in the middle of a file
     read[:] = []
     advanced = []
     found = seewhy.evaluate(
@@ -354,11 +355,13 @@ def test_a_job_goes_on_where_it_was_cut_off(model, tmp_path):
     assert read == list(dataset.keys[2:])
     assert advanced == [2, 1, 1]
     assert found.rows == seewhy.evaluate(model, dataset, CHEAP, ["gini"], batch_size=1).rows
-    with pytest.raises(ValueError, match=r"other settings \(metrics\)"):
+    with pytest.raises(ValueError, match=r"other settings \(config.metrics\)"):
         seewhy.evaluate(model, dataset, CHEAP, ["entropy"], **arguments)
     other = replace(model, module=Cnn(classes=len(CATEGORIES)))
-    with pytest.raises(ValueError, match=r"other settings \(weights\)"):
+    with pytest.raises(ValueError, match=r"other settings \(weights.small"):
         seewhy.evaluate(other, dataset, CHEAP, ["gini"], **arguments)
+    write_report(Run.open(tmp_path), tmp_path / "page.html", images=0)
+    assert "on 4 images of scenes:4, with small." in (tmp_path / "page.html").read_text()
 
 
 def test_what_failed_is_tried_again(model, tmp_path):
@@ -555,7 +558,8 @@ def test_command_line(run, tmp_path):
     assert {(one["metric"], one["method"]) for one in records} == {
         ("gini", "grad_cam"), ("gini", "random"), ("increase", "grad_cam"), ("increase", "random")
     }  # fmt: skip
-    assert "other settings (metrics)" in run(*arguments, "--metric", "entropy", code=2).output
+    said = run(*arguments, "--metric", "entropy", code=2).output
+    assert "other settings (config.metrics)" in said
     assert "there is no protocol 'gig'" in run(*arguments[:2], "--protocol", "gig", code=2).output
     listed = json.loads(run("metrics", "--json").stdout)
     assert [one["name"] for one in listed] == seewhy.list_metrics()

@@ -30,7 +30,7 @@ from seewhy.metrics import (
 from seewhy.models import LoadedModel, load_model
 from seewhy.trust import CHECKS, examine
 from seewhy.trust.checks import case_of, check, last_layers
-from seewhy.trust.lights import RULES
+from seewhy.trust.lights import THRESHOLDS
 
 SIDE = 24
 OWN = (slice(16, 22), slice(15, 21))  # the pixels that class 0 reads, and those of class 1
@@ -66,7 +66,7 @@ def test_the_true_map_is_green_in_everything():
     checks = list(examine(patches(), photo(), "input_x_gradient", "left"))
     assert tuple(found.name for found in checks) == CHECKS
     assert {found.light for found in checks} == {"green"}, checks
-    assert all(found.rule == str(RULES[found.name]) for found in checks)
+    assert all(found.rule == str(THRESHOLDS[found.name]) for found in checks)
 
 
 @pytest.mark.parametrize("name", ["insertion and deletion", "confidence drop", "blind baselines"])
@@ -161,7 +161,7 @@ def patched_up() -> LoadedModel:
 @pytest.mark.parametrize("name", CHECKS)
 @given(a=st.floats(-1, 1), b=st.floats(-1, 1))
 def test_a_better_value_never_has_a_worse_light(name, a, b):
-    rule = RULES[name]
+    rule = THRESHOLDS[name]
     better, worse = (max(a, b), min(a, b)) if rule.higher else (min(a, b), max(a, b))
     order = ("red", "amber", "green")
     assert order.index(rule.light(better)) >= order.index(rule.light(worse))
@@ -169,7 +169,7 @@ def test_a_better_value_never_has_a_worse_light(name, a, b):
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_every_light_can_be_had_and_the_rule_tells_where_it_changes(name):
-    rule = RULES[name]
+    rule = THRESHOLDS[name]
     values = torch.linspace(-1, 1, 2001).tolist()
     assert {rule.light(value) for value in values} == {"green", "amber", "red"}
     assert rule.light(rule.green) == "green"

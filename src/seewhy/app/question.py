@@ -147,11 +147,6 @@ def fields_of(explanation: Explanation) -> dict[str, Any]:
     return {name: value for name, value in vars(explanation).items() if name != "image"}
 
 
-def read_photo(data: bytes, name: str, limits: Limits) -> Photo:
-    """A photo from a file's content, see `measured`."""
-    return Photo(data, file_name(name), measured(data, limits))
-
-
 def measured(data: bytes, limits: Limits) -> tuple[int, int]:
     """Width and height of the photo in a file, all of which can be decoded.
 
@@ -269,6 +264,8 @@ def bounded(method: Method) -> Method:
                 raise ValueError(f"{part.name}: {option} has more than {LONGEST_LIST} values")
             if any(isinstance(one, int | float) and one > most for one in values):
                 raise ValueError(f"{part.name}: {option} may be at most {most:g} here")
+            if option in ("base", "by"):  # the name of another method
+                bounded(parse(value))
     return method
 
 

@@ -29,11 +29,6 @@ COLOURS = (SEQUENTIAL, "viridis", "magma", "turbo", "gray", DIVERGING)
 LEVELS = 65535
 
 
-def shown_size(image: Image.Image | Photo) -> tuple[int, int]:
-    """Width and height on the page."""
-    return shrunk(image.size)
-
-
 def shrunk(size: tuple[int, int]) -> tuple[int, int]:
     """Width and height on the page of what has those."""
     shrink = min(1.0, SHOWN / max(size))
@@ -41,15 +36,10 @@ def shrunk(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def preview(image: Image.Image) -> bytes:
-    """The photo as a PNG file at the size in which it is shown."""
-    size = shown_size(image)
-    return png(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS))
-
-
 def photo_shown(photo: Photo) -> bytes:
-    """`preview` of a photo."""
-    return preview(photo.image)
+    """The photo as a PNG file at the size in which it is shown."""
+    image, size = photo.image, shrunk(photo.size)
+    return png(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS))
 
 
 def photo_whole(photo: Photo) -> bytes:
@@ -75,7 +65,7 @@ def map_saved(saliency: Tensor) -> bytes:
 
 def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
     """A result for the page, ready for JSON: all but the maps' values. Tokens name it."""
-    width, height = shown_size(result.question.photo)
+    width, height = shrunk(result.question.photo.size)
     return {
         "result": token,
         "photo": photo,
@@ -97,7 +87,7 @@ def about(explanation: Explanation) -> dict[str, Any]:
     signed = explanation.signed
     zero, full, power = colour_scale(values, seen=explanation.seen, signed=signed)
     rows, columns = (explanation.seen.any(dim).nonzero()[:, 0].tolist() for dim in (1, 0))
-    width, height = shown_size(explanation.image)
+    width, height = shrunk(explanation.image.size)
     box = [0.0, 0.0, 0.0, 0.0]
     if rows:
         across, down = width / explanation.image.width, height / explanation.image.height
@@ -122,13 +112,8 @@ def about(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def map_data(explanation: Explanation) -> bytes:
-    """The values at the size shown, row by row: 16 bits, little end first, from low to high."""
-    return levels_of(explanation.saliency)
-
-
 def levels_of(values: Tensor) -> bytes:
-    """See `map_data`."""
+    """A map at the size shown, row by row: 16 bits, little end first, from low to high."""
     width, height = shrunk((values.shape[1], values.shape[0]))
     low, high = values.min(), values.max()
     if values.shape != (height, width):

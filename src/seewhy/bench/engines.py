@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
-from seewhy.bench.work import Worker, shard_answers
+from seewhy.bench.work import Worker, in_order, shard_answers
 from seewhy.evaluation import Answers, Omission
 from seewhy.plugins import NAMED
 
@@ -73,7 +73,7 @@ class InProcess:
                 if answer is not None:
                     found.append(answer)
                     advance(1)
-            yield shard, _in_order(shard, found)
+            yield shard, in_order(shard, found)
 
     def call(self, function: Callable[[Plan], Result], images: int) -> Result:
         """See `Engine`."""
@@ -273,7 +273,7 @@ class _Seat:
             if answer is not None:
                 found.append(answer)
                 self.images += 1
-        return _in_order(job.shard, found)
+        return in_order(job.shard, found)
 
     def __enter__(self) -> _Seat:
         return self
@@ -332,6 +332,9 @@ def _spread(
 
     The images of a batch have their time together. If they take longer, the worker is killed, each
     of them is tried alone, and the shard is done without those that take too long.
+
+        shard ─ dies ─▶ again ─ dies ─▶ search: each image alone ─▶ the rest ─ dies ─▶ failures
+          └──── late ─▶ search: each image of the batch alone ─▶ the rest
     """
     waiting = deque(_Job(shard) for shard in shards)
     running: dict[Future[tuple[Answers, ...]], tuple[_Seat, _Job]] = {}
@@ -378,29 +381,20 @@ def _spread(
                     raise error
                 if job.alone:
                     tried(job, error)
-                elif error is None:
-                    tell(shard, len(shard.keys))
-                    yield shard, future.result()
                 elif isinstance(error, Late):
                     search(job, job.batch(seat.images, plan.config.batch_size), late=True)
-                elif job.tries == 0:
+                elif error is not None and job.tries == 0:  # maybe by accident
                     waiting.appendleft(replace(job, tries=1))
-                elif job.tries == 1:
+                elif error is not None and job.tries == 1:
                     search(job, shard.keys, late=False)
-                else:
+                else:  # done, or what dies has not been found among its images
                     tell(shard, len(shard.keys))
-                    yield shard, _failed(shard)
+                    yield shard, future.result() if error is None else _failed(shard)
 
 
 def _failed(shard: Shard) -> tuple[Answers, ...]:
     reason = "the worker process died on this part of the data each time"
     return tuple(Answers(key, (), (Omission(key, "", "", reason, True),)) for key in shard.keys)
-
-
-def _in_order(shard: Shard, found: Sequence[Answers]) -> tuple[Answers, ...]:
-    """Answers in the order of the shard's images, of which those that cannot be read come first."""
-    by_key = {one.image: one for one in found}
-    return tuple(by_key[key] for key in shard.keys)
 
 
 def _once(function: Callable[[Plan], Result], plan: Plan, worker: Worker) -> Iterator[Result]:

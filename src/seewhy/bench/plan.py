@@ -19,9 +19,8 @@ from seewhy.core.probe import layer_requests
 from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import below, load_dataset
-from seewhy.evaluation.evaluating import check, digest_of
 from seewhy.evaluation.grids import gridded, grids_of
-from seewhy.evaluation.run import Question
+from seewhy.evaluation.run import Question, check, digest_of
 from seewhy.metrics import metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.models.zoos import ZOOS
@@ -145,11 +144,6 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
                     raise file.error(("datasets", at, "dataset"), error) from None
         weights[network.title] = digest_of(model.module)
         others[network.title] = fingerprints.of_network(model, network.model)
-    slices = [
-        (network, dataset, own[start : start + config.shard])
-        for (network, dataset), own in keys.items()
-        for start in range(0, len(own), config.shard)
-    ]
     return Plan(
         config,
         root,
@@ -162,8 +156,18 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
             for source in config.datasets
             if source.class_map is not None
         },
-        tuple(Shard(number, *slice_) for number, slice_ in enumerate(slices)),
+        sliced(keys, config.shard),
     )
+
+
+def sliced(keys: dict[tuple[str, str], tuple[str, ...]], size: int) -> tuple[Shard, ...]:
+    """The images of each network and dataset in shards of a size."""
+    slices = [
+        (network, dataset, own[start : start + size])
+        for (network, dataset), own in keys.items()
+        for start in range(0, len(own), size)
+    ]
+    return tuple(Shard(number, *slice_) for number, slice_ in enumerate(slices))
 
 
 def open_dataset(source: DatasetConfig, root: Path) -> Dataset:

@@ -48,14 +48,38 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def begin(plan: Plan, text: str, engine: Engine, folder: Path) -> Run:
-    """The run of a plan in a folder: the one that is there, else a new one with its manifest.
+    """The run of a plan in a folder, see `opened`; text: the config as it was written."""
+    about = facts_of(
+        plan.config.model_dump(mode="json"),
+        plan.config.seed,
+        plan.device,
+        weights=plan.weights,
+        networks=plan.networks,
+        images=plan.images,
+        class_maps=plan.class_maps,
+    )
+    return opened(
+        folder,
+        about,
+        lambda: {
+            "config_text": text,
+            "engine": engine.name,
+            "workers": engine.workers,
+            "cells": plan.cells,
+            "shards": len(plan.shards),
+            "calibration": engine.call(calibrate.calibrate, calibrate.images(plan)),
+        },
+    )
 
-    text: the config as it was written.
+
+def opened(folder: Path, about: dict[str, Any], more: Callable[[], dict[str, Any]]) -> Run:
+    """The run in a folder: the one that is there, else a new one with its manifest.
+
+    about: see `facts_of`; more: what else a new manifest says.
 
     Raises ValueError where the folder holds a run of something else, saying what differs, or a
     manifest that is damaged, and OSError where it cannot be written.
     """
-    about = _about(plan)
     if (folder / MANIFEST).exists():
         run = Run.at(folder)
         other = [
@@ -69,23 +93,20 @@ def begin(plan: Plan, text: str, engine: Engine, folder: Path) -> Run:
         return run
     manifest = {
         **about,
-        "config_text": text,
+        "config_text": "",
         "config_hash": sha256(json.dumps(about["config"], sort_keys=True).encode()).hexdigest(),
         "git": _revision(),
-        "engine": engine.name,
-        "workers": engine.workers,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cells": plan.cells,
-        "shards": len(plan.shards),
-        "calibration": engine.call(calibrate.calibrate, calibrate.images(plan)),
+        "calibration": None,
+        **more(),
     }
     return Run.create(folder, manifest)
 
 
-def missing(run: Run, plan: Plan) -> list[Shard]:
+def missing(run: Run, shards: Sequence[Shard]) -> list[Shard]:
     """The shards that are not there, or hold failures."""
     done = run.files.keys() - run.failed().keys()
-    return [shard for shard in plan.shards if shard.number not in done]
+    return [shard for shard in shards if shard.number not in done]
 
 
 def samples_of(plan: Plan) -> dict[str, dict[str, str]]:
@@ -97,7 +118,7 @@ def samples_of(plan: Plan) -> dict[str, dict[str, str]]:
 
 
 def check_samples(
-    run: Run, plan: Plan, todo: Sequence[Shard], samples: dict[str, dict[str, str]]
+    run: Run, shards: Sequence[Shard], todo: Sequence[Shard], samples: dict[str, dict[str, str]]
 ) -> None:
     """Raise ValueError, naming them, where samples of finished shards have changed since.
 
@@ -105,7 +126,7 @@ def check_samples(
     """
     again = {shard.number for shard in todo}
     changed: dict[str, None] = {}
-    for shard in plan.shards:
+    for shard in shards:
         if shard.number not in again:
             before, now = run.samples(shard.number), samples[shard.dataset]
             changed |= {
@@ -183,23 +204,24 @@ def _failed(answers: Answers) -> bool:
     return any(one.failed for one in answers.omissions)
 
 
-def _about(plan: Plan) -> dict[str, Any]:
-    """What decides the rows, as plain data: another run may go on with them where all is equal."""
-    return {
-        "config": plan.config.model_dump(mode="json"),
-        "seed": plan.config.seed,
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in _PACKAGES},
-            **INSTALLED,
-        },
-        "device": plan.device,
-        "weights": plan.weights,
-        "networks": plan.networks,
-        "images": plan.images,
-        "class_maps": plan.class_maps,
+def facts_of(
+    config: dict[str, Any], seed: int, device: str, **fingerprints_of: dict[str, str]
+) -> dict[str, Any]:
+    """What decides the rows, as plain data: another run may go on with them where all is equal.
+
+    fingerprints_of: weights, networks, images and class_maps, see `seewhy.bench.plan.Plan`.
+    """
+    versions = {package: version(package) for package in _PACKAGES}
+    facts = {
+        "config": config,
+        "seed": seed,
+        "versions": {"python": platform.python_version(), **versions, **INSTALLED},
+        "device": device,
+        **fingerprints_of,
         "plugins": fingerprints.of_plugins(),
     }
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain
 
 
 def _differing(key: str, before: Any, now: Any) -> list[str]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -20,11 +19,7 @@ if TYPE_CHECKING:
     from seewhy.bench.store import Run
 
 
-class EngineName(StrEnum):
-    """Who does the work."""
-
-    local = "local"
-    ray = "ray"
+EngineName = Literal["local", "ray"]
 
 
 def bench(
@@ -33,7 +28,7 @@ def bench(
         Path | None,
         typer.Option("--out", help="The run's folder. Without it runs/NAME, NAME by the config."),
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="Processes here, or Ray.")] = EngineName.local,
+    engine: Annotated[EngineName, typer.Option(help="Processes here, or Ray.")] = "local",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -61,10 +56,7 @@ def bench(
     Shards that hold failures are tried again. Exit code 1 says that some images failed, or that
     the disk did; what is finished is kept.
     """
-    from seewhy.plugins import load_plugins
-
     with usage_errors():
-        load_plugins(plugin or [])
         plan, text = planned(config, device)
         folder = folder or Path("runs") / plan.config.name
         with closing(engine_of(plan, engine, workers, address)) as chosen:
@@ -91,13 +83,12 @@ def bench(
 
 def planned(config: Path, device: str) -> tuple[Plan, str]:
     """The plan of a config, and the config as it is written."""
-    try:
-        import pyarrow  # noqa: F401 - rows are Parquet; better to know before than after
+    from seewhy.bench import check_packages
 
-        from seewhy.bench.config import read_config
-        from seewhy.bench.plan import make_plan
-    except ModuleNotFoundError as error:
-        raise ValueError(f"this needs the package {error.name}; install seewhy[bench]") from None
+    check_packages()  # better to know before than after
+    from seewhy.bench.config import read_config
+    from seewhy.bench.plan import make_plan
+
     file = read_config(config)
     return make_plan(file, device), file.text
 
@@ -106,7 +97,7 @@ def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | 
     """The engine that the options ask for."""
     from seewhy.bench.engines import InProcess, Processes, Ray
 
-    if name is EngineName.ray:
+    if name == "ray":
         return Ray(plan, workers or 0, address)
     if address is not None:
         raise ValueError("--address is of a Ray cluster; add --engine ray")
@@ -130,9 +121,9 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
         for damaged in run.set_damaged_aside():
             err.print(f"[red]damaged[/red] {escape(damaged)}; made again", soft_wrap=True)
         loggers = [logger(name, folder) for name in logs]
-        todo, failed = missing(run, plan), run.failed()
+        todo, failed = missing(run, plan.shards), run.failed()
         samples = samples_of(plan)
-        check_samples(run, plan, todo, samples)
+        check_samples(run, plan.shards, todo, samples)
         if run.files:
             there = f"{len(run.files)} of {counted(len(plan.shards), 'shard')}"
             err.print(f"{escape(str(folder))}: {there} are there", soft_wrap=True)

@@ -6,9 +6,8 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -35,14 +34,7 @@ out = Safe(emoji=False)
 err = Safe(stderr=True, emoji=False)
 
 
-class Activation(StrEnum):
-    """How a network's outputs become probabilities."""
-
-    softmax = "softmax"
-    sigmoid = "sigmoid"
-    none = "none"
-
-
+Activation = Literal["softmax", "sigmoid", "none"]
 ModelName = Annotated[
     str | None,
     typer.Option(
@@ -94,10 +86,23 @@ ActivationName = Annotated[
         "sigmoid for a single output.",
     ),
 ]
+
+
+def load_named(plugins: list[str] | None) -> list[str]:
+    """Load the plugins that are named, before anything else is looked at."""
+    from seewhy.plugins import load_plugins
+
+    with usage_errors():
+        load_plugins(plugins or [])
+    return plugins or []
+
+
 Plugins = Annotated[
     list[str] | None,
     typer.Option(
         "--plugin",
+        callback=load_named,
+        is_eager=True,
         help="A Python module with methods, refinements, metrics, datasets or networks of yours: "
         "mycam for mycam.py, here or on Python's path. Repeatable. Installed plugins need none.",
     ),
@@ -169,7 +174,7 @@ def load(
                 weights=weights,
                 classes=classes,
                 preprocess=preprocess,
-                activation=None if activation is None else activation.value,
+                activation=activation,
                 texts=texts or None,
                 device=device,
             )

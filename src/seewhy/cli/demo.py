@@ -29,15 +29,15 @@ def demo(
             output.check(folder / name)
     with progress("Explaining", demonstration.steps(), quiet=False) as advance:
         grades = demonstration.demo(folder, advance)
+    pointing, energy = (
+        {one.method: one for one in grades.summary() if one.metric == metric}
+        for metric in demonstration.METRICS
+    )
     table = Table("method", "maximum on the object", "share of the map on it", box=None)
-    for grade in grades:
-        table.add_row(
-            grade.method,
-            demonstration.shown(grade.pointing),
-            demonstration.shown(grade.energy),
-        )
+    for method, hit in pointing.items():
+        table.add_row(method, demonstration.shown(hit), demonstration.shown(energy[method]))
     out.print(f"Photos explained with [b]{DEFAULT_MODEL}[/b], the default network.")
-    out.print(f"scenes:resnet, graded on {grades[0].count} objects, 95 % intervals:\n")
+    out.print(f"scenes:resnet, graded on {hit.values} objects, 95 % intervals:\n")
     out.print(table)
     page = (folder / "index.html").resolve()
     out.print(f"\nOpen [b]{page}[/b] or {folder / 'gallery.jpg'}", soft_wrap=True)

@@ -113,15 +113,14 @@ def evaluate(
     Writes rows, summary, comparisons and omissions as CSV, and the rows as Parquet where pyarrow
     is installed.
     """
+    from seewhy.bench import check_packages
     from seewhy.data.load import load_dataset
-    from seewhy.evaluation import DEFAULT_METRICS, EVALUATED
-    from seewhy.evaluation import evaluate as evaluate_methods
+    from seewhy.evaluating import DEFAULT_METRICS, EVALUATED
+    from seewhy.evaluating import evaluate as evaluate_methods
     from seewhy.evaluation import protocol as protocol_of
     from seewhy.models import DEFAULT_MODEL
-    from seewhy.plugins import load_plugins
 
     with usage_errors():
-        load_plugins(plugin or [])
         papers = None if protocol is None else protocol_of(protocol)
         asked = [*(papers.metrics if papers else ()), *parted(metric or [])]
         asked = asked or list(DEFAULT_METRICS)
@@ -131,6 +130,12 @@ def evaluate(
         if model is None:
             err.print(f"No --model given: evaluating on [b]{bundled}[/b].")
         loaded = load(model or bundled, weights, classes, size, mean, std, device)
+        kept: Path | None = folder
+        try:
+            check_packages()
+        except ValueError as error:
+            kept = None
+            err.print(f"Nothing is kept before the end: {escape(str(error))}.", soft_wrap=True)
         with progress("Evaluating", len(data), quiet=as_json) as advance:
             found = evaluate_methods(
                 loaded,
@@ -143,7 +148,7 @@ def evaluate(
                 tolerance=tolerance,
                 steps=steps,
                 batch_size=batch_size,
-                folder=folder,
+                folder=kept,
                 advance=advance,
             )
         files = found.save(folder)

@@ -7,9 +7,8 @@ import json
 import math
 import re
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -45,19 +44,8 @@ if TYPE_CHECKING:
 LOSSY = (".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif")
 
 
-class MapFormat(StrEnum):
-    """How the saliency itself is saved."""
-
-    npy = "npy"
-    npz = "npz"
-    png = "png"
-
-
-class Style(StrEnum):
-    """How the saliency is drawn."""
-
-    overlay = "overlay"
-    contour = "contour"
+MapFormat = Literal["npy", "npz", "png"]
+Style = Literal["overlay", "contour"]
 
 
 def explain(
@@ -107,7 +95,7 @@ def explain(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are there already.")
     ] = False,
-    style: Annotated[Style, typer.Option(help="How the map is drawn.")] = Style.overlay,
+    style: Annotated[Style, typer.Option(help="How the map is drawn.")] = "overlay",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
     ] = False,
@@ -124,11 +112,9 @@ def explain(
     from seewhy.data.grey import checked
     from seewhy.models import DEFAULT_MODEL
     from seewhy.photos import answers, question
-    from seewhy.plugins import load_plugins
 
     failures: dict[Path, list[str]] = {}
     with usage_errors():
-        load_plugins(plugin or [])
         if model is None and not photos:
             model, photos = "scenes:resnet", sample_scenes(folder)
         elif model is None:
@@ -319,12 +305,12 @@ def save(
     if answer.explanations:
         write(gallery, lambda path: save_marked(gallery_of(answer.explanations), path))
     for one in answer.explanations:
-        draw = one.contour if style is Style.contour else one.overlay
+        draw = one.contour if style == "contour" else one.overlay
         picture = output.path(name, one.target, one.method, suffix=suffix_for(one.source))
         write(picture, lambda path, draw=draw: save_marked(draw(), path))  # type: ignore[misc]
         if maps is not None:
             # A 16-bit map is a .png too, beside the picture.
-            suffix = "map.png" if maps is MapFormat.png else maps.value
+            suffix = "map.png" if maps == "png" else maps
             write(output.path(name, one.target, one.method, suffix=suffix), one.save_saliency)
     return files
 

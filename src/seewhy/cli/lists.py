@@ -24,7 +24,6 @@ def methods(as_json: Json = False, plugin: Plugins = None) -> None:
     """List the methods: what they do, source, options with defaults, and cost in passes."""
     from seewhy.naming import METHODS
 
-    loaded(plugin)
     tell(METHODS, as_json)
 
 
@@ -32,7 +31,6 @@ def refinements(as_json: Json = False, plugin: Plugins = None) -> None:
     """List the refinements that can follow a method, as in grad_cam+NAME."""
     from seewhy.naming import REFINEMENTS
 
-    loaded(plugin)
     tell(REFINEMENTS, as_json)
 
 
@@ -40,7 +38,6 @@ def metrics(as_json: Json = False, plugin: Plugins = None) -> None:
     """List the metrics: options, cost, direction, range, needs; what they measure, and source."""
     from seewhy.metrics import METRICS
 
-    loaded(plugin)
     tell(METRICS, as_json)
 
 
@@ -54,7 +51,6 @@ def models(
     """List the networks that --model knows."""
     from seewhy.models.load import list_models
 
-    loaded(plugin)
     with usage_errors():
         found = list_models(zoo)
     if zoo:
@@ -86,7 +82,6 @@ def layers(
     from seewhy.core.probe import layers_of
     from seewhy.models import DEFAULT_MODEL
 
-    loaded(plugin)
     with usage_errors():
         network = load(model or DEFAULT_MODEL, weights, None, size, None, None, "cpu")
         side = network.preprocess(Image.new("RGB", (256, 256))).shape
@@ -115,15 +110,6 @@ def layers(
         cells = (row["layer"], row["kind"], channels, "x".join(map(str, grid)), read, row["role"])
         table.add_row(*map(str, cells), style=style)
     out.print(table)
-
-
-def loaded(plugins: list[str] | None) -> None:
-    """Load what is built in, and the plugins that are named."""
-    import seewhy.methods  # noqa: F401 - registers methods and refinements
-    from seewhy.plugins import load_plugins
-
-    with usage_errors():
-        load_plugins(plugins or [])
 
 
 def tell(entries: Mapping[str, Entry], as_json: bool) -> None:

@@ -44,10 +44,8 @@ def report(
     """
     from seewhy.bench.report import write_comparison, write_report
     from seewhy.bench.store import Run
-    from seewhy.plugins import load_plugins
 
     with usage_errors():
-        load_plugins(plugin or [])
         first = Run.open(run)
         parts = len(first.manifest["cells"])
         if other is None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,19 +12,14 @@ from seewhy.cli.common import out, usage_errors
 app = typer.Typer(no_args_is_help=True, help="The rendered scenes with known evidence.")
 
 
-class Layout(StrEnum):
-    """How scenes are written."""
-
-    voc = "voc"
-    coco = "coco"
-    folder = "folder"
+Format = Literal["voc", "coco", "folder"]
 
 
 @app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
     count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 100,
-    layout: Annotated[Layout, typer.Option(help="Directory layout.")] = Layout.voc,
+    layout: Annotated[Format, typer.Option(help="Directory layout.")] = "voc",
     seed: Annotated[int, typer.Option(min=0, help="Which scenes.")] = 0,
     size: Annotated[int, typer.Option(min=16, help="Side of each picture in pixels.")] = 128,
 ) -> None:
@@ -33,5 +27,5 @@ def export(
     from seewhy.data.scenes import export as export_scenes
 
     with usage_errors():
-        root = export_scenes(folder, count, layout.value, seed=seed, size=size)
+        root = export_scenes(folder, count, layout, seed=seed, size=size)
     out.print(f"{count} scenes in {root}")

@@ -94,9 +94,7 @@ def serve(
             raise ValueError("the viewer needs Gradio: pip install 'seewhy[app]'")
         from seewhy.app.limits import Limits
         from seewhy.app.serve import application, listen, run
-        from seewhy.plugins import load_plugins
 
-        load_plugins(plugin or [])
         limits = Limits(max_megabytes, max_megapixels, max_seconds, max_queue)
         if not model and any(
             one is not None for one in (classes, size, mean, std, activation, text)

@@ -270,9 +270,11 @@ def stages_of(layers: Sequence[Layer], kinds: Mapping[str, type[nn.Module]]) -> 
     coarsest = math.inf
     for parent, layer in zip(parents, layers, strict=True):
         grid = layer.layout.grid
+        # What a block computes before it lowers the resolution, which ends in another stage.
         leaving = bool(lowered) and any(lowered.get(block) == grid for block in blocks[parent])
-        if not (layer.pooled or leaving or (coarsest < cells(grid) and grid not in found)):
-            found[grid] = layer
+        rising = coarsest < cells(grid) and grid not in found  # a decoder
+        if not (layer.pooled or leaving or rising):
+            found[grid] = layer  # in place of earlier outputs of the stage
             coarsest = min(coarsest, cells(grid))
     return list(found.values())
 

@@ -305,12 +305,16 @@ class _Recorder:
     def _consider(
         self, call: Call, module: nn.Module, tensor: Tensor, given: bool, layout: Layout
     ) -> Tensor | None:
-        """Record a candidate, once the graph has begun."""
+        """See an output with maps; once the graph has begun, record it as a candidate.
+
+        Returns what is to be handed on in its place, or None. It may be no layer of its own: what
+        the module before handed on under another shape or name, or what the module was given.
+        """
         last, version, where = self.last
         # Views of the same numbers: dropout in eval mode, a permutation.
         same = last is not None and tensor.data_ptr() == where and tensor.numel() == last.numel()
         if last is not None and same and tensor._version == version:
-            if tensor.shape == last.shape:
+            if tensor.shape == last.shape:  # a module around the last one: one layer, two names
                 self.recording.seen[-1].calls.append(call)
                 return None
             if only_rearranges(module):
@@ -330,6 +334,7 @@ class _Recorder:
             self.lowest = count
         kept, handed = tensor, None
         if self.begun:
+            # A view may be written through, and what has no graph begins one here.
             if tensor._is_view() or not tensor.requires_grad:
                 kept, handed = self._keep(module, tensor, given)
                 self._hand_on(handed)

@@ -1,15 +1,15 @@
 """Pictures of explanations: overlays of photos, signals and volumes, outlines and galleries."""
 
-from seewhy.draw.galleries import Cell, Row, gallery
+from seewhy.draw.galleries import PhotoRow, Tile, gallery
 from seewhy.draw.legend import Key, keys
 from seewhy.draw.overlays import colorize, contour, overlay, save_saliency
 from seewhy.draw.signals import overlay_signal
 from seewhy.draw.volumes import overlay_volume
 
 __all__ = [
-    "Cell",
     "Key",
-    "Row",
+    "PhotoRow",
+    "Tile",
     "colorize",
     "contour",
     "gallery",

@@ -23,7 +23,7 @@ TITLE = (BOLD, 30, "#15181e")  # font, size, colour
 SUBTITLE = (PLAIN, 26, "#626a76")
 
 
-class Cell(NamedTuple):
+class Tile(NamedTuple):
     """One explanation: what made it, of what, and its picture."""
 
     title: str
@@ -31,16 +31,18 @@ class Cell(NamedTuple):
     image: Image.Image
 
 
-class Row(NamedTuple):
+class PhotoRow(NamedTuple):
     """One photo and its explanations; None leaves a place empty."""
 
     photo: Image.Image
     title: str
-    cells: Sequence[Cell | None]
+    cells: Sequence[Tile | None]
     subtitle: str = ""
 
 
-def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()) -> Image.Image:
+def gallery(
+    rows: Sequence[PhotoRow], *, columns: int = 5, legend: Sequence[Key] = ()
+) -> Image.Image:
     """Arrange photos and their explanations on a white page, with captions.
 
     Every row begins with its photo. Explanations beyond `columns` pictures go on below, in lines of
@@ -64,7 +66,7 @@ def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()
     if columns < 2:
         raise ValueError(f"columns={columns}; give at least 2, the photo takes one")
     lines = _lines(
-        [[Cell(row.title, row.subtitle, row.photo), *row.cells] for row in rows], columns
+        [[Tile(row.title, row.subtitle, row.photo), *row.cells] for row in rows], columns
     )
     longest = max(max(cell.image.size) for line in lines for cell in line if cell)
     side = min(max(LEAST, longest), PICTURE)
@@ -98,7 +100,7 @@ def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()
     return page
 
 
-def _lines(rows: list[list[Cell | None]], columns: int) -> list[list[Cell | None]]:
+def _lines(rows: list[list[Tile | None]], columns: int) -> list[list[Tile | None]]:
     """What stands beside each other, so that lines are about equally long."""
     longest = max(map(len, rows))
     if longest <= columns // 2:  # whole rows beside each other
@@ -125,7 +127,7 @@ def _keys(legend: Sequence[Key], width: int) -> list[list[tuple[int, Key]]]:
     return lines
 
 
-def _fitted(cell: Cell, side: int) -> Cell:
+def _fitted(cell: Tile, side: int) -> Tile:
     factor = side / max(cell.image.size)
     width, height = (max(1, round(length * factor)) for length in cell.image.size)
     image = cell.image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)

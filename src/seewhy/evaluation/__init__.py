@@ -1,6 +1,5 @@
 """Evaluation: methods graded by metrics on a dataset, with what the numbers are worth."""
 
-from seewhy.evaluation.evaluating import DEFAULT_METRICS, EVALUATED, evaluate
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.protocols import PROTOCOLS, Protocol, Published, protocol
 from seewhy.evaluation.rows import Answers, Omission, Row
@@ -16,8 +15,6 @@ from seewhy.evaluation.statistics import (
 from seewhy.evaluation.values import Values
 
 __all__ = [
-    "DEFAULT_METRICS",
-    "EVALUATED",
     "PROTOCOLS",
     "Answers",
     "Comparison",
@@ -30,7 +27,6 @@ __all__ = [
     "Values",
     "bootstrap_interval",
     "compare",
-    "evaluate",
     "holm",
     "protocol",
     "sign_flip_test",

@@ -6,7 +6,9 @@ kind, and never mixed with them.
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from importlib.resources import files
 
 from seewhy.naming import suggestion
 
@@ -42,87 +44,17 @@ class Protocol:
     published: tuple[Published, ...] = ()
 
 
-_BASELINES = ("center_gaussian", "edges", "random")
-_CAMS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "xgrad_cam")
+def _read() -> dict[str, Protocol]:
+    text = files("seewhy.evaluation").joinpath("protocols.toml").read_text("utf-8")
+    found = {}
+    for name, said in tomllib.loads(text).items():
+        published = tuple(Published(*figure) for figure in said.pop("published", ()))
+        said = {key: tuple(v) if isinstance(v, list) else v for key, v in said.items()}
+        found[name] = Protocol(**said, published=published)
+    return found
 
 
-def _gig_cam(metric: str, voc: float, ilsvrc: float) -> tuple[Published, Published]:
-    return (
-        Published("GIG-CAM(F)", "ResNet-50", "VOC 2012", metric, voc),
-        Published("GIG-CAM(F)", "ResNet-50", "ILSVRC 2012", metric, ilsvrc),
-    )
-
-
-PROTOCOLS = {
-    "gig-cam": Protocol(
-        "Gao et al. 2025, GIG-CAM and multi-scale fusion",
-        (
-            "gig_cam+multiscale(combine='ratio')",
-            "gig_cam",
-            "integrated_grad_cam",
-            *_CAMS,
-            *_BASELINES,
-        ),
-        ("pointing_game", "energy_pointing_game", "average_drop", "increase"),
-        "The four metrics are the paper's; the methods beside its own are a choice of ours.",
-        (
-            *_gig_cam("pointing_game", 82.80, 85.90),
-            *_gig_cam("energy_pointing_game", 62.41, 59.69),
-            *_gig_cam("average_drop", 22.59, 17.04),
-            *_gig_cam("increase", 31.00, 21.95),
-        ),
-    ),
-    "global-guidance": Protocol(
-        "Fahim et al. 2022, global guidance maps",
-        ("global_guidance", *_CAMS, "score_cam", *_BASELINES),
-        (
-            "average_drop",
-            "increase",
-            "win",
-            "insertion",
-            "deletion",
-            "energy_pointing_game",
-            "complexity",
-            "gini",
-        ),
-        "The abstract says that there are seven metrics but does not list them. These are a "
-        "reading of ours: simplicity, one of the seven, is measured in two ways.",
-    ),
-    "tsgb": Protocol(
-        "Cheng et al. 2022, target-selective gradient backprop",
-        (
-            "tsgb",
-            "gradient",
-            "guided_backprop",
-            "excitation_backprop",
-            "contrastive_excitation_backprop",
-            "grad_cam",
-            *_BASELINES,
-        ),
-        (
-            "pointing_game",
-            "energy_pointing_game",
-            "target_selectivity",
-            "insertion",
-            "deletion",
-            "gini",
-        ),
-        "A choice of ours after the paper's claims: selective for the target, fine-grained and "
-        "faithful.",
-    ),
-    "gradual": Protocol(
-        "Szandała 2021, gradual extrapolation",
-        (
-            "grad_cam+gradual",
-            "grad_cam",
-            "grad_cam_plus_plus+gradual",
-            "grad_cam_plus_plus",
-            *_BASELINES,
-        ),
-        ("pointing_game", "energy_pointing_game", "average_drop", "increase", "iou", "gini"),
-        "A choice of ours after the paper's claim: a coarse map becomes sharp and stays in place.",
-    ),
-}
+PROTOCOLS = _read()
 
 
 def protocol(name: str) -> Protocol:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.core.probe import layer_requests
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Annotation, Dataset, Sample
 from seewhy.evaluation.needs import Needs, Pair, Pairs, region_of
@@ -264,3 +266,36 @@ def _label(annotation: Annotation) -> str:
 
 def _reason(error: Exception) -> str:
     return printable(str(error)) or type(error).__name__
+
+
+def check(question: Question, batch_size: int) -> None:
+    """Raise ValueError for empty lists, options out of range and an unknown layer."""
+    for name, given in (
+        ("methods", question.methods),
+        ("metrics", question.metrics),
+        ("dataset", question.dataset.keys),
+    ):
+        if not given:
+            raise ValueError(f"{name} is empty; at least one is needed")
+    for name, value, least in (
+        ("top", question.top, 1),
+        ("tolerance", question.settings.get("tolerance"), 0),
+        ("steps", question.settings.get("steps"), 1),
+        ("batch_size", batch_size, 1),
+    ):
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value}; it should be {least} at least")
+    for metric in question.metrics:
+        compares = any(need.startswith("other_method_") for need in metric.all_needs)
+        if compares and len(question.methods) < 2:
+            raise ValueError(f"the metric {str(metric)!r} compares methods; name two at least")
+    layer_requests(question.model.module, question.layer)
+
+
+def digest_of(module: nn.Module) -> str:
+    """A fingerprint of all weights and buffers, the same wherever they are."""
+    digest = sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -15,7 +15,7 @@ from seewhy.core.probe import Probe
 from seewhy.core.targets import Class, Score, Target, logits
 from seewhy.maps import averaged, means, of_images, sums
 from seewhy.methods.cam import weighted, weights_of_derivatives
-from seewhy.naming import Method, method
+from seewhy.naming import method, parse
 from seewhy.noise import noisy_copies
 from seewhy.options import Count, NotNegative, Range, Seed
 from seewhy.progress import tracked
@@ -61,7 +61,7 @@ def finer_cam(
 
     references: how many classes.
     strength: how far they count; 0 is the CAM of the class itself.
-    base: the name of the CAM.
+    base: the name of the CAM, with options and refinements if wanted.
 
     Raises ValueError for targets other than a class, and for options out of range.
     """
@@ -76,7 +76,7 @@ def finer_cam(
     distances = (scores - scores.gather(1, own)).abs().scatter(1, own, torch.inf)
     nearest = distances.topk(references, dim=1, largest=False).indices.tolist()
     finer = _Finer(classes, nearest, strength)
-    return Method(base)(probe.with_target(probe.target.asking(finer)))
+    return parse(base)(probe.with_target(probe.target.asking(finer)))
 
 
 @dataclass(frozen=True, eq=False)

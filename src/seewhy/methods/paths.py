@@ -22,7 +22,7 @@ from seewhy.naming import method
 from seewhy.options import Count, Range, Seed, Share
 from seewhy.progress import BatchSize, in_chunks, report, tracked
 
-Rule = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]
+Quadrature = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]
 # Below it, one step would take ever so many rounds.
 Fraction = Annotated[float, Range(least=0.01, most=1)]
 Step = tuple[Probe, Tensor, Tensor]
@@ -40,7 +40,7 @@ def integrated_gradients(
     *,
     steps: Count = 32,
     baseline: Fill = 0.0,
-    rule: Rule = "middle",
+    rule: Quadrature = "middle",
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
@@ -78,7 +78,7 @@ def integrate(
     return way * total
 
 
-def quadrature(rule: Rule, steps: int) -> tuple[Tensor, Tensor]:
+def quadrature(rule: Quadrature, steps: int) -> tuple[Tensor, Tensor]:
     """Positions in [0, 1] and weights that add up to 1, (N,) each, in float64.
 
     "middle", "left" and "right" evaluate each of N equal intervals there, "trapezoid" takes N
@@ -358,27 +358,31 @@ def advanced(
     kth = 1 + int(fraction * (salience.shape[1] - 1))
     rounds = torch.zeros(len(x), dtype=torch.long, device=x.device)
     unfinished = torch.ones_like(rounds, dtype=torch.bool)
-    while True:
+    while unfinished.any():
         rounds += unfinished
-        distance = way.left(x)
-        close = (distance - left).abs() <= _CLOSE * torch.maximum(distance, left).clamp_min(1)
-        arrived = (x == ahead).all(2)
-        unfinished = unfinished & ~close & (distance > left) & ~arrived.all(1)
+        distance, arrived = way.left(x), (x == ahead).all(2)
+        unfinished = unfinished & _beyond(distance, left) & ~arrived.all(1)
         if not unfinished.any():
-            return x, rounds
-        # Among those that have not arrived; so each round moves one at least.
+            break
+        # The least salient of those that have not arrived; so each round moves one at least.
         order = salience.masked_fill(arrived, torch.inf)
         threshold = order.kthvalue(kth, dim=1, keepdim=True).values
         chosen = (order <= threshold) & ~arrived & unfinished[:, None]
+        # What has to be gained, as a share of what they could: above 1 they go as far as they may,
+        # and others follow in the next round; else that share of their way, and all is done.
         gain = (distance - left) / _total((x - ahead).abs() * chosen[:, :, None])
         part = x + (ahead - x) * of_images(gain.to(x), x)
         moved = torch.where(of_images(gain > 1, x), ahead, part)
         x = torch.where(chosen[:, :, None], moved, x)
-        # Where they went a part of the way, the distance is what it should be.
         unfinished = unfinished & (gain > 1)
-        if not unfinished.any():
-            return x, rounds
         report()
+    return x, rounds
+
+
+def _beyond(distance: Tensor, left: Tensor) -> Tensor:
+    """Whether a distance is larger than the one to be left, by more than rounding."""
+    close = (distance - left).abs() <= _CLOSE * torch.maximum(distance, left).clamp_min(1)
+    return ~close & (distance > left)
 
 
 def _total(values: Tensor) -> Tensor:

@@ -34,6 +34,12 @@ def linear_imputation(images: Tensor, missing: Tensor, tolerance: float = 1e-6) 
 
 
 def _solve(images: Tensor, hole: Tensor, tolerance: float) -> Tensor:
+    """Preconditioned conjugate gradients (Golub and Van Loan 2013, algorithm 11.5.1).
+
+    The system is -laplacian(solution) = laplacian(known) where pixels are missing. `residual` is
+    what is left of it, `step` the correction that the preconditioner proposes for that, `energy`
+    their product, and `direction` the steps so far, made independent of each other.
+    """
     grids = _grids(hole)
     known = images * (1 - hole)
     solution = torch.zeros_like(images)

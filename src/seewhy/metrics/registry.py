@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor
@@ -129,7 +129,6 @@ def _functions(function: Callable[..., Any]) -> Iterable[Callable[..., Any]]:
             yield from _functions(METRICS[need].function)
 
 
-@dataclass(frozen=True, init=False, eq=False)
 class Metric(Named):
     """A registered metric with its options, and all that is to be said of it.
 
@@ -161,26 +160,18 @@ class Metric(Named):
     entries = METRICS
     unknown = "there is no metric"
 
-    function: Callable[..., Tensor]
-    higher_is_better: bool
-    range: tuple[float, float]
-    passes: str
-    source: str
-    summary: str
-    needs: tuple[str, ...]
-    all_needs: frozenset[str]
-    region: Region
-    size: Literal["input", "photo"]
-    curve: Curve | None
-    caution: str
-
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
         for key, value in self.options:
             if isinstance(value, Tensor):
                 raise ValueError(f"{key} is a tensor; a metric's options are written into tables")
-        for field in fields(self)[2:]:
-            object.__setattr__(self, field.name, getattr(METRICS[name], field.name))
+        about = METRICS[name]
+        self.function: Callable[..., Tensor] = about.function
+        self.higher_is_better, self.range = about.higher_is_better, about.range
+        self.passes = about.passes
+        self.source, self.summary, self.caution = about.source, about.summary, about.caution
+        self.needs, self.all_needs = about.needs, about.all_needs
+        self.region, self.size, self.curve = about.region, about.size, about.curve
 
     @property
     def shares(self) -> list[float]:

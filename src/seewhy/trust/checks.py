@@ -32,7 +32,7 @@ from seewhy.metrics import (
 from seewhy.metrics.faithfulness import Curves
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, parse
-from seewhy.trust.lights import RULES, Light
+from seewhy.trust.lights import THRESHOLDS, Light
 
 BASELINES = {"random": "noise", "center_gaussian": "a blob in the centre", "edges": "edges"}
 """Methods that know nothing of the network, and what they are called in plain words."""
@@ -207,7 +207,7 @@ def check(case: Case, name: str) -> Check:
 
 
 def _grey(name: str, sentence: str) -> Check:
-    return Check(name, None, "grey", sentence, str(RULES[name]))
+    return Check(name, None, "grey", sentence, str(THRESHOLDS[name]))
 
 
 def _found(
@@ -219,10 +219,10 @@ def _found(
     picture: Image.Image | None = None,
 ) -> Check:
     """A check with the verdict that goes with its light: green, amber, red."""
-    light = RULES[name].light(value)
+    light = THRESHOLDS[name].light(value)
     verdict = verdicts[("green", "amber", "red").index(light)]
     return Check(
-        name, value, light, f"{sentence} {verdict}", str(RULES[name]), curves or {}, picture
+        name, value, light, f"{sentence} {verdict}", str(THRESHOLDS[name]), curves or {}, picture
     )
 
 

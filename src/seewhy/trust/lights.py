@@ -9,7 +9,7 @@ Light = Literal["green", "amber", "red", "grey"]
 
 
 @dataclass(frozen=True)
-class Rule:
+class Thresholds:
     """How a value becomes a light.
 
     what: the value in words. green, red: a value that reaches the one is green, one that falls
@@ -37,19 +37,19 @@ class Rule:
         )
 
 
-RULES = {
-    "insertion and deletion": Rule(
+THRESHOLDS = {
+    "insertion and deletion": Thresholds(
         "insertion minus deletion, as a share of the confidence in the whole photo",
         0.82,
         0.55,
         True,
     ),
-    "confidence drop": Rule("average drop", 0.1, 0.9, False),
-    "target selectivity": Rule("correlation with the runner-up's map", 0.57, 0.78, False),
-    "randomised layers": Rule(
+    "confidence drop": Thresholds("average drop", 0.1, 0.9, False),
+    "target selectivity": Thresholds("correlation with the runner-up's map", 0.57, 0.78, False),
+    "randomised layers": Thresholds(
         "mean rank correlation with the maps of random layers", 0.69, 0.84, False
     ),
-    "blind baselines": Rule(
+    "blind baselines": Thresholds(
         "insertion minus deletion, as a share of the confidence, beyond the best baseline's",
         0.02,
         -0.2,

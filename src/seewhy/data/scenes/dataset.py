@@ -27,7 +27,7 @@ class Scene:
     seed: int
     index: int
     size: int
-    plan: render.Plan = field(repr=False)
+    composition: render.Composition = field(repr=False)
     change: str = ""
 
     @property
@@ -38,11 +38,11 @@ class Scene:
     @property
     def labels(self) -> tuple[str, ...]:
         """The category of each object, from back to front."""
-        return tuple(e.kind for e in self.plan.elements if e.labelled)
+        return tuple(e.kind for e in self.composition.elements if e.labelled)
 
     @cached_property
     def _drawing(self) -> render.Drawing:
-        return render.draw(self.plan, self.size)
+        return render.draw(self.composition, self.size)
 
     @property
     def image(self) -> Image.Image:
@@ -83,7 +83,7 @@ class Scene:
         Raises IndexError where there is no such object.
         """
         at = self._element(i)
-        elements = self.plan.elements
+        elements = self.composition.elements
         return self._changed(f"-without{i}", elements=elements[:at] + elements[at + 1 :])
 
     def swapped(self, i: int, category: str) -> Scene:
@@ -98,7 +98,7 @@ class Scene:
                 + ", ".join(CATEGORIES)
             )
         at = self._element(i)
-        elements = list(self.plan.elements)
+        elements = list(self.composition.elements)
         elements[at] = elements[at].as_kind(category)
         return self._changed(f"-swap{i}={category}", elements=tuple(elements))
 
@@ -110,14 +110,14 @@ class Scene:
 
     def _element(self, i: int) -> int:
         """Where labelled object `i` is among all elements."""
-        places = [k for k, e in enumerate(self.plan.elements) if e.labelled]
+        places = [k for k, e in enumerate(self.composition.elements) if e.labelled]
         if not 0 <= i < len(places):
             raise IndexError(f"object {i}: {self.key} has objects 0 to {len(places) - 1}")
         return places[i]
 
     def _changed(self, change: str, **parts: object) -> Scene:
-        plan = replace(self.plan, **parts)  # type: ignore[arg-type]
-        return Scene(self.seed, self.index, self.size, plan, self.change + change)
+        composition = replace(self.composition, **parts)  # type: ignore[arg-type]
+        return Scene(self.seed, self.index, self.size, composition, self.change + change)
 
 
 class Scenes(Sequence[Scene]):
@@ -147,4 +147,4 @@ class Scenes(Sequence[Scene]):
         i = index + self._length if index < 0 else index
         if not 0 <= i < self._length:
             raise IndexError(f"scene {index}: there are {self._length} scenes")
-        return Scene(self.seed, i, self.size, render.plan(self.seed, i))
+        return Scene(self.seed, i, self.size, render.composition(self.seed, i))

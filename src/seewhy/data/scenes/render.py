@@ -56,7 +56,7 @@ class Element:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Composition:
     """A scene before it is drawn: elements from back to front, ground and light."""
 
     elements: tuple[Element, ...]
@@ -155,7 +155,7 @@ def _silhouette(element: Element) -> NDArray[np.bool_]:
     return np.asarray(image)
 
 
-def plan(seed: int, index: int) -> Plan:
+def composition(seed: int, index: int) -> Composition:
     """The scene of that index: a pure function of the two numbers."""
     rng = np.random.default_rng([seed, index])
     colours = palette(int(rng.integers(2**63)))
@@ -196,7 +196,7 @@ def plan(seed: int, index: int) -> Plan:
                     seen.append((visible, float(np.count_nonzero(outline))))
                 break
     toward = np.deg2rad(rng.uniform(-150, -30))
-    return Plan(
+    return Composition(
         tuple(elements),
         colours,
         int(rng.integers(2**63)),
@@ -310,7 +310,7 @@ def _stamp(element: Element, size: int, light: tuple[float, float]) -> _Stamp:
     return _Stamp(left - pad, top - pad, framed, wide, shadow)
 
 
-def draw(layout: Plan, size: int) -> Drawing:
+def draw(layout: Composition, size: int) -> Drawing:
     """The plan as pixels, with what is visible of each labelled object and what it touches."""
     canvas = background(layout.ground, layout.ground_palette, size)
     count = sum(element.labelled for element in layout.elements)

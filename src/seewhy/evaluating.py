@@ -1,27 +1,22 @@
-"""The front door of evaluation."""
+"""The front door of evaluation: one network and one dataset, graded here and now."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from seewhy.core.probe import layer_requests
+from seewhy.bench import check_packages
 from seewhy.data.class_map import read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.grids import in_grids
-from seewhy.evaluation.run import Question, answers
-from seewhy.evaluation.store import AnswersFile
+from seewhy.evaluation.run import Question, answers, check, digest_of
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import DEFAULT_METHOD, Method, parse
+from seewhy.notes import note
 
 EVALUATED = (DEFAULT_METHOD, "random")
 """Methods that are evaluated where none are named: is the default better than chance?"""
@@ -73,14 +68,15 @@ def evaluate(
         more, in proportion less on smaller ones.
     steps: of insertion and deletion, likewise. None: 32.
     batch_size: images per forward pass.
-    folder: where `images.jsonl` keeps each image's answers as soon as they are there. The same
-        call goes on where an earlier one was cut off, and tries again what failed.
+    folder: where each batch's answers are kept as soon as they are there, as `seewhy bench` keeps
+        its shards: the same call goes on where an earlier one was cut off, and tries again what
+        failed; `seewhy report` makes a page of it. Needs `seewhy[bench]`. None: in memory alone.
     advance: called with a number of images when they are done.
 
     What cannot be read or explained is among the `omissions` of the result, with the reason.
 
     Raises ValueError for unknown names, an empty list or dataset, wrong options, and a folder that
-    belongs to an evaluation with other settings.
+    holds something else, or was made with other settings or photos.
     """
     loaded = load_model(model) if isinstance(model, str) else model
     data = load_dataset(dataset) if isinstance(dataset, str) else dataset
@@ -109,69 +105,60 @@ def evaluate(
     )
     check(question, batch_size)
     data = question.dataset
-    store = (
-        None if folder is None else AnswersFile(Path(folder) / "images.jsonl", _settings(question))
-    )
-    done = {
-        one.image: one
-        for one in ([] if store is None else store.done)
-        if not any(omission.failed for omission in one.omissions)
-    }
-    missing = [key for key in data.keys if key not in done]
-    advance(len(data) - len(missing))
-    for one in answers(question, missing, batch_size):
-        if store is not None:
-            store.add(one)
+    if folder is not None:
+        return _kept(question, batch_size, Path(folder), advance)
+    done = {}
+    for one in answers(question, data.keys, batch_size):
         done[one.image] = one
         advance(1)
     return Evaluation.of([done[key] for key in data.keys])
 
 
-def check(question: Question, batch_size: int) -> None:
-    """Raise ValueError for empty lists, options out of range and an unknown layer."""
-    for name, given in (
-        ("methods", question.methods),
-        ("metrics", question.metrics),
-        ("dataset", question.dataset.keys),
-    ):
-        if not given:
-            raise ValueError(f"{name} is empty; at least one is needed")
-    for name, value, least in (
-        ("top", question.top, 1),
-        ("tolerance", question.settings.get("tolerance"), 0),
-        ("steps", question.settings.get("steps"), 1),
-        ("batch_size", batch_size, 1),
-    ):
-        if value is not None and value < least:
-            raise ValueError(f"{name}={value}; it should be {least} at least")
-    for metric in question.metrics:
-        compares = any(need.startswith("other_method_") for need in metric.all_needs)
-        if compares and len(question.methods) < 2:
-            raise ValueError(f"the metric {str(metric)!r} compares methods; name two at least")
-    layer_requests(question.model.module, question.layer)
+def _kept(
+    question: Question, batch_size: int, folder: Path, advance: Callable[[int], None]
+) -> Evaluation:
+    """The evaluation by way of a run in a folder, as benchmarks have them: a shard is a batch."""
+    check_packages()
+    from seewhy.bench import fingerprints
+    from seewhy.bench.plan import sliced
+    from seewhy.bench.run import check_samples, claimed, facts_of, missing, opened
+    from seewhy.bench.work import in_order
 
-
-def digest_of(module: nn.Module) -> str:
-    """A fingerprint of all weights and buffers, the same wherever they are."""
-    digest = sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _settings(question: Question) -> dict[str, Any]:
-    """What must be the same for answers to belong together."""
-    return {
-        "version": version("seewhy"),
-        "model": question.model.name,
-        "weights": digest_of(question.model.module),
-        "preprocessing": str(question.model.preprocess),
-        "dataset": question.dataset.name,
-        "methods": [str(method) for method in question.methods],
-        "metrics": [str(metric) for metric in question.metrics],
-        "class map": question.class_map or question.dataset.classes,
+    model, data = question.model, question.dataset
+    network, dataset = model.name or type(model.module).__name__, data.name
+    shards = sliced({(network, dataset): data.keys}, batch_size)
+    config = {
+        "name": "evaluation",
+        "methods": list(map(str, question.methods)),
+        "metrics": list(map(str, question.metrics)),
         "layer": question.layer,
         "top": question.top,
+        "batch_size": batch_size,
         **question.settings,
     }
+    classes = question.class_map
+    about = facts_of(
+        config,
+        0,
+        str(model.device),
+        weights={network: digest_of(model.module)},
+        networks={network: fingerprints.of_network(model, model.name)},
+        images={dataset: fingerprints.of_dataset(data)},
+        class_maps={} if classes is None else {dataset: fingerprints.of_class_map(dict(classes))},
+    )
+    with claimed(folder):
+        cell = {"network": network, "dataset": dataset, "images": len(data), "shards": len(shards)}
+        run = opened(folder, about, lambda: {"cells": [cell], "shards": len(shards)})
+        for damaged in run.set_damaged_aside():
+            note(f"{damaged}; made again")
+        todo, samples = missing(run, shards), fingerprints.of_samples(data, data.keys)
+        check_samples(run, shards, todo, {dataset: samples})
+        advance(len(data) - sum(len(shard.keys) for shard in todo))
+        for shard in todo:
+            found = []
+            for one in answers(question, shard.keys, batch_size):
+                found.append(one)
+                advance(1)
+            own = {key: samples[key] for key in shard.keys}
+            run.add(shard.number, network, dataset, in_order(shard, found), own)
+        return run.evaluations()[network, dataset]
