@@ -7,7 +7,8 @@ A run is killed at random moments until it ends by itself; then its table is com
 run that nobody killed, to the bit, and the next run begins. After each kill all processes that it
 started must go away by themselves. Each go is forked from this process, which has imported all.
 With Ray all goes use one cluster, whose actors have to end with the run; or each starts its own,
-which takes long, and whose agents may take minutes to end.
+which takes long, and whose agents may take minutes to end. Every third kill there is of an actor's
+process instead: the run has to go on with a new one, or to say what failed, and to do it later.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ PATIENCE = 60.0  # seconds for the processes of a killed run to end
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # these look around every few minutes
 LATER = 400.0  # seconds for these
 CLUSTER = "cluster"  # the mark of a cluster's processes
+ACTOR = "ray::Worker"
 
 
 def marked(mark: str, agents: bool = False) -> list[int]:
@@ -48,7 +50,7 @@ def marked(mark: str, agents: bool = False) -> list[int]:
                 name = named(int(folder.name))
                 own = (folder / "environ").read_bytes().decode(errors="ignore")
                 mine = f"{MARK}={mark}" in own
-                mine |= f"{MARK}={CLUSTER}" in own and name.startswith("ray::Worker")
+                mine |= f"{MARK}={CLUSTER}" in own and name.startswith(ACTOR)
                 agent = name.startswith(AGENTS)
                 if state != "Z" and mine and (agents or not agent):
                     found.append(int(folder.name))
@@ -163,16 +165,28 @@ def main(
     while more():
         shutil.rmtree(folder / "cut", ignore_errors=True)
         runs += 1
-        goes = 0
+        goes = hurt = 0
         while True:
-            mark = f"{os.getpid()}-{done}-{runs}-{goes}"
-            pid = started(go("cut"), mark)
+            if not hurt:
+                mark = f"{os.getpid()}-{done}-{runs}-{goes}"
+                pid = started(go("cut"), mark)
+                goes += 1
             # Long enough for some shards in a row, mostly short enough for many kills.
             seconds = 0.7 * usual * draw.random() ** 2
             code = wait(pid, seconds) if more() else wait(pid, 600)
-            goes += 1
-            if code is not None:
+            if code is not None and not hurt:
                 break
+            if code is not None:
+                found.add(f"goes that ended with exit code {code} without their actors")
+                hurt = 0
+                continue
+            actors = [one for one in marked(mark) if named(one).startswith(ACTOR)]
+            if actors and draw.random() < 1 / 3:
+                os.kill(actors[0], signal.SIGKILL)
+                done, hurt = done + 1, hurt + 1
+                found.add("actors killed")
+                continue
+            hurt = 0
             shards = len(list((folder / "cut" / "rows").glob("*.parquet")))
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
