@@ -38,6 +38,7 @@ AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # these look around ev
 LATER = 400.0  # seconds for these
 CLUSTER = "cluster"  # the mark of a cluster's processes
 ACTOR = "ray::Worker"
+REFUSED = 5  # times that a go may end in words before the run counts as one that does not end
 
 
 def marked(mark: str, agents: bool = False) -> list[int]:
@@ -90,16 +91,19 @@ def named(pid: int) -> str:
         return "it has ended by now"
 
 
-def started(arguments: list[str], mark: str) -> int:
-    """A go in a process of its own, with the mark in the environment of all that it starts."""
+def started(arguments: list[str], mark: str, said: Path) -> int:
+    """A go in a process of its own, with the mark in the environment of all that it starts.
+
+    said: where what it prints goes.
+    """
     if pid := os.fork():
         return pid
     code = 70
     try:
         os.environ[MARK] = mark
-        with open(os.devnull, "w") as nothing:
-            os.dup2(nothing.fileno(), 1)
-            os.dup2(nothing.fileno(), 2)
+        with said.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
         app(arguments)
         code = 0
     except SystemExit as end:
@@ -145,13 +149,13 @@ def main(
         metrics=["average_drop", "insertion"],
         shard=1,
     )
-    options = [*engine, "--workers", str(workers)]
+    options, said = [*engine, "--workers", str(workers)], folder / "said.txt"
 
     def go(name: str) -> list[str]:
         return ["bench", str(config), "--out", str(folder / name), *options]
 
     begun = time.monotonic()
-    code = wait(started(go("whole"), "whole"), 600)
+    code = wait(started(go("whole"), "whole", said), 600)
     usual = time.monotonic() - begun
     whole = Run.open(folder / "whole").table()
     print(f"undisturbed: exit code {code}, {usual:.1f} s, {whole.num_rows} rows", flush=True)
@@ -165,19 +169,21 @@ def main(
     while more():
         shutil.rmtree(folder / "cut", ignore_errors=True)
         runs += 1
-        goes = hurt = 0
+        goes = hurt = refused = 0
         while True:
             if not hurt:
                 mark = f"{os.getpid()}-{done}-{runs}-{goes}"
-                pid = started(go("cut"), mark)
+                pid = started(go("cut"), mark, said)
                 goes += 1
             # Long enough for some shards in a row, mostly short enough for many kills.
             seconds = 0.7 * usual * draw.random() ** 2
             code = wait(pid, seconds) if more() else wait(pid, 600)
-            if code is not None and not hurt:
+            if code is not None and not hurt and (not code or refused == REFUSED):
                 break
-            if code is not None:
-                found.add(f"goes that ended with exit code {code} without their actors")
+            if code is not None:  # the cluster does not answer, or actors died: again
+                why = "as actors were killed" if hurt else said.read_text().strip()[-200:]
+                found.add(f"goes that ended with exit code {code} {why}")
+                refused += not hurt
                 hurt = 0
                 continue
             actors = [one for one in marked(mark) if named(one).startswith(ACTOR)]
@@ -205,7 +211,7 @@ def main(
         found.add(
             f"runs that ended with {'the same table' if same else 'ANOTHER TABLE'}",
             bad=not (same and pictures),
-            about=f"exit code {code} after {goes} goes",
+            about=f"exit code {code} after {goes} goes: {said.read_text()[-500:]}",
         )
     print(
         f"{done} kills, {runs} runs; the last process of a killed run ended {slowest:.1f} s later"

@@ -42,7 +42,6 @@ IMPORTS = {
     "raises an error that cannot be shown": (
         "class Bad(Exception):\n    def __str__(self):\n        raise ValueError\nraise Bad"
     ),
-    "raises BaseException": "class Odd(BaseException): pass\nraise Odd('odd')",
     "imports what is not there": "import there_is_no_such_module",
     "is no Python": "def (",
     "is of bytes": "\0",
@@ -53,7 +52,6 @@ IMPORTS = {
     "imports itself": "import PLUGIN\nPLUGIN.nothing",
     "registers nonsense": "import seewhy.naming\nseewhy.naming.method('grad_cam')(lambda p: 0)",
     "changes the folder": "import os\nos.chdir('/')",
-    "closes what is printed to": "import sys\nsys.stdout.close()",
 }
 HANGS = {
     "sleeps": "import time\ntime.sleep(1000)",
@@ -71,13 +69,17 @@ def ran(
     before: Callable[[], object] = lambda: None,
     interrupt: float | None = None,
 ) -> tuple[int | None, str, float]:
-    """Exit code, None for a hang, what was printed, and the seconds. interrupt: Ctrl-C after so many."""
+    """Exit code, None for a hang, what was printed, and the seconds.
+
+    interrupt: Ctrl-C after so many seconds.
+    """
     with tempfile.TemporaryFile() as said:
         began = time.monotonic()
         if not (pid := os.fork()):
             code = 70
             try:
                 os.setsid()
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # also in the background
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
                 pipe = os.pipe()  # an input that stays open and says nothing
@@ -112,13 +114,12 @@ def ran(
         return status, said.read().decode(errors="replace"), time.monotonic() - began
 
 
-def judge(
-    found: Outcomes, what: str, about: str, code: int | None, said: str, *codes: int
-) -> None:
+def judge(found: Outcomes, what: str, about: str, code: int | None, said: str, *codes: int) -> None:
     """Count what came of a command: only these exit codes are right."""
-    bad = code not in codes or "Traceback" in said or len(said) > 20_000
+    bad = code not in codes or "Traceback" in said or len(said) > 30_000
     plain = all(one.isprintable() or one in "\n\r" for one in said)
-    outcome = "HANGS" if code is None else "TRACEBACK" if "Traceback" in said else f"exit code {code}"
+    outcome = "HANGS" if code is None else f"exit code {code}"
+    outcome = "TRACEBACK" if "Traceback" in said else outcome
     found.add(
         f"{what}: {outcome if plain else 'CONTROL CODES'}",
         bad=bad or not plain,
@@ -165,15 +166,15 @@ def plugins(place: Path, found: Outcomes) -> None:
     for what, body in IMPORTS.items():
         for where, arguments in commands(body):
             code, said, _ = ran(arguments, place)
-            fine = (0, 1, 2) if what.startswith(("registers", "changes", "closes")) else (1, 2)
+            fine = (0, 1, 2) if what.startswith(("registers", "changes")) else (1, 2)
             fine = (*fine, 130) if "Ctrl-C" in what else fine
             judge(found, "a module that fails", f"{where} {what}", code, said, *fine)
     for what, body in HANGS.items():
         for where, arguments in commands(body):
-            code, said, seconds = ran(arguments, place, interrupt=3)
+            code, said, _ = ran(arguments, place, interrupt=3)
             judge(found, "a module that hangs, and Ctrl-C", f"{where} {what}", code, said, 130, 1)
     for what, body in IMPORTS.items():
-        if "\n" in body or "PLUGIN" in body or "(" == body[-1]:
+        if "\n" in body or "PLUGIN" in body or body[-1] == "(":
             continue
         out = place / f"out{number}"
         call = ["bench", config, "--plugin", module(ELSEWHERE + body), "--out", out]
@@ -204,7 +205,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 def changes(place: Path, found: Outcomes) -> None:
     """Photos that become something else when the network is loaded, so after they were listed."""
-    for number, (what, change) in enumerate(CHANGES.items()):
+    for number, what in enumerate(CHANGES):
         for command in ("explain", "evaluate", "bench", "bench, 2 workers"):
             folder = place / f"{number}-{command.replace(' ', '')}"
             folder.mkdir()
@@ -224,7 +225,8 @@ def changes(place: Path, found: Outcomes) -> None:
                 "    return bench_nets.small()\n"
             )
             run = folder / "run"
-            arguments: list[object] = ["bench", config, "--out", run, "--workers", 2 if "2" in command else 1]
+            workers = 2 if "2" in command else 1
+            arguments: list[object] = ["bench", config, "--out", run, "--workers", workers]
             own = ["--model", "changing:build"]
             if command == "explain":
                 arguments = ["explain", folder / "photos", *own, "--out", run]
@@ -288,9 +290,8 @@ def halves(folder: Path) -> list[str]:
                     image.load()
             except Exception:
                 wrong.append(str(path))
-        elif path.name.endswith(".tmp") or (path.name.startswith(".") and path.is_file()):
-            if path.name != ".lock":
-                wrong.append(str(path))
+        elif path.suffix == ".tmp" or (path.name.startswith(".") and path.name != ".lock"):
+            wrong.append(str(path))
     return wrong
 
 
@@ -357,7 +358,7 @@ def links(place: Path, found: Outcomes) -> None:
     for what, arguments, codes in [
         ("photos", ["explain", photos, *scenes, "--out", place / "o1"], (0,)),
         ("a glob", ["explain", photos / "**" / "*.png", *scenes, "--out", place / "o2"], (0, 1)),
-        ("a link to itself", ["explain", photos / "self.png", *scenes, "--out", place / "o3"], (2,)),
+        ("of itself", ["explain", photos / "self.png", *scenes, "--out", place / "o3"], (1, 2)),
         ("a ring", ["explain", ring, *scenes, "--out", place / "o4"], (2,)),
         ("below a ring", ["explain", ring / "a.png", *scenes, "--out", place / "o5"], (2,)),
         ("out", ["explain", place / "a.png", *scenes, "--out", ring], (2,)),

@@ -74,7 +74,7 @@ def load_installed() -> None:
                 found()
             if point.dist is not None:
                 INSTALLED[point.dist.name] = point.dist.version
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"{type(error).__name__}: {error}"
             note(f"the plugin {point.name!r} ({point.value}) is left out: {what}")
 

@@ -248,7 +248,8 @@ def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[s
                 hits = [
                     hit
                     for hit in hits
-                    if (within or results not in Path(os.path.realpath(hit)).parents) and not ours(hit)
+                    if (within or results not in Path(os.path.realpath(hit)).parents)
+                    and not ours(hit)
                 ]
                 if not hits:
                     raise ImageError(f"{argument}: holds no images but those written by seewhy")
