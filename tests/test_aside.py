@@ -125,6 +125,22 @@ def test_a_stream_that_is_left_is_not_mixed_with_the_next(aside):
     assert list(aside.stream(partial(counted, 2))) == [1, 2]
 
 
+def around(kept):
+    yield os.getppid(), dict(os.environ)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each imports torch by itself")
+def test_all_are_forked_from_one_process_and_know_this_ones_environment(aside, monkeypatch):
+    aside.close()
+    ((first, _),) = aside.stream(around)
+    monkeypatch.setenv("SEEWHY_TEST", "later")
+    monkeypatch.delenv("HOME", raising=False)
+    aside.close()
+    ((second, environment),) = aside.stream(around)
+    assert first == second != os.getpid()
+    assert environment == dict(os.environ)
+
+
 PARENT = """
 import os, sys, time
 from functools import partial

@@ -109,6 +109,7 @@ def test_a_file_and_a_folder(folder):
         ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
         ("raise SystemExit('done')", "SystemExit: done"),
         ("def f(:", "SyntaxError"),
+        ("raise RuntimeError('x' * 1_000_000)", "RuntimeError: xxx"),
     ],
 )
 def test_a_plugin_that_cannot_be_loaded_says_why(folder, content, reason):
@@ -117,6 +118,7 @@ def test_a_plugin_that_cannot_be_loaded_says_why(folder, content, reason):
     said = run("methods", "--plugin", "wrong_plugin", code=2)
     assert "plugin 'wrong_plugin': " in said
     assert reason in " ".join(said.split())
+    assert len(said) < 6_000, "what would take minutes to be highlighted is cut off"
 
 
 def test_taking_a_name_is_noted_and_repeating_oneself_is_not():
@@ -150,8 +152,12 @@ def test_a_process_beside_this_one_has_the_plugins_of_this_one(folder):
         aside.close()
 
 
+PLUGINS = {"sevens": "sevens_plugin", "broken": "no_such_module_at_all", "ending": "ending_plugin"}
+
+
 def test_installed_plugins_need_no_option_and_a_broken_one_costs_no_other(folder):
-    for name, value in (("sevens", "sevens_plugin"), ("broken", "no_such_module_at_all")):
+    (folder / "ending_plugin.py").write_text("raise SystemExit(0)")
+    for name, value in PLUGINS.items():
         about = folder / f"{name}-1.0.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -169,3 +175,4 @@ def test_installed_plugins_need_no_option_and_a_broken_one_costs_no_other(folder
     )
     assert done.stdout.strip() == "True {'sevens': '1.0'}"
     assert "the plugin 'broken' (no_such_module_at_all) is left out" in done.stderr
+    assert "the plugin 'ending' (ending_plugin) is left out: SystemExit: 0" in done.stderr

@@ -7,7 +7,8 @@ A run is killed at random moments until it ends by itself; then its table is com
 run that nobody killed, to the bit, and the next run begins. After each kill all processes that it
 started must go away by themselves. Each go is forked from this process, which has imported all.
 With Ray all goes use one cluster, whose actors have to end with the run; or each starts its own,
-which takes long, and whose agents may take minutes to end.
+which takes long, and whose agents may take minutes to end. Every third kill there is of an actor's
+process instead: the run has to go on with a new one, or to say what failed, and to do it later.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,6 +37,8 @@ PATIENCE = 60.0  # seconds for the processes of a killed run to end
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # these look around every few minutes
 LATER = 400.0  # seconds for these
 CLUSTER = "cluster"  # the mark of a cluster's processes
+ACTOR = "ray::Worker"
+REFUSED = 5  # times that a go may end in words before the run counts as one that does not end
 
 
 def marked(mark: str, agents: bool = False) -> list[int]:
@@ -48,7 +51,7 @@ def marked(mark: str, agents: bool = False) -> list[int]:
                 name = named(int(folder.name))
                 own = (folder / "environ").read_bytes().decode(errors="ignore")
                 mine = f"{MARK}={mark}" in own
-                mine |= f"{MARK}={CLUSTER}" in own and name.startswith("ray::Worker")
+                mine |= f"{MARK}={CLUSTER}" in own and name.startswith(ACTOR)
                 agent = name.startswith(AGENTS)
                 if state != "Z" and mine and (agents or not agent):
                     found.append(int(folder.name))
@@ -88,16 +91,19 @@ def named(pid: int) -> str:
         return "it has ended by now"
 
 
-def started(arguments: list[str], mark: str) -> int:
-    """A go in a process of its own, with the mark in the environment of all that it starts."""
+def started(arguments: list[str], mark: str, said: Path) -> int:
+    """A go in a process of its own, with the mark in the environment of all that it starts.
+
+    said: where what it prints goes.
+    """
     if pid := os.fork():
         return pid
     code = 70
     try:
         os.environ[MARK] = mark
-        with open(os.devnull, "w") as nothing:
-            os.dup2(nothing.fileno(), 1)
-            os.dup2(nothing.fileno(), 2)
+        with said.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
         app(arguments)
         code = 0
     except SystemExit as end:
@@ -106,14 +112,14 @@ def started(arguments: list[str], mark: str) -> int:
         os._exit(code)
 
 
-def wait(pid: int, seconds: float) -> int | None:
-    """The exit code, or None if it still runs then."""
+def wait(pid: int, seconds: float, until: Callable[[], bool] = lambda: False) -> int | None:
+    """The exit code, or None if it still runs then, or at a moment before that."""
     end = time.monotonic() + seconds
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end:
+        if time.monotonic() > end or until():
             return None
         time.sleep(0.002)
 
@@ -143,14 +149,18 @@ def main(
         metrics=["average_drop", "insertion"],
         shard=1,
     )
-    options = [*engine, "--workers", str(workers)]
+    options, said = [*engine, "--workers", str(workers)], folder / "said.txt"
 
     def go(name: str) -> list[str]:
         return ["bench", str(config), "--out", str(folder / name), *options]
 
+    def there() -> int:
+        return len(list((folder / "cut" / "rows").glob("*.parquet")))
+
     begun = time.monotonic()
-    code = wait(started(go("whole"), "whole"), 600)
+    code = wait(started(go("whole"), "whole", said), 600)
     usual = time.monotonic() - begun
+    assert code == 0, said.read_text()
     whole = Run.open(folder / "whole").table()
     print(f"undisturbed: exit code {code}, {usual:.1f} s, {whole.num_rows} rows", flush=True)
     done = runs = 0
@@ -163,20 +173,42 @@ def main(
     while more():
         shutil.rmtree(folder / "cut", ignore_errors=True)
         runs += 1
-        goes = 0
+        goes = hurt = refused = 0
         while True:
-            mark = f"{os.getpid()}-{done}-{runs}-{goes}"
-            pid = started(go("cut"), mark)
-            # Long enough for some shards in a row, mostly short enough for many kills.
-            seconds = 0.7 * usual * draw.random() ** 2
-            code = wait(pid, seconds) if more() else wait(pid, 600)
-            goes += 1
-            if code is not None:
+            if not hurt:
+                mark = f"{os.getpid()}-{done}-{runs}-{goes}"
+                pid = started(go("cut"), mark, said)
+                goes += 1
+            # At any time; or soon after some more shards, however slow the machine is.
+            goal = there() + draw.choice([0, 0, 1, 1, 1, 2, 3, 5])
+            if not more():
+                code = wait(pid, 600)
+            elif goal == there():
+                code = wait(pid, 0.7 * usual * draw.random() ** 2)
+            else:
+                code = wait(pid, 600, lambda goal=goal: there() >= goal)
+                code = wait(pid, draw.random() * usual / 20) if code is None else code
+            if code is not None and not hurt and (not code or refused == REFUSED):
                 break
-            shards = len(list((folder / "cut" / "rows").glob("*.parquet")))
+            if code is not None:  # the cluster does not answer, or actors died: again
+                why = "as actors were killed" if hurt else said.read_text().strip()[-200:]
+                found.add(f"goes that ended with exit code {code} {why}")
+                refused += not hurt
+                hurt = 0
+                continue
+            actors = [one for one in marked(mark) if named(one).startswith(ACTOR)]
+            if actors and draw.random() < 1 / 3:
+                os.kill(actors[0], signal.SIGKILL)
+                done, hurt = done + 1, hurt + 1
+                found.add("actors killed")
+                continue
+            hurt = 0
+            shards = there()
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             done += 1
+            if done % 20 == 0:
+                print(f"{done} kills, {time.monotonic() - begun:.0f} s", flush=True)
             left = gone(mark)
             slowest = max(slowest, left or PATIENCE)
             when = "before the first shard" if not shards else "among the shards"
@@ -191,7 +223,7 @@ def main(
         found.add(
             f"runs that ended with {'the same table' if same else 'ANOTHER TABLE'}",
             bad=not (same and pictures),
-            about=f"exit code {code} after {goes} goes",
+            about=f"exit code {code} after {goes} goes: {said.read_text()[-500:]}",
         )
     print(
         f"{done} kills, {runs} runs; the last process of a killed run ended {slowest:.1f} s later"
@@ -224,4 +256,5 @@ if __name__ == "__main__":
         engine = ["--engine", asked.engine]
         if asked.engine == "ray" and not asked.own_cluster:
             engine += ["--address", stack.enter_context(cluster(asked.workers))]
+            import ray  # noqa: F401 - once, and not in each go; it reads its settings now
         sys.exit(main(place, asked.kills, engine, asked.workers, asked.seed, asked.minutes))

@@ -13,9 +13,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from seewhy.plugins import NAMED, Plugin, load
+
+if TYPE_CHECKING:  # Windows has no fork
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 State = TypeVar("State")
 Item = TypeVar("Item")
@@ -103,9 +106,10 @@ class Aside(Generic[State]):
             self._end()
 
     def _start(self) -> Connection:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(pickle.dumps(self._make), theirs, [*NAMED]))
+        given = pickle.dumps(self._make), theirs, [*NAMED], dict(os.environ)
+        process = context.Process(target=_serve, args=given)
         process.start()
         theirs.close()  # so that the pipe ends with the process
         self._process = process
@@ -113,6 +117,19 @@ class Aside(Generic[State]):
         # children at the end of all.
         self._end = Finalize(self, _end, (process,), exitpriority=10)
         return ours
+
+
+def _context() -> SpawnContext | ForkServerContext:
+    """How processes begin, none of them with anything of this one.
+
+    On Linux they are forked from one that has imported torch alone, which takes longer than all
+    else that they do before their work; it ends with this process.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch"])  # of no effect once that process is there
+    return context
 
 
 def _epitaph(process: Any) -> str:
@@ -146,10 +163,14 @@ def give_back() -> None:
             pass
 
 
-def _serve(make: bytes, pipe: Connection, plugins: list[Plugin]) -> None:
+def _serve(
+    make: bytes, pipe: Connection, plugins: list[Plugin], environment: dict[str, str]
+) -> None:
     """What the process does: one work after another, until the pipe is closed."""
     global _pipe
     _pipe = pipe
+    os.environ.clear()
+    os.environ.update(environment)
     # Ctrl-C reaches every process; the one that started this one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -7,6 +7,7 @@ A plugin registers what it has when it is imported. Installed ones, the entry po
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -44,11 +45,10 @@ def load_plugins(names: Iterable[str], folder: str | Path = ".") -> None:
         ValueError: there is no such module, or it cannot be imported.
     """
     for name in names:
-        file = Path(folder).expanduser() / name
+        at, module = Path(folder).expanduser(), name
         if name.endswith(".py"):
-            load([Plugin(file.stem, file.parent.resolve())])
-        else:
-            load([Plugin(name, Path(folder).expanduser().resolve())])
+            at, module = (at / name).parent, (at / name).stem
+        load([Plugin(module, Path(os.path.realpath(at)))])
 
 
 def load(plugins: Iterable[Plugin]) -> None:
@@ -74,7 +74,7 @@ def load_installed() -> None:
                 found()
             if point.dist is not None:
                 INSTALLED[point.dist.name] = point.dist.version
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"{type(error).__name__}: {error}"
             note(f"the plugin {point.name!r} ({point.value}) is left out: {what}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import socket
@@ -131,7 +132,12 @@ def test_files_are_not_taken_by_path_or_address(client, address):
     for data in ([file], [{"deep": [[file]]}]):
         body = {"data": data, "fn_index": 0, "session_hash": "x"}
         assert client.post("/gradio_api/queue/join", json=body).status_code == 403
-    assert client.post("/gradio_api/queue/join", content=b"[" * 100_000).status_code == 403
+    join, kind = "/gradio_api/queue/join", {"content-type": "application/json"}
+    assert client.post(join, content=b"[" * 100_000).status_code == 403
+    half = {"data": ["\ud800"], "fn_index": 3, "session_hash": "x"}  # of a character: not UTF-8
+    assert client.post(join, content=json.dumps(half), headers=kind).status_code == 403
+    whole = {**half, "data": ["\U0001f600"]}
+    assert client.post(join, content=json.dumps(whole), headers=kind).status_code == 200
 
 
 def test_only_its_own_page_may_call(client):

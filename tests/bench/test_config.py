@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from importlib.util import find_spec
@@ -193,6 +194,17 @@ def test_what_cannot_be_opened_has_a_line_too(tmp_path, before, after, line, mes
         make_plan(read(tmp_path, GOOD.replace(before, after)))
     assert f"bench.yaml, line {line}: " in str(error.value)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["raise AssertionError", "raise SystemExit(0)", "1 +", "def build(): return {}['network']"],
+)
+def test_a_network_of_ones_own_that_raises_anything(tmp_path, body):
+    name = f"own_{hashlib.sha256(body.encode()).hexdigest()[:8]}"
+    (tmp_path / f"{name}.py").write_text(f"{body}\n")
+    with pytest.raises(ConfigError, match=rf"bench.yaml, line 3: .*{name}:build.*: \w+"):
+        make_plan(read(tmp_path, GOOD.replace("scenes:resnet", f"{name}:build")))
 
 
 def test_a_protocol_gives_metrics_and_where_none_are_named_methods(tmp_path):

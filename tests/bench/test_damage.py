@@ -198,6 +198,28 @@ def test_photos_that_have_changed_are_named(victim, change):
     assert Run.open(victim.with_name("run")).complete
 
 
+def test_a_photo_that_changes_while_it_is_graded(tmp_path):
+    (tmp_path / "changing.py").write_text(
+        "from pathlib import Path\nimport bench_nets\n"
+        "loads, photos = [], Path(__file__).with_name('photos')\n"
+        "def build():\n"
+        "    loads.append(0)\n"
+        "    if len(loads) == 3:  # after the plan and the calibration: whoever grades\n"
+        "        other = (photos / 'ant' / '1.png').read_bytes()\n"
+        "        (photos / 'bee' / '0.png').write_bytes(other)\n"
+        "    return bench_nets.small()\n"
+    )
+    few = {"methods": ["grad_cam"], "metrics": ["gini"], "pictures": 0}
+    config = write_bench(tmp_path, networks=[{"model": "changing:build"}], **few)
+    printed = bench(config, code=1)
+    assert "bee/0.png: its files changed while it was graded" in printed
+    rows = Run.open(tmp_path / "run").table().to_pylist()
+    assert {row["image"] for row in rows if row["failed"]} == {"bee/0.png"}
+    assert len({row["image"] for row in rows if not row["failed"]}) == 5
+    bench(config)
+    assert not Run.open(tmp_path / "run").failures()
+
+
 def test_a_class_map_that_has_changed(tmp_path):
     classes = tmp_path / "map.json"
     classes.write_text('{"ant": [0], "bee": [1]}')

@@ -41,6 +41,20 @@ def test_find_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_images("a.png") == [Path("a.png")]
     assert find_images(["a.png", tmp_path / "a.png"]) == [Path("a.png")]
+    for pattern in ("**/*.webp", "**/er/*", "d*/**", "**/**/c.webp", "deep/**/**", "*/*/**.webp"):
+        assert found(pattern) == ["deep/er/c.webp"], pattern
     for nothing in ("missing.jpg", "*.tiff", "*.txt", "folder.png"):
         with pytest.raises(ImageError, match=r"^\S*" + nothing.replace("*", r"\*")):
             found("a.png", nothing)
+
+
+def test_links_in_a_ring(tmp_path: Path) -> None:
+    """Two links to the folder itself make 2 ** 40 paths of names that the system takes."""
+    (tmp_path / "a.png").write_bytes(b"?")
+    for name in ("in", "again"):
+        (tmp_path / name).symlink_to(".")
+    (tmp_path / "self.png").symlink_to("self.png")
+    for given in (tmp_path, tmp_path / "**" / "*.png", tmp_path / "*" / "**"):
+        assert "a.png" in {path.name for path in find_images(given)}
+    with pytest.raises(ImageError, match="no such file"):
+        find_images(tmp_path / "self.png" / "b.png")

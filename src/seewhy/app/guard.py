@@ -6,6 +6,7 @@ Gradio serves and takes files by path; the page uses none of that, so those door
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -155,6 +156,7 @@ class Guard:
         """Whether the page may have sent this to Gradio; what a job is about is held for it."""
         try:
             content = parsed(body)
+            json.dumps(content, ensure_ascii=False).encode()  # no halves of characters
             if names_files(content):
                 return False
         except (ValueError, RecursionError):

@@ -6,7 +6,8 @@ many workers, and however often it is cut off, the rows are the same, bit for bi
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
     for place, network in enumerate(config.networks):
         try:
             model = open_network(network, root, config.seed, "cpu")
-        except (ValueError, OSError, ImportError) as error:
+        except (ValueError, OSError) as error:
             raise file.error(("networks", place, "model"), error) from None
         try:
             layer_requests(model.module, network.layer)
@@ -170,9 +171,21 @@ def sliced(keys: dict[tuple[str, str], tuple[str, ...]], size: int) -> tuple[Sha
     return tuple(Shard(number, *slice_) for number, slice_ in enumerate(slices))
 
 
+@contextmanager
+def _in_words(spec: str) -> Iterator[None]:
+    """Networks and datasets are anyone's, and so are their errors: here they are ValueErrors."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{spec}: {type(error).__name__}: {error}") from error
+
+
 def open_dataset(source: DatasetConfig, root: Path) -> Dataset:
     """The dataset of a config, whose folder is relative to `root`."""
-    return load_dataset(below(root, source.dataset), **source.options)[: source.limit]
+    with _in_words(source.dataset):
+        return load_dataset(below(root, source.dataset), **source.options)[: source.limit]
 
 
 def open_network(network: NetworkConfig, root: Path, seed: int, device: str) -> LoadedModel:
@@ -192,7 +205,7 @@ def open_network(network: NetworkConfig, root: Path, seed: int, device: str) -> 
         preprocess |= {"resize": network.size, "crop": None}
     preprocess |= {"mean": network.mean} if network.mean is not None else {}
     preprocess |= {"std": network.std} if network.std is not None else {}
-    with on_path(root) if own else nullcontext(), torch.random.fork_rng():
+    with on_path(root) if own else nullcontext(), torch.random.fork_rng(), _in_words(spec):
         torch.manual_seed(seed)
         return load_model(
             spec,

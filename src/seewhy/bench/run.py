@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from seewhy.bench.loggers import Logger
 from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.progress import State
 from seewhy.bench.store import CHECKSUMS, LOCK, MANIFEST, Run, locked
-from seewhy.evaluation import Answers
+from seewhy.evaluation import Answers, Omission
 from seewhy.plugins import INSTALLED
 
 _PACKAGES = ("seewhy", "torch", "numpy", "pillow")
@@ -143,6 +144,7 @@ def check_samples(
 
 def finish(
     run: Run,
+    plan: Plan,
     shards: Sequence[Shard],
     engine: Engine,
     *,
@@ -153,13 +155,15 @@ def finish(
 ) -> None:
     """Do shards and write each down as soon as it is done.
 
-    samples: see `samples_of`.
+    samples: see `samples_of`; an image whose files have changed meanwhile is a failure, as nobody
+        knows which of them were read.
     state: counts images and failures as they come; `tell` is called whenever it has changed.
 
     Raises OSError where a shard cannot be written: nothing of it is left in its place, and the next
     go makes it.
     """
     means = _Means()
+    data = cache(plan.data)
 
     def advance(images: int) -> None:
         state.done += images
@@ -170,6 +174,11 @@ def finish(
     try:
         for shard, answers in engine.finish(shards, advance):
             own = {key: samples[shard.dataset][key] for key in shard.keys}
+            now = fingerprints.of_samples(data(shard.dataset), shard.keys)
+            answers = tuple(
+                one if _failed(one) or now[one.image] == own[one.image] else _changed(one.image)
+                for one in answers
+            )
             run.add(shard.number, shard.network, shard.dataset, answers, own)
             state.failures += sum(_failed(one) for one in answers)
             tell()
@@ -198,6 +207,11 @@ class _Means:
     @property
     def values(self) -> dict[str, float]:
         return {name: total / count for name, (total, count) in self._sums.items()}
+
+
+def _changed(image: str) -> Answers:
+    reason = "its files changed while it was graded"
+    return Answers(image, (), (Omission(image, "", "", reason, True),))
 
 
 def _failed(answers: Answers) -> bool:

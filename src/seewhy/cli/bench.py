@@ -132,7 +132,10 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
         total = sum(len(shard.keys) for shard in plan.shards)
         state = State(total, total - sum(len(shard.keys) for shard in todo))
         with shown(state, err) as tell:
-            finish(run, todo, engine, samples=samples, state=state, tell=tell, loggers=loggers)
+            finish(
+                run, plan, todo, engine,
+                samples=samples, state=state, tell=tell, loggers=loggers,
+            )  # fmt: skip
         if plan.config.pictures and (problem := keep_pictures(run, plan, engine)):
             err.print(f"no pictures for the report: {problem}", soft_wrap=True)
     return run

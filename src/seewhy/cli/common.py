@@ -21,11 +21,19 @@ if TYPE_CHECKING:
     from seewhy.models import LoadedModel
 
 
+LONGEST = 5_000  # characters
+
+
 class Safe(Console):
-    """A console that spells out control codes: files' names and messages may be anyone's."""
+    """A console for files' names and messages, which may be anyone's.
+
+    It spells out control codes, and cuts off what would take minutes to be highlighted.
+    """
 
     def render_str(self, text: str, **options: Any) -> Text:
         """What every text that is printed goes through, those in tables included."""
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]}…"
         return super().render_str(printable(text), **options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -224,7 +225,7 @@ def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[s
 
     paths: dict[Path, None] = {}
     problem: ImageError | None = None
-    results = folder.resolve()
+    results = Path(os.path.realpath(folder))
     for argument in arguments:
         try:
             hits = find_images(argument)
@@ -233,7 +234,8 @@ def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[s
                 hits = [
                     hit
                     for hit in hits
-                    if (within or results not in hit.resolve().parents) and not ours(hit)
+                    if (within or results not in Path(os.path.realpath(hit)).parents)
+                    and not ours(hit)
                 ]
                 if not hits:
                     raise ImageError(f"{argument}: holds no images but those written by seewhy")
@@ -251,7 +253,7 @@ def searched(argument: str) -> Path:
     path = Path(argument).expanduser()
     while glob.has_magic(str(path)):
         path = path.parent
-    return path.resolve()
+    return Path(os.path.realpath(path))
 
 
 def unique_names(paths: list[Path]) -> dict[Path, str]:

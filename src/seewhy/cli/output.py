@@ -24,7 +24,7 @@ class Output:
     def __init__(self, folder: Path, inputs: Iterable[Path], overwrite: bool) -> None:
         self.folder = folder
         self.overwrite = overwrite
-        self._inputs = {path.resolve() for path in inputs}
+        self._inputs = {os.path.realpath(path) for path in inputs}
         self._given: set[str] = set()
 
     def path(self, *parts: str, suffix: str) -> Path:
@@ -38,7 +38,7 @@ class Output:
 
     def check(self, path: Path) -> None:
         """Raise ValueError where the path may not be written onto."""
-        if path.resolve() in self._inputs:
+        if os.path.realpath(path) in self._inputs:
             raise ValueError(f"{path} is one of the photos; give another --out")
         if not self.overwrite and os.path.lexists(path):
             raise ValueError(

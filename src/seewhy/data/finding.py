@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from seewhy.data.images import SUFFIXES, ImageError
@@ -13,12 +14,13 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """The image files that `paths` name: files, folders (all below) and globs (`**` too).
 
     A file named outright is taken as it is; from folders and globs come the files with an image's
-    suffix, without hidden ones. Sorted, each file once.
+    suffix, without hidden ones. Sorted, each file once. Neither a folder nor `**` leads through
+    links to other folders, which may form a ring.
 
     Raises:
         ImageError: one of `paths` leads to no image.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for given in [paths] if isinstance(paths, str | Path) else paths:
         path = Path(given).expanduser()
         if path.is_dir():
@@ -27,7 +29,7 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
             hits = [path]
         else:
             hits = []
-            for match in map(Path, glob.glob(str(path), recursive=True)):
+            for match in map(Path, _matches(path.parts)):
                 if match.is_dir():
                     hits += _images_below(match)
                 elif match.suffix.lower() in SUFFIXES:
@@ -38,8 +40,25 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
                 f"{given}: {problem}; give an image file, a folder of images or a glob such as "
                 "'photos/**/*.jpg'"
             )
-        found.update((hit.resolve(), hit) for hit in sorted(hits) if hit.resolve() not in found)
+        for hit in sorted(hits):
+            found.setdefault(os.path.realpath(hit), hit)
     return sorted(found.values())
+
+
+def _matches(pattern: Sequence[str]) -> Iterator[str]:
+    """What matches a glob, given as the parts of its path; some of it maybe twice."""
+    if "**" not in pattern:
+        yield from glob.iglob(os.path.join("", *pattern))
+        return
+    place = pattern.index("**")
+    rest = pattern[place + 1 :]
+    for top in glob.iglob(os.path.join(*pattern[:place], "")) if place else [os.curdir]:
+        if not rest:
+            yield top  # a folder stands for all below
+            continue
+        for folder, below, _ in os.walk(top):
+            below[:] = [name for name in below if not name.startswith(".")]
+            yield from _matches([glob.escape(folder), *rest])
 
 
 def _images_below(folder: Path) -> list[Path]:

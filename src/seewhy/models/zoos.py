@@ -234,17 +234,20 @@ def own_network(
     stays as it is.
     """
     spec = f"{module}:{name}"
-    imported = with_torchvision(lambda: _import(module, spec))
-    made = getattr(imported, name, None)
-    if isinstance(made, nn.Module | LoadedModel):
-        made = copy.deepcopy(made)
-    elif callable(made):
-        made = with_torchvision(made)
-    else:
-        raise ModelError(
-            f"model {spec!r}: {module} has no network {name!r}, nor a function that returns one"
-            f"{did_you_mean(name, [name for name in vars(imported) if name[0] != '_'])}"
-        )
+    try:
+        imported = with_torchvision(lambda: _import(module, spec))
+        made = getattr(imported, name, None)
+        if isinstance(made, nn.Module | LoadedModel):
+            made = copy.deepcopy(made)
+        elif callable(made):
+            made = with_torchvision(made)
+        else:
+            raise ModelError(
+                f"model {spec!r}: {module} has no network {name!r}, nor a function that returns one"
+                f"{did_you_mean(name, [name for name in vars(imported) if name[0] != '_'])}"
+            )
+    except SystemExit as error:  # a script without a guard around its main part
+        raise ModelError(f"model {spec!r}: it ends the process (SystemExit: {error})") from error
     return as_loaded(made, spec)
 
 
