@@ -7,6 +7,7 @@ the pages name. A block below `<!-- not run: reason -->` is only compiled.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -266,6 +267,42 @@ def test_the_blocks_are_found():
     assert len(set(commands())) > 15
     (block,) = [one for one in blocks(ROOT / "docs" / "methods" / "rise.md") if one.language]
     assert block.text == 'seewhy.explain(model, images, "rise")\n'
+
+
+def described(source: str) -> Iterator[tuple[str, str, set[str]]]:
+    """Functions and classes with a docstring: name, docstring, and what it may describe."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        arguments = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
+        fields = {
+            one.target.id
+            for one in ast.walk(node)
+            if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+        }
+        own = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+        yield node.name, ast.get_docstring(node) or "", arguments | fields | own
+
+
+def style_faults(source: str) -> list[str]:
+    """What is not in the style of CONTRIBUTING.md: headings, and `name: …` lines of no argument."""
+    found = []
+    for name, text, known in described(source):
+        for paragraph in text.split("\n\n"):
+            first, *parts = re.split(r"^([a-z_]\w*(?:, \w+)*): ", paragraph, flags=re.MULTILINE)
+            names = {one for group in parts[::2] for one in group.split(", ")}
+            if names and (first.strip() or not names <= known):
+                found.append(f"{name}: {sorted(names)}")
+            if re.search("^(Args|Attributes|Parameters|Returns|Raises|Yields):$", paragraph, re.M):
+                found.append(f"{name}: a heading")
+    return found
+
+
+def test_docstrings_are_in_one_style():
+    sources = {title(path): path.read_text() for path in (ROOT / "src").rglob("*.py")}
+    assert {path: faults for path, text in sources.items() if (faults := style_faults(text))} == {}
+    for fault in ("Args:\n        x: a number.", "y: no such argument.", "Text.\n    x: a number."):
+        assert style_faults(f'def f(x):\n    """One.\n\n    {fault}\n    """\n')
 
 
 def test_pictures_are_pictures():

@@ -24,18 +24,17 @@ from seewhy.draw.words import write_over
 class Explanation:
     """What one method says about one photo and one target. It shows itself in a notebook.
 
-    Attributes:
-        image: the photo, at its own size.
-        saliency: (H, W) at the photo's size, un-normalised; zero where not seen.
-        seen: (H, W), bool; False where the network never saw the photo.
-        method: the name that made the map, which parses back to the method.
-        target: label of what is explained, such as "tabby cat".
-        probability: the network's, 0 to 1, where the target has one.
-        model: name of the network.
-        source: file name of the photo, if it has one.
-        class_index: of the class that is explained, if it is one.
-        layer: names of the layers whose outputs the method read; empty for methods at the input.
-        preprocess: how the network took the photo.
+    image: the photo, at its own size.
+    saliency: (H, W) at the photo's size, un-normalised; zero where not seen.
+    seen: (H, W), bool; False where the network never saw the photo.
+    method: the name that made the map, which parses back to the method.
+    target: label of what is explained, such as "tabby cat".
+    probability: the network's, 0 to 1, where the target has one.
+    model: name of the network.
+    source: file name of the photo, if it has one.
+    class_index: of the class that is explained, if it is one.
+    layer: names of the layers whose outputs the method read; empty for methods at the input.
+    preprocess: how the network took the photo.
     """
 
     image: Image.Image
@@ -105,8 +104,7 @@ class Explanation:
     def save(self, path: str | Path, **options: Any) -> None:
         """Write the overlay (with its options) as the kind of picture that the suffix names.
 
-        Raises:
-            ValueError: a suffix that names no kind of picture.
+        Raises ValueError for a suffix that names no kind of picture.
         """
         path = Path(path)
         format = Image.registered_extensions().get(path.suffix.lower())
@@ -146,8 +144,7 @@ def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Imag
     columns keep the order in which the explanations come; of two with the same photo, model, target
     and method the later one is shown. See `seewhy.draw.galleries` for `columns`.
 
-    Raises:
-        ValueError: no explanations.
+    Raises ValueError if there are no explanations.
     """
     given = list(explanations)
     if not given:

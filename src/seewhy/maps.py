@@ -21,8 +21,7 @@ def normalize(saliency: Tensor, sides: int = 2) -> Tensor:
 
     sides: how many of the last dimensions make a map: 1 for signals (..., L), 3 for volumes.
 
-    Raises:
-        ValueError: some values are not finite.
+    Raises ValueError if some values are not finite.
     """
     saliency = finite(saliency)
     axes = tuple(range(-sides, 0))
@@ -83,8 +82,7 @@ def wide(values: Tensor) -> Tensor:
 def finite(saliency: Tensor) -> Tensor:
     """The map as floating point, without a graph.
 
-    Raises:
-        ValueError: some values are not finite; the message counts them.
+    Raises ValueError if some values are not finite; the message counts them.
     """
     saliency = saliency.detach()
     saliency = saliency if saliency.is_floating_point() else saliency.float()

@@ -39,8 +39,9 @@ def report(
 ) -> None:
     """Write a run as one page for the browser, which needs no network to be viewed.
 
-    With a second run: what differs between the two, on the same images. All is taken from the
-    folders: nothing that they name is opened, imported or run; metrics of a plugin need --plugin.
+    With a second run, the page shows what differs between the two on the same images. Everything
+    comes from the runs' folders. No file or module that they name is opened, imported or run.
+    Metrics of a plugin need --plugin.
     """
     from seewhy.bench.report import write_comparison, write_report
     from seewhy.bench.store import Run

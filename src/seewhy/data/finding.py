@@ -15,8 +15,7 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     A file named outright is taken as it is; from folders and globs come the files with an image's
     suffix, without hidden ones. Sorted, each file once.
 
-    Raises:
-        ImageError: one of `paths` leads to no image.
+    Raises ImageError if one of `paths` matches no image.
     """
     found: dict[Path, Path] = {}
     for given in [paths] if isinstance(paths, str | Path) else paths:

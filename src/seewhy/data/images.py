@@ -61,19 +61,17 @@ def load_image(
     highest value, and a `seewhy.notes.Note` says so. DICOM files (with `seewhy[dicom]`) have their
     own window. Where white is stored as 0 (MinIsWhite, MONOCHROME1), the image is inverted.
 
-    Args:
-        source: a path, bytes, a binary stream, a PIL image, or an array (H, W) or
-            (H, W, 1|3|4): uint8, uint16, int16, int32, or float in [0, 1]. A path may lead to a
-            .npy file of such an array.
-        max_pixels: more are refused; they are counted in the header, before anything is decoded.
-        shrink: None for the image's own size, or at most so many pixels: JPEGs are made smaller
-            while they are decoded, which saves most of the memory. A `Note` says so.
-        window: the grey values that are black and white; values beyond are clipped.
+    source: a path, bytes, a binary stream, a PIL image, or an array (H, W) or
+        (H, W, 1|3|4): uint8, uint16, int16, int32, or float in [0, 1]. A path may lead to a
+        .npy file of such an array.
+    max_pixels: more are refused; they are counted in the header, before anything is decoded.
+    shrink: None for the image's own size, or at most so many pixels: JPEGs are made smaller
+        while they are decoded, which saves most of the memory. A `Note` says so.
+    window: the grey values that are black and white; values beyond are clipped.
 
-    Raises:
-        ImageError: missing, no regular file, empty, truncated or no image at all; values out of
-            range; more than `max_pixels` pixels; or a window for an image with colours.
-        TypeError: `source` is of another type.
+    Raises ImageError if `source` is missing, empty, truncated, not a regular file or not an image;
+    for values out of range; for more than `max_pixels` pixels; and for a window with a colour
+    image. Raises TypeError if `source` is of another type.
     """
     name = _name(source)
     if isinstance(source, str | Path):

@@ -34,14 +34,13 @@ class Preprocess:
 
     The arithmetic is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize` on PIL images.
 
-    Attributes:
-        resize: shorter side in pixels, aspect ratio kept; or (height, width), squashed; or None.
-        crop: side of a square, or (height, width), cut from the centre; where the image is smaller
-            it is padded with black; or None.
-        mean, std: for pixels from 0 to 1, one value for each channel, or one number for all. Given
-            for pixels from 0 to 255, such as `mean=127, std=128`, they are divided by 255.
-        interpolation: "nearest", "bilinear", "bicubic" or "lanczos", antialiased.
-        channels: 3 for colour, 1 for greyscale; any other number is of arrays, not of photos.
+    resize: shorter side in pixels, aspect ratio kept; or (height, width), squashed; or None.
+    crop: side of a square, or (height, width), cut from the centre; where the image is smaller
+        it is padded with black; or None.
+    mean, std: for pixels from 0 to 1, one value for each channel, or one number for all. Given
+        for pixels from 0 to 255, such as `mean=127, std=128`, they are divided by 255.
+    interpolation: "nearest", "bilinear", "bicubic" or "lanczos", antialiased.
+    channels: 3 for colour, 1 for greyscale; any other number is of arrays, not of photos.
     """
 
     resize: int | tuple[int, int] | None = None
@@ -98,9 +97,8 @@ class Preprocess:
         photo: an upright 8-bit image as `load_image` gives; or for other than 3 or 1 channels an
             array (H, W, C) as `load_array` gives.
 
-        Raises:
-            ImageError: another number of channels, or an image so elongated that resizing would
-                blow it up beyond reason.
+        Raises ImageError for another number of channels, or an image so elongated that resizing
+        would blow it up beyond reason.
         """
         geometry = self.geometry(photo)
         if isinstance(photo, Image.Image):
@@ -117,9 +115,8 @@ class Preprocess:
     def geometry(self, photo: Picture | tuple[int, int]) -> Geometry:
         """Where a photo, or one of size (width, height), comes to lie in the input.
 
-        Raises:
-            ImageError: another number of channels, or an image so elongated that resizing would
-                blow it up beyond reason.
+        Raises ImageError for another number of channels, or an image so elongated that resizing
+        would blow it up beyond reason.
         """
         if isinstance(photo, tuple):
             width, height = photo

@@ -19,10 +19,9 @@ from seewhy.evaluation.values import Values
 class Evaluation:
     """The answers of all images.
 
-    Attributes:
-        images: how many were asked for.
-        values: of each image, target, method and metric, as columns.
-        omissions: what has no rows, and why.
+    images: how many were asked for.
+    values: of each image, target, method and metric, as columns.
+    omissions: what has no rows, and why.
     """
 
     images: int

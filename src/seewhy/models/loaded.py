@@ -35,15 +35,14 @@ class LoadedModel:
     A network with a single logit tells two classes apart, 0 and 1, the second of which is meant by
     a positive logit. A single name is that of class 1; class 0 is then "not" it.
 
-    Attributes:
-        module: the network, in eval mode.
-        preprocess: makes its input of a photo.
-        classes: the name of each output, or of both classes of a single one; empty if they
-            have none.
-        name: the specification that it was loaded by.
-        activation: how its outputs become probabilities: "softmax", one class of many; "sigmoid",
-            each class a yes or no of its own; "none", the outputs are shown as they are, as those
-            of a regression are. None: sigmoid for a single output, softmax for several.
+    module: the network, in eval mode.
+    preprocess: makes its input of a photo.
+    classes: the name of each output, or of both classes of a single one; empty if they
+        have none.
+    name: the specification that it was loaded by.
+    activation: how its outputs become probabilities: "softmax", one class of many; "sigmoid",
+        each class a yes or no of its own; "none", the outputs are shown as they are, as those
+        of a regression are. None: sigmoid for a single output, softmax for several.
     """
 
     module: nn.Module
@@ -108,9 +107,8 @@ class LoadedModel:
         are two, and of a segmentation network a class means its region. Other targets are as in
         `seewhy.targets.as_target`.
 
-        Raises:
-            ModelError: no class, or more than one, is meant.
-            TypeError: nothing that can be a target.
+        Raises ModelError if the name fits no class or several; TypeError for anything that cannot
+        be a target.
         """
         if isinstance(asked, str) or (isinstance(asked, int) and not isinstance(asked, bool)):
             return Asked(self.class_index(asked), activation=self.activation)
@@ -141,8 +139,7 @@ class LoadedModel:
         A name may list synonyms between commas. Case does not matter, and a full name goes before
         a synonym, a synonym before a word of a name, a word before any other part.
 
-        Raises:
-            ModelError: no class, or more than one, is meant; the message names the nearest.
+        Raises ModelError if the name fits no class or several; the message names the nearest ones.
         """
         text = str(name_or_index).strip()
         if re.fullmatch(r"[+-]?\d{1,9}", text):

@@ -47,14 +47,13 @@ _PICTURE = 640  # pixels of the longer side
 class Check:
     """What one check says of a map.
 
-    Attributes:
-        name: one of `CHECKS`.
-        value: what the light goes by; None where it cannot be said.
-        light: "green", "amber", "red", or "grey" where it cannot be said.
-        sentence: what was found, in plain words.
-        rule: what the value is and where the lights change.
-        curves: points to draw, by name; the first curve is the horizontal axis.
-        picture: what the check has to show, at most 640 pixels wide and high.
+    name: one of `CHECKS`.
+    value: what the light goes by; None where it cannot be said.
+    light: "green", "amber", "red", or "grey" where it cannot be said.
+    sentence: what was found, in plain words.
+    rule: what the value is and where the lights change.
+    curves: points to draw, by name; the first curve is the horizontal axis.
+    picture: what the check has to show, at most 640 pixels wide and high.
     """
 
     name: str
