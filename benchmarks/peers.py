@@ -27,7 +27,7 @@ import pytorch_grad_cam  # noqa: E402
 import torchcam.methods  # noqa: E402
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: E402
 
-Maps = Callable[[nn.Module, Tensor], Tensor]  # of a network and images (B, C, H, W)
+Maps = Callable[[nn.Module, Tensor, str], Tensor]  # of a network, images (B, C, H, W), a layer
 
 CLASS = 3
 LAYER = "layer4"
@@ -48,8 +48,8 @@ CAPTUM = (
 def of_pgc(name: str) -> Maps:
     """An extractor of pytorch-grad-cam, as its documentation calls it."""
 
-    def run(model: nn.Module, x: Tensor) -> Tensor:
-        layers = [model.get_submodule(LAYER)]
+    def run(model: nn.Module, x: Tensor, layer: str) -> Tensor:
+        layers = [model.get_submodule(layer)]
         with getattr(pytorch_grad_cam, name)(model=model, target_layers=layers) as extract:
             targets = [ClassifierOutputTarget(CLASS) for _ in x]
             return torch.from_numpy(extract(input_tensor=x, targets=targets))
@@ -60,8 +60,8 @@ def of_pgc(name: str) -> Maps:
 def of_torch_cam(name: str) -> Maps:
     """An extractor of torch-cam, as its documentation calls it."""
 
-    def run(model: nn.Module, x: Tensor) -> Tensor:
-        with getattr(torchcam.methods, name)(model, LAYER) as extract:
+    def run(model: nn.Module, x: Tensor, layer: str) -> Tensor:
+        with getattr(torchcam.methods, name)(model, layer) as extract:
             return extract(CLASS, model(x))[0]
 
     return run
@@ -75,9 +75,9 @@ def of_captum(name: str) -> Maps:
         "GradientShap": {"n_samples": 4},
     }
 
-    def run(model: nn.Module, x: Tensor) -> Tensor:
+    def run(model: nn.Module, x: Tensor, layer: str) -> Tensor:
         takes_layer = name.startswith(("Layer", "Guided")) and name != "GuidedBackprop"
-        attribution = kind(model, model.get_submodule(LAYER)) if takes_layer else kind(model)
+        attribution = kind(model, model.get_submodule(layer)) if takes_layer else kind(model)
         options = dict(settings.get(name, {}))
         if name == "GradientShap":
             options["baselines"] = torch.zeros_like(x[:1])
@@ -90,7 +90,7 @@ def of_captum(name: str) -> Maps:
 
 def ours(name: str) -> Maps:
     """A method of Seewhy."""
-    return lambda model, x: seewhy.explain(model, x, name, CLASS, layer=LAYER)
+    return lambda model, x, layer: seewhy.explain(model, x, name, CLASS, layer=layer)
 
 
 LIBRARIES: dict[str, dict[str, Maps]] = {
@@ -143,9 +143,9 @@ def dependent(methods: Mapping[str, Maps], x: Tensor) -> tuple[list[str], list[s
     for name, maps in methods.items():
         try:
             torch.manual_seed(0)
-            alone = maps(network(), x[:1].clone()).detach()
+            alone = maps(network(), x[:1].clone(), LAYER).detach()
             torch.manual_seed(0)
-            together = maps(network(), x.clone()).detach()[:1]
+            together = maps(network(), x.clone(), LAYER).detach()[:1]
         except Exception as error:
             failed.append(f"{name} ({type(error).__name__})")
             continue
@@ -167,46 +167,43 @@ def passes(library: str, x: Tensor) -> int:
                 "Captum": ("LayerGradCam", "LayerActivation", "LayerGradientXActivation"),
             }[library]
             for name in names:
-                LIBRARIES[library][name](model, x)
+                LIBRARIES[library][name](model, x, LAYER)
     return count[0]
 
 
 def left(library: str, x: Tensor, *, broken: bool = False) -> str:
-    """What a Grad-CAM changes of the network: gradients, hooks, modes; "nothing" if so."""
+    """What a Grad-CAM changes of the network: gradients, hooks, modes; "nothing" if so.
+
+    broken: whether the forward pass fails in the end.
+    """
     model = network()
     model.layer4.train()
-    before = [module.training for module in model.modules()]
     if broken:
-        model.fc = nn.Linear(3, 3)  # the pass fails in the end
+        model.fc = nn.Linear(3, 3).eval()
+    kept = [one for name, one in model.named_parameters() if not name.startswith("fc")]
+    before = [module.training for module in model.modules()]
     try:
-        LIBRARIES[library][PLAIN[library]](model, x)
-    except Exception as error:
-        assert broken, error
-    changes = []
-    if any(parameter.grad is None or (parameter.grad != 2).any()
-           for name, parameter in model.named_parameters() if not name.startswith("fc")):
-        changes.append("`.grad`")
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
-    if any(getattr(module, kind) for module in model.modules() for kind in kinds):
-        changes.append("hooks")
-    if [module.training for module in model.modules()] != before:
-        changes.append("modes")
-    return ", ".join(changes) or "nothing"
+        LIBRARIES[library][PLAIN[library]](model, x, LAYER)
+    except RuntimeError:
+        assert broken
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    changed = {
+        "`.grad`": any(one.grad is None or (one.grad != 2).any() for one in kept),
+        "hooks": any(getattr(module, kind) for module in model.modules() for kind in hooks),
+        "modes": [module.training for module in model.modules()] != before,
+    }
+    return ", ".join(name for name, is_changed in changed.items() if is_changed) or "nothing"
 
 
 def on_transformer(library: str, x: Tensor) -> str:
-    """Whether Grad-CAM of a transformer's last block needs a description of its tokens."""
+    """The Grad-CAM of a transformer's last block, without a description of its tokens."""
     model = seewhy.load_model("scenes:vit").module
-    blocks = [name for name, module in model.named_modules() if "norm" in name]
-    global LAYER
-    plain, LAYER = LAYER, blocks[-3]
+    *_, layer = seewhy.Probe(model, x, CLASS).layers
     try:
-        maps = LIBRARIES[library][PLAIN[library]](model, x)
+        maps = LIBRARIES[library][PLAIN[library]](model, x, layer)
     except Exception as error:
         return f"{type(error).__name__}"
-    finally:
-        LAYER = plain
-    return f"a map of {tuple(maps.shape[1:])}"
+    return " × ".join(map(str, maps.shape[1:]))
 
 
 def main() -> None:
@@ -223,7 +220,7 @@ def main() -> None:
             "failed": ", ".join(failed) or "none",
             "changed after a call": left(library, x),
             "changed after an error": left(library, x, broken=True),
-            "vision transformer, no reshape_transform": on_transformer(library, x),
+            "shape of a map of a vision transformer": on_transformer(library, x),
         }
         for row, cell in cells.items():
             rows.setdefault(row, []).append(cell)
