@@ -34,15 +34,39 @@ LAYER = "layer4"
 TOLERANCE = 1e-3  # of a map's largest value; what is within it counts as the same map
 
 SLOW = ("ss_cam", "is_cam", "rise", "gig_cam", "guided_integrated_gradients", "auto")
-PGC = (
-    "GradCAM HiResCAM GradCAMElementWise GradCAMPlusPlus XGradCAM LayerCAM EigenCAM EigenGradCAM "
-    "ScoreCAM AblationCAM FullGrad KPCA_CAM FEM FinerCAM ShapleyCAM"
-).split()
-TORCH_CAM = "CAM GradCAM GradCAMpp SmoothGradCAMpp XGradCAM LayerCAM ScoreCAM".split()
-CAPTUM = (
-    "Saliency InputXGradient IntegratedGradients GuidedBackprop Deconvolution DeepLift GuidedGradCam "
-    "LayerGradCam LayerActivation LayerGradientXActivation Occlusion GradientShap LRP"
-).split()
+PGC = [
+    "GradCAM",
+    "HiResCAM",
+    "GradCAMElementWise",
+    "GradCAMPlusPlus",
+    "XGradCAM",
+    "LayerCAM",
+    "EigenCAM",
+    "EigenGradCAM",
+    "ScoreCAM",
+    "AblationCAM",
+    "FullGrad",
+    "KPCA_CAM",
+    "FEM",
+    "FinerCAM",
+    "ShapleyCAM",
+]
+TORCH_CAM = ["CAM", "GradCAM", "GradCAMpp", "SmoothGradCAMpp", "XGradCAM", "LayerCAM", "ScoreCAM"]
+CAPTUM = [
+    "Saliency",
+    "InputXGradient",
+    "IntegratedGradients",
+    "GuidedBackprop",
+    "Deconvolution",
+    "DeepLift",
+    "GuidedGradCam",
+    "LayerGradCam",
+    "LayerActivation",
+    "LayerGradientXActivation",
+    "Occlusion",
+    "GradientShap",
+    "LRP",
+]
 
 
 def of_pgc(name: str) -> Maps:
