@@ -24,10 +24,12 @@ import typer
 from PIL import Image
 from torch import Tensor, nn
 
+import hugging
 import seewhy
 from registries import forgotten
 from seewhy.cli import app
 from seewhy.data.scenes import SAMPLES, Scenes
+from seewhy.models import import_torchvision
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -124,6 +126,16 @@ def run(folder: Path) -> Path:
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def captioning(folder: Path) -> dict[str, Any]:
+    """A folder with CLIP, and a network that writes captions: what the page on transformers has."""
+    hugging.save("CLIP", folder / "clip")
+    ids = torch.tensor([[1, 4, 5, 8, 9, 6, 7]])  # [CLS] a dog on the skate ##board
+    pixels = torch.randn(1, 3, 32, 32)
+    tokenizer = hugging.caption_tokenizer()
+    return {"blip": hugging.blip(), "tokenizer": tokenizer, "ids": ids, "pixels": pixels}
+
+
 class Vit(nn.Module):
     """A vision transformer of 4 x 4 patches and a class token, of a thousand classes."""
 
@@ -187,6 +199,7 @@ def namespace(page: Path) -> dict[str, Any]:
         "x": torch.rand(2, 3, 32, 32),
         "target": 281,
         "targets": [281, 282],
+        "rgb": torch.rand(32, 32, 3).numpy(),
         "array": torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy(),
     }
 
@@ -214,6 +227,9 @@ def test_a_page_runs(page, folder, request, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     scope = namespace(page)
+    if "hf:./clip" in page.read_text():
+        scope |= request.getfixturevalue("captioning")
+    import_torchvision()  # which other libraries import by themselves
     for block in blocks(page):
         if block.language == "python":
             code = compile("\n" * block.line + block.text, str(page), "exec")
