@@ -363,7 +363,7 @@ class Probe:
         )
 
     def expect(self, *reads: Read) -> Probe:
-        """Announce what will be needed, so that the pass records it; then it costs no other pass."""
+        """Announce what will be needed, so that the pass records it and no other pass is run."""
         self._expected |= frozenset(reads)
         if "input" in reads and self._recording is not None and self._recording.input is None:
             self._run("input")

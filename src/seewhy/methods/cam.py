@@ -82,8 +82,8 @@ def grad_cam_plus_plus(
 ) -> Tensor:
     """relu(Σ_k w_k A_k), positive gradients weighted so that each position counts equally.
 
-    The paper has no `eps`; 1e-6 is customary. It matters if gradients are small, such as those of a
-    probability: `eps=0` follows the paper.
+    The paper has no `eps` (`eps=0`); 1e-6 is customary. It matters if gradients are small, such as
+    those of a probability.
     """
     weights = grad_cam_plus_plus_weights(activations, gradients, eps=eps)
     return weighted(weights, activations)
