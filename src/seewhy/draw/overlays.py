@@ -88,17 +88,17 @@ def overlay(
     seen: Tensor | None = None,
     signed: bool = False,
 ) -> Image.Image:
-    """Lay a map over a photo; the more salient, the brighter and the more opaque.
+    """Draw a map over a photo: the more salient, the brighter and the more opaque.
 
-    The photo keeps its colours and is a little darker, so that those of the map stand out. Its fine
-    light and shade shows through them, so that what is salient can be recognised. What the network
-    never saw is bleached and hatched, and takes no part in the scaling of the map.
+    The photo keeps its colours and is slightly darker, so that the map's colours stand out. Its
+    fine contrast shows through the map, so that you can recognise what is salient. Parts that the
+    network did not see are bleached and hatched, and do not influence the scaling of the map.
 
     image: the photo, its path, or an array as `seewhy.load_image` takes it.
     saliency: (h, w) of any size, stretched over the whole photo.
     cmap, signed: as in `colorize`.
     alpha: opacity of the strongest saliency, 0 to 1.
-    seen: (H, W) bool at the photo's size; False where the network saw nothing.
+    seen: (H, W) bool at the photo's size; False where the network did not see the photo.
 
     Raises ValueError for wrong shapes, values that are not finite, an unknown colour map, or a
     photo that cannot be read.
