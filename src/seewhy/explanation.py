@@ -99,7 +99,7 @@ class Explanation:
     @property
     def nothing(self) -> str:
         """The text over an empty map."""
-        return f"Nothing in this photo speaks for “{self.target}”"
+        return f"No evidence for “{self.target}” in this photo"
 
     def save(self, path: str | Path, **options: Any) -> None:
         """Write the overlay to a file; the suffix gives the format, `options` go to `overlay`.

@@ -26,7 +26,7 @@ from seewhy.maps import finite, normalize
 # Perceptually uniform and safe for the colour-blind. Chosen by eye among those of matplotlib: on
 # photos, which are rarely violet, its glow stands out most.
 SEQUENTIAL = "inferno"
-DIVERGING = "coolwarm"  # red speaks for the target, blue against it
+DIVERGING = "coolwarm"  # red is evidence for the target, blue against it
 WEAKEST = 0.3  # where `overlay` enters a sequential colour map, whose dark end would soil a photo
 ALPHA = 0.85  # opacity of the strongest saliency
 BRIGHTNESS = 0.95  # of the photo beneath

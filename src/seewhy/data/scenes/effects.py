@@ -17,7 +17,7 @@ def effect(
 ) -> Tensor:
     """logit(scene) - logit(scene without object i) for each object, (N,) in logits.
 
-    Positive where the object speaks for the target. One forward of N + 1 pictures in eval mode
+    Positive where the object is evidence for the target. One forward of N + 1 pictures in eval mode
     and without gradients; the network is left as it was.
 
     network: gives (B, classes) for preprocessed pictures.
