@@ -1,12 +1,12 @@
 """An extension of griffe: `name: text` paragraphs of docstrings become sections that it knows.
 
-Most docstrings list their arguments without a heading:
+Docstrings list their arguments without a heading:
 
     model: any `nn.Module`; it is left as it was.
     inputs: (B, C, H, W), already preprocessed.
 
 For a function this is an `Args:` section, for a class `Attributes:`. "Raises ValueError …" and
-"Returns …" stay sentences.
+"Returns …" stay sentences. `tests/test_docs.py` checks that all docstrings are written this way.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from typing import Any
 
 import griffe
 
-ENTRY = re.compile(r"^(\w+(?:, \w+)*): ", re.MULTILINE)
-# Of a section that has its heading: several names with one text, and its further lines.
-SHARED = re.compile(r"^( +)(\w+(?:, \w+)+): (.*(?:\n\1 +.*)*)", re.MULTILINE)
+ENTRY = re.compile(r"^([a-z_]\w*(?:, \w+)*): ", re.MULTILINE)
 
 
 class Sections(griffe.Extension):
@@ -28,27 +26,17 @@ class Sections(griffe.Extension):
         """Rewrite the docstring of a function or class."""
         if obj.docstring is None or not (obj.is_function or obj.is_class):
             return
-        known = {one.name for one in getattr(obj, "parameters", [])} | set(obj.members)
         heading = "Attributes" if obj.is_class else "Args"
-        paragraphs = SHARED.sub(apart, obj.docstring.value).split("\n\n")
-        obj.docstring.value = "\n\n".join(section(one, heading, known) for one in paragraphs)
+        paragraphs = obj.docstring.value.split("\n\n")
+        obj.docstring.value = "\n\n".join(section(one, heading) for one in paragraphs)
 
 
-def apart(found: re.Match[str]) -> str:
-    """An entry for each of the names, with the same text."""
-    indent, names, text = found.groups()
-    return "\n".join(f"{indent}{name}: {text}" for name in names.split(", "))
-
-
-def section(paragraph: str, heading: str, known: set[str]) -> str:
-    """The paragraph with its heading, where it is a list of known names; else as it was."""
+def section(paragraph: str, heading: str) -> str:
+    """The paragraph with its heading if it is a list of names, else unchanged."""
     first, *parts = ENTRY.split(paragraph)
-    names, texts = parts[::2], parts[1::2]
-    listed = [name for group in names for name in group.split(", ")]
-    if first.strip() or not listed or not set(listed) <= known:
+    if first.strip() or not parts:
         return paragraph
     lines = [f"{heading}:"]
-    for group, text in zip(names, texts, strict=True):
-        said = " ".join(text.split())
-        lines += [f"    {name}: {said}" for name in group.split(", ")]
+    for names, text in zip(parts[::2], parts[1::2], strict=True):
+        lines += [f"    {name}: {' '.join(text.split())}" for name in names.split(", ")]
     return "\n".join(lines)

@@ -4,11 +4,10 @@
     python scripts/make_method_pages.py --text      # text alone, in a second
     python scripts/make_method_pages.py rise tsgb   # pictures of these alone, and all text
 
-Formula, options, source and cost are what the code says; `notes.toml` has the title and what a
-person wrote: when to use the method, and when not. The pictures show the same two photos, explained
-with the default network, and a scene, where the truth is known; methods that take a pass for each
-of hundreds of masks or channels show scenes alone, whose network is small. All takes less than
-three minutes on one core.
+Formula, options, source and cost come from the code; title, when to use the method and when not to
+come from `notes.toml`. The pictures show the same two photos, explained with the default network,
+and a scene. Methods that need hundreds of passes, and those of attention, show three scenes, whose
+networks are small. All pictures take less than three minutes on one core.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from seewhy.naming import METHODS, REFINEMENTS, Entry
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "methods"
 PHOTOS = ("chelsea", "camera")
 SCENES = SAMPLES[:3]
-SCENE_MODEL = "scenes:resnet"
+SCENE_MODEL, ATTENTION_MODEL = "scenes:resnet", "scenes:vit"
 TILE, GAP = 224, 8  # pixels
 BASE = "grad_cam"  # the method that refinements are shown on
 # Shown on scenes alone, and where minutes would pass even there, with fewer samples.
@@ -46,17 +45,20 @@ COSTLY = {
     "ss_cam": "ss_cam(samples=2)",
 }
 
-# What options mean where the method's own documentation takes it for granted.
+ATTENTION = ("attention_gradient", "attention_rollout", "attention_x_gradient", "le_grad")
+
+# Meanings of options that the methods' docstrings do not describe.
 USUAL = {
-    "seed": "of the random numbers.",
-    "steps": "points on the path.",
-    "baseline": "where the path begins, see `seewhy.fills.filled`.",
-    "batch_size": 'images per pass; "auto" as many as fit.',
+    "seed": "seed of the random numbers.",
+    "steps": "number of points on the path.",
+    "baseline": "start of the path, see `seewhy.fills.filled`.",
+    "batch_size": 'images per pass; "auto": as many as fit.',
     "eps": "keeps the denominator away from zero.",
 }
 COSTS = (
-    "F is a forward pass of the network, B a backward pass through all of it, h one from the score "
-    "to the layer; K the number of channels at the layer, N and T those of samples and steps."
+    "F is a forward pass of the network, B a backward pass through all of it, h a backward pass "
+    "from the score to the layer; K is the number of channels at the layer, N that of samples, T "
+    "that of steps."
 )
 
 
@@ -66,29 +68,31 @@ def entries() -> dict[str, Entry]:
 
 
 def notes() -> dict[str, Any]:
-    """What a person wrote on each: title, use, avoid, and why it has no picture."""
+    """Of each: title, use, avoid."""
     return tomllib.loads((FOLDER / "notes.toml").read_text())
 
 
 def spelled(name: str) -> str:
-    """How the method, or the refinement of a method, is asked for."""
+    """The name of the method, or of a method with the refinement."""
     return f"{BASE}+{name}" if name in REFINEMENTS else name
 
 
 class Shown(NamedTuple):
-    """A picture on a page, the class that it is asked for, and the network that is asked."""
+    """A picture on a page, the class that is explained, and the network."""
 
     image: Image.Image
-    asked: str
+    label: str
     model: str
 
 
 def shown(name: str) -> list[Shown]:
     """What the page of a method or refinement shows."""
-    numbers = SCENES if name in COSTLY else SCENES[:1]
+    only_scenes = name in COSTLY or name in ATTENTION
+    numbers = SCENES if only_scenes else SCENES[:1]
     drawn = [Scenes(max(SCENES) + 1, size=384)[number] for number in numbers]
-    scenes = [Shown(scene.image, scene.labels[0], SCENE_MODEL) for scene in drawn]
-    if name in COSTLY:
+    model = ATTENTION_MODEL if name in ATTENTION else SCENE_MODEL
+    scenes = [Shown(scene.image, scene.labels[0], model) for scene in drawn]
+    if only_scenes:
         return scenes
     photos = [sample_photos()[photo] for photo in PHOTOS]
     return [*(Shown(one.image, one.classes[0], DEFAULT_MODEL) for one in photos), *scenes]
@@ -98,21 +102,12 @@ def page(name: str, entry: Entry, note: dict[str, str]) -> str:
     """The page of one method or refinement."""
     first, described, rest = sections(entry)
     kind = "refinement" if name in REFINEMENTS else "method"
-    if "no_picture" in note:
-        pictures = [f"*No picture: {note['no_picture']}*", ""]
-    else:
-        asked = shown(name)
-        why = ", ".join(f"“{one.asked}”" for one in asked)
-        kinds = "three scenes" if name in COSTLY else "two photos and a scene"
-        networks = " and ".join(f"`{model}`" for model in dict.fromkeys(one.model for one in asked))
-        settings = COSTLY.get(name, name)
-        by = "" if settings == name else f", by `{settings}`"
-        pictures = [
-            f"![{note['title']} on {kinds}](images/{name}.jpg)",
-            "",
-            f"*Why {why}? Above the pictures, below the maps of {networks}{by}.*",
-            "",
-        ]
+    pictures = shown(name)
+    labels = ", ".join(f"“{one.label}”" for one in pictures)
+    kinds = "two photos and a scene" if pictures[0].model == DEFAULT_MODEL else "three scenes"
+    networks = " and ".join(f"`{model}`" for model in dict.fromkeys(one.model for one in pictures))
+    settings = COSTLY.get(name, name)
+    by = "" if settings == name else f" Method: `{settings}`."
     lines = [
         f"# {note['title']}",
         "",
@@ -120,17 +115,20 @@ def page(name: str, entry: Entry, note: dict[str, str]) -> str:
         "",
         f"> {first}",
         "",
-        *pictures,
+        f"![{note['title']} on {kinds}](images/{name}.jpg)",
+        "",
+        f"*Explained classes: {labels}. Networks: {networks}.{by}*",
+        "",
         *(f"{paragraph}\n" for paragraph in rest),
         "## When to use it",
         "",
         note["use"].strip(),
         "",
-        "## When not",
+        "## When not to use it",
         "",
         note["avoid"].strip(),
         "",
-        "## How to ask for it",
+        "## Usage",
         "",
         "```python",
         f'seewhy.explain(model, images, "{spelled(name)}")',
@@ -173,8 +171,8 @@ def index(written: dict[str, Any]) -> str:
     lines = [
         "# Methods and refinements",
         "",
-        "A method makes a map of one question; a refinement makes a better one of any method, as "
-        f"in `{BASE}+multiscale`. `seewhy methods` prints the same table.",
+        "A method computes a saliency map. A refinement improves the map of any method, as in "
+        f"`{BASE}+multiscale`. `seewhy methods` and `seewhy refinements` print the same tables.",
         "",
     ]
     for title, registry in (("method", METHODS), ("refinement", REFINEMENTS)):
@@ -186,11 +184,11 @@ def index(written: dict[str, Any]) -> str:
     lines += [
         COSTS,
         "",
-        "`random`, `center_gaussian` and `edges` know nothing of the network: what a method gains "
-        "over them is what it has learnt of it. Other libraries' methods join by "
+        "`random`, `center_gaussian` and `edges` do not use the network. A method is informative "
+        "only if it is better than they are. For methods of other libraries, see "
         "[adapters](../adapters.md).",
         "",
-        "These pages are written by `python scripts/make_method_pages.py`.",
+        "`python scripts/make_method_pages.py` writes these pages.",
         "",
     ]
     return "\n".join(lines)
@@ -204,12 +202,12 @@ def texts() -> dict[str, str]:
 
 
 def picture(name: str, models: dict[str, seewhy.models.LoadedModel]) -> Image.Image:
-    """What is shown above, its maps below."""
+    """The pictures, and their maps below them."""
     sheet = Image.new("RGB", (3 * TILE + 2 * GAP, 2 * TILE + GAP), "white")
     method = COSTLY.get(name) or spelled(name)
     for column, one in enumerate(shown(name)):
         image = ImageOps.fit(one.image, (384, 384))
-        (answer,) = seewhy.explain_photos(models[one.model], image, method, one.asked)
+        (answer,) = seewhy.explain_photos(models[one.model], image, method, one.label)
         (found,) = answer.explanations
         for row, tile in enumerate((image, found.overlay())):
             place = (column * (TILE + GAP), row * (TILE + GAP))
@@ -230,10 +228,9 @@ def main() -> None:
     whole = {"resize": (224, 224), "crop": None}  # nothing of a photo stays unseen
     models = {
         DEFAULT_MODEL: seewhy.load_model(DEFAULT_MODEL, preprocess=whole),
-        SCENE_MODEL: seewhy.load_model(SCENE_MODEL),
+        **{name: seewhy.load_model(name) for name in (SCENE_MODEL, ATTENTION_MODEL)},
     }
-    written = notes()
-    for name in options.names or [name for name in entries() if "no_picture" not in written[name]]:
+    for name in options.names or entries():
         path, begun = FOLDER / "images" / f"{name}.jpg", perf_counter()
         picture(name, models).save(path, quality=82, optimize=True, progressive=True)
         size, seconds = path.stat().st_size / 1024, perf_counter() - begun

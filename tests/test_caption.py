@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import hugging
 import seewhy
+from hugging import SIDES, VISION, alive
 from seewhy import Probe, targets
 from seewhy.models import import_torchvision
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "caption.py"
-WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "dog", "skate", "##board", "on", "the"]
-WORDS += [f"w{index}" for index in range(len(WORDS), 40)]
 CAPTION = [1, 4, 5, 8, 9, 6, 7]  # [CLS] a dog on the skate ##board
 
 
@@ -34,42 +34,12 @@ def example() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    import_torchvision()
-    import transformers
-    from tokenizers import Tokenizer, decoders, models
-
-    made = Tokenizer(models.WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
-    made.decoder = decoders.WordPiece()
-    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]", **names)
-
-
-def alive(model: nn.Module) -> nn.Module:
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return model.eval()
-
-
-SIDES = {
-    "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-}  # fmt: skip
-VISION = {**SIDES, "image_size": 32, "patch_size": 8}
+    return hugging.caption_tokenizer()
 
 
 @pytest.fixture(scope="module")
 def blip() -> nn.Module:
-    import_torchvision()
-    import transformers
-
-    text = {
-        **SIDES, "vocab_size": 40, "encoder_hidden_size": 24, "max_position_embeddings": 32,
-        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "sep_token_id": 2,
-    }  # fmt: skip
-    torch.manual_seed(0)
-    config = transformers.BlipConfig(text_config=text, vision_config=VISION)
-    return alive(transformers.BlipForConditionalGeneration(config))
+    return hugging.blip()
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_commands_name_the_default():
 
     for command in ("explain", "evaluate"):
         text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "300"}).output
-        assert f"Without it: {DEFAULT_METHOD}" in " ".join(text.split())
+        assert f"Default: {DEFAULT_METHOD}" in " ".join(text.split())
 
 
 def test_a_method_that_fails_costs_an_evaluation_no_other():

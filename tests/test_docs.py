@@ -7,6 +7,7 @@ the pages name. A block below `<!-- not run: reason -->` is only compiled.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -23,10 +24,12 @@ import typer
 from PIL import Image
 from torch import Tensor, nn
 
+import hugging
 import seewhy
 from registries import forgotten
 from seewhy.cli import app
 from seewhy.data.scenes import SAMPLES, Scenes
+from seewhy.models import import_torchvision
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -123,6 +126,16 @@ def run(folder: Path) -> Path:
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def captioning(folder: Path) -> dict[str, Any]:
+    """A folder with CLIP, and a network that writes captions: what the page on transformers has."""
+    hugging.save("CLIP", folder / "clip")
+    ids = torch.tensor([[1, 4, 5, 8, 9, 6, 7]])  # [CLS] a dog on the skate ##board
+    pixels = torch.randn(1, 3, 32, 32)
+    tokenizer = hugging.caption_tokenizer()
+    return {"blip": hugging.blip(), "tokenizer": tokenizer, "ids": ids, "pixels": pixels}
+
+
 class Vit(nn.Module):
     """A vision transformer of 4 x 4 patches and a class token, of a thousand classes."""
 
@@ -186,6 +199,7 @@ def namespace(page: Path) -> dict[str, Any]:
         "x": torch.rand(2, 3, 32, 32),
         "target": 281,
         "targets": [281, 282],
+        "rgb": torch.rand(32, 32, 3).numpy(),
         "array": torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy(),
     }
 
@@ -213,6 +227,9 @@ def test_a_page_runs(page, folder, request, monkeypatch):
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     scope = namespace(page)
+    if "hf:./clip" in page.read_text():
+        scope |= request.getfixturevalue("captioning")
+    import_torchvision()  # which other libraries import by themselves
     for block in blocks(page):
         if block.language == "python":
             code = compile("\n" * block.line + block.text, str(page), "exec")
@@ -266,6 +283,42 @@ def test_the_blocks_are_found():
     assert len(set(commands())) > 15
     (block,) = [one for one in blocks(ROOT / "docs" / "methods" / "rise.md") if one.language]
     assert block.text == 'seewhy.explain(model, images, "rise")\n'
+
+
+def described(source: str) -> Iterator[tuple[str, str, set[str]]]:
+    """Functions and classes with a docstring: name, docstring, and what it may describe."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        arguments = {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
+        fields = {
+            one.target.id
+            for one in ast.walk(node)
+            if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+        }
+        own = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+        yield node.name, ast.get_docstring(node) or "", arguments | fields | own
+
+
+def style_faults(source: str) -> list[str]:
+    """What is not in the style of CONTRIBUTING.md: headings, and `name: …` lines of no argument."""
+    found = []
+    for name, text, known in described(source):
+        for paragraph in text.split("\n\n"):
+            first, *parts = re.split(r"^([a-z_]\w*(?:, \w+)*): ", paragraph, flags=re.MULTILINE)
+            names = {one for group in parts[::2] for one in group.split(", ")}
+            if names and (first.strip() or not names <= known):
+                found.append(f"{name}: {sorted(names)}")
+            if re.search("^(Args|Attributes|Parameters|Returns|Raises|Yields):$", paragraph, re.M):
+                found.append(f"{name}: a heading")
+    return found
+
+
+def test_docstrings_are_in_one_style():
+    sources = {title(path): path.read_text() for path in (ROOT / "src").rglob("*.py")}
+    assert {path: faults for path, text in sources.items() if (faults := style_faults(text))} == {}
+    for fault in ("Args:\n        x: a number.", "y: no such argument.", "Text.\n    x: a number."):
+        assert style_faults(f'def f(x):\n    """One.\n\n    {fault}\n    """\n')
 
 
 def test_pictures_are_pictures():

@@ -174,7 +174,7 @@ def test_an_empty_map_says_so_on_the_photo(size: tuple[int, int]) -> None:
     photo = Image.new("RGB", size, (200, 40, 40))
     for value in (0.0, 3.0):
         e = explanation(image=photo, saliency=torch.full(seen.shape, value), seen=seen)
-        assert e.nothing == "Nothing in this photo speaks for “tabby cat”"
+        assert e.nothing == "No evidence for “tabby cat” in this photo"
         for picture in (e.overlay(), e.contour()):
             assert picture.size == size
             pixels = np.asarray(picture).astype(int)

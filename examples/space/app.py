@@ -5,11 +5,11 @@ from seewhy.app.limits import Limits
 from seewhy.app.question import Network
 from seewhy.app.serve import application, listen, run
 
-# What visitors may ask. Others are added by name, such as "torchvision:resnet50".
-# The first one is chosen at the start; it knows photos and comes with Seewhy.
+# The networks that visitors can choose; add others by name, such as "torchvision:resnet50".
+# The first one is selected at the start; it is for photos, and is installed with Seewhy.
 NETWORKS = ("photos:efficientnet_lite0", "scenes:resnet")
 
-# Strangers share one small machine: less of everything than at home.
+# All visitors share one small machine, so the limits are lower than the viewer's defaults.
 LIMITS = Limits(megabytes=10, megapixels=8, seconds=60, queue=16, maps=6, photos=4, results=2)
 
 app = application(

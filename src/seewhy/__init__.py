@@ -1,4 +1,4 @@
-"""Seewhy: see why a vision network said what it said."""
+"""Seewhy: saliency maps of vision networks, and measurements of how good they are."""
 
 from seewhy.core import rules, targets
 from seewhy.core.probe import Probe

@@ -23,11 +23,11 @@ GRID = ("chelsea", "coffee", "camera", "rocket")
 OPENING = "auto(effort='quick')"  # the method of the grid
 TWO = "camera"  # a photo that is asked for both of its classes
 METHODS = {
-    "grad_cam": "Where the class is, coarsely. One backward pass.",
-    "global_guidance": "Less glow beside the object, at the same cost.",
+    "grad_cam": "Where the class is, coarsely. One backward pass to the layer.",
+    "global_guidance": "Less outside the object than Grad-CAM, at the same cost.",
     "grad_cam+multiscale": "Grad-CAM, averaged over three sizes of the photo.",
-    "tsgb": "Which pixels: outlines that change with the class.",
-    "auto": "Grad-CAM and TSGB together, as sharp as the network lets them be.",
+    "tsgb": "Outlines at the pixel that depend on the class.",
+    "auto": "Grad-CAM and TSGB combined and sharpened.",
 }
 """Each with what to see in its maps."""
 METRICS = ("pointing_game(tolerance=0)", "mass_accuracy")

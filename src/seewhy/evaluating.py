@@ -1,4 +1,4 @@
-"""The front door of evaluation: one network and one dataset, graded here and now."""
+"""`evaluate`: methods, metrics and a dataset."""
 
 from __future__ import annotations
 
@@ -46,34 +46,33 @@ def evaluate(
     folder: str | Path | None = None,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Evaluation:
-    """Grade methods by metrics: one row per image, target, method and metric.
+    """Evaluate methods with metrics: one row per image, target, method and metric.
 
-    Targets are the categories annotated in each image. A method's maps are made once for all
-    metrics, all methods share one forward pass, and metrics share the passes that they have in
-    common. The pointing game is played on the photo at its own size, everything else on the
-    network's input.
+    Targets are the categories annotated in each image. A method's maps are computed once for all
+    metrics, all methods share one forward pass, and metrics share passes where they can. The
+    pointing game uses the photo at its own size, all other metrics the network's input.
 
-    model: as `seewhy.load_model` gives it, or its specification.
-    dataset: as `seewhy.load_dataset` gives it, or its specification.
-    methods: names such as "grad_cam+gradual", or methods.
-    metrics: names such as "gini" or "iou(threshold=0.3)", metrics, or functions that were made one
+    model: a network from `seewhy.load_model`, or its name.
+    dataset: a dataset from `seewhy.load_dataset`, or its name.
+    methods: names such as "grad_cam+gradual", or `Method` objects.
+    metrics: names such as "gini" or "iou(threshold=0.3)", `Metric` objects, or functions registered
         by `seewhy.metrics.register_metric`.
-    class_map: the network's classes of each category, as a mapping or a JSON file; of several the
-        likeliest in the image is explained. None: the dataset's own, else classes whose name or
-        synonym is the category's.
-    top: leave out targets whose class is not among the network's `top` likeliest.
-    layer: of the CAM family, see `seewhy.explain`.
-    tolerance: of the pointing game, in pixels of the photo, where a metric gives none of its own
+    class_map: the network's classes for each category, as a mapping or a JSON file; the most likely
+        of them in the image is explained. None: the dataset's own map, else the classes that have
+        the category's name or synonym.
+    top: leave out targets whose class is not among the network's `top` most likely classes.
+    layer: the layer for the CAM family, see `seewhy.explain`.
+    tolerance: tolerance of the pointing game in pixels of the photo, unless a metric sets its own
         as in "pointing_game(tolerance=5)". None: 15 on photos whose longer side has 500 pixels or
         more, in proportion less on smaller ones.
-    steps: of insertion and deletion, likewise. None: 32.
+    steps: steps of insertion and deletion, unless a metric sets its own. None: 32.
     batch_size: images per forward pass.
-    folder: where each batch's answers are kept as soon as they are there, as `seewhy bench` keeps
-        its shards: the same call goes on where an earlier one was cut off, and tries again what
-        failed; `seewhy report` makes a page of it. Needs `seewhy[bench]`. None: in memory alone.
-    advance: called with a number of images when they are done.
+    folder: a folder that keeps each batch's results as soon as they are there, as a run of
+        `seewhy bench`: the same call resumes an interrupted evaluation and retries failures;
+        `seewhy report` makes a page of it. Needs `seewhy[bench]`. None: in memory only.
+    advance: called with the number of images that have just been finished.
 
-    What cannot be read or explained is among the `omissions` of the result, with the reason.
+    Images and targets that could not be evaluated are in the result's `omissions`, with the reason.
 
     Raises ValueError for unknown names, an empty list or dataset, wrong options, and a folder that
     holds something else, or was made with other settings or photos.

@@ -54,27 +54,28 @@ def explain(
     size: Literal["input", "layer"] = "input",
     explained: int | str | None = None,
 ) -> Tensor | dict[str, Tensor]:
-    """Saliency maps: what in these images speaks for the target.
+    """Saliency maps: which parts of these images are evidence for the target.
 
-    model: any `nn.Module`, on any device and in any mode; it is left exactly as it was. Or a
-        network from `seewhy.load_model`.
-    inputs: (B, C, H, W) floating point, already preprocessed; signals (B, C, L) and volumes
-        (B, C, D, H, W) as well. Of a network with several inputs a tuple for `model(*inputs)` or a
-        dict for `model(**inputs)`.
+    model: any `nn.Module`, on any device and in any mode, which is left unchanged; or a network
+        from `seewhy.load_model`.
+    inputs: (B, C, H, W) floating point, already preprocessed; also signals (B, C, L) and volumes
+        (B, C, D, H, W). For a network with several inputs, a tuple for `model(*inputs)` or a dict
+        for `model(**inputs)`.
     method: a name such as "grad_cam" or "grad_cam+gradual", a `Method`, or a list of them, which
-        then share one forward pass. None: Grad-CAM, and of a network without maps, or without
+        then share one forward pass. None is Grad-CAM, or, for a network without maps or without
         gradients, the first of `seewhy.naming.FALLBACKS` that works.
     target: None for the predicted class, a class index for all images, a list or tensor with one
         index per image, or a target (`seewhy.targets`).
-    layer: of the CAM family: None chooses it; a name, a module or a list, whose maps are averaged
-        after upsampling. `relu#2` is the second call of a module.
-    size: "input" upsamples to (B, H, W), bilinear with align_corners=False; "layer" leaves the
+    layer: the layer for the CAM family: a name, a module, or a list of these, whose maps are
+        averaged after upsampling. `relu#2` is the second call of a module. None chooses a layer.
+    size: "input" upsamples to (B, H, W), bilinear with align_corners=False; "layer" keeps the
         method's own resolution.
-    explained: which of several inputs, by position or keyword; None is the only one with sides.
+    explained: which of several inputs is explained, by position or keyword; None is the only one
+        with spatial dimensions.
 
-    Returns maps (B, H, W) on the inputs' device, un-normalised (`seewhy.normalize` scales them),
-    each independent of the other images; for a list of methods a dict from the names as they were
-    given to maps.
+    Returns maps (B, H, W) on the inputs' device, un-normalised (`seewhy.normalize` scales them).
+    Each map is independent of the other images. For a list of methods, returns a dict from the
+    names, as you gave them, to maps.
 
     Raises ValueError or TypeError for unknown names, targets out of range, and inputs, layers or
     outputs of the wrong kind.

@@ -22,20 +22,19 @@ from seewhy.draw.words import write_over
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What one method says about one photo and one target. It shows itself in a notebook.
+    """The map of one photo for one target by one method. A notebook displays it as a picture.
 
-    Attributes:
-        image: the photo, at its own size.
-        saliency: (H, W) at the photo's size, un-normalised; zero where not seen.
-        seen: (H, W), bool; False where the network never saw the photo.
-        method: the name that made the map, which parses back to the method.
-        target: label of what is explained, such as "tabby cat".
-        probability: the network's, 0 to 1, where the target has one.
-        model: name of the network.
-        source: file name of the photo, if it has one.
-        class_index: of the class that is explained, if it is one.
-        layer: names of the layers whose outputs the method read; empty for methods at the input.
-        preprocess: how the network took the photo.
+    image: the photo, at its own size.
+    saliency: (H, W) at the photo's size, un-normalised; zero where not seen.
+    seen: (H, W), bool; False where the network never saw the photo.
+    method: name of the method, with options; `seewhy.naming.parse` turns it into the method.
+    target: label of the target, such as "tabby cat".
+    probability: the target's probability, 0 to 1, if it has one.
+    model: name of the network.
+    source: file name of the photo, if it has one.
+    class_index: index of the explained class, if the target is a class.
+    layer: names of the layers that the method used; empty for methods at the input.
+    preprocess: the preprocessing of the photo.
     """
 
     image: Image.Image
@@ -70,19 +69,19 @@ class Explanation:
 
     @property
     def signed(self) -> bool:
-        """Whether the map has negative values: what speaks against the target."""
+        """Whether the map has negative values, which are evidence against the target."""
         return bool((self.saliency < 0).any())
 
     @property
     def empty(self) -> bool:
-        """Whether the map says nothing: it is the same everywhere that the network saw."""
+        """Whether the map is empty: it has the same value wherever the network saw the photo."""
         values = self.saliency[self.seen]
         return not values.numel() or bool(values.min() == values.max())
 
     def overlay(self, **options: Any) -> Image.Image:
         """The map over the photo, see `seewhy.draw.overlays`; signed if it has negative values.
 
-        Over an empty map it is written that nothing speaks for the target.
+        An empty map has a text over it, which says so.
         """
         return self._worded(
             overlay(
@@ -99,14 +98,13 @@ class Explanation:
 
     @property
     def nothing(self) -> str:
-        """What an empty map says."""
-        return f"Nothing in this photo speaks for “{self.target}”"
+        """The text over an empty map."""
+        return f"No evidence for “{self.target}” in this photo"
 
     def save(self, path: str | Path, **options: Any) -> None:
-        """Write the overlay (with its options) as the kind of picture that the suffix names.
+        """Write the overlay to a file; the suffix gives the format, `options` go to `overlay`.
 
-        Raises:
-            ValueError: a suffix that names no kind of picture.
+        Raises ValueError for an unknown suffix.
         """
         path = Path(path)
         format = Image.registered_extensions().get(path.suffix.lower())
@@ -142,12 +140,11 @@ class Explanation:
 def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Image.Image:
     """A gallery with a row for each photo, model and target, and a column for each method.
 
-    If all are by one method, a row is a photo and a model, with a column for each target. Rows and
-    columns keep the order in which the explanations come; of two with the same photo, model, target
-    and method the later one is shown. See `seewhy.draw.galleries` for `columns`.
+    If all have the same method, a row is a photo and a model, with a column for each target. Rows
+    and columns are in the order of the explanations; of two with the same photo, model, target and
+    method the later one is shown. See `seewhy.draw.galleries` for `columns`.
 
-    Raises:
-        ValueError: no explanations.
+    Raises ValueError if there are no explanations.
     """
     given = list(explanations)
     if not given:

@@ -1,6 +1,6 @@
-"""What is done to any saliency map: scaling it, and bringing it to another resolution.
+"""Scaling and resizing of saliency maps.
 
-Maps of images have two sides, (B, h, w); those of signals one, (B, l), and of volumes three.
+Maps of images are (B, h, w), those of signals (B, l), and those of volumes (B, d, h, w).
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ def normalize(saliency: Tensor, sides: int = 2) -> Tensor:
 
     A constant map becomes zeros. Integers and booleans become float32.
 
-    sides: how many of the last dimensions make a map: 1 for signals (..., L), 3 for volumes.
+    sides: number of dimensions of a map: 2 for images, 1 for signals (..., L), 3 for volumes.
 
-    Raises:
-        ValueError: some values are not finite.
+    Raises ValueError if some values are not finite.
     """
     saliency = finite(saliency)
     axes = tuple(range(-sides, 0))
@@ -83,8 +82,7 @@ def wide(values: Tensor) -> Tensor:
 def finite(saliency: Tensor) -> Tensor:
     """The map as floating point, without a graph.
 
-    Raises:
-        ValueError: some values are not finite; the message counts them.
+    Raises ValueError if some values are not finite; the message counts them.
     """
     saliency = saliency.detach()
     saliency = saliency if saliency.is_floating_point() else saliency.float()

@@ -1,9 +1,9 @@
-"""Names of methods, refinements and metrics, and the objects behind them.
+"""Names of methods, refinements and metrics, and the objects that they stand for.
 
 `"grad_cam+gradual"` and `"gig_cam(steps=20)+multiscale(scales=[1, 1.5, 2])"` name methods with
 options and refinements. The grammar is Python's: names, keyword arguments with literal values,
-and `+`. `str()` of a method is its name, and the name parses back to an equal method. Metrics,
-`"iou(threshold=0.3)"`, are spelled alike, see `seewhy.metrics`.
+and `+`. `str()` of a method is its name, and parsing that name gives an equal method. Metrics,
+`"iou(threshold=0.3)"`, are written in the same way, see `seewhy.metrics`.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Failure:
-    """What could not be explained, and why: one map, all maps of a target, or the whole photo."""
+    """Something that could not be explained, and why: one map, all maps of a target, or a photo."""
 
     reason: str
     target: str | None = None
@@ -59,15 +59,14 @@ class Failure:
 
 @dataclass(frozen=True, repr=False)
 class Answer:
-    """What a network says of one photo, and why. It shows itself in a notebook.
+    """The predictions and maps of one photo. A notebook displays them as a gallery.
 
-    Attributes:
-        top: the likeliest classes, (index, name, number).
-        explanations: one for each target and method, in that order, without those that failed.
-        failures: what could not be explained.
-        measure: what the numbers of `top` are: a "probability"; of a segmentation network the
-            "share" of the picture in which it sees the class; of a regression the "value" itself.
-        source: file name of the photo, if it has one.
+    top: the most likely classes, (index, name, number).
+    explanations: one for each target and method, in that order, without those that failed.
+    failures: what could not be explained, with the reason.
+    measure: what the numbers of `top` are: a "probability"; for a segmentation network the
+        "share" of the picture that has the class; for a regression the "value" itself.
+    source: file name of the photo, if it has one.
     """
 
     top: list[tuple[int, str, float]]
@@ -117,9 +116,8 @@ def question(
 ) -> Question:
     """The question that these arguments ask, see `explain_photos`.
 
-    Raises:
-        ValueError: unknown methods, classes and layers, or none.
-        TypeError: anything else than a loaded network or its name, or no target.
+    Raises ValueError for unknown or missing methods, classes and layers; TypeError if `model` is
+    neither a loaded network nor a name, or a target is none.
     """
     if isinstance(model, str):
         model = load_model(model)
@@ -153,30 +151,27 @@ def explain_photos(
     window: Window | None = None,
     batch_size: int = 8,
 ) -> list[Answer]:
-    """Explain photos: for each what the network says, and a map for each target and method.
+    """Explain photos: predictions, and a map for each target and method.
 
-    All methods and targets share one forward pass. What fails for one photo, target or method
-    costs no other its result: it is in the answer's `failures`, and a RuntimeWarning names it.
+    All methods and targets share one forward pass. If a photo, target or method fails, the others
+    are not affected: the failure is in the answer's `failures`, and a RuntimeWarning names it.
 
-    Args:
-        model: what `load_model` returns, or the name to load it by.
-        photos: one or many: paths of files, folders or globs, images, or arrays as `load_image`
-            takes them. Photos of more than 12.6 megapixels are shrunk while they are read.
-        methods: one or many; None as in `seewhy.explain`.
-        targets: one or many: None for the predicted class, a class index or name, or a target. Of
-            a segmentation network a class is explained by its region, the predicted one by the
-            largest.
-        layer: of the CAM family, see `seewhy.explain`.
-        sources: names of the photos, for their explanations; paths name themselves.
-        window: the grey values of X-rays and the like that are black and white, see `load_image`.
-        batch_size: photos per forward pass at most.
+    model: what `load_model` returns, or the name to load it by.
+    photos: one or many: paths of files, folders or globs, images, or arrays as `load_image`
+        takes them. Photos of more than 12.6 megapixels are shrunk while they are read.
+    methods: one or many; None as in `seewhy.explain`.
+    targets: one or many: None for the predicted class, a class index or name, or a target. For a
+        segmentation network the target of a class is its region, and the predicted class is the
+        one with the largest region.
+    layer: the layer for the CAM family, see `seewhy.explain`.
+    sources: names of the photos for the explanations; for paths it is the file name.
+    window: the grey values that become black and white in X-rays and the like, see `load_image`.
+    batch_size: maximum number of photos per forward pass.
 
-    Returns:
-        An answer for each photo, in their order, those of a folder sorted.
+    Returns an answer for each photo, in the order of `photos`; photos of a folder are sorted.
 
-    Raises:
-        ValueError: unknown methods, classes and layers; or nothing could be explained at all.
-        TypeError: arguments of another kind.
+    Raises ValueError for unknown methods, classes and layers, and if nothing at all could be
+    explained; TypeError for arguments of another type.
     """
     asked = question(model, methods, targets, layer)
     if window is not None:
@@ -206,8 +201,7 @@ def answers(
 
     Nothing is raised for what fails: see `Answer.failures`.
 
-    Raises:
-        ValueError: a batch size below 1.
+    Raises ValueError for a batch size below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; give at least 1")

@@ -41,8 +41,7 @@ def load_plugins(names: Iterable[str], folder: str | Path = ".") -> None:
     names: modules on Python's path or in the folder, such as "mycam" or "mylab.maps", or files
         relative to it, such as "tools/mycam.py".
 
-    Raises:
-        ValueError: there is no such module, or it cannot be imported.
+    Raises ValueError if there is no such module, or it cannot be imported.
     """
     for name in names:
         at, module = Path(folder).expanduser(), name

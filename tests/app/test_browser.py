@@ -295,7 +295,7 @@ def test_can_i_trust_it(visit, photo_file):
 
 def test_ask_the_network(visit, photo_file, scene, networks):
     visit.give(photo_file)
-    visit.page.get_by_role("tab", name="Ask the network").click()
+    visit.page.get_by_role("tab", name="Hide a part").click()
     canvas = visit.page.locator(".board canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()

@@ -187,7 +187,7 @@ def test_what_failed_what_was_left_out_and_what_is_gone(made):
     assert [[c.text for c in cells] for cells in page.headed("where")[0]] == [
         ["net on voc:gone", "the network has no class for this category", "1"]
     ]
-    assert "3 methods graded by 2 metrics on 41 images of voc:gone, with net." in page.text
+    assert "3 methods, measured by 2 metrics on 41 images of voc:gone, with net." in page.text
     assert "No pictures: model 'net'" in page.text  # there is no such network, nor such data
     assert "0123456789abcdef" in page.text
 
@@ -196,7 +196,7 @@ def test_findings_say_no_more_than_the_tests():
     rows, _ = handmade()
     one, two = findings([cell_of(rows)])
     assert (one.metric, one.meaning[-1]) == ("gini", ".")
-    assert "good has the best mean. No significant difference to " in one.verdict
+    assert "good has the best mean. No significant difference from " in one.verdict
     assert one.verdict.endswith("good (40 images); significantly better than the other one.")
     assert (
         two.verdict == "bad is significantly better than each of the 2 other methods (40 images)."

@@ -99,7 +99,7 @@ def test_keys_show_what_overlays_do() -> None:
     assert blue[2] > blue[0] + 60
     assert red[0] > red[2] + 60
     assert np.ptp(np.asarray(unseen.swatch), axis=2).max() == 0, "grey"
-    assert "never seen" in unseen.meaning
+    assert "not seen" in unseen.meaning
     assert keys(positive=False) == []
 
 

@@ -14,62 +14,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import seewhy
+from hugging import save, tokenizer
 from seewhy import targets
 from seewhy.cli import app
-from seewhy.models import ModelError, import_torchvision, load_model
+from seewhy.models import ModelError, load_model
 from seewhy.models.texts import TextImage
 
-WORDS = ["<start>", "<end>", "<unk>", "a", "red", "car", "dog", "photo", "of", "the", "cat"]
 TEXTS = ["a red car", "a dog"]
-
-
-def tokenizer() -> Any:
-    import_torchvision()
-    import transformers
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = {word: index for index, word in enumerate(WORDS)}
-    made = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
-        single="<start> $A <end>", special_tokens=[("<start>", 0), ("<end>", 1)]
-    )
-    names = {"bos_token": "<start>", "eos_token": "<end>", "pad_token": "<end>"}
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, unk_token="<unk>", model_max_length=12, **names
-    )
-
-
-def save(kind: str, folder: Path) -> Path:
-    import_torchvision()
-    import transformers
-
-    sides = {
-        "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }  # fmt: skip
-    special = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    config = getattr(transformers, f"{kind}Config")(
-        text_config={
-            **sides, **special, "vocab_size": len(WORDS), "max_position_embeddings": 12,
-            **({"projection_size": 24} if kind == "Siglip" else {}),
-        },
-        vision_config={**sides, "image_size": 32, "patch_size": 8},
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = getattr(transformers, f"{kind}Model")(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape))
-    model.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
-    size = {"height": 32, "width": 32}
-    if kind == "CLIP":
-        made = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size)
-    else:
-        made = transformers.SiglipImageProcessor(size=size)
-    made.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module", params=["CLIP", "Siglip"])

@@ -187,7 +187,7 @@ def test_a_class_that_the_network_does_not_see_is_grey():
     checks = list(examine(patches(), dark, "input_x_gradient", "left"))
     assert {found.light for found in checks} == {"grey"}
     assert all(found.value is None for found in checks)
-    assert all("does not see “left” here (under 1 %)" in found.sentence for found in checks)
+    assert all("does not recognise “left” here (under 1 %)" in found.sentence for found in checks)
 
 
 def test_a_constant_map_is_grey():

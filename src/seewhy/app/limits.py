@@ -14,15 +14,14 @@ from seewhy.progress import Report, Stopped, watching
 class Limits:
     """The bounds of one viewer.
 
-    Attributes:
-        megabytes: of a photo's file.
-        megapixels: of a photo, in millions.
-        seconds: of one job, looked at after each of its steps, and soon after in any case.
-        queue: jobs that may wait; one runs at a time.
-        maps: of one question (methods x targets).
-        photos, results: so many of each visitor's newest are kept in memory.
-        memory: megabytes of all photos together, and of all results.
-        patience: seconds in which a request's body must have come.
+    megabytes: of a photo's file.
+    megapixels: of a photo, in millions.
+    seconds: of one job, looked at after each of its steps, and soon after in any case.
+    queue: jobs that may wait; one runs at a time.
+    maps: of one question (methods x targets).
+    photos, results: so many of each visitor's newest are kept in memory.
+    memory: megabytes of all photos together, and of all results.
+    patience: seconds in which a request's body must have come.
     """
 
     megabytes: float = 20

@@ -41,7 +41,7 @@ THEME = gr.themes.Default(
 )
 HEAD = '<script src="viewer.js"></script>'
 INTRODUCTION = """# Seewhy
-See which parts of a photo speak for a class. Compare methods, and check whether a map is right."""
+See which parts of a photo are evidence for a class. Compare methods, and check the maps."""
 
 
 class Viewer:
@@ -235,7 +235,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                     multiselect=True,
                     allow_custom_value=True,
                     label="Methods",
-                    info="or type one with options: rise(masks=500), grad_cam+gradual",
+                    info="or type a method with options: rise(masks=500), grad_cam+gradual",
                     elem_id="methods",
                 )
                 gr.HTML(show.methods(), elem_id="about-methods")
@@ -243,7 +243,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                     list_refinements(),
                     value=[],
                     multiselect=True,
-                    label="Refine each by",
+                    label="Refine each with",
                     elem_id="refinements",
                 )
                 first = own(
@@ -261,19 +261,19 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                 with gr.Tabs():
                     with gr.Tab("Can I trust it?", id="trust"):
                         gr.Markdown(
-                            "Checks of the chosen map. The rule of each light was measured on "
+                            "Checks of the selected map. The rules of the lights were measured on "
                             "scenes; a light is a hint, not a proof."
                         )
-                        doubt = gr.Button("Check the chosen map", elem_id="doubt")
+                        doubt = gr.Button("Check the selected map", elem_id="doubt")
                         verdicts = gr.HTML(elem_id="verdicts")
-                    with gr.Tab("Ask the network", id="ask"), gr.Row(equal_height=False):
+                    with gr.Tab("Hide a part", id="ask"), gr.Row(equal_height=False):
                         with gr.Column(min_width=300):
                             brush = own("brush")
                         with gr.Column(min_width=300):
                             fill = gr.Radio(
                                 FILLS, value=FILLS[0], label="Fill with", elem_id="fill"
                             )
-                            ask = gr.Button("Hide it and ask", elem_id="ask-network")
+                            ask = gr.Button("Hide it and compare", elem_id="ask-network")
                             moved = gr.HTML(elem_id="moved", min_height=90)
                     with gr.Tab("Code", id="code"):
                         python = gr.Code(

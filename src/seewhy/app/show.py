@@ -40,7 +40,7 @@ def groups() -> dict[str, list[str]]:
     return {
         "Start with these": list(dict.fromkeys(START_WITH)),
         "All others": [name for name in list_methods() if name not in named],
-        "Baselines, which know nothing of the network": list(BASELINES),
+        "Baselines, which do not use the network": list(BASELINES),
     }
 
 

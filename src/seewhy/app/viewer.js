@@ -147,7 +147,7 @@ window.seewhy ??= (() => {
       if (!file) return;
       if (file.size > props.megabytes * 1e6) {
         const size = (file.size / 1e6).toFixed(1);
-        error.textContent = `The photo has ${size} MB; at most ${props.megabytes} MB are taken.`;
+        error.textContent = `The photo has ${size} MB; the limit is ${props.megabytes} MB.`;
         return;
       }
       const name = encodeURIComponent(file.name || "photo.png");
@@ -241,7 +241,7 @@ window.seewhy ??= (() => {
       const shown = hits.slice(0, SHOWN).map((one) => option(one));
       if (searched && none.startsWith(words.trim().toLowerCase())) shown.push(option(nothing));
       const rest = hits.length > SHOWN ? [make("li", { class: "rest" }, `${hits.length - SHOWN} more: type to search`)] : [];
-      if (!first.length && !shown.length) rest.push(make("li", { class: "rest" }, "no class of that name"));
+      if (!first.length && !shown.length) rest.push(make("li", { class: "rest" }, "no class with this name"));
       list.replaceChildren(...first, ...shown, ...rest);
       list.hidden = false;
       input.setAttribute("aria-expanded", "true");
@@ -390,8 +390,8 @@ window.seewhy ??= (() => {
     const welcome = make(
       "div",
       { class: "welcome" },
-      make("p", {}, "Take a photo or one of the samples, choose methods and a class, and press Explain."),
-      make("p", {}, "The maps will stand here, side by side on the photo."),
+      make("p", {}, "Choose a photo or a sample, methods and a class, and press Explain."),
+      make("p", {}, "The maps appear here, side by side."),
     );
     const reading = make("p", { class: "reading", "aria-live": "off" });
     const failed = make("p", { class: "failed", role: "alert" });
@@ -520,7 +520,7 @@ window.seewhy ??= (() => {
         const share = Math.round(100 * shareOf(one, value));
         return `${one.method} for ${one.target}: ${value.toPrecision(3)} (${share} %)`;
       });
-      reading.textContent = seen ? said.join("   ") : "The network never saw this part of the photo.";
+      reading.textContent = seen ? said.join("   ") : "The network did not see this part of the photo.";
       if (mode.value === "swipe") return;
       for (const one of view.maps) {
         one.mark.style.left = `${(100 * (x + 0.5)) / view.width}%`;
@@ -639,7 +639,7 @@ window.seewhy ??= (() => {
     whenThere("#status", (status) => {
       const tell = () => {
         const [, place] = /queue: (\d+)\//.exec(status.textContent) ?? [];
-        const words = place ? `Others asked before you: yours is number ${place} in the queue.` : "";
+        const words = place ? `Waiting for other visitors: you are number ${place} in the queue.` : "";
         if (waits.textContent !== words) waits.textContent = words;
       };
       new MutationObserver(tell).observe(status, { childList: true, characterData: true, subtree: true });
@@ -648,10 +648,10 @@ window.seewhy ??= (() => {
 
     function explainColours() {
       const words = [];
-      if (view.maps.some((map) => !map.signed && !map.nothing)) words.push("Bright: speaks for the class, the brighter, the more.");
-      if (view.maps.some((map) => map.signed)) words.push("Red: speaks for the class; blue: against it.");
+      if (view.maps.some((map) => !map.signed && !map.nothing)) words.push("Bright: evidence for the class; the brighter, the more.");
+      if (view.maps.some((map) => map.signed)) words.push("Red: evidence for the class; blue: against it.");
       const [x0, y0, x1, y1] = view.maps[0].seen;
-      if (x0 > 0.5 || y0 > 0.5 || x1 < view.width - 0.5 || y1 < view.height - 0.5) words.push("Hatched: never seen by the network.");
+      if (x0 > 0.5 || y0 > 0.5 || x1 < view.width - 0.5 || y1 < view.height - 0.5) words.push("Hatched: not seen by the network.");
       legend.textContent = words.join("  ");
       legend.hidden = false;
     }
@@ -675,13 +675,13 @@ window.seewhy ??= (() => {
   function brush(element, props) {
     const root = element.querySelector(".seewhy-brush");
     const under = make("img", { alt: "The photo to brush over", draggable: "false" });
-    const canvas = make("canvas", { "aria-label": "Brush over what should be hidden" });
+    const canvas = make("canvas", { "aria-label": "Brush over the part to hide" });
     const board = make("div", { class: "board", hidden: true }, under, canvas);
     const [size, width] = slider("Brush", { min: 2, max: 40, value: 12, name: "brush" });
     const undo = make("button", { type: "button", onclick: () => strokes.pop() && redraw(true) }, "Undo");
     const clear = make("button", { type: "button", onclick: () => (strokes = [], redraw(true)) }, "Clear");
     const tools = make("div", { class: "tools", hidden: true }, size, undo, clear);
-    const welcome = make("p", { class: "welcome" }, "Take a photo first; then brush over what should be hidden.");
+    const welcome = make("p", { class: "welcome" }, "Choose a photo first; then brush over the part to hide.");
     root.replaceChildren(welcome, board, tools);
     let strokes = []; // each {size, points: [[x, y], ...]}, in pixels of the canvas
 

@@ -43,15 +43,14 @@ class Shard:
 class Plan:
     """All that a worker needs to know.
 
-    Attributes:
-        config: what is asked.
-        root: what the config's relative paths are relative to.
-        device: where networks run.
-        weights: a fingerprint of each network's weights.
-        networks: a fingerprint of what else each network is.
-        images: a fingerprint of each dataset, but for its samples.
-        class_maps: a fingerprint of each dataset's class map, of those that have one.
-        shards: all of them, network by network, dataset by dataset.
+    config: what is asked.
+    root: what the config's relative paths are relative to.
+    device: where networks run.
+    weights: a fingerprint of each network's weights.
+    networks: a fingerprint of what else each network is.
+    images: a fingerprint of each dataset, but for its samples.
+    class_maps: a fingerprint of each dataset's class map, of those that have one.
+    shards: all of them, network by network, dataset by dataset.
     """
 
     config: Config

@@ -17,10 +17,9 @@ EVERY = 30.0  # seconds between plain lines
 class State:
     """What a run can say of itself.
 
-    Attributes:
-        total, done: images, of this and of earlier goes.
-        failures: images with something that failed.
-        earlier: images that were done before this go, which say nothing of its rate.
+    total, done: images, of this and of earlier goes.
+    failures: images with something that failed.
+    earlier: images that were done before this go, which say nothing of its rate.
     """
 
     total: int

@@ -39,9 +39,8 @@ _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 class Run:
     """A run's folder as it is at the moment.
 
-    Attributes:
-        folder: where it is.
-        manifest: what was run, by what, on what: see docs/bench.md.
+    folder: where it is.
+    manifest: what was run, by what, on what: see docs/bench.md.
     """
 
     folder: Path

@@ -48,7 +48,7 @@ def main(
         typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """See why a vision network said what it said."""
+    """Saliency maps of vision networks, and measurements of how good they are."""
     context.with_resource(notes())
 
 

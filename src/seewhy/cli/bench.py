@@ -26,35 +26,35 @@ def bench(
     config: Annotated[Path, typer.Argument(help="A YAML file; see docs/bench.md.")],
     folder: Annotated[
         Path | None,
-        typer.Option("--out", help="The run's folder. Without it runs/NAME, NAME by the config."),
+        typer.Option("--out", help="The run's folder. Default: runs/NAME, with the config's name."),
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="Processes here, or Ray.")] = "local",
+    engine: Annotated[EngineName, typer.Option(help="Local processes, or Ray.")] = "local",
     workers: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Worker processes, 0 or 1 for none beside this one (but one where the config has "
-            "a timeout); without it one for each core, or one on a GPU. With Ray: actors; without "
-            "it as many as there is room for.",
+            help="Number of worker processes; 0 or 1 works in this process (or in one worker if "
+            "the config has a timeout). Default: one per core, or one on a GPU. With Ray, the "
+            "number of actors; default: as many as fit.",
         ),
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster: auto, or ray://HOST:PORT. Else Ray starts here."),
+        typer.Option(help="Address of a Ray cluster: auto or ray://HOST:PORT. Default: start Ray."),
     ] = None,
     device: Device = "cpu",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take, and do nothing.")
+        bool, typer.Option("--dry-run", help="Only print the estimated cost.")
     ] = False,
     log: Annotated[
-        list[str] | None, typer.Option(help="Where numbers go as they come: tensorboard.")
+        list[str] | None, typer.Option(help="Log intermediate means: tensorboard.")
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Run a benchmark, or go on with one that was cut off; the same command does both.
+    """Run a benchmark, or resume one that was interrupted; the command is the same.
 
-    Shards that hold failures are tried again. Exit code 1 says that some images failed, or that
-    the disk did; what is finished is kept.
+    Shards with failures are tried again. The exit code is 1 if some images or the disk failed;
+    finished work is kept.
     """
     with usage_errors():
         plan, text = planned(config, device)

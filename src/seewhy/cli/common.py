@@ -48,15 +48,15 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         help="photos:efficientnet_lite0, torchvision:NAME, timm:NAME, hf:NAME, scenes:resnet, "
-        "scenes:vgg, scenes:vit, or package.module:NAME of a network of yours or a function that "
-        "makes it.",
+        "scenes:vgg, scenes:vit, or package.module:NAME, your own network or a function that "
+        "returns it.",
     ),
 ]
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="Weights: .safetensors, or a .pt/.pth/.bin/.ckpt/.tar that holds nothing that could "
-        "run code. Without it the zoo's pretrained ones; 'random' for none."
+        help="A file of weights: .safetensors, .pt, .pth, .bin, .ckpt or .tar; files that would "
+        "run code are refused. Or 'random'. Default: the zoo's pretrained weights."
     ),
 ]
 Classes = Annotated[
@@ -65,33 +65,33 @@ Classes = Annotated[
 Size = Annotated[
     str | None,
     typer.Option(
-        help="Network input: 256 (shorter side, then the centre square) or 256x320 (height x "
-        "width, the whole photo squashed). Without it: as the model was trained."
+        help="Input size: 256 (shorter side, then the centre square) or 256x320 (height x width, "
+        "the whole photo squashed). Default: as the model was trained."
     ),
 ]
 Mean = Annotated[
     str | None,
     typer.Option(
-        help="Normalisation: one value, or one per channel: 0.5,0.5,0.5. For pixels from 0 to 1, "
-        "or as 127 for pixels from 0 to 255."
+        help="Mean for normalisation: one value, or one per channel, such as 0.5,0.5,0.5, for "
+        "pixels from 0 to 1; or such as 127 for pixels from 0 to 255."
     ),
 ]
-Std = Annotated[str | None, typer.Option(help="Normalisation, as --mean.")]
+Std = Annotated[str | None, typer.Option(help="Standard deviation for normalisation, like --mean.")]
 Texts = Annotated[
     list[str] | None,
     typer.Option(
         "--text",
-        help="What a text-image network (hf: CLIP or SigLIP) is to look for; repeatable. The texts "
-        "are the classes of the photos.",
+        help="A text for a text-image network (hf: CLIP or SigLIP); repeatable. The texts are the "
+        "classes.",
     ),
 ]
 ActivationName = Annotated[
     Activation | None,
     typer.Option(
         "--activation",
-        help="How outputs become probabilities: softmax, one class of many; sigmoid, each class "
-        "for itself; none, as of a regression. Without it: as the network says, else softmax, and "
-        "sigmoid for a single output.",
+        help="How outputs become probabilities: softmax (one class of many), sigmoid (each class "
+        "separately) or none (a regression). Default: the network's own, else softmax, or sigmoid "
+        "for a single output.",
     ),
 ]
 
@@ -111,8 +111,9 @@ Plugins = Annotated[
         "--plugin",
         callback=load_named,
         is_eager=True,
-        help="A Python module with methods, refinements, metrics, datasets or networks of yours: "
-        "mycam for mycam.py, here or on Python's path. Repeatable. Installed plugins need none.",
+        help="A Python module with your own methods, refinements, metrics, datasets or networks: "
+        "mycam for mycam.py, in this folder or on Python's path. Repeatable. Installed plugins are "
+        "always loaded.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps …")]

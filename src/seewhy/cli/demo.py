@@ -13,12 +13,12 @@ from seewhy.cli.output import Output, made
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("demo"),
+    folder: Annotated[Path, typer.Option("--out", help="Output folder.")] = Path("demo"),
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier page and gallery.")
     ] = False,
 ) -> None:
-    """Explain photos that come with Seewhy, and grade methods on scenes; no download."""
+    """Explain sample photos, and measure methods on scenes, without any download."""
     from seewhy import demo as demonstration
     from seewhy.models import DEFAULT_MODEL
 

@@ -37,8 +37,8 @@ def evaluate(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="voc:FOLDER, coco:FOLDER, imagenet:FOLDER, folder:FOLDER or scenes:COUNT; grids: "
-            "before it for grids of its photos."
+            help="voc:FOLDER, coco:FOLDER, imagenet:FOLDER, folder:FOLDER or scenes:COUNT; with "
+            "the prefix grids: for grids of its photos."
         ),
     ],
     model: ModelName = None,
@@ -47,7 +47,7 @@ def evaluate(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeatable, or with commas; the first is compared with the others. Without it: "
+            help="Repeatable, or with commas; the others are compared with the first. Default: "
             "grad_cam and random."
         ),
     ] = None,
@@ -60,46 +60,47 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="A paper's metrics, and its methods where none are named: gig-cam, "
+            help="Use a paper's metrics, and its methods if you name none: gig-cam, "
             "global-guidance, tsgb or gradual."
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Of the dataset: val, test, val2014, Segmentation/val …")
+        str | None,
+        typer.Option(help="Split: val, test, val2014, Segmentation/val …"),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="The first so many images; of grids: those to choose from."),
+        typer.Option(min=1, help="Only this many images; for grids: the photos to choose from."),
     ] = None,
     class_map: Annotated[
         Path | None,
-        typer.Option(help="JSON: from each category to a list of the network's classes."),
+        typer.Option(help="JSON file that maps each category to a list of the network's classes."),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(min=1, help="Only targets among the so many likeliest classes.")
+        int | None, typer.Option(min=1, help="Only targets among this many most likely classes.")
     ] = None,
     layer: Annotated[
-        list[str] | None, typer.Option(help="Layer of the CAM family. See `seewhy layers`.")
+        list[str] | None, typer.Option(help="Layer for the CAM family. See `seewhy layers`.")
     ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Of the pointing game, in pixels of the photo, as pointing_game(tolerance=5) has "
-            "its own. Without it: 15 where the longer side has 500 or more, in proportion less on "
-            "smaller photos.",
+            help="Tolerance of the pointing game in pixels of the photo, unless a metric sets its "
+            "own: pointing_game(tolerance=5). Default: 15 if the longer side has 500 or more, in "
+            "proportion less on smaller photos.",
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Of insertion and deletion, as insertion(steps=16) has its own."),
+        typer.Option(min=1, help="Steps of insertion and deletion, unless a metric sets its own."),
     ] = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
     folder: Annotated[
         Path,
-        typer.Option("--out", help="Where the tables go. The same call goes on where it stopped."),
+        typer.Option("--out", help="Output folder. The same call resumes an interrupted run."),
     ] = Path("evaluation"),
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per method and metric.")
@@ -108,7 +109,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,
     plugin: Plugins = None,
 ) -> None:
-    """Grade methods by metrics on a dataset, with intervals and paired tests.
+    """Evaluate methods with metrics on a dataset, with intervals and paired tests.
 
     Writes rows, summary, comparisons and omissions as CSV, and the rows as Parquet where pyarrow
     is installed.

@@ -1,4 +1,4 @@
-"""`seewhy explain`: pictures of what in photos speaks for a class."""
+"""`seewhy explain`: pictures of the evidence for a class in photos."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Style = Literal["overlay", "contour"]
 def explain(
     photos: Annotated[
         list[str] | None,
-        typer.Argument(help="Photos, folders or globs. None: the bundled sample scenes."),
+        typer.Argument(help="Photos, folders or globs. Default: the bundled sample scenes."),
     ] = None,
     model: ModelName = None,
     weights: Weights = None,
@@ -61,20 +61,20 @@ def explain(
         list[str] | None,
         typer.Option(
             help="Repeatable, or with commas, e.g. tsgb,grad_cam+gradual. See `seewhy methods`. "
-            "Without it: grad_cam, and where that cannot be, what can."
+            "Default: grad_cam, or another method if the network does not allow that."
         ),
     ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
-            help="Class name or index, or top3 for the three likeliest; repeatable. Without it: "
-            "the predicted class, or each --text."
+            help="Class name or index, or top3 for the three most likely classes; repeatable. "
+            "Default: the predicted class, or each --text."
         ),
     ] = None,
     text: Texts = None,
     layer: Annotated[
         list[str] | None,
-        typer.Option(help="Layer of the CAM family; several are averaged. See `seewhy layers`."),
+        typer.Option(help="Layer for the CAM family; several are averaged. See `seewhy layers`."),
     ] = None,
     size: Size = None,
     mean: Mean = None,
@@ -84,18 +84,16 @@ def explain(
         tuple[float, float] | None,
         typer.Option(
             metavar="LOW HIGH",
-            help="The grey values of X-rays and the like that are black and white. Without it: "
-            "the file's own window, else its real range.",
+            help="The grey values that become black and white, for X-rays and the like. Default: "
+            "the file's own window, else its range of values.",
         ),
     ] = None,
-    folder: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("seewhy"),
+    folder: Annotated[Path, typer.Option("--out", help="Output folder.")] = Path("seewhy"),
     maps: Annotated[
         MapFormat | None,
-        typer.Option(help="Save the maps too: raw numbers (npy, npz) or 16-bit grey (png)."),
+        typer.Option(help="Also save the maps: as numbers (npy, npz) or 16-bit grey (png)."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are there already.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
     style: Annotated[Style, typer.Option(help="How the map is drawn.")] = "overlay",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
@@ -104,11 +102,11 @@ def explain(
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per forward pass.")] = 8,
     plugin: Plugins = None,
 ) -> None:
-    """Explain photos: what in them speaks for a class.
+    """Explain photos: which parts of them are evidence for a class.
 
-    Writes, for each photo, one picture for each target and method, and a gallery of them all.
-    Nothing that is there already is written onto. Without --model, photos are explained with
-    photos:efficientnet_lite0, which is installed with Seewhy and knows ImageNet's thousand classes.
+    For each photo, writes one picture for each target and method, and a gallery of all of them.
+    Existing files are kept. The default network is photos:efficientnet_lite0, which is installed
+    with Seewhy and predicts ImageNet's 1000 classes.
     """
     from seewhy.data.grey import checked
     from seewhy.models import DEFAULT_MODEL

@@ -44,7 +44,7 @@ def metrics(as_json: Json = False, plugin: Plugins = None) -> None:
 def models(
     zoo: Annotated[
         str | None,
-        typer.Argument(help="photos, scenes, torchvision or timm: list all of its networks."),
+        typer.Argument(help="List all networks of a source: photos, scenes, torchvision, timm."),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
@@ -70,7 +70,7 @@ def layers(
     weights: Weights = None,
     size: Size = None,
     all_layers: Annotated[
-        bool, typer.Option("--all", help="Every layer with maps, not only the stages.")
+        bool, typer.Option("--all", help="List every layer with maps, not only the stages.")
     ] = False,
     as_json: Json = False,
     plugin: Plugins = None,

@@ -48,8 +48,7 @@ class Output:
     def write(self, path: Path, save: Callable[[Path], None]) -> None:
         """Let `save` write a new file, and put it in its place when it is complete.
 
-        Raises:
-            ValueError: the path may not be written onto.
+        Raises ValueError if the path may not be written onto.
         """
         self.check(path)
         partial = path.with_name(f".{uuid4().hex}{path.suffix}")

@@ -17,30 +17,31 @@ def report(
     ] = None,
     path: Annotated[
         Path | None,
-        typer.Option("--out", help="The page. RUN/report.html, of two runs OTHER/comparison.html."),
+        typer.Option("--out", help="Default: RUN/report.html, or OTHER/comparison.html."),
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
-            help="By which the gallery chooses its images. Without it: the first of the run's "
-            "that is more than hit or miss."
+            help="Metric by which the gallery chooses its images. Default: the run's first metric "
+            "that is not just hit or miss."
         ),
     ] = None,
     images: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Of each kind in the gallery: each method's best and worst, and those most "
-            "disagreed on; fewer where there are many methods, or the run drew fewer. 0 for no "
-            "gallery.",
+            help="Images of each kind in the gallery: best and worst of each method, and those on "
+            "which methods disagree most; fewer if there are many methods, or the run has fewer "
+            "pictures. 0 for no gallery.",
         ),
     ] = 3,
     plugin: Plugins = None,
 ) -> None:
-    """Write a run as one page for the browser, which needs no network to be viewed.
+    """Write a run as one web page, which can be viewed offline.
 
-    With a second run: what differs between the two, on the same images. All is taken from the
-    folders: nothing that they name is opened, imported or run; metrics of a plugin need --plugin.
+    With a second run, the page shows what differs between the two on the same images. Everything
+    comes from the runs' folders. No file or module that they name is opened, imported or run.
+    Metrics of a plugin need --plugin.
     """
     from seewhy.bench.report import write_comparison, write_report
     from seewhy.bench.store import Run

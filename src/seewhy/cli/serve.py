@@ -35,35 +35,35 @@ def serve(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A network that the page may ask, as in `seewhy explain`; repeatable. The bundled "
-            "ones are always there."
+            help="A network to offer on the page, as in `seewhy explain`; repeatable. The bundled "
+            "networks are always available."
         ),
     ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
-            help="Weights: a file, 'random', or 'pretrained' for the zoo's own. Repeatable: as "
-            "many as --model, in the same order."
+            help="Weights: a file, 'random', or 'pretrained' for the zoo's weights. Repeatable: "
+            "one for each --model, in the same order."
         ),
     ] = None,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen at. 0.0.0.0 lets in everyone who reaches this one."),
+        typer.Option(help="Address to listen on. 0.0.0.0 lets in everyone on the network."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 7860,
-    max_megabytes: Annotated[float, typer.Option(help="Of a photo's file.")] = 20,
-    max_megapixels: Annotated[float, typer.Option(help="Of a photo.")] = 16,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free port.")] = 7860,
+    max_megabytes: Annotated[float, typer.Option(help="Maximum size of a photo's file.")] = 20,
+    max_megapixels: Annotated[float, typer.Option(help="Maximum size of a photo.")] = 16,
     max_seconds: Annotated[
-        float, typer.Option(help="Of a job; then it is stopped, if need be with its process.")
+        float, typer.Option(help="Maximum time of a job, after which it is stopped.")
     ] = 120,
     max_queue: Annotated[
-        int, typer.Option(help="Jobs that may wait for their turn; one runs at a time.")
+        int, typer.Option(help="Maximum number of waiting jobs; one runs at a time.")
     ] = 8,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            help="A name that the page may be called by, beside localhost and addresses of "
-            "numbers: viewer.example.org, or *.example.org. Repeatable."
+            help="A host name of the page besides localhost and numeric addresses: "
+            "viewer.example.org, or *.example.org. Repeatable."
         ),
     ] = None,
     allow_frame: Annotated[
@@ -81,13 +81,13 @@ def serve(
     device: Device = "cpu",
     plugin: Plugins = None,
 ) -> None:
-    """Open the viewer: look at maps in the browser, compare them, and doubt them.
+    """Open the viewer: look at maps in the browser, compare them, and check them.
 
-    --classes, --size, --mean, --std, --activation and --text are as in `seewhy explain`, and hold
-    for every --model.
+    --classes, --size, --mean, --std, --activation and --text are as in `seewhy explain`, and apply
+    to every --model.
 
     Everything stays on this machine: no photo is written to disk, and the page loads nothing from
-    elsewhere. Stop it with Ctrl+C.
+    other servers. Stop it with Ctrl+C.
     """
     with usage_errors():
         if importlib.util.find_spec("gradio") is None:

@@ -1,6 +1,6 @@
-"""The probe: one question put to one network, *these inputs, this target*.
+"""The probe: one network, its inputs and a target.
 
-All methods asked of a probe share its one recorded forward pass and one backward pass to the
+All methods that use a probe share its one recorded forward pass and one backward pass to the
 layer.
 """
 
@@ -44,19 +44,19 @@ LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
 class Probe:
     """One recorded forward pass, and the gradients of one target, each computed at most once.
 
-    model: any `nn.Module`. It is run in eval mode and left exactly as it was, after errors too.
+    model: any `nn.Module`. It runs in eval mode and is left unchanged, also after errors.
     inputs: (B, C, H, W) floating point, already preprocessed; or (B, C, L), or (B, C, D, H, W); or
-        a tuple or dict of what the model takes, one tensor of which is explained. Never changed.
+        a tuple or dict of the model's inputs, one of which is explained. They are not changed.
     target: what is explained (see `seewhy.targets.as_target`); None is the predicted class.
-    layer: name, module or several of them, whose outputs the CAM family reads; `relu#2` is the
+    layer: a name, a module or several of them, whose outputs the CAM family uses; `relu#2` is the
         second call of a module. None chooses the last layer with maps on which the score depends.
-    explained: which of several inputs: a position or keyword.
-    black: what the network takes for a black pixel, one value per channel, if that is known.
+    explained: which of several inputs is explained: a position or keyword.
+    black: the value of a black pixel in the input, one per channel, if it is known.
 
-    The pass is run when something is first asked for. What it says depends on nothing but these
-    arguments, and results are per image: nothing depends on which other images share the batch, as
-    long as the network itself keeps them apart in eval mode. Rounding may, and two methods with
-    guided paths say what that means on an accelerator.
+    The pass runs when a result is first needed. Results depend only on these arguments. They are
+    per image: they do not depend on the other images of the batch, unless the network itself mixes
+    images in eval mode. Rounding may depend on the batch; `guided_integrated_gradients` and
+    `gig_cam` document what that means on an accelerator.
     """
 
     def __init__(
@@ -122,14 +122,14 @@ class Probe:
 
     @property
     def target(self) -> Target:
-        """The target with all that depends on the outputs settled, such as the predicted class."""
+        """The target after the pass: the predicted class, for instance, is a fixed class now."""
         if not self._settled:
             self._record()
         return self._target
 
     @property
     def asked(self) -> Target:
-        """The target as it was asked, which the outputs may not yet have settled."""
+        """The target as you gave it."""
         return self._target
 
     @property
@@ -139,12 +139,12 @@ class Probe:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """The layers that were asked for; empty where the choice was left to the probe."""
+        """The layers that you named; empty if the probe chooses the layer."""
         return spelled(self._requests or ())
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The explained layers: those asked for, or the one chosen; see `Call.shown`."""
+        """The explained layers: those that you named, or the chosen one; see `Call.shown`."""
         calls = self._calls()
         return tuple(call.shown(self.calls) for call in calls)
 
@@ -154,7 +154,7 @@ class Probe:
         return self._record().counts
 
     def activations(self, layer: str | None = None) -> Tensor:
-        """A, the maps at a layer, (B, K, h, w); token grids and NHWC outputs are brought there."""
+        """A, the maps at a layer, (B, K, h, w); token grids and NHWC outputs are converted."""
         probe, call = self._at(layer)
         return probe._layout(call).to_maps(probe._recorded(call).tensor.detach())
 
@@ -176,10 +176,10 @@ class Probe:
     def attentions(self) -> list[Attention]:
         """The attention maps behind the score, in the order in which they were computed.
 
-        Each has `weights`, (B, heads, queries, keys), and their `gradient`; see `Attention`. They
-        are those of `F.scaled_dot_product_attention`, of `nn.MultiheadAttention` and of a softmax
-        that a product with the values follows; empty for a network without any. They come from
-        one pass of their own, which serves all targets, in which attention is not fused.
+        Each has `weights`, (B, heads, queries, keys), and their `gradient`; see `Attention`. Found
+        are `F.scaled_dot_product_attention`, `nn.MultiheadAttention`, and a softmax that is
+        multiplied with values; the list is empty if there is none. This takes a separate pass
+        without fused attention, which all targets share.
         """
         tail = "tail" in self._expected
         if tail not in self._attention:
@@ -214,10 +214,10 @@ class Probe:
             yield
 
     def maps(self, methods: Iterable[Method]) -> list[Tensor]:
-        """The maps of several methods, (B, h, w) each, from one pass that records what all read.
+        """The maps of several methods, (B, h, w) each, from one pass.
 
-        Where the score depends on other layers for some images than for others, they are explained
-        one by one, and their maps have the inputs' size.
+        If the chosen layer differs between images, they are explained one by one, and their maps
+        have the inputs' size.
         """
         methods = list(methods)
         self.expect_for(methods)
@@ -254,9 +254,9 @@ class Probe:
         return layout.to_maps(torch.zeros_like(tensor) if product is None else product).detach()
 
     def affine(self, layer: str | None = None) -> bool:
-        """Whether the score is an affine function of A, such as a logit behind pooling + Linear.
+        """Whether the score is an affine function of A, such as a logit with pooling + Linear.
 
-        Then score(A') = score(A) + ΣG ⊙ (A' - A), whatever A'.
+        Then score(A') = score(A) + ΣG ⊙ (A' - A) for any A'.
         """
         probe, call = self._at(layer)
         return is_affine(probe._scored(), probe._recorded(call).tensor)
@@ -265,10 +265,10 @@ class Probe:
         """The score as a function of A, without what lies before the layer.
 
         Returns a function from n altered versions of the maps, (n, B, K, h, w), to their scores,
-        (n, B), without a graph. It replays the recorded calls. Unless they were expected, they are
-        recorded by one further pass.
+        (n, B), without a graph. It replays the recorded calls. If they were not announced by
+        `expect`, recording them takes another pass.
 
-        Raises ValueError where some of what lies between is hidden from torch functions.
+        Raises ValueError if a part behind the layer makes calls that cannot be recorded.
         """
         probe, call = self._at(layer)
         recorded, layout = probe._recorded(call), probe._layout(call)
@@ -307,12 +307,12 @@ class Probe:
         return trace.replay(start, score)
 
     def outputs_of(self, inputs: Tensor) -> Any:
-        """What the model returns for other images, (N, C, H, W), by a bare forward pass."""
+        """The model's outputs for other images, (N, C, H, W), by a plain forward pass."""
         given = self._given.with_tensor(inputs)
         return record(self.model, given, (), names=self._names, around=self._around).outputs
 
     def shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` returns; made once for all probes about these inputs, whatever they ask."""
+        """The result of `make`, computed once for all probes of these inputs and any target."""
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
@@ -321,7 +321,7 @@ class Probe:
     def stages(self) -> dict[str, Tensor]:
         """Maps (B, K, h, w) at each resolution above the layer's, by name, finest first; no graph.
 
-        Empty for a network with one resolution all the way, such as a plain vision transformer.
+        Empty for a network with a single resolution, such as a plain vision transformer.
         """
         looked = self._record()
         if not looked.glimpses:
@@ -344,10 +344,10 @@ class Probe:
 
     @property
     def excitations(self) -> list[Tensor]:
-        """What max pools and strided convolutions return, (B, K, h, w) each, in the pass's order.
+        """The outputs of max pools and strided convolutions, (B, K, h, w) each, in order.
 
-        The first is what the first of them takes in. They are as returned, before any activation,
-        and without a graph. Empty where the network has no such modules.
+        The first entry is the input of the first of them. Outputs are taken before any activation,
+        without a graph. Empty if the network has no such modules.
         """
         found = self._record().excitations
         if found is None:
@@ -364,14 +364,14 @@ class Probe:
         )
 
     def expect(self, *reads: Read) -> Probe:
-        """Let the pass record what will be read of it; before it has run, at no extra cost."""
+        """Announce what will be needed, so that the pass records it and no other pass is run."""
         self._expected |= frozenset(reads)
         if "input" in reads and self._recording is not None and self._recording.input is None:
             self._run("input")
         return self
 
     def expect_for(self, methods: Iterable[Method]) -> Probe:
-        """Let the pass record what these methods read of it, see `expect`."""
+        """Announce what these methods need, see `expect`."""
         methods = list(methods)
         self._looks = any(method.layers for method in methods)
         return self.expect(*{read for method in methods for read in method.reads})
@@ -379,9 +379,9 @@ class Probe:
     # ------------------------------------------------------------------ derived probes
 
     def with_inputs(self, inputs: Tensor) -> Probe:
-        """The same question (the same classes, at the same layers) about other images.
+        """A probe of other images, with the same classes and layers.
 
-        inputs: (B, C, H, W), or several runs of the batch one after the other, (k · B, C, H, W).
+        inputs: (B, C, H, W), or several copies of the batch in sequence, (k · B, C, H, W).
         """
         other = self._derived()
         other._given, other._target = self._given.with_tensor(inputs.detach()), self.target
@@ -394,7 +394,7 @@ class Probe:
         return other
 
     def image(self, index: int) -> Probe:
-        """The same question, at the same layers, about one image of the batch."""
+        """A probe of one image of the batch, with the same target and layers."""
         other = self._derived()
         other._given = self._given.image(index)
         other._target = self.target.of_image(index, len(self.inputs))
@@ -404,9 +404,9 @@ class Probe:
         return other
 
     def at_scale(self, scale: float) -> Probe:
-        """The same question about the images resized by a factor.
+        """A probe of the images resized by a factor.
 
-        Networks of transformers interpolate their position embeddings where they can.
+        Networks of the transformers library interpolate their position embeddings if they can.
         """
         mode = MODES[len(self.size)]
         size = [max(1, round(side * scale)) for side in self.size]
@@ -417,9 +417,9 @@ class Probe:
         return other
 
     def with_target(self, target: TargetLike) -> Probe:
-        """Another question about the same images: it shares this probe's forward pass.
+        """A probe with another target, which shares this probe's forward pass.
 
-        Unless layers were named, one is chosen for the other question by itself.
+        If no layers were named, the layer is chosen anew for the other target.
         """
         other = self._derived()
         other._recording, other._expected = self._record(), self._expected
@@ -428,7 +428,7 @@ class Probe:
         return other
 
     def with_layer(self, layer: LayerLike) -> Probe:
-        """The same question read at other layers; it shares the pass if that recorded them."""
+        """A probe with other layers; it shares the pass if that has recorded them."""
         other = self._derived()
         other._requests, other._origin = layer_requests(self.model, layer), None
         here: dict[Request, Call] = {}
@@ -442,10 +442,10 @@ class Probe:
         return other
 
     def with_rules(self, rules: Rules, layer: LayerLike = ()) -> Probe:
-        """The same question under another backward pass (see `seewhy.rules`).
+        """A probe with another backward pass (see `seewhy.rules`).
 
-        Scores and activations are the same, gradients are those of the rules: at the layers named
-        here, or else at the input.
+        Scores and activations are the same; gradients follow the rules, at the layers named here,
+        or else at the input.
 
         Raises TypeError for scripted networks.
         """

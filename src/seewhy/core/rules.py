@@ -1,9 +1,8 @@
 """Rules: another backward pass, without touching the network.
 
-A rule stands in for a torch function during one forward pass. It is called as
-`rule(function, *args, **kwargs)` with the arguments that the network gave, returns what
-`function` would have returned, and gives it whatever gradient it likes. A table of rules maps
-torch functions to rules:
+A rule replaces a torch function during one forward pass. It is called as
+`rule(function, *args, **kwargs)` with the network's arguments, and returns what `function` would
+have returned, with any gradient. A table of rules maps torch functions to rules:
 
     def deconvnet(relu, input):
         return substitute(relu(input), rectified(input))
@@ -56,13 +55,11 @@ class Mode(BaseTorchFunctionMode):
 class applying(Mode):
     """Apply a table of rules to all that this thread runs inside the `with`.
 
-    Rules are asked where a gradient is being recorded; there parameters take no part, so that no
-    gradient is computed for them, and calls in place run out of place, since rules may need the
-    values that they would overwrite. (What such a call returns is right; a network that ignores
-    it and reads the overwritten argument is not supported.)
+    Rules apply where a gradient is recorded. No gradient is computed for parameters, and in-place
+    calls run out of place, since rules may need the values that they would overwrite. (The returned
+    value is right; a network that ignores it and reads the overwritten argument is not supported.)
 
-    Raises NoRuleError at the end if none of the table's functions was called, unless none is
-    needed.
+    Raises NoRuleError at the end if none of the table's functions was called and `needed` is set.
     """
 
     def __init__(self, rules: Rules, *, needed: bool = True) -> None:
@@ -154,13 +151,13 @@ def substitute(value: Tensor, surrogate: Tensor) -> Tensor:
 
 
 def rectified(value: Tensor) -> Tensor:
-    """`value`, of whose gradient only the positive part is passed on."""
+    """`value`; only the positive part of its gradient is passed back."""
     passed: Tensor = _Rectified.apply(value)  # type: ignore[no-untyped-call]
     return passed
 
 
 def nodes(output: Tensor) -> Iterator[Any]:
-    """The nodes of the autograd graph behind a tensor, nearest first."""
+    """The nodes of a tensor's autograd graph, nearest first."""
     found = [output.grad_fn]
     known = {output.grad_fn, None}
     for node in found:
@@ -174,7 +171,7 @@ def nodes(output: Tensor) -> Iterator[Any]:
 
 
 def nearest(output: Tensor, wanted: Callable[[Any], bool]) -> Iterator[Any]:
-    """The first such nodes on the ways from a tensor back through the autograd graph."""
+    """The first nodes of a kind on each path from a tensor back through its autograd graph."""
     left, known = [output.grad_fn], {output.grad_fn, None}
     while left:
         node = left.pop()

@@ -20,10 +20,10 @@ Classes = int | tuple[int, ...]
 
 
 def logits(outputs: Any) -> Tensor:
-    """The scores per class, (B, C) or (B, C, H, W), in whatever a network returned.
+    """The scores per class, (B, C) or (B, C, H, W), from any kind of outputs.
 
-    A tensor is itself; of a mapping or of an object with attributes (a transformers
-    `ModelOutput`, a named tuple) it is `logits`, else torchvision's `out`; otherwise the first
+    A tensor is returned unchanged. From a mapping or an object with attributes (a transformers
+    `ModelOutput`, a named tuple) `logits` is used, else torchvision's `out`, else the first
     tensor. Outputs of shape (B,) count as one class.
     """
     found = _first(outputs, ("logits", "out"))
@@ -66,7 +66,7 @@ class Target(ABC):
         """Scores (B,), differentiable with respect to `outputs`."""
 
     def resolve(self, outputs: Any) -> Target:
-        """The target with all that depends on the outputs settled, such as the predicted class."""
+        """The target with its classes fixed by these outputs, such as the predicted class."""
         return self
 
     def read(self, outputs: Any) -> Any:
@@ -74,16 +74,16 @@ class Target(ABC):
         return outputs
 
     def asking(self, question: Target) -> Target:
-        """Another question about the same part of the outputs."""
+        """Another target for the same part of the outputs."""
         return question
 
     @property
     def question(self) -> Target:
-        """What is asked of the part of the outputs that the target reads."""
+        """The target for the part of the outputs that this one reads."""
         return self
 
     def of_image(self, index: int, images: int) -> Target:
-        """The target of one image of a batch, to be asked of that image alone."""
+        """The target for one image of the batch alone."""
         return _OfImage(self, index, images)
 
 
@@ -110,9 +110,9 @@ class Class(ClassTarget):
 
 @dataclass(frozen=True)
 class Not(ClassTarget):
-    """What speaks against a class: minus its logit, for all images (int) or one class per image.
+    """Evidence against a class: minus its logit, for all images (int) or one class per image.
 
-    Of a network with one logit it is the opposite class.
+    For a network with one logit it is the opposite class.
     """
 
     classes: Classes
@@ -126,7 +126,7 @@ class Not(ClassTarget):
 class Predicted(ClassTarget):
     """The logit of the most likely class of each image, or of the `rank`-th most likely one.
 
-    Of a network with one logit that is `Class(0)`.
+    For a network with one logit it is `Class(0)`.
     """
 
     rank: int = 1
@@ -195,7 +195,7 @@ class _AnyOfEach(ClassTarget):
 
 @dataclass(frozen=True)
 class Contrast(ClassTarget):
-    """What speaks for class `a` rather than class `b`: the difference of their logits."""
+    """Evidence for class `a` rather than class `b`: the difference of their logits."""
 
     a: Classes
     b: Classes
@@ -208,7 +208,7 @@ class Contrast(ClassTarget):
 
 @dataclass(frozen=True)
 class Probability(ClassTarget):
-    """The probability of a class, in [0, 1]; of the predicted class where none is named.
+    """The probability of a class, in [0, 1]; of the predicted class if none is given.
 
     `activation` is "softmax" for one label per image, "sigmoid" for networks with many.
     """
@@ -230,7 +230,7 @@ class Probability(ClassTarget):
         return _pick(probabilities, self.classes)
 
     def resolve(self, outputs: Any) -> Probability:
-        """With the predicted class, where none was named."""
+        """With the predicted class, if none was given."""
         if self.classes is not None:
             return self
         return Probability(Predicted().resolve(outputs).classes, self.activation)
@@ -240,8 +240,8 @@ class Probability(ClassTarget):
 class Segment(ClassTarget):
     """A region of a segmentation network's output: the mean logit of a class inside it.
 
-    `region` is a boolean mask (H, W) or (B, H, W), resized to the output where they differ;
-    without one it is the region to which the network gives the class.
+    `region` is a boolean mask (H, W) or (B, H, W), resized to the output if necessary;
+    without it, it is the region in which the network predicts the class.
     """
 
     class_index: int
@@ -259,7 +259,7 @@ class Segment(ClassTarget):
         return (scores[:, self.class_index].flatten(1) * inside).sum(1) / sizes
 
     def resolve(self, outputs: Any) -> Segment:
-        """With the region that these outputs give to the class, where none was named."""
+        """With the region in which these outputs predict the class, if none was given."""
         return Segment(self.class_index, self._inside(_pixel_scores(outputs)))
 
     def _inside(self, scores: Tensor) -> Tensor:
@@ -326,11 +326,11 @@ class Similarity(Target):
 class Text(ClassTarget):
     """How well a picture fits a text: the cosine of their embeddings, in [-1, 1].
 
-    Of a text-image network (CLIP, SigLIP) that was loaded with its texts,
+    For a text-image network (CLIP, SigLIP) that was loaded with texts,
     `load_model("hf:…", texts=[…])`.
 
-    text: one of them.
-    against: another one, or several, whose mean cosine is subtracted: what speaks for this text
+    text: one of the texts.
+    against: another text, or several, whose mean cosine is subtracted: evidence for this text
         rather than for those.
     """
 
@@ -373,10 +373,10 @@ class Text(ClassTarget):
 
 @dataclass(frozen=True, init=False)
 class Token(Target):
-    """A word of the text that a network writes about a picture: its logit, given the text before.
+    """A word of a caption that a network writes: its logit, given the picture and the text before.
 
-    For networks with one score per place and token, (B, L, V), those at a place being of the token
-    that follows (BLIP, LLaVA and other decoders). A word of several tokens is the sum of theirs.
+    For networks with scores (B, L, V), of which those at a position are for the next token (BLIP,
+    LLaVA and other decoders). For a word of several tokens the logits are added.
     """
 
     places: tuple[int, ...]
@@ -436,7 +436,7 @@ class Token(Target):
         return _pick_tokens(self._scores(outputs), self.tokens)
 
     def resolve(self, outputs: Any) -> Target:
-        """With the likeliest token of each image, where none was named."""
+        """With the most likely token of each image, if none was given."""
         if self.tokens is not None:
             return self
         (scores,) = self._scores(outputs)
@@ -527,10 +527,10 @@ class Score(Target):
 
 @dataclass(frozen=True)
 class Of(Target):
-    """A question about one part of what the network returned: one head of several, say.
+    """A target for one part of the outputs, such as one of several heads.
 
-    path: key, index or attribute, or several of them with dots between: "gender", "0", "heads.age".
-    target: what any target may be; None is the predicted class there.
+    path: key, index or attribute, or several of them joined by dots: "gender", "0", "heads.age".
+    target: any target; None is the predicted class of that part.
     """
 
     path: str | int
@@ -642,7 +642,7 @@ TargetLike = Target | int | Sequence[int] | Tensor | np.ndarray | Callable[[Any]
 
 
 def as_target(target: TargetLike) -> Target:
-    """The target that a user means: None is the predicted class, an int that class, several ints
+    """A value as a target: None is the predicted class, an int that class, several ints
     one class per image, any function a score.
 
     Raises TypeError for anything else.

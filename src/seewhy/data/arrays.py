@@ -18,13 +18,12 @@ def load_array(source: str | Path | npt.NDArray[Any], channels: int) -> npt.NDAr
 
     uint8 and uint16 are scaled to [0, 1]; floats are taken as they are.
 
-    Args:
-        source: an array, or the path of a .npy file or (with `seewhy[tiff]`) of a TIFF, of
-            (H, W, C) or (C, H, W).
-        channels: how many there should be, which tells the two apart.
+    source: an array, or the path of a .npy file or (with `seewhy[tiff]`) of a TIFF, of
+        (H, W, C) or (C, H, W).
+    channels: how many there should be, which tells the two apart.
 
-    Raises:
-        ImageError: missing or unreadable, another shape or type, or values that are not finite.
+    Raises ImageError for a missing or unreadable file, another shape or type, or values that are
+    not finite.
     """
     name = "array" if isinstance(source, np.ndarray) else str(source)
     array = source if isinstance(source, np.ndarray) else _read(Path(source), channels)

@@ -13,8 +13,7 @@ ClassMap = dict[str, tuple[int, ...]]
 def read_class_map(path: str | Path) -> ClassMap:
     """A JSON file with an object from each category to its class indices, as {"bus": [654, 779]}.
 
-    Raises:
-        ValueError: the file is missing or holds anything else.
+    Raises ValueError if the file is missing or holds anything else.
     """
     try:
         content = json_of(Path(path))

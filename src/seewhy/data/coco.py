@@ -18,17 +18,15 @@ from seewhy.printable import on_one_line
 def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
     """The instances of one split; needs the package pycocotools.
 
-    Args:
-        root: the folder with `annotations/instances_SPLIT.json` and the photos in a folder called
-            as the split; or one with `instances.json`, there or below `annotations`, and the
-            photos in `images`.
-        split: such as "val2017" or "val2014"; without meaning in the second layout.
+    root: the folder with `annotations/instances_SPLIT.json` and the photos in a folder called
+        as the split; or one with `instances.json`, there or below `annotations`, and the
+        photos in `images`.
+    split: such as "val2017" or "val2014"; without meaning in the second layout.
 
     Regions of crowds count as their category's. The pointing game is played on masks. Photos
     without instances are not among the samples.
 
-    Raises:
-        DatasetError: no such folder or file, or the file is none of COCO's.
+    Raises DatasetError if a folder or file is missing, or the file is not in COCO's format.
     """
     base = folder_of(root, "a folder of COCO, with annotations/instances_val2017.json")
     layouts = [

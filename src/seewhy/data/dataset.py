@@ -24,13 +24,12 @@ class DatasetError(ValueError):
 class Annotation:
     """All objects of one category in one photo.
 
-    Attributes:
-        label: the dataset's name of the category; None if it has none.
-        boxes: (n, 4) float64, `x0, y0, x1, y1` in the photo's pixels, counted from its top-left
-            edge; no rows where there are none.
-        mask: (H, W) bool at the photo's size, the objects' pixels; None without outlines.
-        difficult: the annotators' flag of each box; such objects count like any other, as in
-            TorchRay's pointing game.
+    label: the dataset's name of the category; None if it has none.
+    boxes: (n, 4) float64, `x0, y0, x1, y1` in the photo's pixels, counted from its top-left
+        edge; no rows where there are none.
+    mask: (H, W) bool at the photo's size, the objects' pixels; None without outlines.
+    difficult: the annotators' flag of each box; such objects count like any other, as in
+        TorchRay's pointing game.
     """
 
     label: str | None
@@ -62,18 +61,17 @@ def no_files(key: str) -> Iterable[Path]:
 class Dataset:
     """Samples that are read when they are asked for: `dataset[3]`, `dataset[:100]`, a loop.
 
-    Attributes:
-        name: the specification that it was loaded by.
-        keys: of its samples, in a fixed order; one line of writing each, see
-            `seewhy.printable.on_one_line`, whatever the files are called.
-        read: gives the sample of a key; raises DatasetError or ImageError naming a file that is
-            missing or broken.
-        region: what its pointing game is played on, by its authors' convention.
-        classes: the network's classes of each label, where the dataset itself says so.
-        files: those that the sample of a key is read from, also where they may be missing.
-        tables: the files that are about all samples.
-        grid: how many photos a side has of the grids that are to be made of its samples; 0 where
-            they are explained as they are.
+    name: the specification that it was loaded by.
+    keys: of its samples, in a fixed order; one line of writing each, see
+        `seewhy.printable.on_one_line`, whatever the files are called.
+    read: gives the sample of a key; raises DatasetError or ImageError naming a file that is
+        missing or broken.
+    region: what its pointing game is played on, by its authors' convention.
+    classes: the network's classes of each label, where the dataset itself says so.
+    files: those that the sample of a key is read from, also where they may be missing.
+    tables: the files that are about all samples.
+    grid: how many photos a side has of the grids that are to be made of its samples; 0 where
+        they are explained as they are.
     """
 
     name: str

@@ -22,8 +22,7 @@ def read_dicom(content: bytes, name: str, bounds: Bounds, window: Window | None)
     Grey values are those after the modality's rescaling, such as Hounsfield units. The window is
     the one given, else the file's first, else the real range of the values.
 
-    Raises:
-        ImageError: pydicom is not installed, or the file holds no picture, or is deflated.
+    Raises ImageError if pydicom is not installed, or the file holds no picture, or is deflated.
     """
     try:
         import pydicom

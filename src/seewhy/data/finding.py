@@ -17,8 +17,7 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     suffix, without hidden ones. Sorted, each file once. Neither a folder nor `**` leads through
     links to other folders, which may form a ring.
 
-    Raises:
-        ImageError: one of `paths` leads to no image.
+    Raises ImageError if one of `paths` matches no image.
     """
     found: dict[str, Path] = {}
     for given in [paths] if isinstance(paths, str | Path) else paths:

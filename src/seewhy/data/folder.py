@@ -31,8 +31,8 @@ def read_folder(root: str | Path) -> Dataset:
     Masks are PNGs, nonzero on the object: `masks/LABEL/NAME.png` of one category, or
     `masks/NAME.png` for photos with a single label or none.
 
-    Raises:
-        DatasetError: no such folder, no photos, or a `labels.csv` that cannot be read.
+    Raises DatasetError for a missing folder, a folder without photos, or an unreadable
+    `labels.csv`.
     """
     base = folder_of(root, "a folder of photos")
     photos = base / "images" if (base / "images").is_dir() else base

@@ -16,11 +16,10 @@ from torch import Tensor
 class Geometry:
     """How photo and network input lie on one another; every pair is (x, y) or (width, height).
 
-    Attributes:
-        original: size of the photo.
-        resized: its size after resizing.
-        offset: of the crop's top-left corner in the resized photo; negative where it was padded.
-        input: size of the network's input.
+    original: size of the photo.
+    resized: its size after resizing.
+    offset: of the crop's top-left corner in the resized photo; negative where it was padded.
+    input: size of the network's input.
     """
 
     original: tuple[int, int]
@@ -69,12 +68,10 @@ class Geometry:
     def input_to_original(self, map: Tensor) -> tuple[Tensor, Tensor]:
         """Lay a map of the input back on the photo.
 
-        Args:
-            map: (h, w) or (B, h, w), floating, of any resolution; it spans the whole input.
+        map: (h, w) or (B, h, w), floating, of any resolution; it spans the whole input.
 
-        Returns:
-            The map (H, W) or (B, H, W), sampled bilinearly at the centres of the photo's pixels and
-            zero where the network never saw the photo; and `seen` (H, W), bool.
+        Returns the map (H, W) or (B, H, W), sampled bilinearly at the centres of the photo's
+        pixels, zero where the network never saw the photo; and `seen` (H, W), bool.
         """
         if map.ndim not in (2, 3) or not map.is_floating_point():
             raise ValueError(

@@ -23,8 +23,7 @@ def eight_bits(
     from 0 to 65535; but where they do not reach the upper half of that, or leave it, from their
     lowest to their highest value, which is noted under `name`.
 
-    Raises:
-        ValueError: another type, floats out of range, or a window without width.
+    Raises ValueError for another type, floats out of range, or a window without width.
     """
     if window is not None:
         low, high = checked(window)

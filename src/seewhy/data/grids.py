@@ -23,8 +23,8 @@ def read_grids(where: str, open_photos: Callable[[str], Dataset]) -> Dataset:
     where: `PHOTOS` is a folder with a folder of photos for each class, or the specification of
         another dataset, as in `imagenet:FOLDER`. Grids are 2x2 where nothing is said.
 
-    Raises:
-        DatasetError: sides that are not equal or out of range, or what the photos' reader says.
+    Raises DatasetError for sides that are not equal or out of range, and for anything that the
+    photos' reader refuses.
     """
     side, photos = _parts(where)
     if not 2 <= side <= MOST:

@@ -24,13 +24,12 @@ _WNID = re.compile(r"n\d{8}")
 def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
     """The photos of one split, labelled by WordNet number ("n01440764").
 
-    Args:
-        root: in one of two layouts. That of the localisation challenge has `Data/CLS-LOC/SPLIT`
-            and `Annotations/CLS-LOC/SPLIT`. The other has the photos in a folder called as the
-            split (or in `root` itself) and, if there are any, annotations in `Annotations/SPLIT`
-            or `Annotations`. Photos may lie in folders called by WordNet number, and the
-            development kit `ILSVRC2012_devkit_t12` beside them.
-        split: such as "val".
+    root: in one of two layouts. That of the localisation challenge has `Data/CLS-LOC/SPLIT`
+        and `Annotations/CLS-LOC/SPLIT`. The other has the photos in a folder called as the
+        split (or in `root` itself) and, if there are any, annotations in `Annotations/SPLIT`
+        or `Annotations`. Photos may lie in folders called by WordNet number, and the
+        development kit `ILSVRC2012_devkit_t12` beside them.
+    split: such as "val".
 
     The class comes from the photo's folder, else from the beginning of its own name, as in
     "n01440764_18", else from its annotation, else from the kit. Class
@@ -38,8 +37,7 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
     `synset_words.txt` in `root`, else of the class folders if there are a thousand, else the usual
     thousand.
 
-    Raises:
-        DatasetError: no photos, or a broken kit.
+    Raises DatasetError if there are no photos, or the kit is broken.
     """
     base = folder_of(root, "a folder of ImageNet, with Data/CLS-LOC/val or val")
     devkit = base / "Data" / "CLS-LOC" / split

@@ -21,8 +21,8 @@ class Devkit(NamedTuple):
 def read_devkit(folder: Path) -> Devkit:
     """Read `data/meta.mat` and the validation ground truth of the kit as it is distributed.
 
-    Raises:
-        DatasetError: a file is missing or broken, or scipy, which reads .mat, is not installed.
+    Raises DatasetError if a file is missing or broken, or scipy, which reads .mat, is not
+    installed.
     """
     meta = folder / "data" / "meta.mat"
     truth = folder / "data" / "ILSVRC2012_validation_ground_truth.txt"

@@ -1,4 +1,4 @@
-"""Photos, decoded: `load_image` takes anything that a person may call a photo."""
+"""Reading photos: `load_image` takes files, bytes, arrays and PIL images."""
 
 from __future__ import annotations
 
@@ -53,27 +53,25 @@ def load_image(
 ) -> Image.Image:
     """Decode `source` to an upright 8-bit RGB image.
 
-    EXIF orientation is applied, transparency is laid over white, and of an animation or a document
-    the first frame is taken. The result is a new image.
+    EXIF orientation is applied, transparent pixels become white, and the first frame of an
+    animation or document is used. The result is a new image.
 
-    Grey values of more than 8 bits are scaled (not clipped) to 8. Where they leave the upper half
-    of 16 bits unused, as 12-bit X-rays do, or are negative, black and white are their lowest and
-    highest value, and a `seewhy.notes.Note` says so. DICOM files (with `seewhy[dicom]`) have their
-    own window. Where white is stored as 0 (MinIsWhite, MONOCHROME1), the image is inverted.
+    Grey values of more than 8 bits are scaled (not clipped) to 8. If they do not use the upper half
+    of 16 bits, like 12-bit X-rays, or are negative, black and white are the lowest and the highest
+    value, and a `seewhy.notes.Note` says so. DICOM files (with `seewhy[dicom]`) have their own
+    window. If white is stored as 0 (MinIsWhite, MONOCHROME1), the image is inverted.
 
-    Args:
-        source: a path, bytes, a binary stream, a PIL image, or an array (H, W) or
-            (H, W, 1|3|4): uint8, uint16, int16, int32, or float in [0, 1]. A path may lead to a
-            .npy file of such an array.
-        max_pixels: more are refused; they are counted in the header, before anything is decoded.
-        shrink: None for the image's own size, or at most so many pixels: JPEGs are made smaller
-            while they are decoded, which saves most of the memory. A `Note` says so.
-        window: the grey values that are black and white; values beyond are clipped.
+    source: a path, bytes, a binary stream, a PIL image, or an array (H, W) or
+        (H, W, 1|3|4): uint8, uint16, int16, int32, or float in [0, 1]. A path may lead to a
+        .npy file of such an array.
+    max_pixels: larger images are refused, by their header, before anything is decoded.
+    shrink: maximum number of pixels, to which larger images are shrunk, with a `Note`; None keeps
+        the size. JPEGs are shrunk while they are decoded, which saves most of the memory.
+    window: the grey values that become black and white; values beyond are clipped.
 
-    Raises:
-        ImageError: missing, no regular file, empty, truncated or no image at all; values out of
-            range; more than `max_pixels` pixels; or a window for an image with colours.
-        TypeError: `source` is of another type.
+    Raises ImageError if `source` is missing, empty, truncated, not a regular file or not an image;
+    for values out of range; for more than `max_pixels` pixels; and for a window with a colour
+    image. Raises TypeError if `source` is of another type.
     """
     name = _name(source)
     if isinstance(source, str | Path):

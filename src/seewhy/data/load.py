@@ -75,15 +75,13 @@ def reader_of(spec: str) -> Reader:
 def load_dataset(spec: str, **options: Any) -> Dataset:
     """Load a dataset by its specification.
 
-    Args:
-        spec: `voc:FOLDER`, `coco:FOLDER`, `imagenet:FOLDER`, `folder:FOLDER`, or `scenes:COUNT`; or
-            `grids:` before any of these or before a folder, for 2x2 grids of its photos, and
-            `grids:3x3:` for others. Which photos make a grid is for the network to say:
-            `seewhy.evaluate` and benchmarks ask it, see `seewhy.evaluation.grids`.
-        options: of the reader: `split="val"` for the first three, `seed` and `size` for scenes.
+    spec: `voc:FOLDER`, `coco:FOLDER`, `imagenet:FOLDER`, `folder:FOLDER` or `scenes:COUNT`. The
+        prefix `grids:` makes 2x2 grids of the photos of any of these or of a folder, `grids:3x3:`
+        larger ones. `seewhy.evaluate` and benchmarks choose the photos by the network, see
+        `seewhy.evaluation.grids`.
+    options: of the reader: `split="val"` for the first three, `seed` and `size` for scenes.
 
-    Raises:
-        DatasetError: no such kind or option, or what the reader says of the folder.
+    Raises DatasetError for an unknown kind or option, and for anything that the reader refuses.
     """
     reader = reader_of(spec)
     kind, _, where = spec.partition(":")

@@ -29,8 +29,7 @@ def read_objects(path: Path) -> Objects:
 
     VOC counts pixels from 1 and includes the last, so a box begins at `xmin - 1`.
 
-    Raises:
-        DatasetError: a missing or broken file.
+    Raises DatasetError for a missing or broken file.
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; each photo needs its annotation")

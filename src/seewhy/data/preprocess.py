@@ -1,4 +1,4 @@
-"""How a photo becomes a network's input, and where it comes to lie in it."""
+"""How a photo becomes a network's input, and the position of the photo in it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Preprocess:
 
     The arithmetic is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize` on PIL images.
 
-    Attributes:
-        resize: shorter side in pixels, aspect ratio kept; or (height, width), squashed; or None.
-        crop: side of a square, or (height, width), cut from the centre; where the image is smaller
-            it is padded with black; or None.
-        mean, std: for pixels from 0 to 1, one value for each channel, or one number for all. Given
-            for pixels from 0 to 255, such as `mean=127, std=128`, they are divided by 255.
-        interpolation: "nearest", "bilinear", "bicubic" or "lanczos", antialiased.
-        channels: 3 for colour, 1 for greyscale; any other number is of arrays, not of photos.
+    resize: length of the shorter side in pixels, keeping the aspect ratio; or (height, width), to
+        which the photo is squashed; or None.
+    crop: side of a square, or (height, width), cut from the centre; a smaller image is padded with
+        black; or None.
+    mean, std: one value per channel, or one number for all, for pixels from 0 to 1. Values for
+        pixels from 0 to 255, such as `mean=127, std=128`, are divided by 255.
+    interpolation: "nearest", "bilinear", "bicubic" or "lanczos", antialiased.
+    channels: 3 for colour, 1 for greyscale; any other number is for arrays, not for photos.
     """
 
     resize: int | tuple[int, int] | None = None
@@ -89,7 +89,7 @@ class Preprocess:
 
     @property
     def black(self) -> tuple[float, ...]:
-        """The value that a black pixel has in the network's input, one for each channel."""
+        """The value of a black pixel in the network's input, one per channel."""
         return tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
 
     def __call__(self, photo: Picture) -> Tensor:
@@ -98,9 +98,8 @@ class Preprocess:
         photo: an upright 8-bit image as `load_image` gives; or for other than 3 or 1 channels an
             array (H, W, C) as `load_array` gives.
 
-        Raises:
-            ImageError: another number of channels, or an image so elongated that resizing would
-                blow it up beyond reason.
+        Raises ImageError for another number of channels, or an image so elongated that resizing
+        would blow it up beyond reason.
         """
         geometry = self.geometry(photo)
         if isinstance(photo, Image.Image):
@@ -115,11 +114,10 @@ class Preprocess:
         return values.sub(_per_channel(self.mean)).div(_per_channel(self.std))
 
     def geometry(self, photo: Picture | tuple[int, int]) -> Geometry:
-        """Where a photo, or one of size (width, height), comes to lie in the input.
+        """The position of a photo, or of one of size (width, height), in the input.
 
-        Raises:
-            ImageError: another number of channels, or an image so elongated that resizing would
-                blow it up beyond reason.
+        Raises ImageError for another number of channels, or an image so elongated that resizing
+        would blow it up beyond reason.
         """
         if isinstance(photo, tuple):
             width, height = photo

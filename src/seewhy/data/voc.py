@@ -20,18 +20,16 @@ from seewhy.reading import text_of
 def read_voc(root: str | Path, split: str = "val") -> Dataset:
     """The detection and segmentation data of one year.
 
-    Args:
-        root: the year's folder (with `JPEGImages` and `Annotations`), or one that holds it, as
-            itself or below `VOCdevkit`.
-        split: the list of photos below `ImageSets/Main`, such as "val", "trainval" or "test"; or
-            below another folder of lists, as in "Segmentation/val".
+    root: the year's folder (with `JPEGImages` and `Annotations`), or one that holds it, as
+        itself or below `VOCdevkit`.
+    split: the list of photos below `ImageSets/Main`, such as "val", "trainval" or "test"; or
+        below another folder of lists, as in "Segmentation/val".
 
     Masks come from `SegmentationObject`, where object i of the annotation is i + 1, for the photos
     that are in it; the band around the outlines, of no class, belongs to no object. The pointing
     game is played on boxes.
 
-    Raises:
-        DatasetError: no such folder, several years below it, or no such list.
+    Raises DatasetError for a missing folder or list, or several years below the folder.
     """
     year = _year(folder_of(root, "a folder of PASCAL VOC, such as VOCdevkit/VOC2012"))
     lists = year / "ImageSets"

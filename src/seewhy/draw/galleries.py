@@ -50,16 +50,13 @@ def gallery(
     beside each other. Pictures keep their proportions, and are as large as the largest one, within
     bounds; a caption that is too long is shortened with an ellipsis.
 
-    Args:
-        rows: each a photo, its title and its cells (title, subtitle, picture).
-        columns: pictures beside each other at most, the photo included; at least 2.
-        legend: what colours mean, below all rows; see `seewhy.draw.legend`.
+    rows: each a photo, its title and its cells (title, subtitle, picture).
+    columns: pictures beside each other at most, the photo included; at least 2.
+    legend: what colours mean, below all rows; see `seewhy.draw.legend`.
 
-    Returns:
-        An RGB image; show it at half its size for sharp print.
+    Returns an RGB image; show it at half its size for sharp print.
 
-    Raises:
-        ValueError: no rows, or fewer than 2 columns.
+    Raises ValueError if there are no rows, or fewer than 2 columns.
     """
     if not rows:
         raise ValueError("rows is empty; give at least one photo with its explanations")

@@ -24,13 +24,13 @@ def keys(*, positive: bool = True, signed: bool = False, unseen: bool = False) -
     """The keys to what pictures have: maps of one sign, maps of both, parts that were not seen."""
     found = []
     if positive:
-        found.append(Key(_bar(SEQUENTIAL, WEAKEST), "speaks for it: the brighter, the more"))
+        found.append(Key(_bar(SEQUENTIAL, WEAKEST), "evidence for the class; brighter is more"))
     if signed:
-        found.append(Key(_bar(DIVERGING, 0.0), "red speaks for it, blue against it"))
+        found.append(Key(_bar(DIVERGING, 0.0), "red: evidence for the class, blue: against it"))
     if unseen:
         grey, nothing = Image.new("RGB", (WIDTH, HEIGHT), "grey"), torch.zeros(HEIGHT, WIDTH)
         hatched = overlay(grey, nothing, seen=torch.zeros(HEIGHT, WIDTH, dtype=torch.bool))
-        found.append(Key(hatched, "never seen by the network"))
+        found.append(Key(hatched, "not seen by the network"))
     return found
 
 

@@ -26,7 +26,7 @@ from seewhy.maps import finite, normalize
 # Perceptually uniform and safe for the colour-blind. Chosen by eye among those of matplotlib: on
 # photos, which are rarely violet, its glow stands out most.
 SEQUENTIAL = "inferno"
-DIVERGING = "coolwarm"  # red speaks for the target, blue against it
+DIVERGING = "coolwarm"  # red is evidence for the target, blue against it
 WEAKEST = 0.3  # where `overlay` enters a sequential colour map, whose dark end would soil a photo
 ALPHA = 0.85  # opacity of the strongest saliency
 BRIGHTNESS = 0.95  # of the photo beneath
@@ -39,14 +39,12 @@ SPREAD, MOST_POWER = 0.2, 4.0
 def colorize(saliency: Tensor, cmap: str | None = None, *, signed: bool = False) -> Image.Image:
     """Paint a map (H, W) with a colour map, as an RGB image of the same size.
 
-    Args:
-        saliency: one map, any range.
-        cmap: name of a matplotlib colour map; by default "inferno", and "coolwarm" if `signed`.
-        signed: the middle colour is zero and both signs share one scale; otherwise the colours run
-            from the map's minimum to its maximum.
+    saliency: one map, any range.
+    cmap: name of a matplotlib colour map; by default "inferno", and "coolwarm" if `signed`.
+    signed: the middle colour is zero and both signs share one scale; otherwise the colours run
+        from the map's minimum to its maximum.
 
-    Raises:
-        ValueError: another shape, values that are not finite, or an unknown colour map.
+    Raises ValueError for another shape, values that are not finite, or an unknown colour map.
     """
     return _paint(
         _linear(_one_map(saliency), *colour_scale(saliency, signed=signed)[:2], signed),
@@ -90,22 +88,20 @@ def overlay(
     seen: Tensor | None = None,
     signed: bool = False,
 ) -> Image.Image:
-    """Lay a map over a photo; the more salient, the brighter and the more opaque.
+    """Draw a map over a photo: the more salient, the brighter and the more opaque.
 
-    The photo keeps its colours and is a little darker, so that those of the map stand out. Its fine
-    light and shade shows through them, so that what is salient can be recognised. What the network
-    never saw is bleached and hatched, and takes no part in the scaling of the map.
+    The photo keeps its colours and is slightly darker, so that the map's colours stand out. Its
+    fine contrast shows through the map, so that you can recognise what is salient. Parts that the
+    network did not see are bleached and hatched, and do not influence the scaling of the map.
 
-    Args:
-        image: the photo, its path, or an array as `seewhy.load_image` takes it.
-        saliency: (h, w) of any size, stretched over the whole photo.
-        cmap, signed: as in `colorize`.
-        alpha: opacity of the strongest saliency, 0 to 1.
-        seen: (H, W) bool at the photo's size; False where the network saw nothing.
+    image: the photo, its path, or an array as `seewhy.load_image` takes it.
+    saliency: (h, w) of any size, stretched over the whole photo.
+    cmap, signed: as in `colorize`.
+    alpha: opacity of the strongest saliency, 0 to 1.
+    seen: (H, W) bool at the photo's size; False where the network did not see the photo.
 
-    Raises:
-        ValueError: wrong shapes, values that are not finite, an unknown colour map, or a photo that
-            cannot be read.
+    Raises ValueError for wrong shapes, values that are not finite, an unknown colour map, or a
+    photo that cannot be read.
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha}; give a number from 0 to 1")
@@ -136,15 +132,13 @@ def contour(
     The map is smoothed first (by about 1 % of the shorter side), since the outlines of a pixel-fine
     map would be confetti.
 
-    Args:
-        image: the photo.
-        saliency: (h, w) of any size, stretched over the whole photo.
-        levels: where to draw, as fractions of the smoothed map's range, each between 0 and 1.
-        cmap: each line has the colour of its level, by default in "inferno".
-        seen: (H, W) bool at the photo's size; False where the network saw nothing.
+    image: the photo.
+    saliency: (h, w) of any size, stretched over the whole photo.
+    levels: where to draw, as fractions of the smoothed map's range, each between 0 and 1.
+    cmap: each line has the colour of its level, by default in "inferno".
+    seen: (H, W) bool at the photo's size; False where the network saw nothing.
 
-    Raises:
-        ValueError: wrong shapes or levels, values not finite, or an unknown colour map.
+    Raises ValueError for wrong shapes or levels, values not finite, or an unknown colour map.
     """
     if not levels or not all(0 < level < 1 for level in levels):
         raise ValueError(f"levels={levels}; give fractions between 0 and 1, such as (0.5, 0.75)")
@@ -180,8 +174,7 @@ def save_saliency(path: str | Path, saliency: Tensor) -> None:
     .npy and .npz (under the name "saliency") hold the values as they are, float32; .png is 16-bit
     grey (H, W), min-max normalised, so that its absolute values are lost.
 
-    Raises:
-        ValueError: another suffix, another shape than (H, W), or values that are not finite.
+    Raises ValueError for another suffix, another shape than (H, W), or values that are not finite.
     """
     path = Path(path)
     values = _one_map(saliency).cpu().float()
@@ -249,8 +242,7 @@ def _smoothed(saliency: Tensor) -> Tensor:
 def colours(cmap: str) -> npt.NDArray[np.uint8]:
     """The 256 colours of a colour map of matplotlib, (256, 3), from weakest to strongest.
 
-    Raises:
-        ValueError: an unknown name.
+    Raises ValueError for an unknown name.
     """
     import matplotlib
 

@@ -23,15 +23,13 @@ def overlay_signal(
 ) -> Image.Image:
     """Draw a signal as a curve, one for each channel, over the colours of its map.
 
-    Args:
-        signal: (L,) or (C, L). Each channel is scaled by its own minimum and maximum.
-        saliency: (l,) of any length, stretched over the whole signal.
-        cmap, signed: as in `colorize`.
-        width: of the picture, in pixels.
-        height: of each channel, in pixels.
+    signal: (L,) or (C, L). Each channel is scaled by its own minimum and maximum.
+    saliency: (l,) of any length, stretched over the whole signal.
+    cmap, signed: as in `colorize`.
+    width: of the picture, in pixels.
+    height: of each channel, in pixels.
 
-    Raises:
-        ValueError: wrong shapes, values that are not finite, or an unknown colour map.
+    Raises ValueError for wrong shapes, values that are not finite, or an unknown colour map.
     """
     rows = signal.detach().cpu().float()
     rows = rows[None] if rows.ndim == 1 else rows

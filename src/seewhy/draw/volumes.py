@@ -29,15 +29,13 @@ def overlay_volume(
 
     All slices share one scale of colours. Each has its number, counted from 0.
 
-    Args:
-        volume: (D, H, W), grey, or (3, D, H, W), colour; scaled by its own minimum and maximum.
-        saliency: (d, h, w) of any size, stretched over the whole volume.
-        slices: how many at most, first and last among them.
-        columns: of the montage; by default about as many as it has rows.
-        cmap, alpha, signed: as in `overlay`.
+    volume: (D, H, W), grey, or (3, D, H, W), colour; scaled by its own minimum and maximum.
+    saliency: (d, h, w) of any size, stretched over the whole volume.
+    slices: how many at most, first and last among them.
+    columns: of the montage; by default about as many as it has rows.
+    cmap, alpha, signed: as in `overlay`.
 
-    Raises:
-        ValueError: wrong shapes, values that are not finite, or options out of range.
+    Raises ValueError for wrong shapes, values that are not finite, or options out of range.
     """
     shown = volume.detach().cpu().float()
     shown = shown[None] if shown.ndim == 3 else shown

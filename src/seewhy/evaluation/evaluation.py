@@ -17,12 +17,11 @@ from seewhy.evaluation.values import Values
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The answers of all images.
+    """The results of an evaluation.
 
-    Attributes:
-        images: how many were asked for.
-        values: of each image, target, method and metric, as columns.
-        omissions: what has no rows, and why.
+    images: number of images in the evaluation.
+    values: the value of each image, target, method and metric, as columns.
+    omissions: images, targets and methods without rows, with the reason.
     """
 
     images: int
@@ -40,7 +39,7 @@ class Evaluation:
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
-        """One for each value, in order; they take far more memory than `values`."""
+        """A `Row` for each value, in order; rows take far more memory than `values`."""
         return tuple(self.values.rows())
 
     @property
@@ -50,7 +49,7 @@ class Evaluation:
 
     @property
     def left_out(self) -> dict[str, int]:
-        """How many targets the question itself leaves out, by reason."""
+        """How many targets the settings exclude, by reason."""
         return dict(Counter(one.reason for one in self.omissions if not one.failed))
 
     @property
@@ -73,8 +72,8 @@ class Evaluation:
     def save(self, folder: str | Path) -> list[Path]:
         """Write `rows`, `summary`, `comparisons` and `omissions` as CSV, and return the paths.
 
-        Compared is every method with the first. Where pyarrow is installed the rows are written as
-        Parquet too.
+        Comparisons are of every method with the first one. If pyarrow is installed, the rows are
+        also written as Parquet.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -68,8 +68,7 @@ def grids_of(question: Question, confident: float = CONFIDENT) -> tuple[str, ...
     goes into the first grid that has room and no photo of the same label or class. Grids that are
     not filled are left out. What cannot be read is passed over with a note.
 
-    Raises:
-        DatasetError: there are too few such photos for a grid.
+    Raises DatasetError if there are too few such photos for a grid.
     """
     photos, side = question.dataset, question.dataset.grid
     sure = sorted(_recognised(question, confident), key=lambda one: (-one[0], one[1]))

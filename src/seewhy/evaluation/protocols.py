@@ -28,13 +28,12 @@ class Published:
 class Protocol:
     """What a paper measures.
 
-    Attributes:
-        source: the paper.
-        methods: its own method first, then what it is compared with, here with the baselines that
-            know nothing of the network.
-        metrics: names of metrics.
-        note: how far this is the paper's own choice.
-        published: its figures, as far as they are known.
+    source: the paper.
+    methods: its own method first, then what it is compared with, here with the baselines that
+        know nothing of the network.
+    metrics: names of metrics.
+    note: how far this is the paper's own choice.
+    published: its figures, as far as they are known.
     """
 
     source: str

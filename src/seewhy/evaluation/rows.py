@@ -9,17 +9,16 @@ from dataclasses import dataclass
 class Row:
     """One value: of one image, target, method and metric.
 
-    Attributes:
-        image: key of the sample.
-        target: the dataset's label of what is explained; "" if it has none.
-        class_index: the network's class that stands for it.
-        probability: of that class, 0 to 1.
-        difficult: whether the target belongs to the pointing game's difficult subset (Zhang et
-            al. 2018): boxes over less than a quarter of an image that holds another category too.
-        method, metric: their names.
-        value: in the metric's unit.
-        curve: the scores that the value sums up, at equal steps: of insertion and deletion from no
-            pixel changed to all, of ROAD's two orders at a tenth to nine tenths of them; else ().
+    image: key of the sample.
+    target: the dataset's label of what is explained; "" if it has none.
+    class_index: the network's class that stands for it.
+    probability: of that class, 0 to 1.
+    difficult: whether the target belongs to the pointing game's difficult subset (Zhang et
+        al. 2018): boxes over less than a quarter of an image that holds another category too.
+    method, metric: their names.
+    value: in the metric's unit.
+    curve: the scores that the value sums up, at equal steps: of insertion and deletion from no
+        pixel changed to all, of ROAD's two orders at a tenth to nine tenths of them; else ().
     """
 
     image: str

@@ -35,13 +35,13 @@ Couple = tuple[int, int]  # columns of a table
 class Summary:
     """A method by a metric.
 
-    Attributes:
-        metric, method: their names.
-        values, images: how many values of how many images.
-        mean: of the values; low, high: its bootstrap 95 % interval over images, nan for one image.
-        class_mean: the mean of the categories' means, as the pointing game's papers report.
-        mean_rank: 1 where the method is the best of all on each pair of image and target, over the
-            pairs on which all methods have a value; nan where there is none.
+    metric, method: their names.
+    values, images: how many values of how many images.
+    mean: of the values.
+    low, high: the mean's bootstrap 95 % interval over images; nan for one image.
+    class_mean: the mean of the categories' means, as the pointing game's papers report.
+    mean_rank: 1 where the method is the best of all on each pair of image and target, over the
+        pairs on which all methods have a value; nan where there is none.
     """
 
     metric: str
@@ -59,13 +59,13 @@ class Summary:
 class Comparison:
     """Two methods by a metric, on the images that both have values of.
 
-    Attributes:
-        metric, method, other: their names.
-        images: how many.
-        difference: the mean over images of method - other; low, high: its bootstrap 95 % interval.
-        better: whether `difference` is in the method's favour; None where it is 0.
-        p: of the sign-flip test that the methods do not differ, two-sided.
-        p_holm: the same, corrected by Holm for all comparisons by this metric.
+    metric, method, other: their names.
+    images: how many.
+    difference: the mean over images of method - other.
+    low, high: the difference's bootstrap 95 % interval.
+    better: whether `difference` is in the method's favour; None where it is 0.
+    p: of the sign-flip test that the methods do not differ, two-sided.
+    p_holm: the same, corrected by Holm for all comparisons by this metric.
     """
 
     metric: str
@@ -102,11 +102,10 @@ class Comparison:
 class Difference:
     """A method by a metric in two runs, on the images that both have values of.
 
-    Attributes:
-        metric, method: their names.
-        first, second: the means over the values that both have.
-        comparison: of the second with the first; `p_holm` is corrected for all methods by the
-            metric.
+    metric, method: their names.
+    first, second: the means over the values that both have.
+    comparison: of the second with the first; `p_holm` is corrected for all methods by the
+        metric.
     """
 
     metric: str
@@ -120,11 +119,11 @@ class Difference:
 class Agreement:
     """What two evaluations say of the same images, targets, methods and metrics.
 
-    Attributes:
-        values: how many values both have; differing: how many of them are not equal to the bit;
-            largest: the largest difference.
-        only: how many values the first and the second alone have.
-        differences: of each metric and method that both have.
+    values: how many values both have.
+    differing: how many of these are not equal to the bit.
+    largest: the largest difference.
+    only: how many values the first and the second alone have.
+    differences: of each metric and method that both have.
     """
 
     values: int

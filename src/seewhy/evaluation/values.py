@@ -19,11 +19,12 @@ Floats = NDArray[np.float64]
 class Table:
     """One metric's values: a row for each pair of image and target, a column for each method.
 
-    Attributes:
-        metric: its name. methods: (M,), those that have values, in the order of the evaluation.
-        pairs: (P,), places among the pairs of the evaluation; values: (P, M), nan where there is
-            none.
-        image, target: (P,), places among `images` and `targets`, which are names.
+    metric: its name.
+    methods: (M,), those that have values, in the order of the evaluation.
+    pairs: (P,), each row's index among the pairs of the evaluation.
+    values: (P, M), nan where there is none.
+    image, target: (P,), indices into `images` and `targets`.
+    images, targets: names.
     """
 
     metric: str
@@ -42,13 +43,13 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """Every value, with what it is of as a place in lists of names.
+    """All values as columns; names are stored once, and columns hold indices into them.
 
-    Attributes:
-        images, targets, methods, metrics: names, in the order in which they come.
-        image, target, class_index, probability, difficult: (P,), of each pair of image and target.
-        pair, method, metric, value: (N,), of each value.
-        points: (N,), how many of `curve` are each value's, in which all curves follow each other.
+    images, targets, methods, metrics: names, in the order in which they come.
+    image, target, class_index, probability, difficult: (P,), of each pair of image and target.
+    pair, method, metric, value: (N,), of each value.
+    points: (N,), the length of each value's curve.
+    curve: all curves, one after the other.
     """
 
     images: tuple[str, ...]

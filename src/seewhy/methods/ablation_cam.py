@@ -18,15 +18,15 @@ from seewhy.progress import BatchSize, in_chunks
     reads=("tail",),
 )
 def ablation_cam(probe: Probe, *, batch_size: BatchSize = "auto") -> Tensor:
-    """relu(Σ_k w_k A_k), w_k the score's relative fall when channel k is set to zero.
+    """relu(Σ_k w_k A_k), w_k the relative fall of the score when channel k is set to zero.
 
     Where the score is an affine function of A, such as a logit behind pooling + Linear, the fall is
     exactly Σ_ij G_k ⊙ A_k, and no channel needs a pass. Elsewhere the part of the network behind
     the layer, and nothing before it, runs once per channel.
 
-    The fall is relative to |score|. Dividing by the score itself, as published, would turn the
-    map around wherever the score is negative; pytorch-grad-cam does that, and it sets channels to
-    -1e7 instead of zero where the layer has negative values.
+    The fall is relative to |score|. Dividing by the score itself, as published, would invert the
+    map if the score is negative; pytorch-grad-cam does so. It also sets channels to -1e7 instead of
+    zero if the layer has negative values.
     """
     scale = probe.score.abs()
     scale = torch.where(scale > 0, scale, 1)[:, None]

@@ -20,35 +20,35 @@ from seewhy.options import Count
 
 @method("Abnar & Zuidema 2020, Quantifying attention flow in transformers", "F + h")
 def attention_rollout(probe: Probe) -> Tensor:
-    """The rows of Π_l (A_l + I) / 2 of the tokens that the score reads, A_l the heads' mean.
+    """The rows of Π_l (A_l + I) / 2 for the tokens that the score reads, A_l the mean over heads.
 
-    Not negative; with class and register tokens it sums to 1. It follows where information flows,
+    Not negative; with class and register tokens it sums to 1. It shows where information flows,
     whatever the target: all classes have the same map.
 
-    Raises ValueError for networks that are no chain of attention between all patches.
+    Raises ValueError for networks that are not a chain of attention between all patches.
     """
     return _followed(probe, lambda block: _wide(block.weights).mean(1), share=0.5)
 
 
 @method("Chefer et al. 2021, Generic attention-model explainability, eq. 5-6", "F + B")
 def attention_gradient(probe: Probe) -> Tensor:
-    """The rows of Π_l (I + Ā_l) of the tokens that the score reads, Ā = mean_heads (∇A ⊙ A)⁺.
+    """The rows of Π_l (I + Ā_l) for the tokens that the score reads, Ā = mean_heads (∇A ⊙ A)⁺.
 
-    Not negative. Where the score reads the mean of the patches, all of them count for themselves
-    as much: the map lies above 1 / (h · w).
+    Not negative. If the head averages the patches, each patch has a constant share of its own, and
+    the map is at least 1 / (h · w).
 
-    Raises ValueError for networks that are no chain of attention between all patches.
+    Raises ValueError for networks that are not a chain of attention between all patches.
     """
     return _followed(probe, _positive)
 
 
 @method("Li et al. 2021, ALBEF: Grad-CAM at an attention map", "F + h")
 def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
-    """mean over queries and heads of (A ⊙ ∇A)⁺ at the last attention to the patches.
+    """The mean over queries and heads of (A ⊙ ∇A)⁺ at the last attention to the patches.
 
-    Not negative. The queries may be anything: patches, a class token, the words of a caption.
+    Not negative. The queries may be patches, a class token, or the words of a caption.
 
-    blocks: how many of the last maps of its grid, summed.
+    blocks: how many of the last attention maps with the same grid are added.
 
     Raises ValueError for networks without attention to all patches.
     """
@@ -62,14 +62,13 @@ def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
 def le_grad(probe: Probe, *, blocks: Count = 2) -> Tensor:
     """Σ_l mean over queries and heads of (∂s_l/∂A_l)⁺, s_l the score of block l's own tokens.
 
-    Not negative. What the network has behind its last block is given the mean of a block's tokens;
-    where it pools them by attention, it is given the tokens, and A_l are the weights of that
-    pooling.
+    Not negative. s_l is what the network's head returns for the mean of the block's tokens. If the
+    head pools tokens by attention, it gets the tokens, and A_l are the weights of that pooling.
 
-    blocks: how many of the last ones; 2 as in the authors' code.
+    blocks: how many of the last blocks; 2 as in the authors' code.
 
-    Raises ValueError for networks that are no chain of attention between all patches, and where
-    what follows the last block cannot be replayed.
+    Raises ValueError for networks that are not a chain of attention between all patches, and if
+    the part behind the last block cannot be replayed.
     """
     found = [block for block in _chain(probe.expect("tail")) if block.among_patches][-blocks:]
     gradients = [_wide(block.early_gradient).relu().mean((1, 2)) for block in found]

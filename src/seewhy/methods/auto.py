@@ -1,4 +1,4 @@
-"""What to take when in doubt: the composition that measured best for its cost."""
+"""The method for users who do not want to choose: the best composition for its cost."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ QUICK = (0.2, 0.65)  # thresholds
 _REFUSED = (RuntimeError, TypeError, ValueError, NotImplementedError)
 
 
-@method("Seewhy: Grad-CAM and TSGB at three scales, as sharp as the network lets them be", "19.5F")
+@method("Seewhy: Grad-CAM and TSGB at three scales, sharpened", "19.5F")
 def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
-    """Grad-CAM and smoothed TSGB together, as sharp as it is worth to the network: (B, H, W).
+    """Grad-CAM and smoothed TSGB, averaged and sharpened while the class is still recognised.
 
     The mean of `grad_cam+multiscale` and of `tsgb(strides="even")+multiscale` under a Gaussian of
-    2 % of the image's shorter side, each scaled to [0, 1], then `sharpen(plateau=0.5)`. In [0, 1].
-    Of networks with attention, for which TSGB is not defined, `attention_gradient` is sharpened, or
-    Grad-CAM alone where that is not defined either, as in windows. Other scales are left out where
-    a network takes images of one size only. The documentation holds the figures that chose it.
+    2 % of the image's shorter side, each scaled to [0, 1], then `sharpen(plateau=0.5)`: (B, H, W),
+    in [0, 1]. TSGB is not defined for networks with attention: there `attention_gradient` is
+    sharpened, or Grad-CAM if that is not defined either (attention in windows). If a network takes
+    images of one size only, the other scales are left out. The documentation has the measurements
+    by which this composition was chosen.
 
     effort: "full" costs as much as 19.5 forward passes and the backward passes of two methods at
-        three scales; "quick" 4 and those at one scale: it shows the network two thresholds. With
-        attention it is 7 or 4.
+        three scales; "quick" costs 4 forward passes and the backward passes at one scale, and tries
+        only two thresholds. On networks with attention it is 7 or 4 forward passes.
 
-    Raises ValueError for another effort, and whatever `grad_cam` raises.
+    Raises ValueError for another effort, and what `grad_cam` raises.
     """
     if effort not in ("full", "quick"):
         raise ValueError(f"effort={effort!r}; it should be 'full' or 'quick'")

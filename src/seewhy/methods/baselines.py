@@ -1,4 +1,4 @@
-"""Maps that know nothing of the network: what every method should be better than."""
+"""Baselines: maps that do not use the network. Every method should be better than these."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def center_gaussian(probe: Probe, *, width: Positive = 0.25) -> Tensor:
 
 @method("baseline: Adebayo et al. 2018 compare with an edge detector; Sobel & Feldman 1968", "0")
 def edges(probe: Probe) -> Tensor:
-    """Steepness of the image by Sobel's operator, the mean of its channels taken first."""
+    """Magnitude of the image's gradient by Sobel's operator, on the mean of the channels."""
     smooth = probe.inputs.new_tensor([1, 2, 1]) / 4
     slope = probe.inputs.new_tensor([-1, 0, 1]) / 2
     grey = probe.inputs.mean(1)

@@ -80,10 +80,10 @@ def weights_of_derivatives(
 def grad_cam_plus_plus(
     activations: Tensor, gradients: Tensor, *, eps: NotNegative = 1e-6
 ) -> Tensor:
-    """relu(Σ_k w_k A_k), the positive gradients weighted so that each place counts alike.
+    """relu(Σ_k w_k A_k), positive gradients weighted so that each position counts equally.
 
-    The paper has no `eps`; 1e-6 is customary. It matters where gradients are small (of a
-    probability, say): 0 follows the paper there.
+    The paper has no `eps` (`eps=0`); 1e-6 is customary. It matters if gradients are small, such as
+    those of a probability.
     """
     weights = grad_cam_plus_plus_weights(activations, gradients, eps=eps)
     return weighted(weights, activations)
@@ -98,13 +98,13 @@ def xgrad_cam(activations: Tensor, gradients: Tensor, *, eps: NotNegative = 1e-7
 
 @cam_method("Draelos & Carin 2020, HiResCAM, eq. 3")
 def hires_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """relu(Σ_k G_k ⊙ A_k): no averaging, so it is the score's own linear share at each place."""
+    """relu(Σ_k G_k ⊙ A_k): without averaging, so it is the linear contribution of each position."""
     return (gradients * activations).sum(1).relu()
 
 
 @cam_method("Jiang et al. 2021, LayerCAM, eq. 6-7")
 def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """relu(Σ_k relu(G_k) ⊙ A_k): each place weighted by its own positive gradient."""
+    """relu(Σ_k relu(G_k) ⊙ A_k): each position weighted by its own positive gradient."""
     return (gradients.relu() * activations).sum(1).relu()
 
 
@@ -112,7 +112,7 @@ def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 def eigen_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """First principal component of the activations; it does not depend on the target.
 
-    A component's sign is arbitrary: it is made to agree with the mean activation.
+    The sign of a component is arbitrary; it is chosen to agree with the mean activation.
     """
     return principal_component(activations).relu()
 
@@ -124,7 +124,7 @@ def eigen_grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def principal_component(maps: Tensor) -> Tensor:
-    """Projection of each place's channels on their first principal axis: (B, K, h, w) -> (B, h, w).
+    """Each position's projection on the first principal axis: (B, K, h, w) -> (B, h, w).
 
     The sign agrees with the mean over the channels.
     """

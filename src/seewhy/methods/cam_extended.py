@@ -1,6 +1,5 @@
-"""CAMs that ask the probe for more than the activations and gradients of its own question.
-
-They look at the head, at other classes, at noisy images, or at second derivatives.
+"""CAMs that need more than activations and gradients: the head, other classes, noisy images, or
+second derivatives.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from seewhy.progress import tracked
 def cam(probe: Probe) -> Tensor:
     """Σ_k w_k A_k with the classifier's own weights, signed.
 
-    Where the score is affine in A and every place counts alike, as a logit does behind global
+    If the score is affine in A and all positions have equal weight, such as a logit with global
     average pooling + Linear, w_k = Σ_ij G_k is the Linear's weight.
 
     Raises ValueError for other heads.
@@ -54,13 +53,13 @@ def finer_cam(
     strength: Annotated[float, Range(least=-1e6, most=1e6)] = 0.6,
     base: str = "grad_cam",
 ) -> Tensor:
-    """A CAM of y_c - strength · the mean logit of the classes whose logits are nearest.
+    """A CAM of y_c - strength · the mean logit of the classes with the nearest logits.
 
-    What the class shares with those that are alike is taken away. pytorch-grad-cam weights them by
-    their probabilities, and sends gradients through these weights.
+    This subtracts what the class shares with similar classes. pytorch-grad-cam weights the classes
+    by their probabilities, with gradients through these weights.
 
     references: how many classes.
-    strength: how far they count; 0 is the CAM of the class itself.
+    strength: the weight of their mean logit; 0 gives the CAM of the class itself.
     base: the name of the CAM, with options and refinements if wanted.
 
     Raises ValueError for targets other than a class, and for options out of range.
@@ -98,8 +97,8 @@ def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> 
     """relu(Σ_k w_k A_k), w_k = mean_ij (G - ½ (∂²score/∂A²) A)_k: Shapley values to second order.
 
     utility: "rest" explains y_c + log p_c of a class (the paper's residual softmax), "score" the
-        target itself, of which nothing but Grad-CAM remains where it is piecewise linear, as a
-        logit of many networks.
+        target itself. If that is piecewise linear, as logits of many networks are, the map equals
+        Grad-CAM's.
 
     Raises ValueError for "rest" with targets other than a class.
     """
@@ -133,9 +132,9 @@ def smooth_grad_cam_plus_plus(
 ) -> Tensor:
     """Grad-CAM++ with the derivatives averaged over noisy copies of the image.
 
-    Weights and map use the activations of the image itself. torch-cam applies the weights to the
-    activations of the last noisy copy, with that copy's gradient alone, and adds up A ⊙ D³ over
-    places where the paper has ΣA · D³.
+    Weights and map use the activations of the image itself. torch-cam uses the activations and the
+    gradient of the last noisy copy alone, and adds up A ⊙ D³ over positions where the paper has
+    ΣA · D³.
 
     samples: noisy copies.
     noise: standard deviation as a share of each image's range of values.

@@ -1,7 +1,7 @@
-"""Excitation backprop: a probability walks from the class down the positive weights.
+"""Excitation backprop: a probability is passed back from the class along positive weights.
 
-What the backward pass carries is not a gradient but the probability that a walker, who begins at
-the explained class, comes by.
+The backward pass computes, instead of a gradient, the probability that a random walk from the
+explained class reaches a neuron.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ EPS = 1e-20  # as in TorchRay
 def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = False) -> Tensor:
     """Σ_channels of the excitation, at the stage before the last; it sums to 1 over the layer.
 
-    At the layers of the probe where such were named. The sum is 1 as far as inputs of the layers
-    above are not negative; so it seldom is at the image.
+    If layers were named, at these. The sum is 1 if the inputs of all later layers are not negative,
+    which is rarely so at the image.
 
-    skip: at the sum of a skip connection, "share" the probability in proportion to the summands,
-        or "copy" it to both, as plain autograd would.
-    at_input: go all the way down to the image.
+    skip: at the sum of a skip connection, "share" divides the probability in proportion to the
+        summands; "copy" passes all of it to both, as plain autograd would.
+    at_input: take the map at the image.
     """
     return _excitation(_ruled(probe, skip, at_input))
 
@@ -45,10 +45,10 @@ def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = 
 def contrastive_excitation_backprop(
     probe: Probe, *, skip: Skip = "share", at_input: bool = False
 ) -> Tensor:
-    """Positive part of the excitation less that of the opposite class; layers as without contrast.
+    """Positive part of the excitation minus that of the opposite class.
 
-    The opposite class has the last layer's weights with the sign changed. The options are those of
-    `excitation_backprop`.
+    The opposite class has the last layer's weights with the sign changed. Layers and options are
+    those of `excitation_backprop`.
     """
     ruled = _ruled(probe, skip, at_input)
     score = ruled.target(ruled.outputs)

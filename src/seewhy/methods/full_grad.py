@@ -23,10 +23,10 @@ Collect = Callable[[int, Tensor], None]
 def full_grad(probe: Probe) -> Tensor:
     """ψ(x ⊙ ∂score/∂x) + Σ_l ψ(b_l ⊙ ∂score/∂b_l), each summed over channels; not negative.
 
-    ψ is the absolute value, scaled to [0, 1] per image and layer, at the size of the image. Biases
-    are those of convolutions, and of batch norms the constant that they add in the end. As in the
-    authors' code, biases of Linears, which have no place in the image, are left out.
-    pytorch-grad-cam scales each channel by itself, so that the faintest counts like the strongest.
+    ψ is the absolute value, scaled to [0, 1] per image and layer, at the size of the image. The
+    bias of a batch norm is the constant that it adds in total. As in the authors' code, biases of
+    Linears, which have no position in the image, are left out. pytorch-grad-cam scales each channel
+    separately, so that the weakest counts like the strongest.
     """
     maps: list[Tensor] = []
 

@@ -35,7 +35,7 @@ def input_x_gradient(probe: Probe) -> Tensor:
 def linear_approximation(probe: Probe) -> Tensor:
     """Σ_channels A ⊙ G at the layers that were named, else at the input; signed.
 
-    It is the score's own linear share of each place: the relevance of the ordinary gradient.
+    It is the linear contribution of each position to the score.
     """
     return relevance(probe)
 
@@ -59,7 +59,7 @@ DECONVOLVED: Rules = _rectifiers(_deconvolved)
 
 @method("Springenberg et al. 2015, Striving for simplicity", "F + B")
 def guided_backprop(probe: Probe) -> Tensor:
-    """max_channels |gradient|, where active ReLUs pass back the positive part and others nothing.
+    """max_channels |gradient|, where active ReLUs pass back only its positive part.
 
     ReLU6, hardtanh and leaky ReLU count as ReLUs; in-place and functional ones as well.
     """
@@ -68,7 +68,7 @@ def guided_backprop(probe: Probe) -> Tensor:
 
 @method("Zeiler & Fergus 2014, Visualizing and understanding convolutional networks", "F + B")
 def deconvnet(probe: Probe) -> Tensor:
-    """max_channels |gradient|, where ReLUs pass back the positive part whether active or not."""
+    """max_channels |gradient|, where all ReLUs, active or not, pass back only its positive part."""
     return strongest(probe.with_rules(DECONVOLVED).input_gradient)
 
 

@@ -24,16 +24,16 @@ def global_guidance(
 ) -> Tensor:
     """relu(Σ_k w_k M ⊙ A_k): a CAM guided by M = relu(Σ_k A_k ⊙ G_k), one map for all channels.
 
-    As M has no negative values that is M ⊙ relu(Σ_k w_k A_k): with the "mean" weights Grad-CAM's
-    map times the guidance map, and where a Linear follows a global average pooling Grad-CAM's map
-    squared, but for its scale.
+    M has no negative values, so this is M ⊙ relu(Σ_k w_k A_k): with the "mean" weights it is
+    Grad-CAM's map times the guidance map. With global average pooling and one Linear it is
+    Grad-CAM's map squared, up to scale.
 
     guidance: "global" is that one map; "channel" gives each channel its own, M_k = relu(A_k ⊙ G_k).
         "weights" lets M rectify the weights instead: relu(Σ_k w_k cos(M, A_k) A_k).
     weights: "mean" gradients as in Grad-CAM, or "plus_plus" as in Grad-CAM++.
 
-    The paper's abstract fixes only that the element-wise product of feature maps and gradient
-    maps rectifies the weighted aggregation; the documentation says how the reading was chosen.
+    The paper's abstract says only that the element-wise product of feature maps and gradient maps
+    rectifies the weighted aggregation. The documentation explains how this reading was chosen.
     """
     product = activations * gradients
     guide = (product if guidance == "channel" else product.sum(1, keepdim=True)).relu()

@@ -1,4 +1,4 @@
-"""Path methods: what the network sees on the way from a baseline to the image.
+"""Path methods: gradients and CAMs on the path from a baseline to the image.
 
 A path method sums up gradients, or CAMs, at the points of a path x_0 … x_T that leads from a
 baseline to the image: a straight line, or a guided path, on which the least salient parts of the
@@ -46,10 +46,10 @@ def integrated_gradients(
 ) -> Tensor:
     """Σ_channels (x - x_0) ⊙ the mean gradient on the straight line from a baseline, signed.
 
-    The map sums to score(x) - score(x_0), up to the error of the sum that stands for an integral.
+    The map sums to score(x) - score(x_0), up to the error of numerical integration.
 
     baseline: see `seewhy.fills.filled`; 0 is the mean colour of normalised inputs.
-    rule: how the integral is taken, see `quadrature`.
+    rule: the integration rule, see `quadrature`.
     batch_size: images per pass; "auto" as many as fit.
     """
     start = _start(probe, baseline, seed)
@@ -121,15 +121,15 @@ def guided_integrated_gradients(
 ) -> Tensor:
     """Σ_channels of the gradients integrated along a path that avoids large gradients, signed.
 
-    fraction: share of the features, those with the least gradients, that move at a time; 0.01 at
-        least.
+    fraction: share of the features, those with the smallest gradients, that move in a round; at
+        least 0.01.
     max_distance: how far a feature may be ahead of or behind the straight line; 1 is a free path,
         and 0 the straight line itself.
 
-    Rounding decides which of like features moves first. So the images of a batch go one by one; on
-    an accelerator they go together, and there a map may depend on the batch.
+    Rounding decides which of nearly equal features moves first. So on a CPU images are processed
+    one by one; on an accelerator they are processed together, and a map may depend on the batch.
 
-    Raises ValueError for options out of range, and where a gradient is not finite.
+    Raises ValueError for options out of range, and if a gradient is not finite.
     """
     starts = _start(probe, baseline, seed)
 
@@ -167,12 +167,12 @@ def integrated_grad_cam(
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
-    """Σ_t relu(Σ_k w_k(x_t) A_k(x_t)), the Grad-CAMs of points on the straight line added up.
+    """Σ_t relu(Σ_k w_k(x_t) A_k(x_t)), the sum of the Grad-CAMs of points on the straight line.
 
-    These are the authors' demo's: x_0 … x_{T-1}, from black pixels, and the activations themselves.
+    As in the authors' demo, the points are x_0 … x_{T-1}, and the path begins at black pixels.
 
     baseline: see `seewhy.fills.filled`.
-    difference: take A(x_t) - A(x_0), as equation 6 of the paper has it, at x_1 … x_T.
+    difference: use A(x_t) - A(x_0) at x_1 … x_T, as in equation 6 of the paper.
     batch_size: images per pass; "auto" as many as fit.
     """
     start = _start(probe, baseline, seed)
@@ -208,22 +208,22 @@ def gig_cam(
     max_distance: Share = 0.02,
     seed: Seed = 0,
 ) -> Tensor:
-    """Integrated Grad-CAM on a path that each step chooses by the Grad-CAM so far, (B, H, W).
+    """Integrated Grad-CAM on a path that is chosen step by step by the current Grad-CAM, (B, H, W).
 
-    At each point the current Grad-CAM before its ReLU, at the size of the input, ranks the pixels
-    by its magnitude; of those that have not arrived, the least salient `fraction` moves first, all
-    channels together, until the L1 distance to the image has fallen by its T-th part. The map is
-    the sum of the Grad-CAMs at x_0 … x_{T-1}, each counted as often as pixels were chosen to move
-    on from there. So it is in the authors' code.
+    At each point the magnitude of the current Grad-CAM before its ReLU, at the size of the input,
+    ranks the pixels. Of the pixels that have not reached the image yet, the least salient
+    `fraction` moves first, all channels together, until the L1 distance to the image has fallen by
+    its T-th part. The map is the sum of the Grad-CAMs at x_0 … x_{T-1}, each counted as often as
+    pixels were chosen at this point, as in the authors' code.
 
     baseline: see `seewhy.fills.filled`.
     fraction: from 0.01 to 1.
     max_distance: how far a pixel may be ahead of or behind the straight line; 1 is a free path.
 
-    Rounding decides which of like pixels moves first. So the images of a batch go one by one; on an
-    accelerator they go together, and there a map may depend on the batch.
+    Rounding decides which of nearly equal pixels moves first. So on a CPU images are processed one
+    by one; on an accelerator they are processed together, and a map may depend on the batch.
 
-    Raises ValueError for options out of range, and where a Grad-CAM is not finite.
+    Raises ValueError for options out of range, and if a Grad-CAM is not finite.
     """
     starts = _start(probe, baseline, seed)
 

@@ -1,4 +1,4 @@
-"""Perturbation: how the score answers when parts of the image are hidden. No gradients.
+"""Perturbation: how the score changes when parts of the image are hidden. No gradients.
 
 The masks are the same for all images of a batch and for all classes, so probes that differ in their
 target alone (`probe.with_target`) share the forward passes.
@@ -37,15 +37,15 @@ def rise(
 ) -> Tensor:
     """Σ_i (score(M_i ⊙ x) - mean score) M_i / (N keep): random masks weighted by the score; signed.
 
-    The paper has no mean score (`centred=False`), and a probability as the score, as in
-    `Probability(class)`. Its maps are these plus the mean score times a nearly flat map, which says
-    nothing of the image, but hides its evidence where the score is far from zero, as a logit is.
+    The paper does not subtract the mean score (`centred=False`) and uses a probability as the
+    score, `Probability(class)`. Its maps are these maps plus the mean score times a nearly constant
+    map. If the score is far from zero, as logits are, that constant hides the evidence.
 
-    masks: N, how many.
+    masks: the number of masks, N.
     cells: each mask is a random grid of cells x cells, upsampled and shifted at random.
-    keep: probability that a cell shows the image; the others show 0, which is the mean colour of
+    keep: probability that a cell shows the image; other cells show 0, which is the mean colour of
         normalised inputs.
-    centred: take the image's mean score over all masks off each score.
+    centred: subtract the image's mean score over all masks from each score.
     batch_size: images per pass; "auto" as many as fit.
     """
     shown = _random_masks(probe.inputs, masks, cells, keep, seed)
@@ -108,11 +108,12 @@ def occlusion(
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
 ) -> Tensor:
-    """How far the score falls when a patch hides a place, the mean over patches there; signed.
+    """The fall of the score when a patch hides a pixel, averaged over all patches there; signed.
 
-    patch: its side in pixels; by default a sixth of the image's shorter side.
-    stride: pixels from one patch to the next; by default half a patch. The last ones may stick out.
-    baseline: what the patch shows, see `seewhy.fills.filled`.
+    patch: side of the patch in pixels; by default a sixth of the image's shorter side.
+    stride: pixels from one patch to the next; by default half a patch. The last patches may extend
+        beyond the image.
+    baseline: content of the patch, see `seewhy.fills.filled`.
     batch_size: images per pass; "auto" as many as fit.
 
     Raises ValueError for a patch that does not fit, or a stride longer than the patch.

@@ -1,4 +1,4 @@
-"""Score-CAM and its variants: channels weighted by the score of the image that they let through.
+"""Score-CAM and its variants: channels weighted by the score of the image that they mask.
 
 Each channel is a mask: its map at the size of the image, scaled to [0, 1]. The forward passes serve
 all targets of a probe (`probe.with_target`), and no gradient is asked for.
@@ -76,7 +76,7 @@ def _noise(size: torch.Size, seed: int, sample: int, channel: int) -> Tensor:
 def is_cam(probe: Probe, *, steps: Count = 10, batch_size: BatchSize = "auto") -> Tensor:
     """Score-CAM with the score integrated while the mask grows from black: mean_i score(i/N M ⊙ x).
 
-    torch-cam's masks grow beyond the image: its factors 1/N, 3/N, 6/N … add up those before.
+    torch-cam's factors add up (1/N, 3/N, 6/N …), so its masked images are brighter than the image.
     """
 
     def scaled(masks: Tensor, samples: Tensor, channels: Tensor) -> Tensor:

@@ -51,23 +51,23 @@ def tsgb(
 ) -> Tensor:
     """The positive part of Σ_channels gradient ⊙ value of the TSGB backward pass.
 
-    At the input and its resolution, or at the layers of the probe where such were named.
+    At the input and its resolution, or at the probe's layers if any were named.
 
-    balance: how far the classifier's negative weights make up for the positive ones; the authors
-        take 0.75 to 0.9 for ResNets.
-    groups: whether the groups of a grouped convolution share out their relevance each on its own,
-        or "joint"ly, as in the authors' code.
-    activations: whether relevance is "kept" by all element-wise activations, as the authors' rules
-        leave it at a ReLU, or the others have their ordinary "gradient", as in the authors' code.
-        That loses the strongest evidence where they saturate (ReLU6 above 6).
-    strides: with a stride, some cells lie in more windows than their neighbours. "even" makes up
-        for that; "uneven", as in the authors' code, draws a grid. None takes "even" where other
-        activations than ReLUs are "kept", and else what the authors have.
-    signed: all of the sum instead of its positive part, which is what the authors show.
+    balance: weight of the classifier's negative contributions relative to the positive ones; the
+        authors use 0.75 to 0.9 for ResNets.
+    groups: "separate" distributes relevance within each group of a grouped convolution, "joint"
+        across all groups, as in the authors' code.
+    activations: "kept" passes relevance unchanged through all element-wise activations, as the
+        authors do for ReLUs; "gradient" uses the ordinary gradient of all others, as in the
+        authors' code, and loses the strongest evidence where they saturate (ReLU6 above 6).
+    strides: with a stride, some cells lie in more windows than their neighbours. "even" corrects
+        for that; "uneven" does not, as in the authors' code, and draws a grid. None is "even" if
+        activations other than ReLUs are "kept", otherwise "uneven".
+    signed: return the whole sum instead of its positive part; the authors show the positive part.
 
-    Of a product with a gate (a sigmoid, one number per channel, a constant) all relevance goes to
-    what is gated. With groups="joint", activations="gradient" and signed=True the numbers are the
-    authors'.
+    In a product with a gate (a sigmoid, one number per channel, a constant) all relevance goes to
+    the gated signal. With groups="joint", activations="gradient" and signed=True the maps equal
+    those of the authors' code.
 
     Raises ValueError for networks with attention, for which TSGB is not defined.
     """

@@ -135,23 +135,22 @@ class Metric(Named):
     `Metric("iou", threshold=0.3)` is `metric("iou(threshold=0.3)")`. Metrics that are spelled alike
     are equal.
 
-    Attributes:
-        name, options: as it is spelled.
-        function: gives one value per image, (B,).
-        higher_is_better, range: its direction, and its lowest and highest value where scores are
-            probabilities.
-        passes: what it costs per image: F is a forward pass, E an explanation, S the steps, shares,
-            samples, sides or layers asked for.
-        source, summary: who defined it, and what it is in a sentence.
-        needs: its function's parameters without a default, see `seewhy.metrics.GIVEN`; all_needs:
-            with what is behind these.
-        region: of what `masks` are made: the annotated "boxes", the outlines ("masks"), a grid's
-            "cells", or what the "dataset"'s authors play the pointing game on.
-        size: whether maps, masks and boxes have the size of the network's "input", or the "photo"'s
-            own; there they come for one image at a time.
-        curve: the scores that it sums up, which then are kept and drawn; or None.
-        caution: how the number can be had without a better explanation, in a sentence that is shown
-            beside it; "" where no such way is known.
+    name, options: as it is spelled.
+    function: gives one value per image, (B,).
+    higher_is_better, range: its direction, and its lowest and highest value where scores are
+        probabilities.
+    passes: what it costs per image: F is a forward pass, E an explanation, S the steps, shares,
+        samples, sides or layers asked for.
+    source, summary: who defined it, and what it is in a sentence.
+    needs: its function's parameters without a default, see `seewhy.metrics.GIVEN`; all_needs:
+        with what is behind these.
+    region: of what `masks` are made: the annotated "boxes", the outlines ("masks"), a grid's
+        "cells", or what the "dataset"'s authors play the pointing game on.
+    size: whether maps, masks and boxes have the size of the network's "input", or the "photo"'s
+        own; there they come for one image at a time.
+    curve: the scores that it sums up, which then are kept and drawn; or None.
+    caution: how the number can be had without a better explanation, in a sentence that is shown
+        beside it; "" where no such way is known.
 
     Raises ValueError for an unknown name, option or value, with what would be right.
     """

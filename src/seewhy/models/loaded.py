@@ -1,4 +1,4 @@
-"""A loaded network: the module with what is needed to feed it and to read its outputs."""
+"""A loaded network: the module, its preprocessing, and the meaning of its outputs."""
 
 from __future__ import annotations
 
@@ -30,20 +30,18 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True, repr=False)
 class LoadedModel:
-    """A network in eval mode with what is needed to feed it and to read its outputs.
+    """A network in eval mode, with its preprocessing and the meaning of its outputs.
 
-    A network with a single logit tells two classes apart, 0 and 1, the second of which is meant by
-    a positive logit. A single name is that of class 1; class 0 is then "not" it.
+    A network with a single logit has two classes; a positive logit means class 1. If you give one
+    name, it names class 1, and class 0 is called "not …".
 
-    Attributes:
-        module: the network, in eval mode.
-        preprocess: makes its input of a photo.
-        classes: the name of each output, or of both classes of a single one; empty if they
-            have none.
-        name: the specification that it was loaded by.
-        activation: how its outputs become probabilities: "softmax", one class of many; "sigmoid",
-            each class a yes or no of its own; "none", the outputs are shown as they are, as those
-            of a regression are. None: sigmoid for a single output, softmax for several.
+    module: the network, in eval mode.
+    preprocess: turns a photo into the network's input.
+    classes: the name of each output, or of both classes of a single output; may be empty.
+    name: the specification that it was loaded by.
+    activation: how outputs become probabilities: "softmax" for one class of many, "sigmoid" for
+        each class separately, "none" for outputs that are not logits, such as a regression's.
+        None: sigmoid for a single output, softmax for several.
     """
 
     module: nn.Module
@@ -94,23 +92,22 @@ class LoadedModel:
         *,
         explained: int | str | None = None,
     ) -> Probe:
-        """The question of these inputs and this target to the network, see `seewhy.Probe`.
+        """A probe of the network with these inputs and this target, see `seewhy.Probe`.
 
-        It knows which values of an input are black, from which some methods start.
+        It knows the value of a black pixel, from which some methods start.
         """
         black = self.preprocess.black
         return Probe(self.module, inputs, target, layer, explained=explained, black=black)
 
     def target(self, asked: TargetLike | str) -> Target:
-        """The target that is meant: a class by name or index, None for the predicted one, ...
+        """A value as a target: a class by name or index, None for the predicted one, ...
 
-        Classes are understood for every shape of output: of a network with a single logit there
-        are two, and of a segmentation network a class means its region. Other targets are as in
+        This works for every shape of output: a network with a single logit has two classes, and for
+        a segmentation network a class means its region. Other targets are as in
         `seewhy.targets.as_target`.
 
-        Raises:
-            ModelError: no class, or more than one, is meant.
-            TypeError: nothing that can be a target.
+        Raises ModelError if the name fits no class or several; TypeError for anything that cannot
+        be a target.
         """
         if isinstance(asked, str) or (isinstance(asked, int) and not isinstance(asked, bool)):
             return Asked(self.class_index(asked), activation=self.activation)
@@ -138,11 +135,10 @@ class LoadedModel:
     def class_index(self, name_or_index: str | int) -> int:
         """The index of a class given by index, name, synonym or unique part of the name.
 
-        A name may list synonyms between commas. Case does not matter, and a full name goes before
-        a synonym, a synonym before a word of a name, a word before any other part.
+        A name may list synonyms, separated by commas. Case does not matter. A full name takes
+        precedence over a synonym, a synonym over a word, and a word over any other part.
 
-        Raises:
-            ModelError: no class, or more than one, is meant; the message names the nearest.
+        Raises ModelError if the name fits no class or several; the message names the nearest ones.
         """
         text = str(name_or_index).strip()
         if re.fullmatch(r"[+-]?\d{1,9}", text):
@@ -176,7 +172,7 @@ class LoadedModel:
         )
 
     def top(self, logits: Tensor, k: int = 5) -> list[tuple[int, str, float]]:
-        """The `k` likeliest classes of one image's logits: (index, name, number).
+        """The `k` most likely classes of one image's logits: (index, name, number).
 
         logits: (K,), and the number is the probability; or (K, H, W) of a segmentation network,
         and the number is the share of the picture in which it sees the class. With the activation

@@ -22,8 +22,7 @@ def with_metadata(model: LoadedModel, facts: Mapping[str, str], path: Path) -> L
     Values are JSON: `resize`, `crop`, `mean`, `std`, `interpolation` and `channels` as in
     `Preprocess`, `activation` as in `LoadedModel`, `classes` as in a file of class names.
 
-    Raises:
-        ModelError: a value that cannot be used, named with its key.
+    Raises ModelError for a value that cannot be used, and names its key.
     """
     said: dict[str, Any] = {}
     for key in (*_OF_INPUTS, "activation", "classes"):
@@ -54,8 +53,7 @@ def with_classes(
 ) -> LoadedModel:
     """The model with names for its classes, as many as it tells apart.
 
-    Raises:
-        ModelError: another number of names, beginning with `where` they come from.
+    Raises ModelError for another number of names; its message begins with `where` they come from.
     """
     outputs = number_of_outputs(model)
     fits = (1, 2) if outputs == 1 and model.activation != "none" else (outputs,)
@@ -67,8 +65,7 @@ def with_classes(
 def read_classes(source: str | Path | Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """Where class names come from, for messages, and the names, from a sequence or a file.
 
-    Raises:
-        ModelError: an unreadable file, or anything but names.
+    Raises ModelError for an unreadable file, or anything but names.
     """
     if not isinstance(source, str | Path):
         return "classes", names_in(list(source), "classes")
@@ -85,8 +82,7 @@ def read_classes(source: str | Path | Sequence[str]) -> tuple[str, tuple[str, ..
 def names_in(content: Any, where: str = "classes") -> tuple[str, ...]:
     """Names in a list of them, or in an object from index to name.
 
-    Raises:
-        ModelError: anything else.
+    Raises ModelError for anything else.
     """
     if isinstance(content, dict):
         try:

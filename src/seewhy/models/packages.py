@@ -29,8 +29,7 @@ def import_torchvision() -> ModuleType:
     something for. Networks and transforms need none of these operators, so where the import fails
     for this reason it is repeated with the operators declared, though not implemented.
 
-    Raises:
-        ModelError: torchvision is not installed.
+    Raises ModelError if torchvision is not installed.
     """
     global _torchvision_schemas
     with _torchvision_lock:

@@ -67,8 +67,7 @@ def with_weights(build: Callable[..., LoadedModel], path: Path, spec: str) -> Lo
     Where the file differs in the number of classes alone, the network is built with the file's.
     What a file holds beyond the network's weights is ignored, and a `Note` names it.
 
-    Raises:
-        ModelError: the file cannot be read, or does not have all that the network needs.
+    Raises ModelError if the file cannot be read, or does not have all that the network needs.
     """
     content, facts = _read(path)
     model = build(pretrained=False, num_classes=None)

@@ -1,4 +1,4 @@
-"""Detail: a coarse map says where, a fine one which pixels there. A refinement of our own."""
+"""Detail: a coarse map gives the region, a fine one the pixels in it. Our own refinement."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def detail(
 ) -> Tensor:
     """The geometric mean of the map and of a finer, smoothed one, (B, H, W), in [0, 1].
 
-    Both maps' positive parts are scaled to [0, 1] first, at the input's size. Guided Grad-CAM is
-    the product of the two without smoothing: scattered pixels, in which a network recognises
+    The positive parts of both maps are first scaled to [0, 1], at the input's size. Guided Grad-CAM
+    is the product of the two without smoothing: scattered pixels, in which a network recognises
     nothing.
 
     by: name of the method that gives the fine map, such as "gradient" or "tsgb".
     smoothing: the Gaussian's standard deviation as a share of the image's shorter side.
 
-    Raises what the fine method raises: guided backprop wants a network with ReLUs.
+    Raises what the fine method raises: guided backprop needs a network with ReLUs.
     """
     finer = parse(by)
     # First, so that one pass records what both read, and a network without ReLUs costs no more.

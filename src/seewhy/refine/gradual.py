@@ -1,4 +1,4 @@
-"""Gradual Extrapolation: a coarse map regains the resolution that the network took away."""
+"""Gradual Extrapolation: brings a coarse map to the resolution of the image."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ def gradual(
 ) -> Tensor:
     """The map, resized to each stage's activations E in turn and multiplied by Σ_k E_k / max(E).
 
-    The stages are climbed from the deepest to the finest. So it is in the author's code.
+    The stages are used from the deepest to the finest, as in the author's code.
 
-    stages: "author" takes what max pools and strided convolutions return, as they return it, those
-        coarser than the map included, and at last what the first of them takes in: the image of
-        most networks, an activation of VGG. "last" takes the last activation at each finer
-        resolution, and at last the image.
-    depth: how many factors to climb, from the deepest; None is all of them.
-    rectified: let negative activations count as 0.
-    power: of each factor; other than 1 it needs rectified ones. Below 1 they sharpen less.
-    image: whether to take the last factor, the image.
-    standardize: give the map in [0, 1]: z-scores clipped to ±1 and scaled, as the author shows it.
+    stages: "author" uses the outputs of max pools and strided convolutions, unchanged, also those
+        coarser than the map, and finally the input of the first of them: the image in most
+        networks, an activation in VGG. "last" uses the last activation at each finer resolution,
+        and finally the image.
+    depth: how many factors to use, from the deepest; None is all of them.
+    rectified: set negative activations to 0.
+    power: exponent of each factor; a power other than 1 needs `rectified`. Below 1 the map is less
+        sharp.
+    image: whether to use the last factor, the image.
+    standardize: scale the map to [0, 1] by z-scores clipped to ±1, as the author shows it.
 
-    Raises ValueError for options out of range, where the map already has the resolution of the
-    input, and where the network has no stages.
+    Raises ValueError for options out of range, if the map already has the resolution of the input,
+    and if the network has no stages.
     """
     if power != 1 and not rectified:
         raise ValueError(f"power={power} needs rectified=True: negative numbers have no power")

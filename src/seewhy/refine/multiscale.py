@@ -30,16 +30,17 @@ def multiscale(
 ) -> Tensor:
     """The maps of the image at several scales, fused at the finest map's resolution, in [0, 1].
 
-    Each map's positive part is scaled to [0, 1] by itself. A single scale gives its map as it is.
+    The positive part of each map is scaled to [0, 1]. A single scale returns its map unchanged.
 
-    scales: factors of the image's size; None is 1, 1.5 and 2, for "ratio" the script's sizes, 1 to
-        3.7 times the image's.
-    combine: "mean", our own, weights each scale by the mass of its map: where the network no longer
-        sees the class, the map is weak and counts little. "ratio" is the recursion of the authors'
-        script, see `recursive_fusion`, at the size of the last scale. "geometric" mean and
-        "product" are sharper, but of a scale at which the map is empty they make an empty map.
+    scales: factors of the image's size; None is 1, 1.5 and 2, or for "ratio" the authors' sizes, 1
+        to 3.7 times the image's.
+    combine: "mean", our own, weights each scale by the mass of its map: at scales at which the
+        network does not recognise the class, the map is weak and counts little. "ratio" is the
+        recursion of the authors' script, see `recursive_fusion`, at the size of the last scale.
+        "geometric" mean and "product" are sharper, but if the map is empty at one scale, so is the
+        result.
 
-    Raises ValueError where the network takes no images of another size.
+    Raises ValueError if the network takes images of one size only.
     """
     scales = (_SIZES if combine == "ratio" else (1, 1.5, 2)) if scales is None else scales
     if not scales:

@@ -1,4 +1,4 @@
-"""RefineCAM: the maps of several layers, the finer ones within the coarser ones."""
+"""RefineCAM: the product of the maps of several layers."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MIXERS: dict[Mix, Callable[[Tensor], Tensor]] = {
 def refine_cam(probe: Probe, method: Method, *, mix: Mix = "product") -> Tensor:
     """The method's maps at several layers, multiplied at the size of the input, in [0, 1].
 
-    The layers are those that the probe was asked for, or else the network's stages and the layer
-    chosen. Each map's positive part is scaled to [0, 1], before and after it is upsampled.
+    The layers are those that were named, or else the network's stages and the chosen layer. The
+    positive part of each map is scaled to [0, 1] before and after upsampling.
 
     mix: "product", "geometric" mean, or the soft minima "log_exp" and "exp_mean".
 
-    Raises ValueError where there is one layer only, or where the method reads no layer.
+    Raises ValueError if there is only one layer, or if the method uses no layer.
     """
     layers = list(probe.named) if len(probe.named) > 1 else [*probe.stages, *probe.layers]
     if len(layers) < 2:

@@ -1,4 +1,4 @@
-"""Sharpening as far as it costs the network little: a refinement of our own."""
+"""Sharpening as far as the network still recognises the class. Our own refinement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seewhy.options import NotNegative, Range, Share
 THRESHOLDS, PRICE = (0.1, 0.2, 0.4, 0.65, 1.0), 0.1
 
 
-@refinement("Seewhy: as sharp as the network lets it be", "N F, N thresholds")
+@refinement("Seewhy: sharpened while the network recognises the class", "N F, N thresholds")
 def sharpen(
     probe: Probe,
     method: Method,
@@ -26,23 +26,23 @@ def sharpen(
     price: NotNegative = PRICE,
     plateau: Share = 0.8,
 ) -> Tensor:
-    """The part of the map that tells the network most for its size: (B, H, W), in [0, 1].
+    """The part of the map with the most evidence for its size: (B, H, W), in [0, 1].
 
-    The map's positive part M is scaled to [0, 1] and brought to the input's size. At a threshold t
-    all that is below t/2 is taken out and all above t shown nearly in full:
-    clamp(2 M/t - 1, 0, 1) ⊙ (p + (1 - p) M), whose maximum stays where it was. A hundredth of it is
-    M itself, so that what is taken out keeps its order. The network is shown the image times that,
-    and each image gets the threshold at which
-    kept - price · log2(mean of the sharper map) is highest, where kept is the share of the class's
-    probability that is left, 1 at most.
+    The map's positive part M is scaled to [0, 1] and upsampled to the input's size. A threshold t
+    gives the sharper map clamp(2 M/t - 1, 0, 1) ⊙ (p + (1 - p) M): values below t/2 become 0,
+    values above t are kept, or made more equal by p, and the maximum keeps its position. One per
+    cent of the result is M itself, so that removed values keep their order. The network sees the
+    image times this map, and each image gets the threshold that maximises
+    kept - price · log2(mean of the sharper map), where kept is the remaining share of the class's
+    probability, at most 1.
 
     thresholds: in (0, 1].
-    plateau: p, in [0, 1]: how nearly alike all above the threshold is shown.
-    price: share of the probability that may be lost for a map of half the mass. Of a class both
-        the softmax and the sigmoid have to be kept, since a network does not say which of them it
-        means; of any other target the score, by a share of its magnitude.
+    plateau: p, in [0, 1]; at 1 all values above the threshold are equal.
+    price: the share of the probability that may be lost for a map of half the mass. For a class
+        both the softmax and the sigmoid must be kept, since the network does not say which applies;
+        for other targets it is the score, relative to its magnitude.
 
-    Raises ValueError where there is no threshold.
+    Raises ValueError if there is no threshold.
     """
     return sharpened(probe, method(probe), thresholds=thresholds, price=price, plateau=plateau)
 

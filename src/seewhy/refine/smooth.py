@@ -22,11 +22,11 @@ def smooth(
     flips: bool = False,
     seed: Seed = 0,
 ) -> Tensor:
-    """The mean of the maps of noisy copies of the image, mirrored ones too if asked for.
+    """The mean of the maps of noisy copies of the image, and of their mirror images with `flips`.
 
-    samples: noisy copies; without noise it is one copy, the image itself.
+    samples: number of noisy copies; without noise it is one copy, the image itself.
     noise: standard deviation as a share of each image's range of values.
-    flips: average each copy's map with that of its mirror image, left to right.
+    flips: average each copy's map with that of its mirror image (left and right swapped).
     seed: of the noise, which is the same for all images.
     """
     copies = noisy_copies(probe.inputs, samples, noise, seed) if noise else [probe.inputs]

@@ -45,16 +45,15 @@ _PICTURE = 640  # pixels of the longer side
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """What one check says of a map.
+    """The result of one check of a map.
 
-    Attributes:
-        name: one of `CHECKS`.
-        value: what the light goes by; None where it cannot be said.
-        light: "green", "amber", "red", or "grey" where it cannot be said.
-        sentence: what was found, in plain words.
-        rule: what the value is and where the lights change.
-        curves: points to draw, by name; the first curve is the horizontal axis.
-        picture: what the check has to show, at most 640 pixels wide and high.
+    name: one of `CHECKS`.
+    value: the value that the light depends on; None if the check does not apply.
+    light: "green", "amber", "red", or "grey" if the check does not apply.
+    sentence: the result in words.
+    rule: what the value is, and the thresholds of the lights.
+    curves: points to draw, by name; the first curve is the horizontal axis.
+    picture: a picture that goes with the check, at most 640 pixels wide and high.
     """
 
     name: str
@@ -144,15 +143,15 @@ def examine(
     layer: LayerLike = None,
     steps: int = 16,
 ) -> Iterator[Check]:
-    """Check a method's map of a photo: the checks of `CHECKS`, one by one as they are ready.
+    """Check a method's map of a photo: yields the checks of `CHECKS` as they are ready.
 
-    The network is not changed, and may serve others meanwhile. Costs about 8 forwards per step
-    and five more maps of the method.
+    The network is not changed, and other threads can use it at the same time. Costs about 8
+    forward passes per step and five more maps of the method.
 
-    photo: as `seewhy.data.images.load_image` gives it.
+    photo: RGB, as `seewhy.load_image` returns it.
     target: None for the predicted class, a class index or name.
-    layer: of the CAM family, see `seewhy.explain`.
-    steps: of insertion and deletion.
+    layer: the layer for the CAM family, see `seewhy.explain`.
+    steps: number of steps of insertion and deletion.
 
     Raises ValueError, before the first check, for unknown methods, classes and layers, a network
     without one score per class, and maps that are not finite.
@@ -195,8 +194,8 @@ def check(case: Case, name: str) -> Check:
     if case.probability < UNSEEN:
         return _grey(
             name,
-            f"The network does not see {case.name} here ({_percent(case.probability)}), so its map "
-            "has no meaning.",
+            f"The network does not recognise {case.name} here ({_percent(case.probability)}), so "
+            "its map means little.",
         )
     if case.constant:
         return _grey(name, "The map is constant: it marks nothing that can be checked.")
@@ -240,9 +239,9 @@ def _insertion_deletion(case: Case) -> Check:
         f"that the map marks most, and the rest blurred, gives {kept} of its confidence in "
         f"{case.name}; hiding that part leaves {left}.",
         (
-            "The network looks where the map says.",
-            "The map shows part of what the network looks at.",
-            "By this measure the map does not show what the network looks at.",
+            "The map shows what the network uses.",
+            "The map shows part of what the network uses.",
+            "By this measure the map does not show what the network uses.",
         ),
         {
             "share of pixels": curves.pixels.tolist(),

@@ -1,4 +1,4 @@
-"""Ask the network: hide a region of a photo, and see how the probabilities move."""
+"""Hide a region of a photo, and compare the network's probabilities before and after."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _SIDE = 256  # pixels of the longer side at which blur and inpainting, which are
 
 
 def hide(photo: Image.Image, region: Tensor, fill: Fill = "grey") -> Image.Image:
-    """The photo with a region hidden, RGB at the photo's size; all other pixels stay as they are.
+    """The photo with a region hidden, RGB at the photo's size; all other pixels are unchanged.
 
-    photo: RGB, as `seewhy.data.images.load_image` gives it.
-    region: (H, W) bool at the photo's size, True where it is hidden. Where it is empty, the photo
-        is returned as it is.
-    fill: "grey" is mid grey, close to the mean colour of most networks' training photos; "blur" a
-        Gaussian of a tenth of the shorter side, so that a large thing's own colours remain;
-        "inpaint" carries the surroundings in by ROAD's linear imputation. The last two are made
-        at 256 pixels of the longer side and stretched.
+    photo: RGB, as `seewhy.load_image` returns it.
+    region: (H, W) bool at the photo's size, True where it is hidden. If nothing is hidden, the
+        photo is returned unchanged.
+    fill: "grey" is mid grey, close to the mean colour of most networks' training photos; "blur" is
+        a Gaussian blur of a tenth of the shorter side, which keeps the colours of large objects;
+        "inpaint" continues the surroundings by ROAD's linear imputation. The last two are computed
+        at 256 pixels of the longer side and enlarged.
 
-    Raises ValueError for a region of another shape or type, an unknown fill, and inpainting where
-    nothing is left to see.
+    Raises ValueError for a region of another shape or type, an unknown fill, and inpainting if
+    everything is hidden.
     """
     if region.dtype != torch.bool or region.shape != (photo.height, photo.width):
         raise ValueError(
@@ -73,10 +73,10 @@ class Effect:
 def effects(
     model: LoadedModel, photo: Image.Image, hidden: Image.Image, top: int = 5
 ) -> list[Effect]:
-    """How the probabilities move from one picture to another of the same size.
+    """How the probabilities change from one picture to another of the same size.
 
-    Gives the `top` classes that are likeliest on either, by the larger of their two probabilities.
-    One forward pass of two pictures in eval mode; the network is left as it was.
+    Returns the `top` classes with the highest probability on either picture. This is one forward
+    pass of two pictures in eval mode; the network is left unchanged.
 
     Raises ValueError for pictures of different sizes, or a network without one score per class.
     """

@@ -12,32 +12,32 @@ from seewhy.metrics import metric as metric_of
 MEANINGS = {
     "pointing_game": "How often the map's highest point lies on the object.",
     "energy_pointing_game": "How much of the map lies on the object.",
-    "grid_pointing": "Of four photos side by side, how much of the map lies in the one asked for.",
+    "grid_pointing": "Of four photos in a grid, how much of the map lies in the right one.",
     "mass_accuracy": "How much of the map lies within the object's outline.",
     "rank_accuracy": "How many of the map's highest pixels lie within the object's outline.",
     "iou": "How well the map's bright part covers the object and nothing else.",
     "box_iou": "How well a box around the map's bright part fits the object's box.",
     "average_drop": "How much confidence is lost if the network sees only what the map shows.",
     "half_drop": "How much confidence is lost if the network sees only the map's brighter half.",
-    "increase": "How often the network is surer if it sees only what the map shows.",
+    "increase": "How often the confidence rises if the network sees only what the map shows.",
     "win": "How often a method's map keeps more of the confidence than another method's.",
-    "average_gain": "How much surer the network is if it sees only what the map shows.",
-    "insertion": "How soon the network is sure while pixels appear, the map's highest first.",
-    "deletion": "How long the network stays sure while pixels vanish, the map's highest first.",
-    "road": "Whether blurring the map's highest pixels costs more confidence than the lowest.",
-    "road_most_first": "How sure the network stays while the map's highest pixels are blurred.",
-    "road_least_first": "How sure the network stays while the map's lowest pixels are blurred.",
-    "single_deletion": "Whether patches rank in the map as their loss ranks for the network.",
-    "effect_correlation": "Whether objects rank in the map as their removal ranks for the network.",
+    "average_gain": "How much the confidence rises if the network sees only what the map shows.",
+    "insertion": "How fast confidence rises as pixels are inserted, the map's highest first.",
+    "deletion": "How long confidence stays as pixels are deleted, the map's highest first.",
+    "road": "How much more confidence the map's highest pixels are worth than its lowest.",
+    "road_most_first": "The confidence that remains when the map's highest pixels are removed.",
+    "road_least_first": "The confidence that remains when the map's lowest pixels are removed.",
+    "single_deletion": "Whether the map ranks patches by the confidence that is lost without them.",
+    "effect_correlation": "Whether the map ranks objects by their true effect on the score.",
     "coherency": "How little the map changes if the network sees only what the map shows.",
     "complexity": "How much of the photo the map marks.",
     "adcc": "Coherency, simplicity and kept confidence in one number.",
-    "gini": "How concentrated the map is; it says nothing of whether it is right.",
-    "entropy": "How spread out the map is; it says nothing of whether it is right.",
-    "max_sensitivity": "How much the map changes under noise that is hardly visible.",
-    "infidelity": "How far the map is from predicting what changes of the photo do to the score.",
-    "parameter_randomization": "How little the map changes as the network is made random.",
-    "target_selectivity": "How alike the maps for two different classes are.",
+    "gini": "How concentrated the map is, whether or not it is right.",
+    "entropy": "How spread out the map is, whether or not it is right.",
+    "max_sensitivity": "How much the map changes under barely visible noise.",
+    "infidelity": "How badly the map predicts how changes of the photo change the score.",
+    "parameter_randomization": "How similar the map stays when the weights are randomised.",
+    "target_selectivity": "How similar the maps for two different classes are.",
 }
 """What a metric measures, for someone who meets it for the first time."""
 
@@ -116,7 +116,7 @@ def asked(cells: Sequence[Cell]) -> str:
         max(cell.evaluation.images for cell in cells if cell.dataset == name) for name in datasets
     )
     return (
-        f"{count(len(methods), 'method')} graded by {count(len(graded(cells)), 'metric')} on "
+        f"{count(len(methods), 'method')}, measured by {count(len(graded(cells)), 'metric')} on "
         f"{count(images, 'image')} of {listed(datasets)}, with {listed(networks)}."
     )
 
@@ -148,10 +148,10 @@ def outcome(cell: Cell, metric: str) -> str:
     if len(others) == 1:
         return f"No significant difference between {best} and {undecided[0]} {on}.{few}"
     if len(undecided) == len(others):
-        return f"{best} has the best mean; no significant difference to any other {on}.{few}"
+        return f"{best} has the best mean; no other method differs significantly {on}.{few}"
     beaten = len(others) - len(undecided)
     return (
-        f"{best} has the best mean. No significant difference to {listed(undecided)} {on}; "
+        f"{best} has the best mean. No significant difference from {listed(undecided)} {on}; "
         f"significantly better than the other {beaten if beaten > 1 else 'one'}."
     )
 
@@ -192,10 +192,10 @@ def missing(cell: Cell) -> list[str]:
             f"{cell.evaluation.images:,} have no values at all."
         )
     if without := [method for method in cell.methods if method not in values.methods]:
-        said.append(f"No values of {listed(without)}.")
+        said.append(f"No values for {listed(without)}.")
     for name in cell.metrics:
         images = {cell.summaries[name, method].images for method in cell.ranked(name)}
         if max(images) < values.graded or len(images) > 1:
             few = str(max(images)) if len(images) == 1 else f"{min(images):,} to {max(images):,}"
-            said.append(f"{plain(name).capitalize()} has values of {few} images only.")
+            said.append(f"{plain(name).capitalize()} has values for only {few} images.")
     return said

@@ -17,17 +17,15 @@ def effect(
 ) -> Tensor:
     """logit(scene) - logit(scene without object i) for each object, (N,) in logits.
 
-    Positive where the object speaks for the target. One forward of N + 1 pictures in eval mode
+    Positive where the object is evidence for the target. One forward of N + 1 pictures in eval mode
     and without gradients; the network is left as it was.
 
-    Args:
-        network: gives (B, classes) for preprocessed pictures.
-        scene: the objects are numbered as in `scene.labels`.
-        target: a category of the scenes, or an index of the network's outputs.
-        preprocess: how the network takes pictures; by default as the bundled ones do.
+    network: gives (B, classes) for preprocessed pictures.
+    scene: the objects are numbered as in `scene.labels`.
+    target: a category of the scenes, or an index of the network's outputs.
+    preprocess: how the network takes pictures; by default as the bundled ones do.
 
-    Raises:
-        ValueError: `target` is no category, or no index of the network's outputs.
+    Raises ValueError if `target` is neither a category nor an index of the network's outputs.
     """
     if isinstance(target, str):
         if target not in CATEGORIES:

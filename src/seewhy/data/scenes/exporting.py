@@ -31,9 +31,8 @@ def export(
     - `folder`: `images/*.png`, `masks/*.png` (0 where there is no object, i + 1 on object i) and
       `labels.csv` with one column of 0 and 1 per category.
 
-    Raises:
-        ValueError: unknown layout, or a count, seed or size out of range.
-        FileExistsError: the directory exists and is not empty, or is a file.
+    Raises ValueError for an unknown layout, or a count, seed or size out of range; FileExistsError
+    if the directory is not empty, or is a file.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout: {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
