@@ -76,7 +76,9 @@ class Probe:
         self.model: nn.Module = getattr(model, "_orig_mod", model)
         self.black = None if black is None else tuple(black)
         self._given = as_inputs(inputs, explained)
-        self._target, self._settled = as_target(target), False
+        self._target = as_target(target)
+        # Of such a target nothing depends on the outputs, so no pass is needed to settle it.
+        self._settled = type(self._target).resolve is Target.resolve
         # What was asked for: None leaves the choice to the pass, or to the probe that this one
         # was derived from.
         self._names = named_modules(self.model)
