@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from seewhy import Probe, list_methods, load_model
 from seewhy.core.targets import Probability
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes
+from seewhy.evaluation import bootstrap_interval
 from seewhy.maps import unit, upsample
 from seewhy.metrics import (
     average_drop,
@@ -41,6 +41,8 @@ from seewhy.metrics import (
     deletion,
     energy_pointing_game,
     gini,
+    half_confidences,
+    half_drop,
     increase,
     insertion,
     insertion_deletion,
@@ -179,25 +181,6 @@ def known_pairs(
 # ---------------------------------------------------------------------- candidates
 
 
-def centre(probe: Probe) -> Tensor:
-    """A Gaussian at the centre of the picture, whatever is asked."""
-    h, w = probe.inputs.shape[-2:]
-    y, x = torch.linspace(-1, 1, h)[:, None], torch.linspace(-1, 1, w)
-    return (-(y**2 + x**2) / (2 * 0.5**2)).exp().expand(len(probe.inputs), -1, -1)
-
-
-def noise(probe: Probe) -> Tensor:
-    """Random values, other ones for each image."""
-    return torch.rand(probe.inputs[:, 0].shape, generator=torch.Generator().manual_seed(0))
-
-
-def edges(probe: Probe) -> Tensor:
-    """Sobel's edges of the grey picture."""
-    grey = F.pad(probe.inputs.mean(1, keepdim=True), [1] * 4, mode="replicate")
-    kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])[None, None]
-    return (F.conv2d(grey, kernel) ** 2 + F.conv2d(grey, kernel.mT) ** 2).sqrt()[:, 0]
-
-
 def probability(name: str, activation: str) -> Candidate:
     """The method asked of the class's probability instead of its logit."""
 
@@ -223,9 +206,9 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
     table: dict[str, list[str] | dict[str, Candidate]] = {
         "plain": {
             **{name: name for name in [*plain, "global_guidance", "tsgb"]},
-            "centre": centre,
-            "noise": noise,
-            "edges": edges,
+            "centre": "center_gaussian",
+            "noise": "random",
+            "edges": "edges",
         },
         "tsgb": [
             "grad_cam",
@@ -372,9 +355,7 @@ def measured(
             maps = upsample(maps.float(), batch.images.shape[-2:]).relu()
             spent[name] += time.perf_counter() - begun
             seen = confidences(score, batch.images, maps)
-            # The half of the pixels that matters most, as they are, and nothing of the others.
-            ranks = maps.flatten(1).argsort(1).argsort(1).view_as(maps)
-            half = confidences(score, batch.images, (2 * ranks >= maps[0].numel()).float())
+            half = half_confidences(score, batch.images, maps)
             tolerance = 15 * batch.images.shape[-1] / 500
             found = {
                 "pointing": pointing_game(maps, batch.masks, tolerance),
@@ -382,7 +363,7 @@ def measured(
                 "rank": rank_accuracy(maps, batch.masks),
                 "drop": average_drop(*seen),
                 "increase": increase(*seen),
-                "half": average_drop(*half),
+                "half": half_drop(seen.original, half),
                 "gini": gini(maps),
             }
             if steps:
@@ -402,12 +383,9 @@ def _method(row: str | Callable[[Probe], Tensor]) -> Callable[[Probe], Tensor]:
     return parse(row) if isinstance(row, str) else row
 
 
-def bootstrap(values: Tensor, samples: int = 2000) -> tuple[float, float]:
-    """95 % interval of the mean."""
-    generator = torch.Generator().manual_seed(0)
-    chosen = torch.randint(len(values), (samples, len(values)), generator=generator)
-    low, high = values[chosen].mean(1).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-    return low, high
+def interval(values: Tensor) -> tuple[float, float]:
+    """The bootstrap's 95 % interval of the mean."""
+    return bootstrap_interval([[value] for value in values.tolist()])
 
 
 def summary(results: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, list[float]]]:
@@ -417,9 +395,9 @@ def summary(results: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, list[f
     for name, of_row in results.items():
         found[name] = {}
         for measure, values in of_row.items():
-            low, high = bootstrap(values - first[measure])
+            low, high = interval(values - first[measure])
             apart = float(low > 0 or high < 0)
-            found[name][measure] = [float(values.mean()), *bootstrap(values), apart]
+            found[name][measure] = [float(values.mean()), *interval(values), apart]
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw.galleries import PICTURE, PhotoRow, Tile, gallery
 from seewhy.draw.legend import Key, keys
-from seewhy.draw.overlays import contour, overlay, save_saliency
+from seewhy.draw.overlays import contour, overlay, png, save_saliency
 from seewhy.draw.words import write_over
 
 
@@ -132,9 +131,7 @@ class Explanation:
         }
 
     def _repr_png_(self) -> bytes:
-        stream = BytesIO()
-        self.overlay().save(stream, format="PNG")
-        return stream.getvalue()
+        return png(self.overlay())
 
 
 def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Image.Image:

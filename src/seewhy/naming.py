@@ -9,7 +9,6 @@ and `+`. `str()` of a method is its name, and parsing that name gives an equal m
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import numbers
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from seewhy.core.observing import graphs, undisturbed
 from seewhy.notes import note
-from seewhy.options import check, options_of, shown
+from seewhy.options import check, near, options_of, shown
 
 if TYPE_CHECKING:
     from seewhy.core.probe import Probe, Read
@@ -354,8 +353,7 @@ def checked(
 def suggestion(word: str, names: Iterable[str]) -> str:
     """The end of an error message: the nearest of the names, or all where none is near."""
     names = list(names)
-    close = difflib.get_close_matches(word, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
+    return near(word, names, 1) or f"; there are {', '.join(names)}"
 
 
 def frozen(value: Any) -> Any:

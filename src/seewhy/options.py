@@ -8,9 +8,10 @@ of these, and `Annotated[X, Range(...)]`. What has no annotation is not checked.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -88,6 +89,13 @@ def shown(value: Any) -> str:
     except Exception:  # a number of too many digits, or an object that cannot be shown
         return f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+
+
+def near(word: str, names: Iterable[str], most: int = 3) -> str:
+    """The end of an error message: the names nearest to a word, in either case; "" if none is."""
+    by_case = {name.casefold(): name for name in names}
+    found = difflib.get_close_matches(word.casefold(), by_case, n=most)
+    return f"; did you mean {', '.join(repr(by_case[name]) for name in found)}?" if found else ""
 
 
 @cache

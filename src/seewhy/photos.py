@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from glob import has_magic
-from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -28,6 +27,7 @@ from seewhy.data.geometry import Geometry
 from seewhy.data.grey import Window, checked
 from seewhy.data.images import PHOTO_PIXELS, ImageError, load_image
 from seewhy.data.preprocess import Picture
+from seewhy.draw.overlays import png
 from seewhy.explanation import Explanation, gallery_of
 from seewhy.maps import finite
 from seewhy.models import LoadedModel, load_model
@@ -88,11 +88,7 @@ class Answer:
         return f"{number:.4g}" if self.measure == "value" else f"{100 * number:.1f} %"
 
     def _repr_png_(self) -> bytes | None:
-        if not self.explanations:
-            return None
-        stream = BytesIO()
-        gallery_of(self.explanations).save(stream, format="PNG")
-        return stream.getvalue()
+        return png(gallery_of(self.explanations)) if self.explanations else None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from seewhy.core.probe import Probe
 from seewhy.core.targets import logits
 from seewhy.naming import Method, method
+from seewhy.options import near
 
 
 def borrowed(model: nn.Module) -> nn.Module:
@@ -61,9 +61,7 @@ def algorithm_of(module: ModuleType, algorithm: str | type) -> type:
     found = getattr(module, algorithm, None)
     if not isinstance(found, type):
         names = [name for name, value in vars(module).items() if isinstance(value, type)]
-        close = difflib.get_close_matches(algorithm, names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{module.__name__} has no {algorithm!r}{hint}")
+        raise ValueError(f"{module.__name__} has no {algorithm!r}{near(algorithm, names, 1)}")
     return found
 
 

@@ -51,14 +51,8 @@ class Jobs:
     def __init__(self, networks: Mapping[str, Network]) -> None:
         self._networks = networks
         self._aside: Aside[Models] = Aside(partial(_opened, Travelling(networks)))
-
-    def start(self) -> None:
-        """Begin at once, so that the first visitor does not wait for that."""
-        self._aside.start()
-
-    def close(self) -> None:
-        """End the process."""
-        self._aside.close()
+        # The first visitor need not wait for the process to begin.
+        self.start, self.close = self._aside.start, self._aside.close
 
     def run(self, work: Work, network: Network, seconds: float) -> Iterator[Any]:
         """What a work yields of a network, in so many seconds, which begin with it.
@@ -122,14 +116,7 @@ class Pictures:
     def __init__(self) -> None:
         self._aside: Aside[None] = Aside(_nothing)
         self._turns = anyio.CapacityLimiter(1)
-
-    def start(self) -> None:
-        """Begin at once, so that the first visitor does not wait for that."""
-        self._aside.start()
-
-    def close(self) -> None:
-        """End the process."""
-        self._aside.close()
+        self.start, self.close = self._aside.start, self._aside.close
 
     async def made(
         self, make: Callable[..., Item], *given: Any, left: Callable[[], Awaitable[bool]]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from seewhy.app.limits import Deadline, Limits
 from seewhy.data.images import FORMATS, ImageError, load_image
+from seewhy.draw import overlays
 from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, Refinement, parse
@@ -301,6 +302,4 @@ def unique(values: Iterable[Item]) -> tuple[Item, ...]:
 
 def png(image: Image.Image) -> bytes:
     """An image as a PNG file, quickly rather than small."""
-    stream = BytesIO()
-    image.save(stream, format="PNG", compress_level=1)
-    return stream.getvalue()
+    return overlays.png(image, compress_level=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -145,6 +146,14 @@ class ConfigFile:
         """What is wrong with a part of the file; the part need not be written down."""
         return _error(self.path, self.lines, place, message)
 
+    @contextmanager
+    def about(self, *place: str | int) -> Iterator[None]:
+        """A context whose errors are a ConfigError about a part of the file."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            raise self.error(place, error) from None
+
 
 def read_config(path: str | Path) -> ConfigFile:
     """Read a benchmark's YAML file.
@@ -188,10 +197,8 @@ def read_config(path: str | Path) -> ConfigFile:
         raise _together(said) from None
     file = ConfigFile(path, text, config, lines)
     for number, plugin in enumerate(config.plugins):
-        try:
+        with file.about("plugins", number):
             load_plugins([plugin], path.parent)
-        except ValueError as error:
-            raise file.error(("plugins", number), error) from None
     if errors := list(_wrong_names(file)):
         raise _together(errors)
     return replace(file, config=_with_protocol(config))

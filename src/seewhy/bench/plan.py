@@ -109,39 +109,25 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
     config, root = file.config, file.path.resolve().parent
     datasets: dict[str, Dataset] = {}
     for place, source in enumerate(config.datasets):
-        try:
+        with file.about("datasets", place, "dataset"):
             datasets[source.title] = open_dataset(source, root)
-        except (ValueError, OSError) as error:
-            raise file.error(("datasets", place, "dataset"), error) from None
-        if not datasets[source.title].keys:
-            raise file.error(("datasets", place, "dataset"), f"{source.dataset}: holds no images")
+            if not datasets[source.title].keys:
+                raise ValueError(f"{source.dataset}: holds no images")
     weights, others = {}, {}
     keys: dict[tuple[str, str], tuple[str, ...]] = {}
     for place, network in enumerate(config.networks):
-        try:
+        with file.about("networks", place, "model"):
             model = open_network(network, root, config.seed, "cpu")
-        except (ValueError, OSError) as error:
-            raise file.error(("networks", place, "model"), error) from None
-        try:
+        with file.about("networks", place, "layer"):
             layer_requests(model.module, network.layer)
-        except ValueError as error:
-            raise file.error(("networks", place, "layer"), error) from None
         for at, source in enumerate(config.datasets):
-            try:
+            with file.about("datasets", at, "class_map"):
                 asked = _question(config, network, source, root, model, datasets[source.title])
-            except (ValueError, OSError) as error:
-                raise file.error(("datasets", at, "class_map"), error) from None
-            try:
+            with file.about("metrics"):
                 check(asked, config.batch_size)
-            except ValueError as error:
-                raise file.error(("metrics",), error) from None
-            name = source.title
-            keys[network.title, name] = asked.dataset.keys
-            if asked.dataset.grid:
-                try:
-                    keys[network.title, name] = grids_of(asked)
-                except ValueError as error:
-                    raise file.error(("datasets", at, "dataset"), error) from None
+            with file.about("datasets", at, "dataset"):
+                own = grids_of(asked) if asked.dataset.grid else asked.dataset.keys
+            keys[network.title, source.title] = own
         weights[network.title] = digest_of(model.module)
         others[network.title] = fingerprints.of_network(model, network.model)
     return Plan(

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from seewhy.data.class_map import ClassMap
+from seewhy.reading import text_of
 
 if TYPE_CHECKING:
     from seewhy.data.scenes import Scene
@@ -107,6 +110,28 @@ def check_size(source: Path, annotated: tuple[int, int], image: Image.Image) -> 
             f"{source}: annotates a photo of {annotated[0]}x{annotated[1]} pixels, but the photo "
             f"has {image.width}x{image.height}"
         )
+
+
+def listed_in(path: Path) -> str:
+    """The text of a dataset's own file; a DatasetError says what is wrong with it."""
+    try:
+        return text_of(path)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from None
+
+
+def pixels_of(path: Path, image: Image.Image) -> Tensor:
+    """The values of a PNG that annotates a photo, (H, W) or (H, W, C); a palette's are its indices.
+
+    Raises DatasetError where it is no PNG, or not of the photo's size.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            values = torch.from_numpy(np.array(picture))
+    except (OSError, SyntaxError) as error:
+        raise DatasetError(f"{path}: cannot be decoded ({error}); give a PNG") from error
+    check_size(path, (values.shape[1], values.shape[0]), image)
+    return values
 
 
 def folder_of(root: str | Path, kind: str) -> Path:

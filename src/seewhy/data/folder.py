@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
-from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.dataset import (
+    Annotation,
+    Dataset,
+    DatasetError,
+    Sample,
+    folder_of,
+    listed_in,
+    pixels_of,
+)
 from seewhy.data.finding import find_images
 from seewhy.data.images import load_image
 from seewhy.options import shown
 from seewhy.printable import on_one_line
-from seewhy.reading import text_of
 
 
 def read_folder(root: str | Path) -> Dataset:
@@ -80,7 +85,8 @@ class _Folder:
             mask = None
             boxes = torch.zeros(0, 4, dtype=torch.float64)
             if path is not None:
-                mask = _mask(path, image)
+                solid = pixels_of(path, image) != 0
+                mask = solid.any(-1) if solid.ndim == 3 else solid
                 boxes = _box(mask)
             annotations.append(Annotation(label, boxes, mask, (False,) * len(boxes)))
         return Sample(key, image, tuple(annotations))
@@ -98,10 +104,7 @@ class _Folder:
 
 
 def _labels(table: Path) -> dict[str, list[str]]:
-    try:
-        lines = csv.DictReader(StringIO(text_of(table), newline=""))
-    except ValueError as error:
-        raise DatasetError(f"{table}: {error}") from None
+    lines = csv.DictReader(StringIO(listed_in(table), newline=""))
     try:
         return _by_file(table, lines)
     except csv.Error as error:
@@ -125,17 +128,6 @@ def _by_file(table: Path, lines: csv.DictReader[str]) -> dict[str, list[str]]:
             raise DatasetError(f"{table}, line {lines.line_num}: give 0 or 1 for each category")
         labels[on_one_line(line["file"])] = [name for name in columns if line[name] == "1"]
     return labels
-
-
-def _mask(path: Path, image: Image.Image) -> torch.Tensor:
-    try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            values = np.array(picture)
-    except (OSError, SyntaxError) as error:
-        raise DatasetError(f"{path}: cannot be decoded ({error}); give a PNG") from error
-    check_size(path, (values.shape[1], values.shape[0]), image)
-    solid = torch.from_numpy(values != 0)
-    return solid.any(-1) if solid.ndim == 3 else solid
 
 
 def _box(mask: torch.Tensor) -> torch.Tensor:

@@ -9,14 +9,21 @@ from pathlib import Path
 import torch
 
 from seewhy.data.class_map import ClassMap
-from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.dataset import (
+    Annotation,
+    Dataset,
+    DatasetError,
+    Sample,
+    check_size,
+    folder_of,
+    listed_in,
+)
 from seewhy.data.finding import find_images
 from seewhy.data.imagenet_classes import wordnet_numbers
 from seewhy.data.imagenet_devkit import NAME, read_devkit
 from seewhy.data.images import load_image
 from seewhy.data.pascal import read_objects
 from seewhy.printable import on_one_line
-from seewhy.reading import text_of
 
 _WNID = re.compile(r"n\d{8}")
 
@@ -65,10 +72,7 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
 def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
     for name in ("LOC_synset_mapping.txt", "synset_words.txt"):
         if (base / name).is_file():
-            try:
-                return sorted(_WNID.findall(text_of(base / name)))
-            except ValueError as error:
-                raise DatasetError(f"{base / name}: {error}") from None
+            return sorted(_WNID.findall(listed_in(base / name)))
     folders = sorted(path.name for path in photos.iterdir() if _WNID.fullmatch(path.name))
     if len(folders) == 1000:
         return folders

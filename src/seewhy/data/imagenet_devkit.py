@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from seewhy.data.dataset import DatasetError
-from seewhy.reading import text_of
+from seewhy.data.dataset import DatasetError, listed_in
 
 NAME = "ILSVRC2012_devkit_t12"
 
@@ -39,12 +38,8 @@ def read_devkit(folder: Path) -> Devkit:
         leaves = [str(one["WNID"]) for one in synsets if int(one["num_children"]) == 0]
     except Exception as error:  # a broken .mat fails in many ways
         raise DatasetError(f"{meta}: cannot be read as the kit's table: {error}") from None
-    try:
-        lines = text_of(truth).split()
-    except ValueError as error:
-        raise DatasetError(f"{truth}: {error}") from None
     validation = {}
-    for place, line in enumerate(lines, start=1):
+    for place, line in enumerate(listed_in(truth).split(), start=1):
         if not line.isdigit() or int(line) not in numbers:
             raise DatasetError(f"{truth}: line {place} is {line!r}, no class number of {meta}")
         validation[f"ILSVRC2012_val_{place:08d}"] = numbers[int(line)]

@@ -5,16 +5,21 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
-from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.dataset import (
+    Annotation,
+    Dataset,
+    DatasetError,
+    Sample,
+    check_size,
+    folder_of,
+    listed_in,
+    pixels_of,
+)
 from seewhy.data.images import load_image
 from seewhy.data.pascal import read_objects
 from seewhy.printable import on_one_line
-from seewhy.reading import text_of
 
 
 def read_voc(root: str | Path, split: str = "val") -> Dataset:
@@ -40,10 +45,7 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
         )
         known = [name.removeprefix("Main/") for name in known if "_" not in name]
         raise DatasetError(f"{listed}: no such list; there are {', '.join(known) or 'none'}")
-    try:
-        lines = text_of(listed).splitlines()
-    except ValueError as error:
-        raise DatasetError(f"{listed}: no list of photos ({error})") from None
+    lines = listed_in(listed).splitlines()
     keys = tuple(on_one_line(line.split()[0]) for line in lines if line.strip())
     return Dataset(f"voc:{root}", keys, partial(_read, year), files=partial(_files, year))
 
@@ -74,7 +76,8 @@ def _read(year: Path, key: str) -> Sample:
     image = load_image(photo)
     objects = read_objects(path)
     check_size(path, objects.size, image)
-    numbered = _numbered(outlines, image)
+    # Which object each pixel belongs to, counted from 1.
+    numbered = pixels_of(outlines, image) if outlines.is_file() else None
     annotations = []
     for label in dict.fromkeys(objects.labels):
         own = [i for i, name in enumerate(objects.labels) if name == label]
@@ -84,17 +87,3 @@ def _read(year: Path, key: str) -> Sample:
         difficult = tuple(objects.difficult[i] for i in own)
         annotations.append(Annotation(label, objects.boxes[own], mask, difficult))
     return Sample(key, image, tuple(annotations))
-
-
-def _numbered(path: Path, image: Image.Image) -> Tensor | None:
-    """Which object each pixel belongs to, (H, W) uint8, counted from 1; None without a file."""
-    if not path.is_file():
-        return None
-    try:
-        # The palette's indices are the numbers, so the picture must not become RGB.
-        with Image.open(path, formats=["PNG"]) as picture:
-            numbers = torch.from_numpy(np.array(picture))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f"{path}: cannot be decoded ({error}); give a PNG of numbers") from error
-    check_size(path, (numbers.shape[1], numbers.shape[0]), image)
-    return numbers

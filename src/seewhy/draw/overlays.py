@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,6 +167,13 @@ def contour(
                 draw.line(path, fill=255, width=round(stroke), joint="curve")
             image.paste(ink, (0, 0), mask.resize(image.size, Image.Resampling.BOX))
     return image
+
+
+def png(image: Image.Image, **options: Any) -> bytes:
+    """An image as a PNG file; `options` are Pillow's."""
+    stream = BytesIO()
+    image.save(stream, format="PNG", **options)
+    return stream.getvalue()
 
 
 def save_saliency(path: str | Path, saliency: Tensor) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import get_args
 
@@ -19,6 +17,7 @@ from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target, logits
 from seewhy.data.preprocess import Picture, Preprocess
 from seewhy.models.answers import Activation, Asked, probabilities, regions
+from seewhy.options import near
 
 IMAGENET_PREPROCESS = Preprocess(resize=256, crop=224)
 """What nearly all classifiers of ImageNet were trained for."""
@@ -167,8 +166,7 @@ class LoadedModel:
                     "give the full name or the index"
                 )
         raise ModelError(
-            f"{self.name} has no class {text!r} among its {len(names)}"
-            f"{did_you_mean(text, self.names)}"
+            f"{self.name} has no class {text!r} among its {len(names)}{near(text, self.names)}"
         )
 
     def top(self, logits: Tensor, k: int = 5) -> list[tuple[int, str, float]]:
@@ -222,10 +220,3 @@ def number_of_classes(model: LoadedModel) -> int | None:
     """How many classes the network tells apart: its names, or else counted by a pass."""
     outputs = len(model.classes) or number_of_outputs(model)
     return 2 if outputs == 1 and model.activation != "none" else outputs
-
-
-def did_you_mean(word: str, options: Collection[str]) -> str:
-    """The end of an error message: the options nearest to a word, if any is near."""
-    by_case = {option.casefold(): option for option in options}
-    near = difflib.get_close_matches(word.casefold(), by_case, n=3)
-    return f"; did you mean {', '.join(repr(by_case[name]) for name in near)}?" if near else ""

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from seewhy.data.imagenet_classes import names
 from seewhy.data.preprocess import Preprocess
 from seewhy.models.efficientnet_lite import VARIANTS, EfficientNetLite, pretrained_state
-from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError, did_you_mean
+from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError
 from seewhy.models.packages import import_torchvision, import_zoo, with_torchvision
+from seewhy.options import near
 
 
 class Zoo(Protocol):
@@ -41,7 +42,7 @@ def _torchvision(name: str, *, pretrained: bool, num_classes: int | None) -> Loa
     torchvision = import_torchvision()
     names = torchvision_names(torchvision)
     if name not in names:
-        raise ModelError(f"torchvision has no network {name!r}{did_you_mean(name, names)}")
+        raise ModelError(f"torchvision has no network {name!r}{near(name, names)}")
     weights = torchvision.models.get_model_weights(name).DEFAULT
     options: dict[str, Any] = {}
     if not pretrained:
@@ -82,7 +83,7 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMode
     # A colon leads elsewhere, as in hf-hub:owner/name, and timm itself knows where.
     if ":" not in name and not timm.is_model(name):
         names = timm.list_models() + timm.list_pretrained()
-        raise ModelError(f"timm has no network {name!r}{did_you_mean(name, names)}")
+        raise ModelError(f"timm has no network {name!r}{near(name, names)}")
     options = {} if num_classes is None else {"num_classes": num_classes}
     with _fetching(f"timm:{name}", pretrained):
         module = timm.create_model(name, pretrained=pretrained, **options)
@@ -244,7 +245,7 @@ def own_network(
         else:
             raise ModelError(
                 f"model {spec!r}: {module} has no network {name!r}, nor a function that returns one"
-                f"{did_you_mean(name, [name for name in vars(imported) if name[0] != '_'])}"
+                f"{near(name, [name for name in vars(imported) if name[0] != '_'])}"
             )
     except SystemExit as error:  # a script without a guard around its main part
         raise ModelError(f"model {spec!r}: it ends the process (SystemExit: {error})") from error
@@ -269,7 +270,7 @@ def as_loaded(made: Any, spec: str) -> LoadedModel:
 def _import(module: str, spec: str) -> ModuleType:
     unknown = ModelError(
         f"model {spec!r}: {module!r} is neither one of {', '.join(ZOOS)} nor a Python module "
-        f"on the path{_without_suffix(module, spec) or did_you_mean(module, ZOOS)}"
+        f"on the path{_without_suffix(module, spec) or near(module, ZOOS)}"
     )
     if module.startswith("."):
         raise unknown
