@@ -1,18 +1,21 @@
-"""The tables of docs/results.md from a finished run.
+"""The tables of docs/results.md from runs, finished or not.
 
-    python scripts/results_tables.py runs/results-photos
+    python scripts/results_tables.py RUN…
 
-Prints, for each network and dataset, a table of means with intervals, and beneath it which methods
-differ from Grad-CAM, or from another --reference, on which metrics.
+Runs of the same network and dataset are put together. Prints, for each of these, a table of means
+with intervals, and beneath it which methods differ from Grad-CAM, or from another --reference, on
+which metrics.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from seewhy.bench.store import Run
 from seewhy.evaluation import Evaluation
+from seewhy.evaluation.values import Values
 from seewhy.metrics import metric
 
 SHARES = {"pointing_game", "energy_pointing_game", "mass_accuracy", "rank_accuracy"}
@@ -35,8 +38,11 @@ def table(found: Evaluation, methods: list[str], metrics: list[str]) -> str:
     }
     lines = ["| method | " + " | ".join(name.replace("_", " ") for name in metrics) + " |"]
     lines.append("|---" * (len(metrics) + 1) + "|")
+    most = max(one.values for one in cells.values())
     for method in methods:
         row = []
+        counts = {one.values for (own, _), one in cells.items() if own == method}
+        few = f" ({max(counts)} pairs)" if counts and max(counts) < most else ""
         for name in metrics:
             if (one := cells.get((method, name))) is None:
                 row.append("—")
@@ -44,7 +50,7 @@ def table(found: Evaluation, methods: list[str], metrics: list[str]) -> str:
             text = written(name, one.mean)
             text = f"**{text}**" if one.mean == best[name] else text
             row.append(f"{text} ({written(name, one.low)} – {written(name, one.high)})")
-        lines.append(f"| `{method}` | " + " | ".join(row) + " |")
+        lines.append(f"| `{method}`{few} | " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
@@ -63,24 +69,33 @@ def differences(found: Evaluation, methods: list[str], metrics: list[str], refer
     return "\n".join(lines)
 
 
+def together(folders: Sequence[Path]) -> Iterator[tuple[str, str, Evaluation]]:
+    """Network, dataset and what all runs say of them."""
+    parts: dict[tuple[str, str], list[Evaluation]] = {}
+    for folder in folders:
+        for cell, found in Run.open(folder).evaluations().items():
+            parts.setdefault(cell, []).append(found)
+    for (network, dataset), own in parts.items():
+        values = Values.joined(one.values for one in own)
+        omissions = tuple(omission for one in own for omission in one.omissions)
+        yield network, dataset, Evaluation(values.graded, values, omissions)
+
+
 def main() -> None:
-    """Print the tables of the run that is named."""
+    """Print the tables of the runs that are named."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument(
         "--reference", default="grad_cam", help="method that the others are set against"
     )
     options = parser.parse_args()
-    run = Run.open(options.run)
-    config = run.manifest["config"]
-    for (network, dataset), found in run.evaluations().items():
-        pairs = {(row.image, row.target) for row in found.rows}
+    for network, dataset, found in together(options.runs):
+        methods, metrics = list(found.values.methods), list(found.values.metrics)
+        metrics = [name.partition("(")[0] for name in metrics]
         print(f"## {network}, {dataset}\n")
-        print(f"{len(pairs)} pairs in {len({image for image, _ in pairs})} images.\n")
-        print(table(found, config["methods"], config["metrics"]), end="\n\n")
-        print(
-            differences(found, config["methods"], config["metrics"], options.reference), end="\n\n"
-        )
+        print(f"{len(found.values.image)} pairs in {found.values.graded} images.\n")
+        print(table(found, methods, metrics), end="\n\n")
+        print(differences(found, methods, metrics, options.reference), end="\n\n")
 
 
 if __name__ == "__main__":
