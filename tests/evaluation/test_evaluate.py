@@ -10,13 +10,14 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 import seewhy
 from networks import Cnn, seeded
 from registries import forgotten
 from seewhy.bench.report import write_report
 from seewhy.bench.store import Run
+from seewhy.core.probe import Probe
 from seewhy.data.dataset import Annotation, Dataset, Sample
 from seewhy.data.images import ImageError
 from seewhy.data.load import load_dataset
@@ -25,6 +26,7 @@ from seewhy.data.scenes import CATEGORIES, Scenes, export
 from seewhy.metrics import gini, metric, register_metric
 from seewhy.models import LoadedModel
 from seewhy.naming import METHODS, Entry
+from seewhy.naming import method as named
 
 CHEAP = ["grad_cam", "gradient"]
 
@@ -198,6 +200,41 @@ def test_a_poisoned_image_fails_alone(model):
     healthy = seewhy.evaluate(model, dataset, CHEAP, ["gini"])
     expected = table(healthy)
     assert all(expected[key] == pytest.approx(v, abs=1e-6) for key, v in table(found).items())
+
+
+def test_a_method_that_refuses_costs_the_others_nothing(model):
+    """They keep their batches, and their values; a method that refuses some images has the rest."""
+    dataset, batches = load_dataset("scenes:4"), []
+
+    with forgotten():
+
+        @named("a test", "F")
+        def refusing(probe: Probe) -> Tensor:
+            raise ValueError("not this network")
+
+        @named("a test", "F")
+        def choosy(probe: Probe) -> Tensor:
+            if (probe.inputs == model.preprocess(dataset[1].image)).flatten(1).all(1).any():
+                raise ValueError("not this image")
+            return probe.inputs.mean(1).abs()
+
+        @named("a test", "F")
+        def watching(probe: Probe) -> Tensor:
+            batches.append(len(probe.inputs))
+            return probe.inputs.mean(1).abs()
+
+        some = ["refusing", "watching", *CHEAP]
+        found = seewhy.evaluate(model, dataset, some, ["gini"], batch_size=4)
+        assert set(batches) == {4}
+        alone = seewhy.evaluate(model, dataset, some[1:], ["gini"], batch_size=4)
+        assert found.rows == alone.rows
+        assert {(one.image, one.method, one.reason) for one in found.failures} == {
+            (key, "refusing", "not this network") for key in dataset.keys
+        }
+        found = seewhy.evaluate(model, dataset, ["choosy", *CHEAP], ["gini"], batch_size=4)
+        assert {(one.image, one.method) for one in found.failures} == {(dataset.keys[1], "choosy")}
+        of_choosy = {row.image for row in found.rows if row.method == "choosy"}
+        assert of_choosy == {*dataset.keys} - {dataset.keys[1]}
 
 
 @pytest.fixture

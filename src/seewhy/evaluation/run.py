@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
-from seewhy.core.probe import layer_requests
+from seewhy.core.probe import Probe, layer_requests
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Annotation, Dataset, Sample
 from seewhy.evaluation.needs import Needs, Pair, Pairs, region_of
@@ -23,6 +23,8 @@ from seewhy.metrics import Metric, difficult
 from seewhy.models import LoadedModel
 from seewhy.naming import Method
 from seewhy.printable import printable
+
+Turn = tuple[Probe, list[int]]  # a target for each image, and the images of which it is asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,11 @@ def _answer_together(
     samples: Sequence[Sample],
     inputs: Tensor,
 ) -> list[Answers]:
-    """The answers of one batch. Its first error is raised, unless it has a single image."""
+    """The answers of one batch.
+
+    Its first error is raised, unless it has a single image or the error is a method's that answers
+    none of the images.
+    """
     omissions: list[Omission] = []
     rows: list[Row] = []
     model = question.model
@@ -109,10 +115,11 @@ def _answer_together(
     flat = [pair for some in asked for pair in some]
     if not flat:
         return _by_image(samples, rows, omissions)
-    probes = []
+    turns: list[Turn] = []
     for some in asked:
         targets = dict.fromkeys(range(len(samples)), 0) | {p.place: p.class_index for p in some}
-        probes.append(probe.with_target(model.target(list(targets.values()))))
+        put = probe.with_target(model.target(list(targets.values())))
+        turns.append((put, [pair.place for pair in some]))
     at = Pairs(
         model,
         flat,
@@ -125,17 +132,17 @@ def _answer_together(
     needs: dict[Method, Needs] = {}
     for method in question.methods:
         try:
-            maps = [
-                upsample(one.maps([method])[0].float(), at.size)[[pair.place for pair in some]]
-                for one, some in zip(probes, asked, strict=True)
-            ]
-            saliency = torch.cat(maps)
-            if not saliency.isfinite().all():  # others, which compare themselves with it, go on
-                raise ValueError("its map has values that are not finite")
+            saliency = _saliency(turns, method, at.size)
         except Exception as error:
+            reasons = {0: _reason(error)}
             if len(samples) > 1:
+                if isinstance(error, torch.cuda.OutOfMemoryError):
+                    raise  # an image alone may fit
+                reasons = _refusals(turns, method, at.size)
+            if not reasons:
                 raise
-            omissions.append(Omission(samples[0].key, "", str(method), _reason(error), True))
+            for place, reason in reasons.items():
+                omissions.append(Omission(samples[place].key, "", str(method), reason, True))
         else:
             needs[method] = Needs(at, method, saliency, needs, question.settings)
     for given in needs.values():
@@ -143,6 +150,31 @@ def _answer_together(
             for one in _graded(metric, given):
                 rows.append(one) if isinstance(one, Row) else omissions.append(one)
     return _by_image(samples, rows, list(dict.fromkeys(omissions)))
+
+
+def _saliency(turns: Sequence[Turn], method: Method, size: tuple[int, int]) -> Tensor:
+    """The method's maps of all pairs, (P, h, w); its error is raised."""
+    maps = [upsample(probe.maps([method])[0].float(), size)[places] for probe, places in turns]
+    saliency = torch.cat(maps)
+    if not saliency.isfinite().all():  # others, which compare themselves with it, go on
+        raise ValueError("its map has values that are not finite")
+    return saliency
+
+
+def _refusals(turns: Sequence[Turn], method: Method, size: tuple[int, int]) -> dict[int, str]:
+    """Why the method answers none of the images, by place; empty as soon as it may answer one."""
+    reasons = {}
+    for place in sorted({place for _, places in turns for place in places}):
+        own = [(probe.image(place), [0]) for probe, places in turns if place in places]
+        try:
+            _saliency(own, method, size)
+        except torch.cuda.OutOfMemoryError:
+            return {}
+        except Exception as error:
+            reasons[place] = _reason(error)
+        else:
+            return {}
+    return reasons
 
 
 def _graded(metric: Metric, needs: Needs) -> list[Row | Omission]:
