@@ -1,9 +1,9 @@
 """A run on disk: a manifest, one Parquet file for each finished shard, and the checksums of all.
 
-A file is there whole or not at all, at whatever instant a run is cut off: its checksum is written
-down, it is written beside its place, flushed to the disk and renamed. A leftover has the name of
-the file that it would have become and `.tmp`, and is written over when that file is made. Whatever
-is read agrees with its checksum: a file that is damaged, or was copied from elsewhere, is named.
+A file is complete or absent, whenever a run is interrupted: its checksum is stored, then the file
+is written under a temporary name, flushed to the disk and renamed. A leftover temporary file ends
+in `.tmp` and is overwritten later. Every file is checked against its checksum when it is read, and
+a file that is damaged, or was copied from another run, is named in an error.
 """
 
 from __future__ import annotations
