@@ -105,6 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scene.save(there / name)
     (there / "docs").symlink_to(ROOT / "docs")
     (there / "mynets.py").write_text(MODULE)
+    (there / "mycam.py").touch()
     (there / "names.txt").write_text("dust\ncrack\n")
     scope: dict[str, Any] = {}
     exec(MODULE, scope)
@@ -261,7 +262,8 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
-def test_a_command_line_parses(page, line):
+def test_a_command_line_parses(page, line, folder, monkeypatch):
+    monkeypatch.chdir(folder)  # where the plugins are that a line names
     group: Any = typer.main.get_command(app)
     _, *words = shlex.split(line)
     context = group.make_context("seewhy", list(words), resilient_parsing=False)

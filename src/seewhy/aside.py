@@ -1,4 +1,4 @@
-"""A worker process beside this one, which may hang or die without harm: it is replaced."""
+"""A worker process that may hang or crash without harm: it is replaced."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def for_ever() -> None:
 
 
 class Aside(Generic[State]):
-    """A process that keeps a state and does one work after another with it.
+    """A process that keeps a state and runs one task after another with it.
 
-    make: makes the state, in that process, when the first work is given. It and all works are
-        pickled, so they are functions of a module, or partial ones.
+    make: creates the state in that process for the first task. It and all tasks are pickled, so
+        they are functions of a module, or partial ones.
 
-    The process starts with its first work and lives until `close`, until it dies, or until this
-    process ends, in whatever way. It holds no lock and no file of this one, and has the plugins
-    that this one has when it starts.
+    The process starts with its first task and lives until `close`, until it crashes, or until this
+    process ends in any way. It inherits no locks and no files, and loads the plugins that this
+    process has when it starts.
     """
 
     def __init__(self, make: Callable[[], State]) -> None:
@@ -59,13 +59,13 @@ class Aside(Generic[State]):
         self._lock = threading.Lock()  # whoever closes it while it starts closes what has started
 
     def stream(self, work: Work[State, Item], patience: Patience = for_ever) -> Iterator[Item]:
-        """The items that the work yields, as they come.
+        """The items that the task yields, as they come.
 
-        patience: asked before each item how many seconds it may take; None for any number.
+        patience: called before each item; returns how many seconds it may take, None for no limit.
 
-        What the work raises is raised here. Raises Gone where the process dies and Late where an
-        item takes too long; the next work begins with a new process, as it does after a stream
-        that was left before its end.
+        Errors of the task are raised here. Raises Gone if the process crashes and Late if an item
+        takes too long. The next task then gets a new process, also if a stream is not read to its
+        end.
         """
         if self._busy:
             self.close()
@@ -149,13 +149,13 @@ _pipe: Connection | None = None  # of this process to the one that started it, i
 
 
 def tell(item: object) -> None:
-    """Give an item from deep within a work, at once, beside those that the work yields."""
+    """Send an item from inside a task immediately, in addition to those that the task yields."""
     if _pipe is not None:
         _pipe.send_bytes(pickle.dumps(("item", item)))
 
 
 def give_back() -> None:
-    """Give the system what memory is free, which the C library would rather keep."""
+    """Return free memory to the system, which the C library would otherwise keep."""
     if sys.platform == "linux":
         try:
             ctypes.CDLL(None).malloc_trim(0)

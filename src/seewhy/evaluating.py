@@ -1,4 +1,4 @@
-"""`evaluate`: methods, metrics and a dataset."""
+"""`evaluate`: methods and metrics on one network and one dataset."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def evaluate(
         more, in proportion less on smaller ones.
     steps: steps of insertion and deletion, unless a metric sets its own. None: 32.
     batch_size: images per forward pass.
-    folder: a folder that keeps each batch's results as soon as they are there, as a run of
-        `seewhy bench`: the same call resumes an interrupted evaluation and retries failures;
-        `seewhy report` makes a page of it. Needs `seewhy[bench]`. None: in memory only.
+    folder: a folder in which the results of each batch are saved, like the shards of `seewhy
+        bench`: the same call resumes an interrupted evaluation and retries failures, and `seewhy
+        report` makes a page of it. Needs `seewhy[bench]`. None: only in memory.
     advance: called with the number of images that have just been finished.
 
     Images and targets that could not be evaluated are in the result's `omissions`, with the reason.

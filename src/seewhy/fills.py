@@ -1,4 +1,4 @@
-"""What an image shows where it shows nothing: where paths begin, and what hides pixels."""
+"""Fills: the start of paths, and the content of hidden pixels."""
 
 from __future__ import annotations
 

@@ -32,17 +32,17 @@ Added = TypeVar("Added", bound=Any)
 
 @dataclass(frozen=True)
 class Entry:
-    """What is registered under a name.
+    """A registered method or refinement.
 
     function: for a method `(probe, **options) -> (B, h, w)`; for a refinement
-        `(probe, method, **options) -> (B, h, w)`. Options are what `options_of` says.
+        `(probe, method, **options) -> (B, h, w)`. `options_of` finds the options.
     source: the paper that defines it.
     passes: its cost, with F a forward pass, B a full backward pass and h a backward pass from the
         score to the layer.
-    reads: what it reads of the pass beside the layers' maps, so that the pass records it: the
-        "input"'s gradient, the network's "stages", or the calls behind the layer ("tail"). What is
-        not named here is recorded by a further pass.
-    layers: whether it may read layers. If not, the pass need not look for the layer.
+    reads: what it needs of the pass besides the layers' maps, so that the pass records it: the
+        gradient of the "input", the network's "stages", or the calls behind the layer ("tail").
+        Anything else takes another pass.
+    layers: whether it may use layers; if not, the pass does not choose one.
     """
 
     name: str
@@ -183,9 +183,8 @@ class Refinement(Named):
 class Method(Named):
     """A registered method with its options and refinements.
 
-    `Method("grad_cam") + Refinement("gradual")` is `parse("grad_cam+gradual")`. Called with a
-    probe it returns the maps, (B, h, w), un-normalised, at the method's own resolution. Methods
-    that are spelled alike are equal.
+    `Method("grad_cam") + Refinement("gradual")` equals `parse("grad_cam+gradual")`. A method is
+    called with a probe and returns maps, (B, h, w), un-normalised, at its own resolution.
     """
 
     kind = "method"
@@ -237,9 +236,9 @@ class Method(Named):
 
 
 def parse(text: str | Method) -> Method:
-    """The method that a name spells; a method is itself.
+    """The method for a name; a `Method` is returned unchanged.
 
-    Raises ValueError that points at the offending word and suggests the nearest name.
+    Raises ValueError, which points at the wrong word and suggests the nearest name.
     """
     if isinstance(text, Method):
         return text

@@ -1,4 +1,4 @@
-"""Words to the user: what was assumed, ignored or adapted, though nothing is wrong."""
+"""Notes to the user: what was assumed, ignored or adapted, although nothing is wrong."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Options of methods, refinements and metrics, checked by the annotations in their signatures.
 
-`steps: Count = 32` says all there is to check: a whole number from 1 to 100,000. So that what makes
-no sense is refused before the network is run, in the same words everywhere. Annotations may be
+`steps: Count = 32` says all that is checked: a whole number from 1 to 100,000. Meaningless options
+are refused before the network runs, with the same message everywhere. Annotations may be
 `int`, `float`, `bool`, `str`, None, a `Literal`, a tensor, `tuple[X, ...]`, `Sequence[X]`, unions
 of these, and `Annotated[X, Range(...)]`. What has no annotation is not checked.
 """

@@ -1,7 +1,7 @@
-"""Plugins: modules of other people that register methods, refinements, metrics, datasets, networks.
+"""Plugins: other people's modules that register methods, refinements, metrics, datasets, networks.
 
-A plugin registers what it has when it is imported. Installed ones, the entry points of the group
-`seewhy.plugins`, are loaded with Seewhy; others are named, and looked for in a folder, too.
+A plugin registers its contents when it is imported. Installed plugins, the entry points of the
+group `seewhy.plugins`, are loaded with Seewhy; others are named, and may be in a folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text from outside that is fit to be shown: on a terminal, in a log, in a table."""
+"""Making untrusted text safe to show on a terminal, in a log or in a table."""
 
 from __future__ import annotations
 

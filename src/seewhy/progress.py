@@ -1,4 +1,4 @@
-"""Long runs: how far they are, and how much of them fits into memory at a time."""
+"""Long runs: their progress, and how much fits into memory at a time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Item = TypeVar("Item")
 
 
 class Stopped(BaseException):
-    """What a watcher raises to end a run: no `Exception`, so that nothing takes it for a failure.
+    """Raised by a watcher to end a run; not an `Exception`, so that it does not count as a failure.
 
-    Whoever watches turns it into an error of their own.
+    The code that watches turns it into its own error.
     """
 
 
@@ -52,10 +52,10 @@ def watching(watcher: Report) -> Iterator[None]:
 
 
 def report(what: str = "", done: int = 0, total: int = 0) -> None:
-    """Tell whoever watches how far a long run is; without a name, only that it goes on.
+    """Report the progress of a long run to the watcher; without a name, only that it continues.
 
-    Who watches may raise `Stopped`, to end a run that takes too long: whatever a user's option can
-    lengthen should report at times.
+    The watcher may raise `Stopped` to end a run that takes too long. So every loop whose length
+    depends on a user's option should report now and then.
     """
     if (watcher := _report.get()) is not None:
         watcher(what, done, total)

@@ -1,6 +1,6 @@
-"""Small files that anyone may have written: read whole, within bounds, or refused in words.
+"""Reading small untrusted files completely, within limits, or refusing them with a clear error.
 
-The errors say what is wrong, and leave the file's name to those who know what it is for.
+The errors say what is wrong; the callers add the file's name.
 """
 
 from __future__ import annotations

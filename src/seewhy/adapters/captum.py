@@ -19,15 +19,15 @@ from seewhy.naming import Method
 def as_method(algorithm: str | type, *, name: str | None = None, **options: Any) -> Method:
     """A Captum attribution, such as "DeepLift" or "LayerGradCam", as a method.
 
-    algorithm: the name of a class in `captum.attr`, or the class. Those that take a layer are
-        given the probe's.
-    name: under which the method is registered; by default "captum_" and the class's name.
-    options: handed to `attribute`.
+    algorithm: the name of a class in `captum.attr`, or the class. Classes that take a layer get
+        the probe's.
+    name: the name of the method; by default "captum_" and the class's name.
+    options: passed to `attribute`.
 
-    The method's maps are sums over channels, signed, (B, H, W), or (B, h, w) at the layer. It
+    The method's maps are summed over channels, signed, (B, H, W), or (B, h, w) at the layer. It
     explains one class per image.
 
-    Raises ModelError without Captum, ValueError for a name that it lacks.
+    Raises ModelError without Captum, ValueError for an unknown name.
     """
     import_zoo("captum", "adapters")
     kind = algorithm_of(import_module("captum.attr"), algorithm)

@@ -18,15 +18,15 @@ from seewhy.naming import Method
 def as_method(algorithm: str | type, *, name: str | None = None, **options: Any) -> Method:
     """An extractor of pytorch-grad-cam, such as "KPCA_CAM" or "FEM", as a method.
 
-    algorithm: the name of a class in `pytorch_grad_cam`, or the class. It is given the probe's
-        layers, and for token grids and NHWC outputs a `reshape_transform`.
-    name: under which the method is registered; by default "pgc_" and the class's name.
-    options: handed to the class.
+    algorithm: the name of a class in `pytorch_grad_cam`, or the class. It gets the probe's layers,
+        and for token grids and NHWC outputs a `reshape_transform`.
+    name: the name of the method; by default "pgc_" and the class's name.
+    options: passed to the class.
 
-    The method's maps are as the library scales them, in [0, 1] at the input's size, (B, H, W). It
+    The maps are scaled by the library, in [0, 1] at the input's size, (B, H, W). The method
     explains one class per image.
 
-    Raises ModelError without pytorch-grad-cam, ValueError for a name that it lacks.
+    Raises ModelError without pytorch-grad-cam, ValueError for an unknown name.
     """
     library = import_zoo("pytorch_grad_cam", "adapters")
     of_class = import_module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget

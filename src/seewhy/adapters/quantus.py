@@ -29,10 +29,11 @@ def explain_func(
     For a metric of Quantus: `metric(model, x_batch, y_batch, explain_func=explain_func,
     explain_func_kwargs={"method": "grad_cam"})`.
 
-    inputs: (B, C, H, W); targets: (B,) class indices.
+    inputs: (B, C, H, W).
+    targets: (B,) class indices.
     method, layer: as in `seewhy.explain`.
-    device: where the inputs go; by default where the model is. Other arguments that Quantus hands
-        on are passed over.
+    device: device of the inputs; by default that of the model. Other arguments of Quantus are
+        ignored.
     """
     parameter = next(model.parameters(), torch.zeros(()))
     images = torch.as_tensor(inputs).to(device or parameter.device, parameter.dtype)

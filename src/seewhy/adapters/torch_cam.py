@@ -19,14 +19,14 @@ from seewhy.naming import Method
 def as_method(algorithm: str | type, *, name: str | None = None, **options: Any) -> Method:
     """An extractor of torch-cam, such as "SmoothGradCAMpp", as a method.
 
-    algorithm: the name of a class in `torchcam.methods`, or the class. It is given the probe's
-        layers, and for token grids and NHWC outputs a `reshape_transform`.
-    name: under which the method is registered; by default "torchcam_" and the class's name.
-    options: handed to the class.
+    algorithm: the name of a class in `torchcam.methods`, or the class. It gets the probe's layers,
+        and for token grids and NHWC outputs a `reshape_transform`.
+    name: the name of the method; by default "torchcam_" and the class's name.
+    options: passed to the class.
 
     The method's maps are not normalised, (B, h, w) at the layer. It explains one class per image.
 
-    Raises ModelError without torch-cam, ValueError for a name that it lacks.
+    Raises ModelError without torch-cam, ValueError for an unknown name.
     """
     import_zoo("torchcam", "adapters")
     kind = algorithm_of(import_module("torchcam.methods"), algorithm)

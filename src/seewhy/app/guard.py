@@ -1,6 +1,6 @@
-"""What stands between the network and the page: which requests come through, and how large.
+"""A filter in front of the page: which requests are allowed, and how large they may be.
 
-Gradio serves and takes files by path; the page uses none of that, so those doors are shut.
+Gradio serves and accepts files by path; the page does not need that, so those routes are closed.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ POLICY = (
 
 
 class Guard:
-    """An ASGI middleware that lets through what the page itself asks for.
+    """An ASGI middleware that allows only the requests that the page itself makes.
 
-    app: what it guards.
-    bytes: of a photo's request, at most.
-    hosts: names that the page may be called by, beside any address of numbers and localhost;
-        "*.example.org" stands for all names that end so. They keep a site that points its own name
-        at this machine from speaking to the viewer.
-    frames: the addresses of sites that may show the page in a frame of theirs.
+    app: the application behind it.
+    bytes: maximum size of a photo's request.
+    hosts: host names of the page, besides localhost and numeric addresses; "*.example.org" stands
+        for all names with this ending. So a site that resolves its own name to this machine cannot
+        talk to the viewer.
+    frames: addresses of sites that may show the page in a frame.
     joins: how many values each of the page's jobs takes, by its number.
-    hold: called with the values of a job before it begins to wait.
-    patience: seconds in which a request must have come, and an answer must have gone.
+    hold: called with the values of a job before it starts to wait.
+    patience: seconds within which a request must arrive, and an answer must be taken.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Guard:
 
 
 class Refused(Exception):
-    """A request that is answered by a status and a reason."""
+    """A request that is refused, with a status and a reason."""
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, status: int, why: str) -> None:
@@ -243,7 +243,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, why: s
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """A body that was read, to be read again; what comes after it is the connection's own."""
+    """A body that was already read, so that it can be read again; then the connection continues."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
@@ -260,7 +260,7 @@ def names_files(value: Any) -> bool:
 
 
 def protect(headers: MutableHeaders, policy: str) -> None:
-    """Have the browser load nothing from elsewhere, and give nothing to others' pages."""
+    """Headers that keep the browser from using other servers, and other pages from using this."""
     for name in [name for name in headers if name.startswith("access-control-")]:
         del headers[name]
     headers["content-security-policy"] = policy

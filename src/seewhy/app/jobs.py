@@ -1,8 +1,8 @@
-"""The work of the viewer, in processes of their own.
+"""The work of the viewer, in separate processes.
 
-What hangs or dies there, or fills the memory, costs its own answer and no other visitor's. One
-process holds the networks, for a job at a time. Another, which holds nothing, reads photos and
-draws pictures, one at a time.
+If a job hangs, crashes or fills the memory, only its own answer is lost. One process holds the
+networks and runs one job at a time. Another, without networks, reads photos and draws pictures,
+one at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the viewer refuses to do, so that no visitor can exhaust the machine."""
+"""Limits of the viewer, so that no visitor can exhaust the machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from seewhy.progress import Report, Stopped, watching
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of one viewer.
+    """The limits of one viewer.
 
-    megabytes: of a photo's file.
-    megapixels: of a photo, in millions.
-    seconds: of one job, looked at after each of its steps, and soon after in any case.
-    queue: jobs that may wait; one runs at a time.
-    maps: of one question (methods x targets).
-    photos, results: so many of each visitor's newest are kept in memory.
-    memory: megabytes of all photos together, and of all results.
-    patience: seconds in which a request's body must have come.
+    megabytes: size of a photo's file.
+    megapixels: size of a photo.
+    seconds: time of one job; checked after each step, and enforced soon after in any case.
+    queue: number of waiting jobs; one runs at a time.
+    maps: maps of one question (methods x targets).
+    photos, results: how many of each visitor's newest are kept in memory.
+    memory: megabytes of all photos together, and of all results together.
+    patience: seconds within which a request's body must arrive.
     """
 
     megabytes: float = 20

@@ -1,4 +1,4 @@
-"""What the viewer remembers: each visitor's newest photos and results, in memory alone."""
+"""The viewer's memory: each visitor's newest photos and results, never on disk."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Store(Generic[Item]):
     """The newest `capacity` items of each owner, each under a random token.
 
     what: the word for an item in messages.
-    most: of the sizes of all items together. No owner's item goes to make room for another's as
-        long as its owner uses it; who comes then is asked to wait.
+    most: maximum size of all items together. Items that their owner still uses are not removed for
+        another owner, who gets a message to wait.
     """
 
     def __init__(self, what: str, capacity: int, most: float = inf) -> None:

@@ -1,7 +1,7 @@
-"""Who does the work: this process, processes beside it, or actors of a Ray cluster.
+"""Engines: this process, local worker processes, or actors of a Ray cluster.
 
-All hand shards to workers and give back their answers as they come. What the answers are does not
-depend on who made them.
+All engines give shards to workers and return the answers as they come. The answers do not depend
+on the engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run was made of, by content: rows of other photos or another network are other rows."""
+"""Fingerprints of everything that a run depends on, by content."""
 
 from __future__ import annotations
 

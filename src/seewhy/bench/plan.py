@@ -1,7 +1,7 @@
-"""From a config to work units: what is computed, in which parts, fixed before anything is.
+"""From a config to work units: what is computed, and in which parts.
 
-Shards, batches and threads come from the plan alone. So whichever engine does the work, on however
-many workers, and however often it is cut off, the rows are the same, bit for bit.
+Shards, batches and threads depend only on the plan. So the rows are identical to the bit for any
+engine, any number of workers and any number of interruptions.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class Shard:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a worker needs to know.
+    """Everything that a worker needs.
 
-    config: what is asked.
-    root: what the config's relative paths are relative to.
-    device: where networks run.
+    config: the benchmark's config.
+    root: the folder for the config's relative paths.
+    device: the device of the networks.
     weights: a fingerprint of each network's weights.
-    networks: a fingerprint of what else each network is.
-    images: a fingerprint of each dataset, but for its samples.
-    class_maps: a fingerprint of each dataset's class map, of those that have one.
-    shards: all of them, network by network, dataset by dataset.
+    networks: a fingerprint of each network's other properties.
+    images: a fingerprint of each dataset without its samples.
+    class_maps: a fingerprint of each class map.
+    shards: all shards, network by network, dataset by dataset.
     """
 
     config: Config

@@ -1,9 +1,9 @@
 """A run on disk: a manifest, one Parquet file for each finished shard, and the checksums of all.
 
-A file is there whole or not at all, at whatever instant a run is cut off: its checksum is written
-down, it is written beside its place, flushed to the disk and renamed. A leftover has the name of
-the file that it would have become and `.tmp`, and is written over when that file is made. Whatever
-is read agrees with its checksum: a file that is damaged, or was copied from elsewhere, is named.
+A file is complete or absent, whenever a run is interrupted: its checksum is stored, then the file
+is written under a temporary name, flushed to the disk and renamed. A leftover temporary file ends
+in `.tmp` and is overwritten later. Every file is checked against its checksum when it is read, and
+a file that is damaged, or was copied from another run, is named in an error.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run's folder as it is at the moment.
+    """A run's folder, finished or not.
 
-    folder: where it is.
-    manifest: what was run, by what, on what: see docs/bench.md.
+    folder: its path.
+    manifest: the config, versions, device and so on: see docs/bench.md.
     """
 
     folder: Path
@@ -135,7 +135,7 @@ class Run:
         return {shard: count for shard, count in counts.items() if count}
 
     def failures(self) -> list[dict[str, Any]]:
-        """What failed: network, dataset, image, target, method (or None) and reason of each."""
+        """All failures: network, dataset, image, target, method (or None) and reason of each."""
         columns = ["network", "dataset", "image", "target", "method", "reason", "failed"]
         rows = (
             row for file in self.files.values() for row in self._read(file, columns).to_pylist()
@@ -155,7 +155,7 @@ class Run:
         return sha256("".join(sums.get(name, "") for name in names).encode()).hexdigest()
 
     def evaluations(self) -> dict[tuple[str, str], Evaluation]:
-        """What the finished shards say of each network and dataset, by their names."""
+        """The evaluation of each network and dataset, by their names, from the finished shards."""
         images: dict[tuple[str, str], int] = {}
         values: dict[tuple[str, str], Growing] = {}
         omissions: dict[tuple[str, str], list[Omission]] = {}

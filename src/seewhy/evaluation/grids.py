@@ -1,9 +1,9 @@
-"""The grid pointing game's pictures: photos that a network is sure of, side by side.
+"""The grid pointing game's pictures: grids of photos that the network predicts confidently.
 
-In a grid of photos of different classes it is known where the evidence for a class is: in its own
-cell. The network chooses the photos, by its own confidence, and sees each of them as large as it
-would see it alone. Source: Böhle et al. 2021, "Convolutional dynamic alignment networks"; Rao et
-al. 2022, "Towards better understanding attribution methods" (GridPG).
+In a grid of photos of different classes the evidence for a class is known: it is in the class's
+own cell. The photos are chosen by the network's confidence, and each keeps its usual size. Source:
+Böhle et al. 2021, "Convolutional dynamic alignment networks"; Rao et al. 2022, "Towards better
+understanding attribution methods" (GridPG).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What metrics need: made when a metric asks for it, once for all that do.
+"""The values that metrics need, computed once and only if a metric needs them.
 
 `Pairs` are images, each with one thing to explain in it: what they are annotated with, and what the
 network says of them. `Needs` is what one method's maps of them add. Both are asked by the names

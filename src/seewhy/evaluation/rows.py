@@ -1,4 +1,4 @@
-"""What an evaluation is made of: rows of values, and what has none."""
+"""The parts of an evaluation: rows of values, and omissions."""
 
 from __future__ import annotations
 

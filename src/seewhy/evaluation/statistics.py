@@ -1,6 +1,6 @@
-"""What many values say together: means with their uncertainty, and whether methods differ.
+"""Means with their uncertainty, and tests whether methods differ.
 
-Several targets of one image are not independent, so images are what is drawn and what is compared.
+Several targets of one image are not independent, so the units of resampling and tests are images.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def finer_cam(
 
     references: how many classes.
     strength: the weight of their mean logit; 0 gives the CAM of the class itself.
-    base: the name of the CAM, with options and refinements if wanted.
+    base: the name of the CAM, which may have options and refinements.
 
     Raises ValueError for targets other than a class, and for options out of range.
     """

@@ -1,4 +1,4 @@
-"""Does the map show what the network uses? Metrics that change the image and ask again.
+"""Does the map show what the network uses? Metrics that change the image and run the network again.
 
 They know no network, only a `Score`: `score(images, index)` gives one value per image, (N,), for
 `images` (N, C, H, W), where `index` (N,) says from which of the B explained images each of them
@@ -87,7 +87,7 @@ class Confidences(NamedTuple):
 
 
 def confidences(score: Score, inputs: Tensor, saliency: Tensor) -> Confidences:
-    """What average drop, increase, average gain and win are made of, for 2 forwards.
+    """The probabilities for average drop, increase, average gain and win, in 2 forward passes.
 
     See `explanation_maps` for what is shown.
     """
@@ -99,8 +99,8 @@ def confidences(score: Score, inputs: Tensor, saliency: Tensor) -> Confidences:
 def explanation_maps(inputs: Tensor, saliency: Tensor) -> Tensor:
     """The images times the positive part of their maps scaled to [0, 1], shaped like the images.
 
-    What a signed map holds below 0 speaks against the class: it is hidden like what says nothing.
-    (Scaled by its minimum instead, a signed map would show the whole image through a veil.)
+    Negative values of a signed map are evidence against the class, and are hidden. (Scaled by its
+    minimum instead, a signed map would show the whole image, dimmed.)
     """
     check_maps(saliency, inputs=inputs)
     return inputs * unit(saliency)[:, None].to(inputs)
@@ -123,9 +123,8 @@ def average_drop(original: Tensor, masked: Tensor) -> Tensor:
     """The relative fall of confidence when only the explanation map is shown, (B,), in [0, 1].
 
     The mean over images times 100 is the published Average Drop %. A map that shows nearly all of
-    the image, as a veil or by broad plateaus, drops little and explains nothing; `half_drop` shows
-    of every map as much. Source: Chattopadhyay et al. 2018, "Grad-CAM++". pytorch-grad-cam gives
-    the absolute change instead.
+    the image has a low drop but explains nothing; `half_drop` shows the same area for every map.
+    Source: Chattopadhyay et al. 2018, "Grad-CAM++". pytorch-grad-cam returns the absolute change.
     """
     return (original - masked).clamp_min(0) / original.clamp_min(torch.finfo(original.dtype).tiny)
 
@@ -137,8 +136,8 @@ register_metric(POPPI, "1E + 2F", higher_is_better=True)(adcc)  # which needs th
 def half_drop(original: Tensor, half: Tensor) -> Tensor:
     """The relative fall of confidence when only the more salient half is shown, (B,), in [0, 1].
 
-    Average drop with a hard mask of the same area for every map: how a map is scaled, and how much
-    of the image it covers, plays no part. `half` is what `half_confidences` gives.
+    Average drop with a binary mask of the same area for every map, so that the map's scaling and
+    coverage do not matter. `half` is the result of `half_confidences`.
     """
     return average_drop(original, half)
 
@@ -343,13 +342,13 @@ def road(road_curves: RoadCurves) -> Tensor:
 def single_deletion(
     score: Score, inputs: Tensor, saliency: Tensor, *, side: Count = 4, fill: Fill = 0.0
 ) -> Tensor:
-    """How well the map ranks the image's patches by what each alone is worth, (B,), in [-1, 1].
+    """How well the map ranks the image's patches by their effect on the score, (B,), in [-1, 1].
 
-    The image is cut into `side` x `side` patches, each of which is filled by itself; the value is
-    Spearman's correlation of how far the score falls with the map's sums over the patches; 0 where
-    one of the two is flat. See `insertion_deletion` for `fill`. Costs `side`² + 1 forwards. Source:
+    The image is divided into `side` x `side` patches, and each is filled separately. The value is
+    Spearman's correlation of the fall of the score with the map's sums over the patches; 0 if one
+    of the two is constant. See `insertion_deletion` for `fill`. Costs `side`² + 1 forwards. Source:
     Hesse et al. 2024, "Benchmarking the attribution quality of vision models" (IDSDS), whose
-    networks were trained to see images with a patch missing: others may fall for another reason.
+    networks were trained on images with missing patches; other networks may react differently.
 
     Raises ValueError for fewer than 2 patches a side, or more than the map has pixels.
     """
@@ -376,11 +375,11 @@ def single_deletion(
 def effect_correlation(
     saliency: Tensor, regions: Sequence[Tensor], effects: Sequence[Tensor]
 ) -> Tensor:
-    """How well the map ranks an image's regions by what they truly do, (B,), in [-1, 1].
+    """How well the map ranks an image's regions by their true effects, (B,), in [-1, 1].
 
-    `regions` holds each image's masks (R, H, W) bool, `effects` their true effects (R,): how far
-    the score falls when the region is taken out of the scene. The value is Spearman's correlation
-    of these with the map's sums over the regions; nan for an image with fewer than two regions.
+    `regions` holds each image's masks (R, H, W) bool, `effects` their true effects (R,): the fall
+    of the score when the region is removed from the scene. The value is Spearman's correlation of
+    the effects with the map's sums over the regions; nan for fewer than two regions.
     """
     values = []
     for map_, masks, effect in zip(saliency, regions, effects, strict=True):

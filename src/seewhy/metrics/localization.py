@@ -88,11 +88,11 @@ def energy_pointing_game(saliency: Tensor, masks: Tensor) -> Tensor:
     region="cells",
 )
 def grid_pointing(saliency: Tensor, masks: Tensor) -> Tensor:
-    """The share of the positive attribution in the cell of the class asked for, (B,), in [0, 1].
+    """The share of the positive attribution in the cell of the target class, (B,), in [0, 1].
 
-    The maps are of grids of n x n photos of different classes, the masks (B, H, W) of the asked
-    photos' cells. A map that says nothing of the place scores 1/n², 0.25 in a grid of 2 x 2; a map
-    without positive values scores 0. Source: Böhle et al. 2021, "Convolutional dynamic alignment
+    The maps are of grids of n x n photos of different classes; the masks (B, H, W) are the cells of
+    the target classes. A constant map scores 1/n², 0.25 in a grid of 2 x 2; a map without positive
+    values scores 0. Source: Böhle et al. 2021, "Convolutional dynamic alignment
     networks", as GridPG in Rao et al. 2022, "Towards better understanding attribution methods".
     """
     return energy_pointing_game(saliency, masks)

@@ -1,4 +1,4 @@
-"""What a map is like by itself: how simple, how sparse, how stable under its own mask.
+"""Properties of the map itself: how simple, how sparse, how stable under its own mask.
 
 Maps are (B, H, W) float and each image has its own value: every function returns (B,).
 """
@@ -29,7 +29,7 @@ def complexity(saliency: Tensor) -> Tensor:
 
 @register_metric(POPPI, "1E", higher_is_better=True)
 def coherency(saliency: Tensor, masked_saliency: Tensor) -> Tensor:
-    """How far the map explains itself, (B,), in [0, 1]: (Pearson correlation + 1) / 2.
+    """How similar the map of the masked image is, (B,), in [0, 1]: (Pearson correlation + 1) / 2.
 
     `masked_saliency` (B, H, W) is the same method's map for the same target on the explanation
     map, the image times the positive part of `saliency` scaled to [0, 1]. Source: Poppi et al.

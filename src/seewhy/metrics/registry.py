@@ -1,8 +1,8 @@
-"""Metrics by name: objects that say everything about themselves.
+"""Metrics by name, with their options and properties.
 
-A metric is a function of what its parameters are called: `saliency`, `masks`, `score`, … `GIVEN`
-lists them. Registered by `register_metric`, it is known by its name everywhere, and its options are
-spelled like a method's: `"iou(threshold=0.3)"`.
+The names of a metric's parameters say what it needs: `saliency`, `masks`, `score`, … `GIVEN` lists
+them. After `register_metric` a metric can be used by its name everywhere, with options like a
+method's: `"iou(threshold=0.3)"`.
 """
 
 from __future__ import annotations
@@ -130,29 +130,28 @@ def _functions(function: Callable[..., Any]) -> Iterable[Callable[..., Any]]:
 
 
 class Metric(Named):
-    """A registered metric with its options, and all that is to be said of it.
+    """A registered metric with its options.
 
-    `Metric("iou", threshold=0.3)` is `metric("iou(threshold=0.3)")`. Metrics that are spelled alike
-    are equal.
+    `Metric("iou", threshold=0.3)` equals `metric("iou(threshold=0.3)")`.
 
-    name, options: as it is spelled.
-    function: gives one value per image, (B,).
-    higher_is_better, range: its direction, and its lowest and highest value where scores are
-        probabilities.
-    passes: what it costs per image: F is a forward pass, E an explanation, S the steps, shares,
-        samples, sides or layers asked for.
-    source, summary: who defined it, and what it is in a sentence.
-    needs: its function's parameters without a default, see `seewhy.metrics.GIVEN`; all_needs:
-        with what is behind these.
-    region: of what `masks` are made: the annotated "boxes", the outlines ("masks"), a grid's
-        "cells", or what the "dataset"'s authors play the pointing game on.
-    size: whether maps, masks and boxes have the size of the network's "input", or the "photo"'s
-        own; there they come for one image at a time.
-    curve: the scores that it sums up, which then are kept and drawn; or None.
-    caution: how the number can be had without a better explanation, in a sentence that is shown
-        beside it; "" where no such way is known.
+    name, options: the name, and the options that you gave.
+    function: returns one value per image, (B,).
+    higher_is_better: the direction.
+    range: the lowest and the highest value, if scores are probabilities.
+    passes: cost per image: F is a forward pass, E an explanation, S the number of steps, shares,
+        samples, sides or layers.
+    source, summary: who defined it, and one sentence about it.
+    needs: the function's parameters without a default, see `seewhy.metrics.GIVEN`.
+    all_needs: the same, with the needs of these.
+    region: what `masks` are made of: annotated "boxes", outlines ("masks"), a grid's "cells", or
+        what the "dataset"'s authors use for the pointing game.
+    size: whether maps, masks and boxes have the size of the network's "input" or of the "photo";
+        the latter come one image at a time.
+    curve: the scores that the metric sums up, which are then kept and drawn; or None.
+    caution: how a map can get a good value without being a better explanation, in a sentence that
+        is shown next to the number; "" if no such way is known.
 
-    Raises ValueError for an unknown name, option or value, with what would be right.
+    Raises ValueError for an unknown name, option or value; the message says what would be right.
     """
 
     kind = "metric"
@@ -174,14 +173,14 @@ class Metric(Named):
 
     @property
     def shares(self) -> list[float]:
-        """The places of its curve's points as shares of the pixels; [] where they are even."""
+        """The positions of its curve's points, as shares of the pixels; [] if evenly spaced."""
         listed = {**self.defaults, **dict(self.options)}[self.curve.shares] if self.curve else ()
         # Numbers of pixels rise up to all of them; shares stay below 1.
         return [one / max(1, listed[-1]) for one in listed] if isinstance(listed, tuple) else []
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """All its options, with the values that they have where they are not given."""
+        """All options with their default values."""
         return METRICS[self.name].options
 
 
@@ -191,9 +190,9 @@ def list_metrics() -> list[str]:
 
 
 def metric(spelled: str | Metric | Callable[..., Any]) -> Metric:
-    """The metric that a name spells; a metric is itself, and a function the one that it became.
+    """The metric for a name, a `Metric`, or a registered function.
 
-    Raises ValueError that suggests the nearest name, or points at the offending word.
+    Raises ValueError, which suggests the nearest name or points at the wrong word.
     """
     if isinstance(spelled, Metric):
         return spelled
@@ -243,12 +242,12 @@ def register_metric(
     caution: str = "",
     name: str | None = None,
 ) -> Callable[[Function], Function]:
-    """Make a function a metric, under its own name or `name`.
+    """Register a function as a metric, under its own name or `name`.
 
-    Its parameters without a default say what it needs, see `GIVEN`; those with one are its options.
-    It returns one value per image, (B,). The other arguments are as in `Metric`.
+    Its parameters without a default say what it needs, see `GIVEN`; the others are its options. It
+    returns one value per image, (B,). The other arguments are as in `Metric`.
 
-    Raises ValueError for a parameter that stands for nothing.
+    Raises ValueError for an unknown parameter.
     """
 
     def register(function: Function) -> Function:
@@ -284,10 +283,9 @@ def register_metric(
 
 
 def shared(name: str) -> Callable[[Function], Function]:
-    """Let metrics need what a function returns: by this name, and made once for all that do.
+    """Register a value that metrics can need by this name; it is computed once for all of them.
 
-    It has needs and options as a metric has, and its options are those of each metric that reads
-    it.
+    The function has needs and options like a metric. Metrics that need it get its options, too.
     """
 
     def register(function: Function) -> Function:

@@ -1,6 +1,6 @@
-"""Does the map depend on what it should, and on nothing else?
+"""Does the map depend on the class and on the weights, and is it stable?
 
-Some metrics ask for maps again: `explain(images, index)` gives maps (N, H, W) for `images`
+Some metrics compute further maps: `explain(images, index)` gives maps (N, H, W) for `images`
 (N, C, H, W), where `index` (N,) says from which of the B explained images, and so for which
 target, each of them is made. Each image has its own value, whatever else is in the batch.
 """
@@ -183,7 +183,7 @@ def parameter_randomization(cascade: Cascade) -> Tensor:
 def target_selectivity(saliency: Tensor, other_target_saliency: Tensor) -> Tensor:
     """Pearson's correlation of the maps of two targets on the same image, (B,), in [-1, 1].
 
-    Lower is better, on images that hold both: the map should follow the class asked for.
+    Lower is better, on images with both classes: the map should depend on the target class.
     """
     return pearson(saliency, other_target_saliency)
 

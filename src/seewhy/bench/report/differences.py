@@ -30,11 +30,11 @@ def write_comparison(
     *,
     advance: Callable[[int], None] = lambda cells: None,
 ) -> None:
-    """Write one self-contained HTML page about what differs between two runs.
+    """Write one self-contained HTML page about the differences between two runs.
 
-    advance: called with 1 when a network's part on a dataset is done.
+    advance: called with 1 when the part of a network and dataset is finished.
 
-    Raises ValueError for a run without values, and for runs that share none.
+    Raises ValueError for a run without values, and for runs without common values.
     """
     cells = [
         {(cell.network, cell.dataset): cell for cell in cells_of(run)} for run in (first, second)

@@ -36,13 +36,13 @@ def write_report(
 ) -> None:
     """Write one self-contained HTML page about a run.
 
-    metric: by which the gallery chooses its images; None for the first of the run's that is more
-        than hit or miss.
-    images: of each kind in the gallery: best and worst of each method, and most disagreed on.
-        Fewer where there are many methods, or the run has fewer. 0 for no gallery.
-    advance: called with 1 when a network's part on a dataset is done.
+    metric: the metric by which the gallery chooses its images; None for the run's first metric
+        that is not just hit or miss.
+    images: images of each kind in the gallery: best and worst of each method, and those on which
+        methods disagree most. Fewer if there are many methods, or the run has fewer. 0 for none.
+    advance: called with 1 when the part of a network and dataset is finished.
 
-    All of it is in the run: no network is opened, no module imported, no dataset looked for.
+    Everything comes from the run's folder: no network, module or dataset is opened.
 
     Raises ValueError for a run without values, and for a metric that it does not have.
     """
