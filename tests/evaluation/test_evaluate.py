@@ -23,6 +23,8 @@ from seewhy.data.images import ImageError
 from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes, export
+from seewhy.evaluation.rows import Answers
+from seewhy.evaluation.run import Question, read
 from seewhy.metrics import gini, metric, register_metric
 from seewhy.models import LoadedModel
 from seewhy.naming import METHODS, Entry
@@ -200,6 +202,37 @@ def test_a_poisoned_image_fails_alone(model):
     healthy = seewhy.evaluate(model, dataset, CHEAP, ["gini"])
     expected = table(healthy)
     assert all(expected[key] == pytest.approx(v, abs=1e-6) for key, v in table(found).items())
+
+
+def test_reading_ahead_gives_the_same_samples_in_the_same_order(model):
+    dataset = poisoned(load_dataset("scenes:7"))
+    question = Question(model, dataset, (), ())
+
+    def seen(ahead):
+        batches = [*read(question, dataset.keys, 2, ahead=ahead)]
+        assert [len(batch) for batch in batches] == [2, 2, 2, 1]
+        return [one for batch in batches for one in batch]
+
+    for one, other in zip(seen(True), seen(False), strict=True):
+        if isinstance(other, Answers):
+            assert one == other
+        else:
+            assert one[0].key == other[0].key
+            assert torch.equal(one[1], other[1])
+
+
+def test_no_more_than_the_next_batch_is_read_ahead(model):
+    dataset, asked = load_dataset("scenes:20"), []
+
+    def noted(key):
+        asked.append(key)
+        return dataset.read(key)
+
+    question = Question(model, replace(dataset, read=noted), (), ())
+    batches = read(question, dataset.keys, 3, ahead=True)
+    next(batches)
+    batches.close()  # waits for what has begun
+    assert 3 <= len(asked) <= 6
 
 
 def test_a_method_that_refuses_costs_the_others_nothing(model):

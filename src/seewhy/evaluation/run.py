@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
@@ -23,6 +25,8 @@ from seewhy.metrics import Metric, difficult
 from seewhy.models import LoadedModel
 from seewhy.naming import Method
 from seewhy.printable import printable
+
+_READERS = 4  # threads; a photo is decoded in a few milliseconds
 
 Turn = tuple[Probe, list[int]]  # a target for each image, and the images of which it is asked
 
@@ -52,17 +56,51 @@ def answers(question: Question, keys: Sequence[str], batch_size: int) -> Iterato
     """
     classes = classes_of(question)
     model = question.model
-    for start in range(0, len(keys), batch_size):
-        readable: list[tuple[Sample, Tensor]] = []
-        for key in keys[start : start + batch_size]:
-            try:
-                sample = question.dataset.read(key)
-                readable.append((sample, model.preprocess(sample.image).to(model.device)))
-            except Exception as error:  # a dataset may be anyone's, too
-                yield Answers(key, (), (Omission(key, "", "", _reason(error), True),))
+    for batch in read(question, keys, batch_size, ahead=model.device.type != "cpu"):
+        yield from (one for one in batch if isinstance(one, Answers))
+        readable = [one for one in batch if not isinstance(one, Answers)]
         for _, group in groupby(readable, key=lambda one: one[1].shape):
             samples, inputs = zip(*group, strict=True)
-            yield from _answers(question, classes, samples, torch.stack(inputs))
+            together = torch.stack(inputs)
+            if model.device.type == "cuda":
+                together = together.pin_memory()
+            together = together.to(model.device, non_blocking=True)
+            yield from _answers(question, classes, samples, together)
+
+
+def read(
+    question: Question, keys: Sequence[str], batch_size: int, *, ahead: bool
+) -> Iterator[list[tuple[Sample, Tensor] | Answers]]:
+    """The samples of `keys` with the network's inputs, batch by batch, on the CPU.
+
+    What cannot be read is there as its answer, an omission.
+
+    ahead: read the next batch in threads while the caller works with one. An accelerator would
+        otherwise wait for photos; on a CPU there is nothing to gain.
+    """
+
+    def one(key: str) -> tuple[Sample, Tensor] | Answers:
+        try:
+            sample = question.dataset.read(key)
+            return sample, question.model.preprocess(sample.image)
+        except Exception as error:  # a dataset may be anyone's, too
+            return Answers(key, (), (Omission(key, "", "", _reason(error), True),))
+
+    batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+    if not ahead:
+        yield from ([one(key) for key in batch] for batch in batches)
+        return
+    pool = ThreadPoolExecutor(_READERS)
+    try:
+        waiting: deque[list[Future[tuple[Sample, Tensor] | Answers]]] = deque()
+        for batch in batches:
+            waiting.append([pool.submit(one, key) for key in batch])
+            if len(waiting) > 1:
+                yield [future.result() for future in waiting.popleft()]
+        for futures in waiting:
+            yield [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _answers(
