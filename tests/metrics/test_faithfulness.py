@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from reference import relative_error
-from seewhy.metrics import faithfulness
+from seewhy.metrics import faithfulness, metric
 
 CASES = ["tiny_mobilenet_x64_b3", "tiny_resnet_basic_x65x57", "tiny_vgg_x64_b3"]
 
@@ -86,6 +86,11 @@ def test_average_gain_and_win_in_closed_form():
 def brightness(images, index):
     """A score that needs no network: the mean of the first channel."""
     return images[:, 0].mean((1, 2))
+
+
+@pytest.mark.parametrize("name", ["average_drop", "increase", "average_gain", "win", "adcc"])
+def test_what_a_veil_can_game_carries_the_caution(name):
+    assert "veil" in metric(name).caution
 
 
 def test_signed_maps_are_shown_by_their_positive_part():

@@ -129,7 +129,8 @@ def average_drop(original: Tensor, masked: Tensor) -> Tensor:
     return (original - masked).clamp_min(0) / original.clamp_min(torch.finfo(original.dtype).tiny)
 
 
-register_metric(POPPI, "1E + 2F", higher_is_better=True)(adcc)  # which needs the average drop
+# Here, as it needs the average drop.
+register_metric(POPPI, "1E + 2F", higher_is_better=True, caution=_VEIL)(adcc)
 
 
 @register_metric("Average drop with a hard mask", "2F", higher_is_better=False, caution=_ORDER)
