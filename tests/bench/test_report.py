@@ -350,7 +350,9 @@ def test_the_gallery_can_go_by_any_metric_of_the_run(graded, tmp_path):
     for metric in ("gini", "energy_pointing_game"):
         write_report(run, tmp_path / "r.html", metric=metric, images=1)
         text = (tmp_path / "r.html").read_text()
-        assert f"Chosen by {metric.replace('_', ' ')}, higher is better" in text
+        plain = metric.replace("_", " ")
+        assert f"The number is the map's {plain}; higher is better." in text
+        assert f"The images were chosen by {plain};" in text
         assert text.count("<figure><img") == 1 * (1 + 3) + 3 * 2
 
 
