@@ -319,6 +319,16 @@ def test_the_demonstration_replaces_no_page_of_the_users(run):
         assert "--out one.png is a file; give a folder" in result.output
 
 
+def test_a_full_disk_leaves_no_half_of_a_scene(run, monkeypatch):
+    def half(image, path, *given, **options):
+        Path(path).write_bytes(b"\x89PNG")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    assert "No space left on device" in run("explain", "--out", "out", code=2).output
+    assert [path for path in Path("out").rglob("*") if path.is_file()] == []
+
+
 def test_overwrite_replaces_results_but_no_photo(run):
     asked = ("explain", "one.png", *NET, "--method", "grad_cam", "--target", "ant", "--out", ".")
     run(*asked)
@@ -417,6 +427,7 @@ def test_sizes():
 )  # fmt: skip
 def test_real_photos_and_real_weights(shared, tmp_path, weights, options, least):
     """Ten photos: most are recognised, and the pictures are there."""
+    pytest.importorskip("torchvision")
     photos = sorted((shared / "real/imagenet").glob("*.JPEG"))
     photos = photos[:: len(photos) // 10][:10]
     file = shared / f"real/weights/{weights}_imagenet.safetensors"

@@ -174,6 +174,7 @@ def test_a_write_that_fails_leaves_the_old_file(config, monkeypatch):
     with pytest.raises(OSError, match=r"kept\.txt: cannot be written \(Input/output error\)"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
+    assert not path.with_name("kept.txt.tmp").exists(), "it would take the place that is missing"
 
 
 def test_a_finished_run_is_not_done_again(config, whole):

@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -326,6 +326,8 @@ def write_whole(path: Path, content: bytes) -> None:
             finally:
                 os.close(folder)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
         raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 

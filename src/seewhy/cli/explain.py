@@ -198,10 +198,11 @@ def sample_scenes(folder: Path) -> list[str]:
     below = folder / "scenes"
     below.mkdir(exist_ok=True)
     paths = []
+    output = Output(below, (), overwrite=False)
     for scene in demo.sample_scenes():
         path = below / f"{scene.key}.png"
         if not path.exists():
-            scene.image.save(path)
+            output.write(path, scene.image.save)
         paths.append(str(path))
     err.print(
         f"No photo given: explaining {len(paths)} bundled sample scenes, in {below}, with the "
