@@ -33,16 +33,16 @@ _CHATTOPADHYAY = "Chattopadhyay et al. 2018, Grad-CAM++"
 _PETSIUK = "Petsiuk et al. 2018, RISE"
 _RONG = "Rong et al. 2022, ROAD"
 _VEIL = (
-    "A map that shows nearly everything, as a veil or by broad plateaus, does well by it; read it "
-    "with half_drop and energy_pointing_game."
+    "A map that shows nearly all of the photo gets a good value; read it together with half_drop "
+    "and energy_pointing_game."
 )
 _ORDER = (
-    "Filled pixels are unlike any photo: maps with smooth outlines do better than others by it, "
+    "Filled pixels do not look like a photo, so maps with smooth outlines get better values, "
     "whatever they show."
 )
 _DELETION = (
-    "A few scattered pixels that upset the network do well by it, as they would on a photo without "
-    "the object; read it with insertion."
+    "A few scattered pixels that disturb the network get a good value, even if they are not on the "
+    "object; read it together with insertion."
 )
 
 
