@@ -63,6 +63,7 @@ TABLES = [
     "gradual",
     "auto",
     "attention",
+    "tiles",
     "methods",
 ]
 SCENES_SEED = 7  # apart from the scenes that the networks were trained and tested on
@@ -200,6 +201,31 @@ def sharpened_mean(names: list[str]) -> Callable[[Probe], Tensor]:
     return ask
 
 
+class OneSize(nn.Module):
+    """A network that takes images of one size only."""
+
+    def __init__(self, model: nn.Module, size: torch.Size) -> None:
+        super().__init__()
+        self.model, self.size = model, size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the network says of images of that size."""
+        if x.shape[2:] != self.size:
+            raise ValueError("images of another size")
+        out: Tensor = self.model(x)
+        return out
+
+
+def in_tiles(name: str) -> Callable[[Probe], Tensor]:
+    """A method as it is of the same network, were it one for one size."""
+
+    def ask(probe: Probe) -> Tensor:
+        fixed = OneSize(probe.model, probe.size)
+        return parse(name)(Probe(fixed, probe.inputs, probe.target, black=probe.black))
+
+    return ask
+
+
 def candidates(what: str, activation: str) -> dict[str, Candidate]:
     """The rows of one table; the first is what the others are compared with."""
     plain = ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"]
@@ -316,6 +342,14 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
                     ["hires_cam+multiscale", "attention_gradient+multiscale"],
                 ]
             },
+        },
+        "tiles": {
+            "grad_cam": "grad_cam",
+            "grad_cam+multiscale": "grad_cam+multiscale",
+            "grad_cam+multiscale, in tiles": in_tiles("grad_cam+multiscale"),
+            "attention_gradient": "attention_gradient",
+            "attention_gradient+multiscale": "attention_gradient+multiscale",
+            "attention_gradient+multiscale, in tiles": in_tiles("attention_gradient+multiscale"),
         },
         "methods": {
             **{name: name for name in list_methods() if name not in ("ss_cam", "is_cam", "rise")},

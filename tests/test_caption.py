@@ -18,18 +18,22 @@ from hugging import SIDES, VISION, alive
 from seewhy import Probe, targets
 from seewhy.models import import_torchvision
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "caption.py"
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CAPTION = [1, 4, 5, 8, 9, 6, 7]  # [CLS] a dog on the skate ##board
 
 
-@pytest.fixture(scope="module")
-def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("caption_example", EXAMPLE)
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_example", EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    return loaded("caption")
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +138,54 @@ def test_words_between_patches_are_no_patches(llava: nn.Module):
     for method in ("grad_cam", "attention_x_gradient", "gradient"):
         assert seewhy.Method(method)(probe).std() > 0
     assert all("language" not in layer for layer in probe.layers)
+
+
+def test_a_network_that_takes_patches_explains_the_picture_they_are_cut_from():
+    """A tiny Qwen2.5-VL: patches as its own processor cuts them, and a map of the picture."""
+    import_torchvision()
+    import transformers
+
+    vision = {
+        **SIDES, "depth": 2, "num_heads": 2, "out_hidden_size": 24, "patch_size": 8,
+        "window_size": 32, "fullatt_block_indexes": [1],
+    }  # fmt: skip
+    text = {
+        **SIDES, "vocab_size": 60, "num_key_value_heads": 1, "max_position_embeddings": 64,
+        "bos_token_id": 1, "eos_token_id": 2,
+        "rope_scaling": {"type": "mrope", "mrope_section": [2, 2, 2]},
+    }  # fmt: skip
+    config = transformers.Qwen2_5_VLConfig(
+        vision_config=vision, text_config=text, image_token_id=50, video_token_id=51,
+        vision_start_token_id=52, vision_end_token_id=53,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = alive(transformers.Qwen2_5_VLForConditionalGeneration(config))
+    model = loaded("qwen").Cut(network)
+    pictures = torch.rand(2, 3, 64, 32, generator=torch.Generator().manual_seed(3))
+    processor = transformers.Qwen2VLImageProcessor(
+        patch_size=8, merge_size=2, do_resize=False, do_rescale=False, image_mean=[0.0] * 3,
+        image_std=[1.0] * 3,
+    )  # fmt: skip
+    cut = processor(images=list(pictures), return_tensors="pt")
+    rows, grid = model.patches(pictures)
+    assert torch.allclose(rows, cut["pixel_values"])
+    assert torch.equal(grid, cut["image_grid_thw"])
+
+    ids = [1, 52] + [50] * 8 + [53, 5, 6, 7]
+    inputs = {"picture": pictures, "input_ids": torch.tensor([ids] * 2)}
+    probe = Probe(model, inputs, targets.Token(-1, ids), explained="picture")
+    found = network(input_ids=inputs["input_ids"], pixel_values=rows, image_grid_thw=grid).logits[
+        :, -2, 7
+    ]
+    assert torch.allclose(probe.score, found, atol=1e-5)
+    for method in ("gradient", "integrated_gradients(steps=2)", "occlusion(patch=32)"):
+        maps = seewhy.naming.parse(method)(probe)
+        assert maps.shape == (2, 64, 32)
+        assert maps.flatten(1).std(1).min() > 0, method
+    with pytest.raises(ValueError, match="found no layer with maps"):
+        seewhy.Method("grad_cam")(probe)
+    with pytest.raises(ValueError, match="no attention looks at all patches"):
+        seewhy.Method("attention_x_gradient")(probe)
 
 
 @pytest.mark.parametrize(

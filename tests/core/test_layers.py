@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import pytest
@@ -52,7 +53,7 @@ TIMM = {
     "regnetx_002": ("s4", 5),
     "repvgg_a0": ("stages.3", 5),
     "coatnet_0_rw_224": ("norm", 5),
-    "levit_128s": ("stages.0", 4),
+    "levit_128s": ("stages.2", 6),
     "mobilevit_xxs": ("final_conv", 5),
     "darknet53": ("stages.4", 6),
 }
@@ -218,18 +219,104 @@ def test_a_guess_tells_nothing_of_later_outputs():
     assert reader.read(nn.LayerNorm(5), (2, 48, 5)).kind == "tokens"
 
 
+def rows_of_256() -> Reader:
+    """A reader that has seen a grid of 16 x 16, and rows of its patches with 12 features."""
+    reader = Reader((64, 64))
+    reader.read(CONV, (2, 12, 16, 16))
+    reader.read(nn.LayerNorm(12), (2, 256, 12))
+    return reader
+
+
 def test_merged_patches():
-    """A row of a quarter of the tokens with as many numbers is the grid at half its resolution."""
-    reader = Reader((64, 64))
-    reader.read(CONV, (2, 12, 16, 16))
-    reader.read(nn.LayerNorm(12), (2, 256, 12))
-    assert reader.read(nn.LayerNorm(48), (2, 64, 48)).grid == (8, 8)
-    assert reader.read(nn.Linear(48, 24), (2, 64, 24)).grid == (8, 8)
+    """A quarter of the rows is the grid at half its resolution, if it is no row of queries."""
+    merging = rows_of_256()
+    assert merging.read(nn.LayerNorm(48), (2, 64, 48)).grid == (8, 8)
+    assert merging.read(nn.Linear(48, 24), (2, 64, 24)).grid == (8, 8)
+    # LeViT takes every second patch.
+    taken = rows_of_256().read(nn.Identity(), (2, 64, 12))
+    assert (taken.grid, taken.guessed) == ((8, 8), False)
+    # Twice the features: SwinV2 reduces four neighbours, Hiera others, in an order of its own.
+    reader, reduces = rows_of_256(), nn.Linear(48, 24)
+    assert reader.read(reduces, (2, 64, 24)).guessed
+    reader = rows_of_256()
+    reader.see_patches(reduces, torch.zeros(2, 64, 48))
+    assert not reader.read(reduces, (2, 64, 24)).guessed
     # Queries of a decoder are as many by chance, and have other numbers of features.
-    reader = Reader((64, 64))
-    reader.read(CONV, (2, 12, 16, 16))
-    reader.read(nn.LayerNorm(12), (2, 256, 12))
-    assert reader.read(nn.LayerNorm(12), (2, 64, 12)) is None
+    assert rows_of_256().read(nn.LayerNorm(12), (2, 64, 12)) is None
+
+
+class Cut(nn.Module):
+    """Patches of 8 x 16 cut without a convolution, and tokens that mix with one another."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, size = how, 8
+        self.unfold = nn.Unfold(size, stride=size) if how == "module" else None
+        self.embed, self.mix = nn.Linear(3 * size * size, 12), nn.LayerNorm(12)
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x):
+        if self.how == "reshape":
+            b, c, h, w = x.shape
+            cut = x.reshape(b, c, h // 8, 8, w // 8, 8).permute(0, 2, 4, 1, 3, 5)
+            patches = cut.reshape(b, (h // 8) * (w // 8), -1)
+        elif self.how == "function":
+            patches = nn.functional.unfold(x, 8, stride=8).transpose(1, 2)
+        else:
+            patches = self.unfold(x).transpose(1, 2)
+        tokens = self.mix(self.embed(patches))
+        return self.head((tokens + tokens.mean(1, keepdim=True)).relu().mean(1))
+
+
+@pytest.mark.parametrize("how", ["reshape", "function", "module"])
+def test_patches_that_no_convolution_cuts(how):
+    torch.manual_seed(1)
+    model, x = Cut(how).eval(), torch.randn(2, 3, 64, 32)
+    probe = Probe(model, x, 1)
+    assert probe.layout("mix").grid == (8, 4)
+    moved = x.clone()
+    moved[:, :, 24:32, 8:16] += 1
+    change = (probe.with_inputs(moved).activations("mix") - probe.activations("mix")).abs().sum(1)
+    assert change.nonzero().tolist() == [[0, 3, 1], [1, 3, 1]]
+    assert seewhy.explain(model, x, "grad_cam", 1, size="layer").shape == (2, 8, 4)
+
+
+@pytest.mark.parametrize("options", [(3,), (3, 1, 1, 2), ((2, 4), 1, 0, (2, 4)), (2, 3, 1, 1)])
+def test_the_grid_of_an_unfolding_module(options):
+    reader, module = Reader((32, 48)), nn.Unfold(*options)
+    image = torch.arange(32 * 48.0).reshape(1, 1, 32, 48)
+    columns = module(image)
+    reader.see_patches(module, image)
+    assert reader.read(module, columns.shape) is None
+    found = reader.read(nn.Linear(9, 5), (1, columns.shape[2], 5)).grid
+    firsts = columns[0, 0]  # the first pixel of each patch, row by row
+    step = 48 * (module.stride if isinstance(module.stride, int) else module.stride[0])
+    assert math.prod(found) == columns.shape[2]
+    assert firsts.reshape(found)[2, 2] - firsts.reshape(found)[1, 2] == step
+
+
+class Biased(nn.Module):
+    """Attention whose bias a small network computes from a table of relative positions, (1, …)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 8, 8), nn.Linear(8, 5)
+        self.register_buffer("table", torch.rand(1, 15, 15, 2))
+        self.bias = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    def forward(self, x):
+        tokens = self.conv(x).flatten(2).transpose(1, 2)
+        bias = self.bias(self.table)[0, :8, :8].reshape(1, 64)
+        return self.head(((tokens @ tokens.transpose(1, 2) + bias).softmax(-1) @ tokens).mean(1))
+
+
+def test_what_does_not_come_from_the_image_is_no_map():
+    torch.manual_seed(1)
+    model, x = Biased().eval(), torch.randn(2, 3, 64, 64)
+    for batch in (x, x[:1]):
+        assert Probe(model, batch, 1).layers == ("conv",)
+        with pytest.raises(ValueError, match="no tensor with one entry per image"):
+            Probe(model, batch, 1, layer="bias.0").activations()
 
 
 class ClassMaps(nn.Module):

@@ -224,11 +224,12 @@ def rollout(weights: Any, gradients: Any, prefix: int) -> Tensor:
 
 
 def generic(weights: Any, gradients: Any, prefix: int) -> Tensor:
-    """Chefer et al. 2021, eq. 5 and 6."""
+    """Chefer et al. 2021, eq. 5 and 6, without what each token counts for itself."""
     relevance = torch.eye(weights[0].shape[-1]).double()
     for weight, gradient in zip(weights, gradients, strict=True):
         relevance = relevance + (gradient * weight).clamp(min=0).mean(0).double() @ relevance
-    return grid(read(gradients[-1]) @ relevance, prefix)
+    rows = read(gradients[-1])
+    return grid(rows @ relevance - rows, prefix)
 
 
 def product(weights: Any, gradients: Any, prefix: int) -> Tensor:
@@ -329,6 +330,46 @@ def test_le_grad_where_tokens_are_pooled_by_attention():
     assert torch.allclose(
         seewhy.explain(model, x, "attention_rollout", score, size="layer"), expected
     )
+
+
+def test_pooling_that_leaves_out_registers():
+    """Attention over 4 registers and 16 patches, then a pooling of the patches alone."""
+    import_torchvision()
+    import timm
+
+    torch.manual_seed(0)
+    model = with_live_head(
+        timm.create_model(
+            "vit_so150m_patch16_reg4_map_256", img_size=64, depth=2, embed_dim=24, num_heads=3,
+            num_classes=7,
+        )
+    )  # fmt: skip
+    maps = seewhy.explain(model, images(), METHODS, 1, size="layer")
+    assert all(one.shape == (2, 4, 4) and one.flatten(1).std(1).min() > 0 for one in maps.values())
+    *blocks, pool = Probe(model, images(), 1).attentions()
+    assert [one.weights.shape[2:] for one in (*blocks, pool)] == [(20, 20), (20, 20), (1, 16)]
+    rolled = torch.eye(20)
+    for one in blocks:
+        rolled = (one.weights.mean(1) + torch.eye(20)) / 2 @ rolled
+    expected = (pool.weights.mean(1) @ rolled[:, 4:])[:, 0, 4:].reshape(2, 4, 4)
+    assert torch.allclose(maps["attention_rollout"], expected, rtol=1e-4)
+
+
+def test_little_attention_is_not_lost_beside_what_tokens_count_for_themselves():
+    """Of a network that pools its patches and hardly looks at them: 1e-9 of 1 / 64 each."""
+    model, x = Own("method", class_token=False).eval(), images()
+    expected = seewhy.explain(model, x, "attention_gradient", 1, size="layer")
+    with torch.no_grad():
+        model.head.weight *= 1e-9
+    found = seewhy.explain(model, x, "attention_gradient", 1, size="layer")
+    last = seewhy.explain(model, x, "attention_x_gradient", 1, size="layer")
+    assert found.flatten(1).std(1).min() > 0
+    assert found.max() < 1e-6 < expected.max()
+    # So little that products of two blocks count for nothing: the sum over the blocks.
+    blocks = Probe(model, x, 1).attentions()
+    alone = [(one.weights * one.gradient).relu().mean((1, 2)).reshape(2, 8, 8) for one in blocks]
+    assert torch.allclose(found, sum(alone), rtol=1e-4)
+    assert torch.allclose(alone[-1], last, rtol=1e-4)
 
 
 # ------------------------------------------------------------------ what every method owes

@@ -12,7 +12,7 @@ from networks import Cnn, images, seeded
 from seewhy import Method, Probe, Refinement
 from seewhy.maps import normalize, upsample
 from seewhy.progress import Stopped, watching
-from seewhy.refine.multiscale import multiscale, recursive_fusion
+from seewhy.refine.multiscale import multiscale, recursive_fusion, tiled
 
 MODEL, PHOTOS = seeded(Cnn).double(), images(3).double()
 
@@ -142,9 +142,63 @@ class OneSize(nn.Module):
         return self.head(self.conv(x).relu().flatten(1))
 
 
+@pytest.mark.parametrize("scale", [1.3, 1.5, 2, 3.7])
+def test_tiles_of_what_needs_no_surroundings_make_the_whole(scale):
+    """Where a place's value depends on that place alone, tiles say what the image at once says."""
+    large = F.interpolate(PHOTOS, scale_factor=scale, mode="bilinear", align_corners=False)
+    seen = []
+
+    def method(at):
+        seen.append(tuple(at.size))
+        return at.inputs.abs().sum(1)
+
+    found = tiled(Probe(MODEL, PHOTOS, 1), method, large)
+    assert torch.allclose(found, large.abs().sum(1))
+    assert set(seen) == {(32, 32)}
+    assert len(seen) == {1.3: 4, 1.5: 4, 2: 9, 3.7: 49}[scale]
+
+
+def test_tiles_by_hand():
+    """Each place of the large image by itself: the mean of the tiles over it, by their weights."""
+    model = seeded(OneSize).double()
+    probe = Probe(model, PHOTOS, 1, layer="conv")
+    found = multiscale(probe, Method("grad_cam"), scales=[1.5])
+    large = F.interpolate(PHOTOS, size=(48, 48), mode="bilinear", align_corners=False)
+    total, shares = torch.zeros(3, 48, 48).double(), torch.zeros(48, 48).double()
+    for top in (0, 16):
+        for left in (0, 16):
+            tile = large[:, :, top : top + 32, left : left + 32]
+            maps = seewhy.explain(model, tile, "grad_cam", 1, layer="conv")
+            for row in range(32):
+                for column in range(32):
+                    near = [1 - abs(place + 0.5 - 16) / 16 for place in (row, column)]
+                    weight = near[0] * near[1]
+                    total[:, top + row, left + column] += weight * maps[:, row, column]
+                    shares[top + row, left + column] += weight
+    expected = upsample(total / shares, (12, 12))
+    assert torch.allclose(found, expected)
+    assert found.any()
+    alone = multiscale(Probe(model, PHOTOS[1:2], 1, layer="conv"), Method("grad_cam"), scales=[1.5])
+    assert torch.allclose(found[1:2], alone)
+
+
+def test_tiles_are_for_networks_that_take_one_size():
+    """What fails for another reason is an error as before."""
+
+    def method(at):
+        if at.size != PHOTOS.shape[2:]:
+            raise ValueError("no such map")
+        return at.inputs.sum(1)
+
+    with pytest.raises(ValueError, match="no such map"):
+        multiscale(Probe(MODEL, PHOTOS, 1), method)
+
+
 def test_says_why_it_cannot_apply():
-    with pytest.raises(ValueError, match="failed on the images at 48 x 48 instead of 32 x 32"):
-        seewhy.explain(seeded(OneSize).double(), PHOTOS, "grad_cam+multiscale", 1, layer="conv")
+    for options in ("tiles=False", "scales=[0.5, 1]"):
+        name = f"grad_cam+multiscale({options})"
+        with pytest.raises(ValueError, match=r"failed on the images at .* instead of 32 x 32"):
+            seewhy.explain(seeded(OneSize).double(), PHOTOS, name, 1, layer="conv")
     with pytest.raises(ValueError, match="scales="):
         seewhy.explain(MODEL, PHOTOS, "grad_cam+multiscale(scales=[1, 0])", 1)
     with pytest.raises(ValueError, match="combine='max'"):

@@ -19,7 +19,7 @@ INSTEAD = {
     "grad_cam+detail": "by='gradient'",
     "grad_cam+gradual": "by='gradient'",
     "grad_cam+refine_cam": "by='gradient'",
-    "grad_cam+multiscale": "dynamic_img_size=True",
+    "grad_cam+multiscale(tiles=False)": "dynamic_img_size=True",
 }
 
 
@@ -44,7 +44,9 @@ def test_what_cannot_be_had_says_what_to_take_instead(method: str):
         seewhy.explain(model, images(), method, 1)
 
 
-@pytest.mark.parametrize("method", ["grad_cam+sharpen", "grad_cam+detail(by='gradient')"])
+@pytest.mark.parametrize(
+    "method", ["grad_cam+sharpen", "grad_cam+detail(by='gradient')", "grad_cam+multiscale"]
+)
 def test_what_to_take_instead_can_be_had(method: str):
     assert seewhy.explain(of_timm("vit_tiny_patch16_224", 64)(), images(), method, 1).any()
 

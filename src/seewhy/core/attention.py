@@ -165,7 +165,9 @@ class AttentionPass:
         for layer in reversed(self._recording.seen):
             places = math.prod(layer.grid) + layer.layout.prefix
             if layer.made <= node._sequence_nr() and places <= keys:
-                return layer.layout._replace(kind="tokens") if places == keys else None
+                rows = layer.layout.kind == "tokens"
+                sure = places == keys and not (rows and layer.layout.guessed)
+                return layer.layout._replace(kind="tokens") if sure else None
         return None
 
 

@@ -41,7 +41,8 @@ class Layout(NamedTuple):
 
     kind: "channels_first" (B, K, h, w), "channels_last" (B, h, w, K), or "tokens"
         (B, prefix + h·w, K). Of signals and volumes the grid has one or three sides.
-    guessed: whether nothing but the image's proportions told channels first from channels last.
+    guessed: whether nothing but the image's proportions told channels first from channels last, or
+        nothing but their number which rows are the patches.
     """
 
     kind: Literal["channels_first", "channels_last", "tokens"]
@@ -106,36 +107,72 @@ def _is_channels_first(kind: Any) -> bool:
 class Reader:
     """Reads the outputs of one pass as maps, from the grids that it has seen so far."""
 
-    def __init__(self, image: Sequence[int], words: Collection[int] = ()) -> None:
+    def __init__(
+        self, image: Sequence[int], words: Collection[int] = (), channels: int = 0
+    ) -> None:
         """Take the sides of the explained input, (L,), (H, W) or (D, H, W).
 
         words: the lengths of texts that the network is given: such rows of tokens are words.
+        channels: of the explained input.
         """
         self.image, self._words = tuple(image), words
         self._dims = len(self.image) + 2
-        self._grids: dict[Grid, None] = {}  # the last one seen comes last
+        # Whether the order of its rows was guessed, by grid; the last one seen comes last.
+        self._grids: dict[Grid, bool] = {}
         self._latest: Grid | None = None
-        self._rows: dict[int, tuple[Grid, int]] = {}  # number of tokens -> grid, features
+        self._channels = channels
+        self._rows: dict[int, tuple[Grid, int]] = {}  # number of tokens -> grid, fewest features
 
     def read(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
         """How a module's output of this shape, (B, ...), holds maps; None where it holds none."""
+        if type(module) is nn.Unfold:  # patches in columns
+            return None
         if len(shape) == self._dims:
             layout = self._maps(module, shape)
             # Of signals, rows of tokens have as many dimensions as maps.
             if layout is None and len(self.image) == 1:
-                layout = self._tokens(shape)
+                layout = self._tokens(module, shape)
         else:
-            layout = self._tokens(shape) if len(shape) == 3 else None
-        if layout is not None and not layout.guessed and cells(layout.grid) > 1:
+            layout = self._tokens(module, shape) if len(shape) == 3 else None
+        certain = layout is not None and (layout.kind == "tokens" or not layout.guessed)
+        if layout is not None and certain and cells(layout.grid) > 1:
             self._see(layout, shape)
         return layout
 
+    def see_patches(self, module: nn.Module, given: Any) -> None:
+        """Learn the grid from what a module takes, where the network cuts patches by itself."""
+        if not isinstance(given, Tensor) or len(self.image) == 1:
+            return
+        grid: Grid | None = None
+        if isinstance(module, nn.Unfold) and given.ndim == 4:
+            grid = _unfolded(module, given.shape[2:])
+        elif given.ndim == 3 and given.shape[1] not in self._rows:
+            grid = self._cut(given.shape)
+        if grid is not None:
+            self._grids.setdefault(grid, False)
+            self._latest = None
+
+    def _cut(self, shape: Sequence[int]) -> Grid | None:
+        """The grid of rows (B, N, F) that hold q x q pixels each, or 2 x 2 of the patches seen.
+
+        All numbers of these places are still there: so patches are cut, and so they are merged.
+        """
+        _, tokens, features = shape
+        for grid, channels in (*reversed(self._rows.values()), (self.image, self._channels)):
+            times = round((features / channels) ** (1 / len(grid))) if channels else 0
+            cut = tuple(-(-side // times) for side in grid) if times > 1 else ()
+            alike = features == channels * times ** len(grid) and tokens == math.prod(cut) > 1
+            if alike and (times == 2 or grid == self.image):
+                return cut
+        return None
+
     def _see(self, layout: Layout, shape: Sequence[int]) -> None:
         if layout.kind == "tokens":
-            self._rows[shape[1]] = (layout.grid, layout.channels)
+            _, fewest = self._rows.pop(shape[1], ((), layout.channels))
+            self._rows[shape[1]] = (layout.grid, min(fewest, layout.channels))
         elif layout.grid != self._latest:
             self._grids.pop(layout.grid, None)
-            self._grids[layout.grid] = None
+            self._grids[layout.grid] = False
             self._latest = layout.grid
 
     def _maps(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
@@ -164,23 +201,36 @@ class Reader:
         """The grids seen, and half of each: patches are merged without a convolution."""
         return {*self._grids, *(tuple(-(-side // 2) for side in grid) for grid in self._grids)}
 
-    def _tokens(self, shape: Sequence[int]) -> Layout | None:
+    def _tokens(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
         """A row of tokens whose number is that of a grid seen, behind up to 16 more tokens."""
         _, tokens, channels = shape
         if tokens in self._words:
             return None
-        for grid in reversed(self._grids):
+        for grid, guessed in reversed(self._grids.items()):
             prefix = tokens - math.prod(grid)
             if 0 <= prefix <= _MAX_PREFIX_TOKENS and math.prod(grid) > 1:
-                return Layout("tokens", grid, channels, prefix)
-        # The same numbers in a quarter of the rows: patches were merged.
-        for count, (grid, features) in reversed(self._rows.items()):
+                return Layout("tokens", grid, channels, prefix, guessed)
+        if len(self.image) > 1 and (cut := self._cut(shape)):
+            self._grids[cut] = False
+            self._latest = None
+            return Layout("tokens", cut, channels)
+        # A quarter of the rows: every second one each way was taken, or four became one. Whether
+        # these were neighbours nobody can tell: Hiera has an order of its own until its last stage.
+        for grid, features in reversed(self._rows.values()):
             half = tuple(-(-side // 2) for side in grid)
-            if tokens == math.prod(half) > 1 and tokens * channels == count * features:
-                self._grids[half] = None
+            taken = only_rearranges(module)
+            if tokens == math.prod(half) > 1 and (taken or channels == 2 * features):
+                self._grids[half] = guessed = not taken or self._grids.get(grid, False)
                 self._latest = None
-                return Layout("tokens", half, channels)
+                return Layout("tokens", half, channels, guessed=guessed)
         return None
+
+
+def _unfolded(module: nn.Unfold, sides: Sequence[int]) -> Grid:
+    """The grid of patches that a module cuts from an image."""
+    options = (module.kernel_size, module.dilation, module.padding, module.stride)
+    each = zip(sides, *(2 * (o,) if isinstance(o, int) else o for o in options), strict=True)
+    return tuple((n + 2 * pad - d * (k - 1) - 1) // step + 1 for n, k, d, pad, step in each)
 
 
 def usual_layout(output: Tensor, sides: int) -> Layout | None:

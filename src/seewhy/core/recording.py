@@ -34,7 +34,7 @@ from seewhy.core.layers import (
 )
 from seewhy.core.observing import graphs, named_modules, undisturbed
 from seewhy.core.replay import Trace
-from seewhy.core.rules import Mode, WithoutParameters
+from seewhy.core.rules import Mode, WithoutParameters, tensors
 from seewhy.progress import report
 
 # A module's name and which of its calls, counted from 1; None is any.
@@ -227,7 +227,14 @@ class _Recorder:
         self.late = _last(names) if begin == "late" and layers is None else set()
         self.glimpse, self.foreign = glimpse, foreign
         self.batch = len(inputs.tensor)
-        self.reader = Reader(inputs.tensor.shape[2:], inputs.words)
+        # The network's own numbers, and what modules computed from them alone.
+        self.constants = {
+            id(tensor): tensor
+            for module in names
+            for tensor in (*module._parameters.values(), *module._buffers.values())
+            if tensor is not None
+        }
+        self.reader = Reader(inputs.tensor.shape[2:], inputs.words, inputs.tensor.shape[1])
         self.lowest = math.inf
         # What was handed on last: the tensor, its version then, and where its numbers are.
         self.last: tuple[Tensor | None, int, int] = (None, 0, 0)
@@ -251,6 +258,9 @@ class _Recorder:
         shape = tensor.shape
         if not shape or shape[0] != self.batch:
             return None
+        if self._constant(tensor, args, kwargs):
+            return None  # as a table of relative positions is, and a batch of one has its length
+        self.reader.see_patches(module, first_tensor(args))
         layout = self.reader.read(module, shape)
         if self.foreign and not tensor.requires_grad:
             return None  # it depends on other inputs only
@@ -275,6 +285,18 @@ class _Recorder:
             )
             handed = handed if considered is None else considered
         return None if handed is None else with_first_tensor(output, handed)
+
+    def _constant(self, output: Tensor, args: Any, kwargs: Any) -> bool:
+        """Whether a module was given nothing but the network's own numbers."""
+
+        def known(tensor: Tensor) -> bool:
+            return id(tensor) in self.constants or id(tensor._base) in self.constants
+
+        first = first_tensor(args)  # nearly always the answer
+        constant = first is not None and known(first) and all(map(known, tensors((args, kwargs))))
+        if constant:
+            self.constants[id(output)] = output
+        return constant
 
     def _keep(self, module: nn.Module, tensor: Tensor, given: bool) -> tuple[Tensor, Tensor]:
         """The tensor as part of the graph, or the start of it, and what to hand on.

@@ -7,9 +7,11 @@ networks without a class token these are all patches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.attention import Attention
@@ -32,10 +34,10 @@ def attention_rollout(probe: Probe) -> Tensor:
 
 @method("Chefer et al. 2021, Generic attention-model explainability, eq. 5-6", "F + B")
 def attention_gradient(probe: Probe) -> Tensor:
-    """The rows of Π_l (I + Ā_l) for the tokens that the score reads, Ā = mean_heads (∇A ⊙ A)⁺.
+    """The rows of Π_l (I + Ā_l) - I for the tokens that the score reads, Ā = mean_heads (∇A ⊙ A)⁺.
 
-    Not negative. If the head averages the patches, each patch has a constant share of its own, and
-    the map is at least 1 / (h · w).
+    Not negative. I, a token's share in itself, is left out: if the head averages the patches, it
+    would add the constant 1 / (h · w) to the map.
 
     Raises ValueError for networks that are not a chain of attention between all patches.
     """
@@ -86,18 +88,19 @@ def _followed(
     """
     blocks = _chain(probe)
     maps = [attended(block) for block in blocks]  # the first gradient asked for brings the others
-    last = blocks[-1]
-    read = last.gradient.abs().amax((1, 3)) > 0  # (B, queries)
-    row = read / read.sum(1, keepdim=True).clamp(min=1)
+    read = blocks[-1].gradient.abs().amax((1, 3)) > 0  # (B, queries)
+    start = (read / read.sum(1, keepdim=True).clamp(min=1)).to(maps[0])
+    row = torch.zeros_like(start)  # what was attended to; small beside `start`, so kept apart
     for block, weights in zip(reversed(blocks), reversed(maps), strict=True):
-        through = torch.einsum("bq,bqk->bk", row.to(weights), weights)
-        if not block.among_patches:  # queries of its own: pooling
-            row = through
+        through = torch.einsum("bq,bqk->bk", start + row, weights)
+        if not block.among_patches:  # queries of its own: pooling, perhaps of the patches alone
+            before = blocks[0].weights.shape[-1] - through.shape[1]
+            start, row = torch.zeros_like(maps[0][:, 0]), F.pad(through, (before, 0))
         elif share is None:
             row = row + through
         else:
-            row = (1 - share) * row + share * through
-    return _patches(last, row)
+            start, row = (1 - share) * start, (1 - share) * row + share * through
+    return _patches(blocks[0], row if share is None else start + row)
 
 
 def _positive(block: Attention) -> Tensor:
@@ -111,9 +114,9 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _patches(block: Attention, row: Tensor) -> Tensor:
-    """The patches (B, h, w) of values per key, (B, keys)."""
+    """The patches (B, h, w), the last ones among values per key, (B, keys)."""
     assert block.layout is not None
-    return row[:, block.layout.prefix :].reshape(len(row), *block.layout.grid)
+    return row[:, -math.prod(block.layout.grid) :].reshape(len(row), *block.layout.grid)
 
 
 def _of_patches(probe: Probe) -> list[Attention]:
@@ -147,8 +150,9 @@ def _chain(probe: Probe) -> list[Attention]:
     *blocks, last = found
     pools = last.layout is not None and not last.among_patches and bool(blocks)
     alike = {block.weights.shape[-2:] for block in (blocks if pools else found)}
-    tokens = reaching[-1].weights.shape[-1]
-    if len(reaching) < len(found) or alike != {(tokens, tokens)}:
+    tokens = found[0].weights.shape[-1]
+    grids = {block.layout.grid for block in reaching if block.layout is not None}
+    if len(reaching) < len(found) or alike != {(tokens, tokens)} or len(grids) > 1:
         shapes = ", ".join(dict.fromkeys(str(tuple(block.weights.shape)) for block in found))
         raise ValueError(
             "attention cannot be followed from block to block: it is not between the same patches "

@@ -39,7 +39,7 @@ def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
     """
     if effort not in ("full", "quick"):
         raise ValueError(f"effort={effort!r}; it should be 'full' or 'quick'")
-    maps = _parts(probe, ["+multiscale", ""] if effort == "full" else [""])
+    maps = _parts(probe, ["+multiscale(tiles=False)", ""] if effort == "full" else [""])
     joined = torch.stack([unit(upsample(one, probe.size)) for one in maps]).sum(0)
     if effort == "quick":
         return sharpened(probe, joined, thresholds=QUICK, plateau=PLATEAU)

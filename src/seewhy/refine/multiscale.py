@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from itertools import product
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import normalize, of_images, unit, upsample
+from seewhy.maps import normalize, of_images, unit, upsample, wide
 from seewhy.naming import Method, refinement
 from seewhy.options import Range
+from seewhy.progress import tracked
 
 # The sizes of the paper's script as factors of its first: 224, 324 … 824 pixels.
 _SIZES = tuple(size / 224 for size in range(224, 825, 100))
@@ -27,6 +29,7 @@ def multiscale(
     *,
     scales: tuple[Annotated[float, Range(above=0, most=16)], ...] | None = None,
     combine: Literal["mean", "ratio", "geometric", "product"] = "mean",
+    tiles: bool = True,
 ) -> Tensor:
     """The maps of the image at several scales, fused at the finest map's resolution, in [0, 1].
 
@@ -39,13 +42,16 @@ def multiscale(
         recursion of the authors' script, see `recursive_fusion`, at the size of the last scale.
         "geometric" mean and "product" are sharper, but if the map is empty at one scale, so is the
         result.
+    tiles: if the network takes images of one size only, show it the larger image in tiles of that
+        size, see `tiled`: 4 at scale 1.5, 9 at scale 2. False raises an error instead.
 
-    Raises ValueError if the network takes images of one size only.
+    Raises ValueError if the network takes images of one size only and tiles are not possible:
+    with tiles=False, and at scales below 1.
     """
     scales = (_SIZES if combine == "ratio" else (1, 1.5, 2)) if scales is None else scales
     if not scales:
         raise ValueError("scales=(); it should hold one factor at least")
-    found = [_at(probe, method, scale) for scale in scales]
+    found = [_at(probe, method, scale, tiles) for scale in scales]
     if len(found) == 1:
         return found[0][1]
     if combine == "ratio":
@@ -81,7 +87,41 @@ def recursive_fusion(maps: Sequence[Tensor]) -> Tensor:
     return normalize(total, total.ndim - 1)
 
 
-def _at(probe: Probe, method: Method, scale: float) -> tuple[Probe, Tensor]:
+def tiled(probe: Probe, method: Method, images: Tensor) -> Tensor:
+    """The map of larger images (B, C, H, W), from tiles of the size of the probe's own.
+
+    A side is covered by evenly spread tiles, as few as overlap by half at least. Each tile is an
+    image of its own, of which the probe's question is asked. Where tiles overlap, the map is their
+    mean, weighted by how near the middle of each tile a place is: 1 there, falling linearly to 0 at
+    the border on each side, the product over sides. Its resolution is that of a tile's map, times
+    how much larger the images are.
+    """
+    size, whole = probe.size, images.shape[2:]
+    weights = images.new_ones(())
+    for side in size:
+        places = torch.arange(side, device=images.device) + 0.5
+        weights = weights[..., None] * torch.minimum(places, side - places) / (side / 2)
+    total = images.new_zeros(len(images), *whole, dtype=weights.dtype)
+    shares, cells = torch.zeros_like(total[0]), torch.Size()
+    corners = [_spread(side, length) for side, length in zip(size, whole, strict=True)]
+    for corner in tracked("tiles", product(*corners), math.prod(map(len, corners))):
+        sides = (slice(at, at + side) for at, side in zip(corner, size, strict=True))
+        tile: tuple[Any, ...] = (..., *sides)
+        maps = method(probe.with_inputs(images[tile]))
+        total[tile] += weights * upsample(wide(maps), size)
+        shares[tile] += weights
+        cells = maps.shape[1:]
+    scaled = zip(cells, whole, size, strict=True)
+    return upsample(total / shares, [round(cell * many / one) for cell, many, one in scaled])
+
+
+def _spread(side: int, length: int) -> list[int]:
+    """Where tiles begin along a side."""
+    steps = math.ceil(2 * (length - side) / side)
+    return [round(step * (length - side) / steps) for step in range(steps + 1)] if steps else [0]
+
+
+def _at(probe: Probe, method: Method, scale: float, tiles: bool) -> tuple[Probe, Tensor]:
     if scale == 1:
         return probe, method(probe)
     resized = probe.at_scale(scale)
@@ -89,11 +129,23 @@ def _at(probe: Probe, method: Method, scale: float) -> tuple[Probe, Tensor]:
         return resized, method(resized)
     except torch.cuda.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except Exception as error:  # networks have all kinds
         here, there = (" x ".join(map(str, p.size)) for p in (probe, resized))
+        one_size = _fails(resized)
+        if one_size and tiles and scale > 1:
+            return resized, tiled(probe, method, resized.inputs)
         raise ValueError(
             f"'multiscale' cannot refine {str(method)!r}: the network failed on the images at "
             f"{there} instead of {here} pixels, as networks for one size do: {error}. Build it for "
             "all sizes where that can be had, as in timm.create_model(…, dynamic_img_size=True); "
-            "or take '+sharpen' or \"+detail(by='gradient')\""
+            "or take scales above 1 and leave tiles=True, '+sharpen' or \"+detail(by='gradient')\""
         ) from error
+
+
+def _fails(probe: Probe) -> bool:
+    """Whether the network cannot take the images."""
+    try:
+        probe.outputs_of(probe.inputs)
+    except Exception:
+        return True
+    return False
