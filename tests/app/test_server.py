@@ -136,6 +136,11 @@ def test_files_are_not_taken_by_path_or_address(client, address):
     assert client.post(join, content=b"[" * 100_000).status_code == 403
     half = {"data": ["\ud800"], "fn_index": 3, "session_hash": "x"}  # of a character: not UTF-8
     assert client.post(join, content=json.dumps(half), headers=kind).status_code == 403
+    for wrong in (float("nan"), float("inf")):
+        body = json.dumps({**half, "data": [None], "event_id": wrong})
+        assert client.post(join, content=body, headers=kind).status_code == 403
+    scripts = {**half, "data": [None] * 3, "fn_index": 1}  # what the page's script does by itself
+    assert client.post(join, content=json.dumps(scripts), headers=kind).status_code == 403
     whole = {**half, "data": ["\U0001f600"]}
     assert client.post(join, content=json.dumps(whole), headers=kind).status_code == 200
 

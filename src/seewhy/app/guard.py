@@ -156,7 +156,8 @@ class Guard:
         """Whether the page may have sent this to Gradio; what a job is about is held for it."""
         try:
             content = parsed(body)
-            json.dumps(content, ensure_ascii=False).encode()  # no halves of characters
+            # Neither NaN nor half a character can be answered.
+            json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
             if names_files(content):
                 return False
         except (ValueError, RecursionError):

@@ -58,7 +58,7 @@ def application(
         bytes=limits.bytes + SPARE,
         hosts=hosts,
         frames=frames,
-        joins={number: len(job.inputs) for number, job in page.fns.items()},
+        joins={number: len(job.inputs) for number, job in page.fns.items() if job.fn},
         hold=viewer.hold,
         patience=limits.patience,
     )
