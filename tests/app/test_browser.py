@@ -229,7 +229,6 @@ def test_classes_are_found_by_what_is_nearest(visit, photo_file):
     assert visit.page.locator(".samples button[data-kind=scenes]:not([hidden])").count() == 0
     field = visit.page.locator("#first input")
     options = visit.page.locator("#first [role=option] span")
-    visit.page.wait_for_timeout(2500)  # the classes of another network come a little later
     field.click()
     field.fill("thing number 5")
     options.get_by_text("thing number 50", exact=True).wait_for()

@@ -209,6 +209,7 @@ window.seewhy ??= (() => {
     const input = make("input", { type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", "aria-expanded": "false" });
     root.replaceChildren(make("label", {}, make("span", {}, props.label), input), list);
     let at = 0; // the option that Enter takes
+    let typed = ""; // what the open list was searched for
     const nameOf = (value) => (value === nothing ? none : names[value]);
 
     function choose(value) {
@@ -235,6 +236,7 @@ window.seewhy ??= (() => {
     }
 
     function open(words) {
+      typed = words;
       const searched = words !== "";
       const hits = searched ? found(words) : names.map((_, index) => index).filter((one) => !likeliest.includes(one));
       const first = searched ? [] : [option(nothing), ...likeliest.map((one) => option(one, "seen"))];
@@ -284,6 +286,7 @@ window.seewhy ??= (() => {
     named.push(() => {
       const before = kept.get(props.label);
       if (before?.network === network && before.name === nameOf(before.value)) choose(before.value);
+      else if (!list.hidden) open(typed); // opened before the names came
     });
     begin();
   }
