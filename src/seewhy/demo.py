@@ -39,7 +39,7 @@ SIZE = 384  # pixels of a scene; the networks see 128
 def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> Evaluation:
     """Explain the sample photos, grade the methods on scenes, and write a page about it.
 
-    Writes `index.html` and `gallery.jpg` into `folder`. `advance(1)` is called for each of the
+    Writes `index.html`, and `gallery.jpg` with the grid of photos alone, into `folder`. `advance(1)` is called for each of the
     `steps()`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> E
     network = load_model("scenes:resnet")
     scene = explain_scene(network, sample_scenes()[0], list(METHODS))
     grades = graded(network, advance)
-    gallery_of([*opening, *two], columns=7).save(folder / "gallery.jpg", quality=88)
+    gallery_of(opening, columns=5).save(folder / "gallery.jpg", quality=88)
     write_page(
         folder / "index.html",
         "demo.html",
