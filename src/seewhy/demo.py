@@ -39,8 +39,8 @@ SIZE = 384  # pixels of a scene; the networks see 128
 def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> Evaluation:
     """Explain the sample photos, grade the methods on scenes, and write a page about it.
 
-    Writes `index.html`, and `gallery.jpg` with the grid of photos alone, into `folder`. `advance(1)` is called for each of the
-    `steps()`.
+    Writes `index.html`, and `gallery.jpg` with the grid of photos alone, into `folder`.
+    `advance(1)` is called for each of the `steps()`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     photos = sample_photos()

@@ -227,13 +227,6 @@ class _Recorder:
         self.late = _last(names) if begin == "late" and layers is None else set()
         self.glimpse, self.foreign = glimpse, foreign
         self.batch = len(inputs.tensor)
-        # The network's own numbers, and what modules computed from them alone.
-        self.constants = {
-            id(tensor): tensor
-            for module in names
-            for tensor in (*module._parameters.values(), *module._buffers.values())
-            if tensor is not None
-        }
         self.reader = Reader(inputs.tensor.shape[2:], inputs.words, inputs.tensor.shape[1])
         self.lowest = math.inf
         # What was handed on last: the tensor, its version then, and where its numbers are.
@@ -285,6 +278,16 @@ class _Recorder:
             )
             handed = handed if considered is None else considered
         return None if handed is None else with_first_tensor(output, handed)
+
+    @cached_property
+    def constants(self) -> dict[int, Tensor]:
+        """The network's own numbers, and what modules computed from them alone; by id."""
+        return {
+            id(tensor): tensor
+            for module in self.names
+            for tensor in (*module._parameters.values(), *module._buffers.values())
+            if tensor is not None
+        }
 
     def _constant(self, output: Tensor, args: Any, kwargs: Any) -> bool:
         """Whether a module was given nothing but the network's own numbers."""
