@@ -68,7 +68,7 @@ def test_bootstrap_draws_whole_images():
 
 def test_bootstrap_intervals_hold_the_truth_as_often_as_they_say():
     values = torch.from_numpy(np.random.default_rng(2).normal(3, 1, size=(60, 400)))
-    (intervals,) = bootstrap_intervals([(values, torch.ones(60))])
+    intervals = bootstrap_intervals(values, torch.ones(60, dtype=torch.float64))
     held = (intervals[:, 0] <= 3) & (intervals[:, 1] >= 3)
     assert 0.9 <= held.double().mean() <= 0.98
 
