@@ -200,6 +200,7 @@ def test_methods_of_many_passes_are_not_run_to_their_end(tmp_path, monkeypatch):
     """Stopped after a few, and counted as if all were done."""
     from seewhy.bench import calibrate
     from seewhy.bench.config import read_config
+    from seewhy.bench.engines import InProcess
     from seewhy.bench.plan import make_plan
     from seewhy.progress import tracked
 
@@ -212,7 +213,7 @@ def test_methods_of_many_passes_are_not_run_to_their_end(tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "explain", slow)
     monkeypatch.setattr(calibrate, "_ENOUGH", 0.0)
     plan = make_plan(read_config(write_bench(tmp_path, methods=["rise"])))
-    found = calibrate.calibrate(plan)["bench_nets:small"]["methods"]["rise"]
+    found = calibrate.calibrate(plan, InProcess(plan))["bench_nets:small"]["methods"]["rise"]
     assert steps == [0]
     assert found > 0
 

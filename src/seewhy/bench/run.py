@@ -14,7 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from seewhy.bench import calibrate, fingerprints
+from seewhy.bench import fingerprints
+from seewhy.bench.calibrate import calibrate
 from seewhy.bench.engines import Engine
 from seewhy.bench.loggers import Logger
 from seewhy.bench.plan import Plan, Shard
@@ -68,7 +69,7 @@ def begin(plan: Plan, text: str, engine: Engine, folder: Path) -> Run:
             "workers": engine.workers,
             "cells": plan.cells,
             "shards": len(plan.shards),
-            "calibration": engine.call(calibrate.calibrate, calibrate.images(plan)),
+            "calibration": calibrate(plan, engine),
         },
     )
 

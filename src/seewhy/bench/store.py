@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from seewhy.bench.manifest import check_manifest
 from seewhy.evaluation import Answers, Evaluation, Omission, Row
-from seewhy.evaluation.values import Growing, Values
+from seewhy.evaluation.values import Growing
 from seewhy.reading import parsed, text_of
 
 MANIFEST = "manifest.json"
@@ -168,7 +168,7 @@ class Run:
                 graded = table.filter(table["reason"].is_null())
                 if any(graded[name].null_count for name in Row.__dataclass_fields__):
                     raise ValueError("a value lacks its image, method or metric")
-                values.setdefault(cell, Growing()).add(Values.of_arrow(graded))
+                values.setdefault(cell, Growing()).add_arrow(graded)
                 for record in table.filter(table["reason"].is_valid()).to_pylist():
                     known = {name: record[name] for name in Omission.__dataclass_fields__}
                     omission = Omission(**{**known, "method": record["method"] or ""})

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ from seewhy.data.dataset import Dataset, Sample
 from seewhy.evaluation import Answers
 from seewhy.evaluation.run import Question, answers
 from seewhy.plugins import Plugin, load
+
+Result = TypeVar("Result")
 
 
 class Worker:
@@ -57,6 +59,16 @@ def shard_answers(
     yield None
     with repeatable(worker.plan, shard.number):
         yield from answers(question, shard.keys, worker.plan.config.batch_size)
+
+
+def said_of(
+    function: Callable[[Question], Result], network: str, dataset: str, worker: Worker
+) -> Iterator[Result | None]:
+    """None when network and dataset are open, then what the function says of them."""
+    question = worker.question(network, dataset)
+    yield None
+    with repeatable(worker.plan, 0):
+        yield function(question)
 
 
 def in_order(shard: Shard, found: Sequence[Answers]) -> tuple[Answers, ...]:

@@ -95,10 +95,10 @@ def planned(config: Path, device: str) -> tuple[Plan, str]:
 
 def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | None) -> Engine:
     """The engine that the options ask for."""
-    from seewhy.bench.engines import InProcess, Processes, Ray
+    from seewhy.bench.engines import InProcess, on_ray, processes
 
     if name == "ray":
-        return Ray(plan, workers or 0, address)
+        return on_ray(plan, workers or 0, address)
     if address is not None:
         raise ValueError("--address is of a Ray cluster; add --engine ray")
     if workers is None:
@@ -106,7 +106,7 @@ def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | 
         workers = max(1, (cores or 1) // plan.config.threads) if plan.device == "cpu" else 1
     # Only another process can be ended at any moment.
     alone = workers < 2 and plan.config.timeout is None
-    return InProcess(plan) if alone else Processes(plan, max(1, workers))
+    return InProcess(plan) if alone else processes(plan, max(1, workers))
 
 
 def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) -> Run:
@@ -143,12 +143,12 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
 
 def tell_plan(plan: Plan, engine: Engine) -> None:
     """Print what a plan computes and what that costs."""
-    from seewhy.bench.calibrate import calibrate, estimate, images
+    from seewhy.bench.calibrate import calibrate, estimate
     from seewhy.bench.progress import counted, duration
     from seewhy.metrics import metric
     from seewhy.naming import METHODS, REFINEMENTS, parse
 
-    calibration = engine.call(calibrate, images(plan)) or {}
+    calibration = calibrate(plan, engine)
     table = Table("network", "dataset", box=None)
     for heading in ("images", "shards"):
         table.add_column(heading, justify="right")

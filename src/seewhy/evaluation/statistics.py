@@ -6,7 +6,7 @@ Several targets of one image are not independent, so the units of resampling and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -27,7 +27,7 @@ DRAWS = 10_000
 UNITS = 2_000
 """Of more images than this, random groups of equal size are drawn and flipped in their place."""
 _AT_ONCE = 400_000  # drawn places that are in memory together
-_COLUMNS = 500  # quantities that are drawn together
+_COLUMNS = 100  # quantities whose means are in memory together
 
 Couple = tuple[int, int]  # columns of a table
 
@@ -226,11 +226,17 @@ class MeanCurve:
 
 def mean_curves(values: Values, seed: int = 0) -> list[MeanCurve]:
     """The mean curve of each metric and method that has curves."""
-    found = []
+    alike: dict[bytes, list[tuple[str, str, Tensor, Tensor]]] = {}  # those of the same images
     for name, method, images, curves in values.curves():
-        sums, counts = _by_group(torch.from_numpy(curves).double(), images)
-        low, high = bootstrap_intervals(sums, counts, seed).T.tolist()
-        found.append(MeanCurve(name, method, (sums.sum(0) / counts.sum()).tolist(), low, high))
+        sums, counts = _pooled(*_by_group(torch.from_numpy(curves).double(), images), seed)
+        alike.setdefault(counts.numpy().tobytes(), []).append((name, method, sums, counts))
+    found = []
+    for group in alike.values():
+        every, counts = torch.cat([sums for _, _, sums, _ in group], 1), group[0][3]
+        drawn = bootstrap_intervals(every, counts, seed).split([one[2].shape[1] for one in group])
+        for (name, method, sums, _), intervals in zip(group, drawn, strict=True):
+            mean = (sums.sum(0) / counts.sum()).tolist()
+            found.append(MeanCurve(name, method, mean, *intervals.T.tolist()))
     return found
 
 
@@ -274,7 +280,7 @@ def bootstrap_intervals(sums: Tensor, counts: Tensor, seed: int = 0) -> Tensor:
     intervals = []
     for some in torch.split(sums, _COLUMNS, 1):
         every = torch.cat([some, counts[:, None]], 1)
-        drawn = torch.cat([times.double() @ every for times in _drawn(len(sums), seed)])
+        drawn = _product(_drawn(len(sums), seed), every)
         means = (drawn[:, :-1] / drawn[:, -1:]).T.contiguous()
         intervals.append(np.quantile(means.numpy(), tails, axis=1).T)
     return torch.from_numpy(np.concatenate(intervals))
@@ -298,45 +304,44 @@ def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
     differences, _ = _pooled(differences, differences.new_ones(len(differences)), seed)
     # Flips that only round otherwise are as far.
     found = differences.sum(0).abs() - 1e-12 * differences.abs().sum(0)
-    as_far, patterns = torch.zeros_like(found), 0
-    for signs in _signs(len(differences), seed):
-        as_far += ((signs.double() @ differences).abs() >= found).sum(0)
-        patterns += len(signs)
-    every = patterns == 2 ** len(differences)
-    return as_far / patterns if every else (as_far + 1) / (patterns + 1)
+    signs = _signs(len(differences), seed)
+    pairs = zip(differences.split(_COLUMNS, 1), found.split(_COLUMNS), strict=True)
+    far = [_product(signs, some).abs() >= own for some, own in pairs]
+    as_far = torch.cat([one.sum(0, dtype=torch.float64) for one in far])
+    every = len(signs) == 2 ** len(differences)
+    return as_far / len(signs) if every else (as_far + 1) / (len(signs) + 1)
 
 
-@lru_cache(maxsize=2)
-def _drawn(count: int, seed: int) -> list[Tensor]:
-    """How often each of `count` images is in each of the draws, (draws, count) uint8, in parts.
-
-    Of as many images always the same; one byte each, as they are kept.
-    """
+@lru_cache(maxsize=1)
+def _drawn(count: int, seed: int) -> Tensor:
+    """How often each of `count` images is in each draw, (draws, count); in bytes, as it is kept."""
     draw = torch.Generator().manual_seed(seed)
-    found = []
-    for part in _parts(count):
-        drawn = torch.randint(count, (part, count), generator=draw)
-        times = torch.zeros(part, count, dtype=torch.uint8)
-        found.append(times.scatter_add_(1, drawn, torch.ones_like(times)))
-    return found
+    times = torch.zeros(DRAWS, count, dtype=torch.uint8)
+    for part in times.split(max(1, _AT_ONCE // count)):
+        drawn = torch.randint(count, part.shape, generator=draw)
+        part.scatter_add_(1, drawn, torch.ones_like(part))
+    return times
 
 
-@lru_cache(maxsize=2)
-def _signs(count: int, seed: int) -> list[Tensor]:
-    """Signs for `count` differences, (patterns, count) int8, in parts: all, or random ones."""
+@lru_cache(maxsize=1)
+def _signs(count: int, seed: int) -> Tensor:
+    """Signs for `count` differences, (patterns, count), in bytes: all patterns, or random ones."""
     if 2**count <= DRAWS:
-        patterns = torch.arange(2**count)[:, None] >> torch.arange(count) & 1
-        return [patterns.to(torch.int8) * 2 - 1]
+        return ((torch.arange(2**count)[:, None] >> torch.arange(count) & 1) * 2 - 1).to(torch.int8)
     draw = torch.Generator().manual_seed(seed)
-    parts = (torch.randint(2, (part, count), generator=draw) for part in _parts(count))
-    return [part.to(torch.int8) * 2 - 1 for part in parts]
+    signs = torch.empty(DRAWS, count, dtype=torch.int8)
+    for part in signs.split(max(1, _AT_ONCE // count)):
+        part.copy_(torch.randint(2, part.shape, generator=draw) * 2 - 1)
+    return signs
 
 
-def _parts(count: int) -> Iterator[int]:
-    """How many draws of `count` places to make at a time, until there are enough."""
-    at_once = max(1, _AT_ONCE // count)
-    for start in range(0, DRAWS, at_once):
-        yield min(at_once, DRAWS - start)
+def _product(draws: Tensor, columns: Tensor) -> Tensor:
+    """The product of a matrix of bytes with columns, float64, without a large copy of the first."""
+    product = columns.new_empty(len(draws), columns.shape[1])
+    rows = max(1, _AT_ONCE // max(1, len(columns)))
+    for part, of_part in zip(draws.split(rows), product.split(rows), strict=True):
+        torch.mm(part.double(), columns, out=of_part)
+    return product
 
 
 def attainable(images: int, comparisons: int) -> float:
