@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -255,25 +256,18 @@ def test_progress_on_a_terminal_and_elsewhere(terminal, monkeypatch):
         assert text.splitlines() == ["75 of 100 images, 1.0 images/s, 25 s left, 1 failure"] * 2
 
 
-class Fake:
-    def __init__(self, folder):
-        self.calls = []
-
-    def start(self, config):
-        self.calls.append(("start", config["name"]))
-
-    def log(self, step, values):
-        self.calls.append((step, dict(values)))
-
-    def close(self):
-        self.calls.append(("close",))
-
-
 def test_a_logger_is_told_of_every_shard(tmp_path, monkeypatch):
-    fake = Fake(tmp_path)
-    monkeypatch.setitem(loggers.LOGGERS, "fake", lambda folder: fake)
+    calls = []
+
+    @contextmanager
+    def fake(folder, config):
+        calls.append(("start", config["name"]))
+        yield lambda step, values: calls.append((step, dict(values)))
+        calls.append(("close",))
+
+    monkeypatch.setitem(loggers.LOGGERS, "fake", fake)
     bench(write_bench(tmp_path), "--log", "fake")
-    first, *steps, last = fake.calls
+    first, *steps, last = calls
     assert (first, last) == (("start", "tiny"), ("close",))
     assert [step for step, _ in steps] == [2, 4, 6]
     means = {

@@ -75,6 +75,19 @@ class Plan:
             cell["shards"] += 1
         return list(cells.values())
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the rows, see `seewhy.bench.fingerprints.facts`."""
+        return fingerprints.facts(
+            self.config.model_dump(mode="json"),
+            self.config.seed,
+            self.device,
+            weights=self.weights,
+            networks=self.networks,
+            images=self.images,
+            class_maps=self.class_maps,
+        )
+
     def model(self, network: str) -> LoadedModel:
         """The network of that name, on the device; the same weights on every worker.
 

@@ -233,7 +233,9 @@ def mean_curves(values: Values, seed: int = 0) -> list[MeanCurve]:
     found = []
     for group in alike.values():
         every, counts = torch.cat([sums for _, _, sums, _ in group], 1), group[0][3]
-        drawn = bootstrap_intervals(every, counts, seed).split([one[2].shape[1] for one in group])
+        drawn = torch.split(
+            bootstrap_intervals(every, counts, seed), [one[2].shape[1] for one in group]
+        )
         for (name, method, sums, _), intervals in zip(group, drawn, strict=True):
             mean = (sums.sum(0) / counts.sum()).tolist()
             found.append(MeanCurve(name, method, mean, *intervals.T.tolist()))
@@ -305,7 +307,7 @@ def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
     # Flips that only round otherwise are as far.
     found = differences.sum(0).abs() - 1e-12 * differences.abs().sum(0)
     signs = _signs(len(differences), seed)
-    pairs = zip(differences.split(_COLUMNS, 1), found.split(_COLUMNS), strict=True)
+    pairs = zip(torch.split(differences, _COLUMNS, 1), torch.split(found, _COLUMNS), strict=True)
     far = [_product(signs, some).abs() >= own for some, own in pairs]
     as_far = torch.cat([one.sum(0, dtype=torch.float64) for one in far])
     every = len(signs) == 2 ** len(differences)
@@ -317,7 +319,7 @@ def _drawn(count: int, seed: int) -> Tensor:
     """How often each of `count` images is in each draw, (draws, count); in bytes, as it is kept."""
     draw = torch.Generator().manual_seed(seed)
     times = torch.zeros(DRAWS, count, dtype=torch.uint8)
-    for part in times.split(max(1, _AT_ONCE // count)):
+    for part in torch.split(times, max(1, _AT_ONCE // count)):
         drawn = torch.randint(count, part.shape, generator=draw)
         part.scatter_add_(1, drawn, torch.ones_like(part))
     return times
@@ -330,7 +332,7 @@ def _signs(count: int, seed: int) -> Tensor:
         return ((torch.arange(2**count)[:, None] >> torch.arange(count) & 1) * 2 - 1).to(torch.int8)
     draw = torch.Generator().manual_seed(seed)
     signs = torch.empty(DRAWS, count, dtype=torch.int8)
-    for part in signs.split(max(1, _AT_ONCE // count)):
+    for part in torch.split(signs, max(1, _AT_ONCE // count)):
         part.copy_(torch.randint(2, part.shape, generator=draw) * 2 - 1)
     return signs
 
@@ -339,7 +341,7 @@ def _product(draws: Tensor, columns: Tensor) -> Tensor:
     """The product of a matrix of bytes with columns, float64, without a large copy of the first."""
     product = columns.new_empty(len(draws), columns.shape[1])
     rows = max(1, _AT_ONCE // max(1, len(columns)))
-    for part, of_part in zip(draws.split(rows), product.split(rows), strict=True):
+    for part, of_part in zip(torch.split(draws, rows), torch.split(product, rows), strict=True):
         torch.mm(part.double(), columns, out=of_part)
     return product
 

@@ -138,7 +138,7 @@ def keep_pictures(run: Run, plan: Plan, engine: Engine) -> str | None:
         names = {"network": cell.network, "dataset": cell.dataset}
         wanted = _wanted(cell, number)
         try:
-            found = engine.call(partial(draw, wanted), *names.values(), len(wanted))
+            found = engine.call(partial(draw, wanted), cell.network, cell.dataset, len(wanted))
         except Exception as error:  # files are gone, or packages; the numbers are there
             found = [], [f"No pictures: {error}"]
         if found is None:
