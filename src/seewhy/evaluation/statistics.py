@@ -233,9 +233,8 @@ def mean_curves(values: Values, seed: int = 0) -> list[MeanCurve]:
     found = []
     for group in alike.values():
         every, counts = torch.cat([sums for _, _, sums, _ in group], 1), group[0][3]
-        drawn = torch.split(
-            bootstrap_intervals(every, counts, seed), [one[2].shape[1] for one in group]
-        )
+        widths = [sums.shape[1] for _, _, sums, _ in group]
+        drawn = torch.split(bootstrap_intervals(every, counts, seed), widths)
         for (name, method, sums, _), intervals in zip(group, drawn, strict=True):
             mean = (sums.sum(0) / counts.sum()).tolist()
             found.append(MeanCurve(name, method, mean, *intervals.T.tolist()))

@@ -151,15 +151,15 @@ class Values:
 
     def table(self, metric: str) -> Table:
         """The values of a metric. Raises ValueError for one without any."""
-        (own,) = np.nonzero(self.metric == self.metrics.index(metric))
-        methods, column = np.unique(self.method[own], return_inverse=True)
-        pairs, row = np.unique(self.pair[own], return_inverse=True)
+        own = self.metric == self.metrics.index(metric)
+        methods, column = _numbered(self.method[own], len(self.methods))
+        pairs, row = _numbered(self.pair[own], len(self.image))
         values = np.full((len(pairs), len(methods)), np.nan)
         values[row, column] = self.value[own]
         return Table(
             metric,
             tuple(self.methods[place] for place in methods),
-            pairs.astype(np.int64),
+            pairs,
             values,
             self.image[pairs].astype(np.int64),
             self.target[pairs].astype(np.int64),
@@ -271,3 +271,10 @@ _KINDS: dict[str, Any] = {
     "curve": None,  # single precision where that is enough
 }
 _COLUMNS = tuple(name for name in _KINDS if name != "pair")
+
+
+def _numbered(places: NDArray[np.integer[Any]], count: int) -> tuple[Ints, Ints]:
+    """The different ones of places below `count`, rising, and which of them each is."""
+    there = np.zeros(count, dtype=np.bool_)
+    there[places] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[places]

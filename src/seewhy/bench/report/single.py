@@ -100,9 +100,7 @@ def strength(cell: Cell, metric: str, method: str, other: str) -> int:
     one = cell.comparisons[metric, method, other]
     if not one.significant:
         return 0
-    own = (c for (name, *_), c in cell.comparisons.items() if name == metric and c.significant)
-    largest = max(abs(c.difference) for c in own)
-    return min(3, max(1, math.ceil(3 * abs(one.difference) / largest)))
+    return min(3, max(1, math.ceil(3 * abs(one.difference) / cell.largest[metric])))
 
 
 def by_class(cell: Cell, metric: str) -> dict[str, Any]:
