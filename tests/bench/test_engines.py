@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench_setup import bench, write_bench
+from bench_setup import bench, write_bench, write_bench_without
 
 import seewhy
 from registries import forgotten
@@ -129,13 +129,6 @@ def test_an_image_that_kills_workers_fails_alone(tmp_path):
     clean = table(config, "clean", code=1)
     values = [[row for row in one.to_pylist() if not row["failed"]] for one in (found, clean)]
     assert values[0] == values[1]
-
-
-def write_bench_without(folder):
-    """The same on the network that does not kill; the empty picture stays."""
-    config = write_bench(folder, networks=[{"model": "bench_nets:small", "name": "it"}], shard=3)
-    (folder / "photos/bee/1.png").write_bytes(b"")
-    return config
 
 
 def test_a_worker_that_dies_once_is_replaced(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from bench_setup import bench, write_bench
+from bench_setup import bench, write_bench, write_bench_without
 
 from seewhy.bench import engines
 from seewhy.bench.config import read_config
@@ -44,12 +44,6 @@ def test_an_image_that_takes_for_ever_fails_alone(tmp_path):
         values, failed = rows_of(tmp_path / "run", name)
         assert [(row["image"], row["reason"]) for row in failed] == [("bee/1.png", REASON)]
         assert [{**row, "network": "it"} for row in values] == expected
-
-
-def write_bench_without(folder):
-    config = write_bench(folder, networks=[{"model": "bench_nets:small", "name": "it"}], shard=3)
-    (folder / "photos/bee/1.png").write_bytes(b"")
-    return config
 
 
 def test_another_timeout_goes_on_with_what_took_too_long(tmp_path):

@@ -29,23 +29,6 @@ _FREE = ("timeout", "pictures")  # of the config: another go may have others
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """A run's folder, there or not yet, for this process alone.
-
-    Raises ValueError where it holds something else, or another process is at work there.
-    """
-    # What a go leaves that was cut off at its first file.
-    leftovers = {LOCK, CHECKSUMS, f"{MANIFEST}.tmp"}
-    new = not folder.exists() or (
-        folder.is_dir() and {path.name for path in folder.iterdir()} <= leftovers
-    )
-    if not new and not (folder / MANIFEST).exists():
-        raise ValueError(f"{folder}: is no run and not empty; name a new folder with --out")
-    with locked(folder):
-        yield
-
-
-@contextmanager
 def continued(
     folder: Path,
     about: dict[str, Any],
@@ -55,13 +38,21 @@ def continued(
 ) -> Iterator[tuple[Run, list[Shard], Samples]]:
     """The run in a folder, new or not, with the shards that are to be done and all samples.
 
-    No other process works in the folder meanwhile. Damaged shards are set aside with a note.
+    To be done are those that are not there, damaged, which is noted, or hold failures.
 
     about, more: see `opened`. datasets: by their names in the shards.
 
-    Raises what `claimed`, `opened` and `check_samples` raise.
+    Raises ValueError where the folder holds something else, or a run of something else, or another
+    process is at work there.
     """
-    with claimed(folder):
+    # What a go leaves that was cut off at its first file.
+    leftovers = {LOCK, CHECKSUMS, f"{MANIFEST}.tmp"}
+    new = not folder.exists() or (
+        folder.is_dir() and {path.name for path in folder.iterdir()} <= leftovers
+    )
+    if not new and not (folder / MANIFEST).exists():
+        raise ValueError(f"{folder}: is no run and not empty; name a new folder with --out")
+    with locked(folder):
         run = opened(folder, about, more)
         for damaged in run.set_damaged_aside():
             note(f"damaged {damaged}; made again")
@@ -71,9 +62,9 @@ def continued(
         samples = {
             name: fingerprints.of_samples(datasets[name], list(own)) for name, own in keys.items()
         }
-        todo = missing(run, shards)
-        check_samples(run, shards, todo, samples)
-        yield run, todo, samples
+        done = run.files.keys() - run.failed().keys()
+        _check_samples(run, [shard for shard in shards if shard.number in done], samples)
+        yield run, [shard for shard in shards if shard.number not in done], samples
 
 
 def opened(folder: Path, about: dict[str, Any], more: Callable[[], dict[str, Any]]) -> Run:
@@ -107,36 +98,6 @@ def opened(folder: Path, about: dict[str, Any], more: Callable[[], dict[str, Any
     return Run.create(folder, manifest)
 
 
-def missing(run: Run, shards: Sequence[Shard]) -> list[Shard]:
-    """The shards that are not there, or hold failures."""
-    done = run.files.keys() - run.failed().keys()
-    return [shard for shard in shards if shard.number not in done]
-
-
-def check_samples(
-    run: Run, shards: Sequence[Shard], todo: Sequence[Shard], samples: Samples
-) -> None:
-    """Raise ValueError, naming them, where samples of finished shards have changed since.
-
-    todo: the shards that are to be done, whose samples may have changed.
-    """
-    again = {shard.number for shard in todo}
-    changed: dict[str, None] = {}
-    for shard in shards:
-        if shard.number not in again:
-            before, now = run.samples(shard.number), samples[shard.dataset]
-            changed |= {
-                f"{shard.dataset} {key}": None for key in shard.keys if before.get(key) != now[key]
-            }
-    if changed:
-        first = ", ".join(list(changed)[:3])
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise ValueError(
-            f"{run.folder}: holds a run of other photos or annotations ({first}{more}); bring them "
-            "back, or name a new folder with --out"
-        )
-
-
 def written(
     run: Run, found: Iterable[Found], datasets: Mapping[str, Dataset], samples: Samples
 ) -> Iterator[Found]:
@@ -157,6 +118,23 @@ def written(
         )
         run.add(shard.number, shard.network, shard.dataset, answers, own)
         yield shard, answers
+
+
+def _check_samples(run: Run, done: Sequence[Shard], samples: Samples) -> None:
+    """Raise ValueError, naming them, where samples of finished shards have changed since."""
+    changed: dict[str, None] = {}
+    for shard in done:
+        before, now = run.samples(shard.number), samples[shard.dataset]
+        changed |= {
+            f"{shard.dataset} {key}": None for key in shard.keys if before.get(key) != now[key]
+        }
+    if changed:
+        first = ", ".join(list(changed)[:3])
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise ValueError(
+            f"{run.folder}: holds a run of other photos or annotations ({first}{more}); bring them "
+            "back, or name a new folder with --out"
+        )
 
 
 def _changed(image: str) -> Answers:

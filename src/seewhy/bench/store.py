@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from hashlib import sha256
 from io import BytesIO
@@ -360,26 +360,19 @@ def _parquet(records: Sequence[dict[str, Any]], schema: Any, about: Mapping[str,
 
 @cache
 def _schema() -> Any:
+    """The columns of a shard: network and dataset, those of a row, and why there is none."""
     import pyarrow
 
     text, number, flag = pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
-    return pyarrow.schema(
-        {
-            "network": text,
-            "dataset": text,
-            "image": text,
-            "target": text,
-            "class_index": pyarrow.int64(),
-            "probability": number,
-            "difficult": flag,
-            "method": text,
-            "metric": text,
-            "value": number,
-            "curve": pyarrow.list_(number),
-            "reason": text,
-            "failed": flag,
-        }
-    )
+    kinds = {
+        "str": text,
+        "int": pyarrow.int64(),
+        "float": number,
+        "bool": flag,
+        "tuple[float, ...]": pyarrow.list_(number),
+    }
+    row = {field.name: kinds[str(field.type)] for field in fields(Row)}
+    return pyarrow.schema({"network": text, "dataset": text, **row, "reason": text, "failed": flag})
 
 
 @cache

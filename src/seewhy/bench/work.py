@@ -14,6 +14,7 @@ import torch
 from seewhy.bench.plan import Plan, Shard
 from seewhy.data.dataset import Dataset, Sample
 from seewhy.evaluation import Answers
+from seewhy.evaluation.grids import gridded
 from seewhy.evaluation.run import Question, answers
 from seewhy.plugins import Plugin, load
 
@@ -34,8 +35,12 @@ class Worker:
         self._model = lru_cache(maxsize=1)(plan.model)
 
     def question(self, network: str, dataset: str) -> Question:
-        """What is asked of a network on a dataset, both by name."""
-        return self.plan.question(self._model(network), network, dataset, self._data(dataset))
+        """What is asked of a network on a dataset, both by name.
+
+        Of a dataset of grids it knows no keys: the shards do, which the network has chosen.
+        """
+        data = self._data(dataset)
+        return gridded(self.plan.question(self._model(network), network, dataset, data))
 
     def stream(self, work: Callable[[Worker], Iterator[Any]]) -> Iterator[Any]:
         """What a work yields: for engines that call a worker by its methods."""

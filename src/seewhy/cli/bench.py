@@ -56,15 +56,22 @@ def bench(
     Shards with failures are tried again. The exit code is 1 if some images or the disk failed;
     finished work is kept.
     """
+    from seewhy.bench import check_packages
+
     with usage_errors():
-        plan, text = planned(config, device)
+        check_packages()  # better to know before than after
+        from seewhy.bench.config import read_config
+        from seewhy.bench.plan import make_plan
+
+        file = read_config(config)
+        plan = make_plan(file, device)
         folder = folder or Path("runs") / plan.config.name
         with closing(engine_of(plan, engine, workers, address)) as chosen:
             if dry_run:
                 tell_plan(plan, chosen)
                 return
             try:
-                run = go_on(plan, text, chosen, folder, log or [])
+                run = go_on(plan, file.text, chosen, folder, log or [])
             except OSError as error:
                 err.print(
                     f"[red]error[/red] {escape(str(error))}; what is finished is kept, and the "
@@ -79,18 +86,6 @@ def bench(
     out.print(f"{run.folder} is finished. Next: seewhy report {run.folder}", soft_wrap=True)
     if failures:
         raise typer.Exit(1)
-
-
-def planned(config: Path, device: str) -> tuple[Plan, str]:
-    """The plan of a config, and the config as it is written."""
-    from seewhy.bench import check_packages
-
-    check_packages()  # better to know before than after
-    from seewhy.bench.config import read_config
-    from seewhy.bench.plan import make_plan
-
-    file = read_config(config)
-    return make_plan(file, device), file.text
 
 
 def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | None) -> Engine:

@@ -18,10 +18,10 @@ import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import Probe, layer_requests
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Annotation, Dataset, Sample
-from seewhy.evaluation.needs import Needs, Pair, Pairs, region_of
+from seewhy.evaluation.needs import Needs, Pair, Pairs
 from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.maps import upsample
-from seewhy.metrics import Metric, difficult
+from seewhy.metrics import Metric, box_masks, difficult
 from seewhy.models import LoadedModel
 from seewhy.naming import Method
 from seewhy.printable import printable
@@ -327,11 +327,10 @@ def _seen(boxes: Tensor) -> bool:
 
 
 def _difficult(sample: Sample, annotation: Annotation) -> bool:
-    region = region_of(annotation, sample.image.size, "boxes")
-    if region is None:
+    if not len(annotation.boxes):
         return False
-    others = torch.tensor([len(sample.annotations) > 1])
-    return bool(difficult(region[None], others))
+    region = box_masks([annotation.boxes], sample.image.size[::-1])
+    return bool(difficult(region, torch.tensor([len(sample.annotations) > 1])))
 
 
 def classes_of(question: Question) -> Callable[[str], tuple[int, ...]]:

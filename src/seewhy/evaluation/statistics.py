@@ -213,31 +213,23 @@ def agreement(first: Values, second: Values, seed: int = 0) -> Agreement:
     return Agreement(values, differing, largest, alone, differences)
 
 
-@dataclass(frozen=True)
-class MeanCurve:
-    """A mean over all curves at equal steps, with its bootstrap interval, point by point."""
+def mean_curves(values: Values, seed: int = 0) -> dict[tuple[str, str], Tensor]:
+    """Of each metric and method that has curves their mean, point by point, with its interval.
 
-    metric: str
-    method: str
-    mean: list[float]
-    low: list[float]
-    high: list[float]
-
-
-def mean_curves(values: Values, seed: int = 0) -> list[MeanCurve]:
-    """The mean curve of each metric and method that has curves."""
+    (3, points) float64: the means, the lower and the upper ends.
+    """
     alike: dict[bytes, list[tuple[str, str, Tensor, Tensor]]] = {}  # those of the same images
     for name, method, images, curves in values.curves():
         sums, counts = _pooled(*_by_group(torch.from_numpy(curves).double(), images), seed)
         alike.setdefault(counts.numpy().tobytes(), []).append((name, method, sums, counts))
-    found = []
+    found = {}
     for group in alike.values():
         every, counts = torch.cat([sums for _, _, sums, _ in group], 1), group[0][3]
         widths = [sums.shape[1] for _, _, sums, _ in group]
         drawn = torch.split(bootstrap_intervals(every, counts, seed), widths)
         for (name, method, sums, _), intervals in zip(group, drawn, strict=True):
-            mean = (sums.sum(0) / counts.sum()).tolist()
-            found.append(MeanCurve(name, method, mean, *intervals.T.tolist()))
+            mean = sums.sum(0, keepdim=True) / counts.sum()
+            found[name, method] = torch.cat([mean, intervals.T])
     return found
 
 
