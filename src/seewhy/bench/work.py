@@ -39,8 +39,8 @@ class Worker:
 
         Of a dataset of grids it knows no keys: the shards do, which the network has chosen.
         """
-        data = self._data(dataset)
-        return gridded(self.plan.question(self._model(network), network, dataset, data))
+        model, data = self._model(network), self._data(dataset)
+        return gridded(self.plan.question(model, network, dataset, data))
 
     def stream(self, work: Callable[[Worker], Iterator[Any]]) -> Iterator[Any]:
         """What a work yields: for engines that call a worker by its methods."""
