@@ -32,6 +32,11 @@ def polygon(*points: Point) -> Path:
     return np.array(points, dtype=np.float64)
 
 
+def box(left: float, top: float, right: float, bottom: float) -> Path:
+    """A rectangle."""
+    return polygon((left, top), (right, top), (right, bottom), (left, bottom))
+
+
 def smooth(points: Sequence[Point] | Path) -> Path:
     """The closed Catmull-Rom curve through the points."""
     p = np.asarray(points, dtype=np.float64)
