@@ -12,7 +12,6 @@ from seewhy.data.dataset import (
     Dataset,
     DatasetError,
     Sample,
-    check_size,
     folder_of,
     listed_in,
     pixels_of,
@@ -74,16 +73,14 @@ def _year(root: Path) -> Path:
 def _read(year: Path, key: str) -> Sample:
     photo, path, outlines = _files(year, key)
     image = load_image(photo)
-    objects = read_objects(path)
-    check_size(path, objects.size, image)
+    objects = read_objects(path, image)
     # Which object each pixel belongs to, counted from 1.
     numbered = pixels_of(outlines, image) if outlines.is_file() else None
     annotations = []
     for label in dict.fromkeys(objects.labels):
-        own = [i for i, name in enumerate(objects.labels) if name == label]
+        own = objects.named(label)
         mask = None
         if numbered is not None:
             mask = torch.isin(numbered, torch.tensor(own, dtype=torch.uint8) + 1)
-        difficult = tuple(objects.difficult[i] for i in own)
-        annotations.append(Annotation(label, objects.boxes[own], mask, difficult))
+        annotations.append(Annotation(label, objects.boxes[own], mask))
     return Sample(key, image, tuple(annotations))

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from PIL import Image
 from torch import Tensor, nn
 
-from seewhy.data.imagenet_classes import names
+from seewhy.data.imagenet_classes import imagenet_classes
 from seewhy.data.preprocess import Preprocess
 from seewhy.models.efficientnet_lite import VARIANTS, EfficientNetLite, pretrained_state
 from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError
@@ -214,7 +214,8 @@ def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMo
         module.load_state_dict(pretrained_state(name))
     side = VARIANTS[name][-1]
     preprocess = Preprocess(side + 32, side, (127,) * 3, (128,) * 3, "bicubic")
-    return LoadedModel(module, preprocess, names() if num_classes is None else ())
+    names = tuple(imagenet_classes().values()) if num_classes is None else ()
+    return LoadedModel(module, preprocess, names)
 
 
 ZOOS: dict[str, Zoo] = {
