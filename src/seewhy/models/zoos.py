@@ -196,14 +196,11 @@ def _hf_size(size: Mapping[str, int] | None) -> int | tuple[int, int] | None:
 
 
 def _scenes(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    from seewhy.data.scenes.networks import load_network
+    from seewhy.data.scenes import CATEGORIES
+    from seewhy.data.scenes.networks import PREPROCESS, build, load_network
 
-    module, classes, preprocess = load_network(name)
-    if not pretrained:
-        for part in module.modules():
-            if callable(reset := getattr(part, "reset_parameters", None)):
-                reset()
-    return LoadedModel(module, preprocess, tuple(classes), activation="sigmoid")
+    module = load_network(name)[0] if pretrained else build(name)
+    return LoadedModel(module, PREPROCESS, CATEGORIES, activation="sigmoid")
 
 
 def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
