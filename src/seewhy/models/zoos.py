@@ -10,12 +10,12 @@ import copy
 import importlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
@@ -27,15 +27,9 @@ from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError
 from seewhy.models.packages import import_torchvision, import_zoo, with_torchvision
 from seewhy.options import near
 
-
-class Zoo(Protocol):
-    """Builds a network by its name in the zoo, if asked for with another number of classes."""
-
-    def __call__(
-        self, name: str, *, pretrained: bool, num_classes: int | None
-    ) -> LoadedModel | nn.Module:
-        """The network, with the zoo's preprocessing and class names as far as there are any."""
-        ...
+Zoo = Callable[..., LoadedModel | nn.Module]
+"""Builds a network by its name in the zoo, if asked for with another number of classes; with the
+zoo's preprocessing and class names as far as there are any."""
 
 
 def _torchvision(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
