@@ -230,6 +230,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
     """The page of a viewer. Events are private to it and wait in one queue of bounded length."""
     labels = list(viewer.networks)
     fits = {label: kind(network) for label, network in viewer.networks.items()}
+    looking = {label: one.texts for label, one in viewer.networks.items() if one.texts}
     limits = viewer.limits
     job: dict[str, Any] = {
         "concurrency_id": "network",
@@ -245,13 +246,13 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                 network = gr.Dropdown(labels, value=labels[0], label="Network", elem_id="network")
                 texts = own(
                     "texts",
-                    first={label: one.texts for label, one in viewer.networks.items() if one.texts},
+                    first=looking,
                     most=MOST_TEXTS,
                     longest=LONGEST_TEXT,
                 )
                 chosen = gr.Dropdown(
                     [name for names in show.groups().values() for name in names],
-                    value=list(dict.fromkeys([DEFAULT_METHOD, "tsgb"])),
+                    value=[DEFAULT_METHOD, "le_grad" if labels[0] in looking else "tsgb"],
                     multiselect=True,
                     allow_custom_value=True,
                     label="Methods",

@@ -287,16 +287,18 @@ window.seewhy ??= (() => {
       props.value = nothing;
       input.value = none;
     }
-    fitting.push(begin);
-    named.push(() => {
+    function restore() {
       const before = kept.get(props.label);
       if (before?.network === network) {
         // Of texts that come and go the same one may have another index.
         const there = before.name === nameOf(before.value) ? before.value : names.indexOf(before.name);
         choose(there < 0 ? nothing : there);
       } else if (!list.hidden) open(typed); // opened before the names came
-    });
+    }
+    fitting.push(begin);
+    named.push(restore);
     begin();
+    if (names.length) restore();
   }
 
   // What a text-image network looks for -------------------------------------------------------
