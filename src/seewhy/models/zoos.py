@@ -137,6 +137,18 @@ def hf_text_image(name: str, *, pretrained: bool, num_classes: int | None) -> Lo
     return LoadedModel(module.float(), _hf_preprocess(name, processor, 3))
 
 
+def reads_texts(spec: str) -> bool:
+    """Whether a specification is that of a text-image network of transformers, by its config."""
+    zoo, _, name = spec.partition(":")
+    if zoo != "hf" or not name:
+        return False
+    transformers = import_zoo("transformers", "hf")
+    with _fetching(spec, True):
+        config = transformers.AutoConfig.from_pretrained(name)
+    made_for = " ".join(config.architectures or ())
+    return hasattr(config, "text_config") and "ForImageClassification" not in made_for
+
+
 def hf_tokenizer(name: str) -> Any:
     """The tokenizer of a network of transformers."""
     transformers = import_zoo("transformers", "hf")
