@@ -156,6 +156,6 @@ def _laid(key: str, samples: Sequence[Sample], model: LoadedModel, cell: tuple[i
         x, y = place % side * width, place // side * height
         grid.paste(seen if seen.size == cell else seen.resize(cell), (x, y))
         box = torch.tensor([[x, y, x + width, y + height]], dtype=torch.float64)
-        annotations.append(Annotation(sample.annotations[0].label, box, None, (False,)))
+        annotations.append(Annotation(sample.annotations[0].label, box))
     assert grid is not None
     return Sample(key, grid.convert("RGB"), tuple(annotations))
