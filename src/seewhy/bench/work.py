@@ -19,6 +19,7 @@ from seewhy.evaluation.run import Question, answers
 from seewhy.plugins import Plugin, load
 
 Result = TypeVar("Result")
+Found = tuple[Shard, tuple[Answers, ...]]
 
 
 class Worker:
