@@ -12,7 +12,8 @@ from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.grids import in_grids
-from seewhy.evaluation.run import Question, answers, check, digest_of
+from seewhy.evaluation.question import Question, check
+from seewhy.evaluation.run import answers, digest_of
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import DEFAULT_METHOD, Method, parse

@@ -18,7 +18,7 @@ from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.work import Found, Worker, in_order, said_of, shard_answers
 from seewhy.evaluation import Answers, Omission
-from seewhy.evaluation.run import Question
+from seewhy.evaluation.question import Question
 from seewhy.plugins import NAMED
 
 OPENING = 1800.0

@@ -15,7 +15,8 @@ from seewhy.bench.plan import Plan, Shard
 from seewhy.data.dataset import Dataset, Sample
 from seewhy.evaluation import Answers
 from seewhy.evaluation.grids import gridded
-from seewhy.evaluation.run import Question, answers
+from seewhy.evaluation.question import Question
+from seewhy.evaluation.run import answers
 from seewhy.plugins import Plugin, load
 
 Result = TypeVar("Result")
