@@ -346,11 +346,6 @@ def page_of(viewer: Viewer) -> gr.Blocks:
     return page
 
 
-def script() -> str:
-    """The page's own script."""
-    return files("seewhy.app").joinpath("viewer.js").read_text(encoding="utf-8")
-
-
-def style() -> str:
-    """The page's own style."""
-    return files("seewhy.app").joinpath("viewer.css").read_text(encoding="utf-8")
+def own_file(name: str) -> str:
+    """The page's own script or style."""
+    return files("seewhy.app").joinpath(name).read_text(encoding="utf-8")
