@@ -168,13 +168,14 @@ class Viewer:
             mask = b64decode(drawn[1])
             kind = cast(Fill, fill)  # which is looked at where it is used
             seconds = self.limits.seconds
-            return show.changes(*ask(self.jobs, asked, wanted, photo, mask, kind, seconds))
+            found = ask(self.jobs, asked, wanted, photo, mask, kind, seconds)
+            return show.changes(*found, values=asked.named(wanted).activation == "none")
 
 
 def beside(result: Result) -> tuple[str, str, str]:
     """What the network sees, and the question as Python and as a command line."""
     question = result.question
-    sees = show.predictions(result.answer.top, question.network.model.name)
+    sees = show.predictions(result.answer, question.network.model.name)
     return sees, as_python(question), as_command(question)
 
 

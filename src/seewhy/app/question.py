@@ -70,6 +70,10 @@ class Network:
         """What a text-image network looks for at first; none for a network with its own classes."""
         return texts_of(self.model)
 
+    def named(self, texts: Sequence[str]) -> LoadedModel:
+        """The network with the names of its classes, which are the texts that it looks for."""
+        return named(self.model, texts) if texts else self.model
+
 
 @dataclass(frozen=True, eq=False)
 class Photo:
@@ -117,7 +121,7 @@ class Question:
     @property
     def model(self) -> LoadedModel:
         """The network with the names of the classes that are asked about."""
-        return named(self.network.model, self.texts) if self.texts else self.network.model
+        return self.network.named(self.texts)
 
 
 @dataclass(frozen=True, eq=False)
