@@ -176,9 +176,8 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Any:
 
 
 def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-    visits: list[_Visit] = getattr(_local, "visits", [])
-    observer = visits[-1].observer if visits else None
-    return None if observer is None else observer(module, args, kwargs, output)
+    visits: list[Any] | None = getattr(_local, "visits", None)
+    return visits[-1].observer(module, args, kwargs, output) if visits else None
 
 
 def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
@@ -190,7 +189,7 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 visit.training.append(module)
                 _evaluated.setdefault(module, set()).add(visit)
                 module.training = False
-            if is_scripted(module):
+            if _scripts(type(module)):  # type: ignore[arg-type]
                 continue
             if module._buffers and not isinstance(module, _NormBase):  # these only write to train
                 visit.buffers.extend(_copied(module))
