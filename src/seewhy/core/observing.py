@@ -193,7 +193,8 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 continue
             if module._buffers and not isinstance(module, _NormBase):  # these only write to train
                 visit.buffers.extend(_copied(module))
-            compiled = compiled or is_compiled(module)
+            # What `torch.compile` made, or what compiles itself when it is called.
+            compiled |= "_orig_mod" in module._modules or module._compiled_call_impl is not None
         if compiled:
             _eager.add(visit)
             _be_eager()
@@ -249,11 +250,6 @@ def _hook() -> None:
             torch_module._global_forward_hooks_with_kwargs.pop(key, None)
 
 
-def is_compiled(module: nn.Module) -> bool:
-    """Whether a module is what `torch.compile` made, or compiles itself when it is called."""
-    return "_orig_mod" in module._modules or module._compiled_call_impl is not None
-
-
 def in_training(modules: Iterable[nn.Module]) -> bool:
     """Whether any of the modules is in train mode."""
     return any(getattr(module, "training", False) for module in modules)
@@ -278,7 +274,7 @@ _PLAIN = frozenset((int, float, bool, str, tuple, type(None)))
 def _cut(modules: Iterable[nn.Module]) -> None:
     """Take the graph off tensors that the model kept of the run: a cache, say, or its attention."""
     for module in modules:
-        kept = vars(module)
+        kept = module.__dict__
         for name in kept.keys() - _OWN:
             value = kept[name]
             kind = type(value)
