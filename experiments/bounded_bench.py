@@ -47,7 +47,7 @@ class Job:
 class Uncalibrated(InProcess):
     """Works in this process, and measures no times beforehand."""
 
-    def call(self, function: Any, images: int) -> Any:
+    def call(self, *asked: Any) -> Any:
         """Nothing."""
 
 

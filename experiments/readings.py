@@ -6,10 +6,11 @@
 
 Networks: scenes:resnet and scenes:vgg on rendered scenes (one object asked for in each); mobilenet,
 squeezenet, lite0 and lite1 with ImageNet weights on pairs of a COCO photo and a category that the
-network ranks among its first five, where --shared leads to the photos. Printed are means with
-bootstrap 95 % intervals, in percent; * marks a difference from the first row that its own paired
-interval separates from 0. The pointing game's tolerance is 15 pixels in a photo of 500, scaled to
-the network's input. --merge prints one table of all networks that were measured.
+network ranks among its first five, where --shared leads to the photos. They are graded by
+`seewhy.evaluate`. Printed are means with bootstrap 95 % intervals over images, in percent; * marks
+a difference from the first row that its own paired interval separates from 0. The pointing game's
+tolerance is 15 pixels in a photo of 500, scaled to the input. --merge prints one table of
+all networks that were measured.
 """
 
 from __future__ import annotations
@@ -18,41 +19,28 @@ import argparse
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import seewhy
 from seewhy import Probe, list_methods, load_model
 from seewhy.core.targets import Probability
-from seewhy.data.preprocess import Preprocess
-from seewhy.data.scenes import CATEGORIES, Scenes
-from seewhy.evaluation import bootstrap_interval
+from seewhy.data.dataset import Dataset, Sample
+from seewhy.data.load import load_dataset
+from seewhy.evaluation import Evaluation
 from seewhy.maps import unit, upsample
-from seewhy.metrics import (
-    average_drop,
-    box_masks,
-    class_probability,
-    confidences,
-    deletion,
-    energy_pointing_game,
-    gini,
-    half_confidences,
-    half_drop,
-    increase,
-    insertion,
-    insertion_deletion,
-    pointing_game,
-    rank_accuracy,
-)
-from seewhy.naming import parse
+from seewhy.metrics import pointing_game, rank_accuracy, register_metric
+from seewhy.models import LoadedModel
+from seewhy.naming import method, parse, refinement
 from seewhy.refine.sharpen import sharpened
 
-Candidate = str | Callable[[Probe], Tensor] | None  # None is the annotated region itself
+Reading = Callable[[Probe], Tensor]
 TABLES = [
     "plain",
     "tsgb",
@@ -69,120 +57,67 @@ TABLES = [
 SCENES_SEED = 7  # apart from the scenes that the networks were trained and tested on
 
 
-class Batch(NamedTuple):
-    """Images (B, C, H, W), the class asked for (B,), and the region where it is (B, H, W).
-
-    black: what the network takes for a black pixel.
-    """
-
-    images: Tensor
-    classes: list[int]
-    masks: Tensor
-    black: tuple[float, ...]
-
-
 # ---------------------------------------------------------------------- networks and images
 
 
-def scenes(network: str, count: int, size: int, seed: int) -> tuple[nn.Module, str, list[Batch]]:
-    """A bundled network, its activation, and scenes with one of their objects asked for."""
-    model = load_model(network)
-    batches = []
-    for start in range(0, count, size):
-        chosen = [Scenes(count, seed=seed)[i] for i in range(start, min(start + size, count))]
-        labels = [scene.labels[scene.index % len(scene.labels)] for scene in chosen]
-        masks = []
-        for scene, label in zip(chosen, labels, strict=True):
-            same = [own == label for own in scene.labels]
-            boxes = torch.from_numpy(scene.boxes[same]).float()
-            masks.append(box_masks([boxes], (scene.size, scene.size))[0])
-        images = torch.stack([model.preprocess(scene.image) for scene in chosen])
-        classes = [CATEGORIES.index(label) for label in labels]
-        batches.append(Batch(images, classes, torch.stack(masks), model.preprocess.black))
-    return model.module, "sigmoid", batches
-
-
-def network_of(name: str, shared: Path) -> tuple[nn.Module, Preprocess]:
-    """A network with ImageNet weights; photos are squashed to its size."""
+def network_of(name: str, shared: Path) -> LoadedModel:
+    """A bundled network, or one with ImageNet weights; the latter's photos are squashed."""
+    if name.startswith("scenes:"):
+        return load_model(name)
     if name.startswith("lite"):
-        loaded = load_model(f"photos:efficientnet_{name}")
-        own = loaded.preprocess
-        return loaded.module, Preprocess(resize=(own.crop or 224,) * 2, mean=own.mean, std=own.std)
+        spec = f"photos:efficientnet_{name}"
+        side = load_model(spec).preprocess.crop or 224
+        return load_model(spec, preprocess={"resize": (side, side), "crop": None})
     kind, mean, std = {
         "mobilenet": ("mobilenet_v2", (0.5,) * 3, (0.5,) * 3),
         "squeezenet": ("squeezenet1_0", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     }[name]
-    model = load_model(f"torchvision:{kind}", weights="random").module
-    model.load_state_dict(load_file(shared / f"real/weights/{kind}_imagenet.safetensors"))
-    return model.eval(), Preprocess(resize=(256, 256), mean=mean, std=std)
+    return load_model(
+        f"torchvision:{kind}",
+        weights=str(shared / f"real/weights/{kind}_imagenet.safetensors"),
+        preprocess={"resize": (256, 256), "crop": None, "mean": mean, "std": std},
+    )
 
 
-def coco(network: str, shared: Path, count: int, size: int) -> tuple[nn.Module, str, list[Batch]]:
-    """A network, its activation, and up to `count` pairs of a photo and an object that it knows.
+def one_object_each(scenes: Dataset) -> Dataset:
+    """Scenes with one of their objects asked for in each."""
 
-    They are spread evenly over all pairs of a category that it ranks among its first five.
-    """
-    model, preprocess = network_of(network, shared)
-    folder = shared / "real/coco"
-    annotated = json.loads((folder / "instances.json").read_text())
-    pairs = known_pairs(model, preprocess, folder, annotated)
-    pairs = pairs[:: max(1, len(pairs) // count)][:count]
-    batches = []
-    for start in range(0, len(pairs), size):
-        images, classes, masks = [], [], []
-        for pair in pairs[start : start + size]:
-            photo = Image.open(folder / "images" / pair.file).convert("RGB")
-            own = [
-                one["bbox"]
-                for one in annotated["annotations"]
-                if (one["image_id"], one["category_id"]) == (pair.image, pair.category)
-            ]
-            x, y, w, h = torch.tensor(own).unbind(1)
-            boxes = preprocess.geometry(photo).boxes_to_input(torch.stack([x, y, x + w, y + h], 1))
-            images.append(preprocess(photo))
-            classes.append(pair.index)
-            masks.append(box_masks([boxes], images[-1].shape[1:])[0])
-        batches.append(Batch(torch.stack(images), classes, torch.stack(masks), preprocess.black))
-    return model, "softmax", batches
+    def read(key: str) -> Sample:
+        sample = scenes.read(key)
+        assert sample.scene is not None
+        label = sample.scene.labels[sample.scene.index % len(sample.scene.labels)]
+        return replace(
+            sample, annotations=tuple(one for one in sample.annotations if one.label == label)
+        )
 
-
-class Pair(NamedTuple):
-    """A photo, a category that is in it, and the class that the network has for it."""
-
-    image: int
-    category: int
-    index: int
-    file: str
+    return replace(scenes, read=read)
 
 
 def known_pairs(
-    model: nn.Module, preprocess: Preprocess, folder: Path, annotated: dict[str, Any]
-) -> list[Pair]:
-    """Pairs of a photo and a category, one of whose classes is among the network's first five."""
-    classes_of = json.loads((folder / "coco_to_imagenet.json").read_text())
-    names = {one["id"]: one["name"] for one in annotated["categories"]}
-    asked = {(one["image_id"], one["category_id"]) for one in annotated["annotations"]}
-    # A ball of a few pixels is named by what surrounds it.
-    asked = {
-        (image, category)
-        for image, category in asked
-        if classes_of.get(names[category]) and names[category] != "sports ball"
-    }
-    found = []
-    for image in sorted(annotated["images"], key=lambda one: one["id"]):
-        with Image.open(folder / "images" / image["file_name"]) as photo, torch.no_grad():
-            logits = model(preprocess(photo.convert("RGB"))[None])[0]
-        for category in sorted(category for of, category in asked if of == image["id"]):
-            best = max(classes_of[names[category]], key=logits.__getitem__)
-            if (logits > logits[best]).sum() < 5:
-                found.append(Pair(image["id"], category, best, image["file_name"]))
-    return found
+    model: LoadedModel, photos: Dataset, classes: dict[str, Any], count: int
+) -> Dataset:
+    """Up to `count` pairs of a photo and a category that is among the network's first five.
+
+    They are spread evenly over all of them.
+    """
+    found = seewhy.evaluate(model, photos, ["center_gaussian"], ["gini"], class_map=classes, top=5)
+    order = [*classes]
+    pairs = sorted({(row.image, order.index(row.target)) for row in found.rows})
+    pairs = pairs[:: max(1, len(pairs) // count)][:count]
+    chosen = {(image, order[place]) for image, place in pairs}
+
+    def read(key: str) -> Sample:
+        sample = photos.read(key)
+        own = [one for one in sample.annotations if (key, one.label) in chosen]
+        return replace(sample, annotations=tuple(own))
+
+    return replace(photos, read=read, keys=tuple(dict.fromkeys(image for image, _ in pairs)))
 
 
 # ---------------------------------------------------------------------- candidates
 
 
-def probability(name: str, activation: str) -> Candidate:
+def probability(name: str, activation: str) -> Reading:
     """The method asked of the class's probability instead of its logit."""
 
     def of(probe: Probe) -> Tensor:
@@ -191,7 +126,7 @@ def probability(name: str, activation: str) -> Candidate:
     return of
 
 
-def sharpened_mean(names: list[str]) -> Callable[[Probe], Tensor]:
+def sharpened_mean(names: list[str]) -> Reading:
     """The mean of maps, each scaled to [0, 1], as `auto` sharpens it."""
 
     def ask(probe: Probe) -> Tensor:
@@ -216,7 +151,7 @@ class OneSize(nn.Module):
         return out
 
 
-def in_tiles(name: str) -> Callable[[Probe], Tensor]:
+def in_tiles(name: str) -> Reading:
     """A method as it is of the same network, were it one for one size."""
 
     def ask(probe: Probe) -> Tensor:
@@ -226,10 +161,10 @@ def in_tiles(name: str) -> Callable[[Probe], Tensor]:
     return ask
 
 
-def candidates(what: str, activation: str) -> dict[str, Candidate]:
+def candidates(what: str, activation: str) -> dict[str, str | Reading]:
     """The rows of one table; the first is what the others are compared with."""
     plain = ["grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam"]
-    table: dict[str, list[str] | dict[str, Candidate]] = {
+    table: dict[str, list[str] | dict[str, str | Reading]] = {
         "plain": {
             **{name: name for name in [*plain, "global_guidance", "tsgb"]},
             "centre": "center_gaussian",
@@ -362,77 +297,65 @@ def candidates(what: str, activation: str) -> dict[str, Candidate]:
 
 # ---------------------------------------------------------------------- measures
 
-MEASURES = ["pointing", "energy", "rank", "drop", "increase", "half", "gini"]
-CURVES = ["insertion", "deletion"]
+
+@register_metric("Zhang et al. 2018, excitation backprop", higher_is_better=True, region="boxes")
+def pointing(saliency: Tensor, masks: Tensor) -> Tensor:
+    """The pointing game on the network's input."""
+    return pointing_game(saliency, masks, 15 * saliency.shape[-1] / 500)
 
 
-def measured(
-    model: nn.Module, activation: str, batches: list[Batch], rows: dict[str, Candidate], steps: int
-) -> dict[str, dict[str, Tensor]]:
-    """Values (n,) of each measure for each candidate, in percent; the curves' if steps."""
-    parts: dict[str, dict[str, list[Tensor]]] = {
-        name: {m: [] for m in MEASURES + CURVES} for name in rows
-    }
-    spent = dict.fromkeys(rows, 0.0)
-    for batch in batches:
-        score = class_probability(model, batch.classes, activation)
-        probe = Probe(model, batch.images, batch.classes, black=batch.black)
-        probe.expect_for(parse(row) for row in rows.values() if isinstance(row, str))
-        for name, row in rows.items():
-            begun = time.perf_counter()
-            try:
-                maps = batch.masks if row is None else _method(row)(probe)
-            except ValueError as error:  # such as CAM, which asks for a certain head
-                if parts.pop(name, None):
-                    print(f"  left out: {name}: {error}", flush=True)
-                continue
-            maps = upsample(maps.float(), batch.images.shape[-2:]).relu()
-            spent[name] += time.perf_counter() - begun
-            seen = confidences(score, batch.images, maps)
-            half = half_confidences(score, batch.images, maps)
-            tolerance = 15 * batch.images.shape[-1] / 500
-            found = {
-                "pointing": pointing_game(maps, batch.masks, tolerance),
-                "energy": energy_pointing_game(maps, batch.masks),
-                "rank": rank_accuracy(maps, batch.masks),
-                "drop": average_drop(*seen),
-                "increase": increase(*seen),
-                "half": half_drop(seen.original, half),
-                "gini": gini(maps),
-            }
-            if steps:
-                curves = insertion_deletion(score, batch.images, maps, steps=steps)
-                found |= {"insertion": insertion(curves), "deletion": deletion(curves)}
-            for measure, values in found.items():
-                parts[name][measure].append(100 * values.double())
-    for name in parts:
-        print(f"  {spent[name]:6.1f} s  {name}", flush=True)
-    return {
-        name: {m: torch.cat(values) for m, values in found.items() if values}
-        for name, found in parts.items()
-    }
+@register_metric("Arras et al. 2022, CLEVR-XAI", higher_is_better=True, region="boxes")
+def rank(saliency: Tensor, masks: Tensor) -> Tensor:
+    """Rank accuracy with boxes."""
+    return rank_accuracy(saliency, masks)
 
 
-def _method(row: str | Callable[[Probe], Tensor]) -> Callable[[Probe], Tensor]:
-    return parse(row) if isinstance(row, str) else row
+MEASURES = {
+    "pointing": "pointing",
+    "energy": "energy_pointing_game",
+    "rank": "rank",
+    "drop": "average_drop",
+    "increase": "increase",
+    "half": "half_drop",
+    "gini": "gini",
+}
+CURVES = {"insertion": "insertion", "deletion": "deletion"}
+
+spent: Counter[str] = Counter()  # seconds by row
 
 
-def interval(values: Tensor) -> tuple[float, float]:
-    """The bootstrap's 95 % interval of the mean."""
-    return bootstrap_interval([[value] for value in values.tolist()])
+@refinement("what is graded", "0")
+def shown(probe: Probe, method: Reading, *, row: str) -> Tensor:
+    """The positive part of the map at the size of the input."""
+    begun = time.perf_counter()
+    maps = upsample(method(probe).float(), probe.size).relu()
+    spent[row] += time.perf_counter() - begun
+    return maps
 
 
-def summary(results: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, list[float]]]:
+def spelled(row: str, reading: str | Reading) -> str:
+    """A row's name as a method; functions are registered as methods."""
+    if not isinstance(reading, str):
+        reading.__name__ = "reading_" + re.sub(r"\W+", "_", row)
+        reading = method("a reading", "?")(reading).__name__
+    return str(parse(f"{reading}+shown(row={row!r})"))
+
+
+def summary(
+    found: Evaluation, rows: dict[str, str], measures: dict[str, str]
+) -> dict[str, dict[str, list[float]]]:
     """Of each row and measure mean, interval, and 1 where it differs from the first row."""
-    first = next(iter(results.values()))
-    found: dict[str, dict[str, list[float]]] = {}
-    for name, of_row in results.items():
-        found[name] = {}
-        for measure, values in of_row.items():
-            low, high = interval(values - first[measure])
-            apart = float(low > 0 or high < 0)
-            found[name][measure] = [float(values.mean()), *interval(values), apart]
-    return found
+    first = next(iter(rows.values()))
+    means = {(one.metric, one.method): one for one in found.summary()}
+    tests = {(one.metric, one.method): one for one in found.comparisons(first)}
+    table: dict[str, dict[str, list[float]]] = {row: {} for row in rows}
+    for row, name in rows.items():
+        for measure, metric in measures.items():
+            one, test = means[metric, name], tests.get((metric, name))
+            apart = test is not None and (test.low > 0 or test.high < 0)
+            percent = [100 * value for value in (one.mean, one.low, one.high)]
+            table[row][measure] = [*percent, float(apart)]
+    return table
 
 
 def lines(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
@@ -496,21 +419,43 @@ def main() -> None:
         for what in options.what:
             print("\n".join(merged(options.merge, what, measures)), end="\n\n")
         return
-    if options.network.startswith("scenes:"):
-        question = scenes(options.network, options.count, options.batch, options.seed)
-    elif options.shared.is_dir():
-        question = coco(options.network, options.shared, options.count, options.batch)
-    else:
+    scenes = options.network.startswith("scenes:")
+    if not scenes and not options.shared.is_dir():
         raise SystemExit(f"{options.network} skipped: there is no folder {options.shared}")
-    model, activation, batches = question
+    model = network_of(options.network, options.shared)
+    classes = None
+    if scenes:
+        data = one_object_each(load_dataset(f"scenes:{options.count}", seed=options.seed))
+    else:
+        folder = options.shared / "real/coco"
+        classes = json.loads((folder / "coco_to_imagenet.json").read_text())
+        # A ball of a few pixels is named by what surrounds it.
+        classes = {label: own for label, own in classes.items() if own and label != "sports ball"}
+        data = known_pairs(model, load_dataset(f"coco:{folder}"), classes, options.count)
+    measures = MEASURES | (CURVES if options.steps else {})
     for what in options.what:
-        rows = candidates(what, activation)
-        first = options.first or next(iter(rows))
-        others = [name for name in rows if name != first and re.search(options.only, name)]
-        rows = {name: rows[name] for name in [first, *others]}
-        results = measured(model, activation, batches, rows, options.steps)
-        count = len(next(iter(results.values()))["pointing"])
-        found = summary(results)
+        readings = candidates(what, model.activation)
+        first = options.first or next(iter(readings))
+        others = [name for name in readings if name != first and re.search(options.only, name)]
+        rows = {name: spelled(name, readings[name]) for name in [first, *others]}
+        graded = seewhy.evaluate(
+            model,
+            data,
+            list(rows.values()),
+            list(measures.values()),
+            class_map=classes,
+            steps=options.steps or None,
+            batch_size=options.batch,
+        )
+        broken = {one.method: one.reason for one in graded.failures}
+        for row, name in list(rows.items()):
+            if name in broken:  # such as CAM, which asks for a certain head
+                print(f"  left out: {row}: {broken[name]}", flush=True)
+                del rows[row]
+            else:
+                print(f"  {spent[row]:6.1f} s  {row}", flush=True)
+        count = graded.summary()[0].values
+        found = summary(graded, rows, measures)
         print(f"\n{what}, {options.network}, n = {count}\n")
         print("\n".join(lines(found)), flush=True)
         if options.out:

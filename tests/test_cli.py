@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from networks import Cnn, seeded
 from seewhy.cli import app
 from seewhy.cli.common import parse_size
-from seewhy.cli.explain import unique_names
+from seewhy.cli.output import unused
 
 FACTORY = """
 from networks import Cnn, seeded
@@ -411,8 +411,8 @@ def test_a_method_that_fails_costs_no_other(run):
 
 
 def test_names_of_pictures_do_not_collide():
-    names = unique_names([Path("a/x.png"), Path("b/x.jpg"), Path("x-2.png")])
-    assert len(set(names.values())) == 3
+    given = set()
+    assert [unused(stem, given) for stem in ("x", "X", "x-2")] == ["x", "X-2", "x-2-2"]
 
 
 def test_sizes():

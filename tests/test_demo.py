@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from seewhy import demo as demonstration
-from seewhy.data.imagenet_classes import names
+from seewhy.data.imagenet_classes import imagenet_classes
 from seewhy.data.samples import grid_of, sample_photos
 from seewhy.data.scenes import SAMPLES
 from seewhy.demo import demo, sample_scenes
@@ -22,7 +22,7 @@ def test_sample_photos_are_small_named_and_free():
         assert photo.licence == "CC0-1.0" or photo.licence.startswith("Public domain")
         assert photo.by
         assert photo.source
-        assert set(photo.classes) <= set(names())
+        assert set(photo.classes) <= set(imagenet_classes().values())
 
 
 def test_the_default_network_sees_what_the_samples_show():

@@ -118,7 +118,7 @@ def jobs(count: int) -> Callable[[Viewer], Counter[str]]:
 
         def ask(number: int) -> str:
             token = viewer.give(data, f"v{number}")
-            values = [token, "scenes:resnet", ["tsgb", "grad_cam"], [], -1, 3]
+            values = [token, "scenes:resnet", [], ["tsgb", "grad_cam"], [], -1, 3]
             status, _ = viewer.ask("explain", values, f"s{number}")
             if status != 200:
                 return f"join {status}"
@@ -135,7 +135,7 @@ def drawings(count: int) -> Callable[[Viewer], Counter[str]]:
 
     def act(viewer: Viewer) -> Counter[str]:
         token = viewer.give(bomb(4000, 4000))
-        viewer.ask("explain", [token, "scenes:resnet", ["tsgb"], [], -1, -2], "s")
+        viewer.ask("explain", [token, "scenes:resnet", [], ["tsgb"], [], -1, -2], "s")
         answer = viewer.answer("s", 120)
         result = answer.partition('"result":')[2].replace(" ", "").split('"')[1]
         return parallel(
@@ -199,7 +199,9 @@ def main(goal: int) -> int:
             continue
         with serving() as viewer:
             viewer.ask(
-                "explain", [viewer.give(bomb(64, 64)), "scenes:resnet", ["tsgb"], [], -1, -2], "w"
+                "explain",
+                [viewer.give(bomb(64, 64)), "scenes:resnet", [], ["tsgb"], [], -1, -2],
+                "w",
             )
             viewer.answer("w", 120)  # so that all its processes are there
             before = viewer.memory()
@@ -215,7 +217,7 @@ def main(goal: int) -> int:
                 token = json.loads(body)["photo"]
                 for go in range(40):
                     status, _ = viewer.ask(
-                        "explain", [token, "scenes:resnet", ["tsgb"], [], -1, -2], f"o{go}"
+                        "explain", [token, "scenes:resnet", [], ["tsgb"], [], -1, -2], f"o{go}"
                     )
                     if status == 200:
                         said = viewer.answer(f"o{go}", 400).replace(" ", "")

@@ -62,9 +62,9 @@ class Attack:
     def __init__(self, viewer: Viewer, draw: random.Random) -> None:
         self.viewer, self.draw = viewer, draw
         self.numbers = viewer.numbers()
-        self.takes = {"explain": 6, "check": 1, "ask": 3, "remembered": 1, "shown": 1}
+        self.takes = {"explain": 7, "check": 1, "ask": 4, "remembered": 1, "shown": 1}
         self.photo = viewer.give(bomb(64, 48)) or ""
-        values = [self.photo, "scenes:resnet", ["grad_cam"], [], -1, -2]
+        values = [self.photo, "scenes:resnet", [], ["grad_cam"], [], -1, -2]
         viewer.ask("explain", values, "first")
         found = re.search(r'"result": ?"([\w-]+)"', viewer.answer("first", 60))
         assert found, "the viewer explains nothing"
@@ -110,11 +110,12 @@ class Attack:
     def job(self, name: str, session: str) -> tuple[int, bytes, dict[str, str]]:
         """A job of the page with some values that are none; all that comes of it."""
         right: dict[str, list[Any]] = {
-            "explain": [self.photo, "scenes:resnet", ["grad_cam"], [], -1, -2],
+            "explain": [self.photo, "scenes:resnet", [], ["grad_cam"], [], -1, -2],
             "check": [{"result": self.result, "chosen": 0}],
             "ask": [
                 {"photo": self.photo, "mask": MASK},
                 "scenes:resnet",
+                [],
                 0,
             ],
             "remembered": [["scenes:resnet", ["grad_cam"], []]],

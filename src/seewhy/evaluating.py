@@ -12,11 +12,11 @@ from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.grids import in_grids
+from seewhy.evaluation.rows import Answers
 from seewhy.evaluation.run import Question, answers, check, digest_of
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import DEFAULT_METHOD, Method, parse
-from seewhy.notes import note
 
 EVALUATED = (DEFAULT_METHOD, "random")
 """Methods that are evaluated where none are named: is the default better than chance?"""
@@ -119,8 +119,8 @@ def _kept(
     """The evaluation by way of a run in a folder, as benchmarks have them: a shard is a batch."""
     check_packages()
     from seewhy.bench import fingerprints
-    from seewhy.bench.plan import sliced
-    from seewhy.bench.run import check_samples, claimed, facts_of, missing, opened
+    from seewhy.bench.plan import Shard, sliced
+    from seewhy.bench.run import continued, written
     from seewhy.bench.work import in_order
 
     model, data = question.model, question.dataset
@@ -136,7 +136,7 @@ def _kept(
         **question.settings,
     }
     classes = question.class_map
-    about = facts_of(
+    about = fingerprints.facts(
         config,
         0,
         str(model.device),
@@ -145,19 +145,20 @@ def _kept(
         images={dataset: fingerprints.of_dataset(data)},
         class_maps={} if classes is None else {dataset: fingerprints.of_class_map(dict(classes))},
     )
-    with claimed(folder):
-        cell = {"network": network, "dataset": dataset, "images": len(data), "shards": len(shards)}
-        run = opened(folder, about, lambda: {"cells": [cell], "shards": len(shards)})
-        for damaged in run.set_damaged_aside():
-            note(f"{damaged}; made again")
-        todo, samples = missing(run, shards), fingerprints.of_samples(data, data.keys)
-        check_samples(run, shards, todo, {dataset: samples})
+    cell = {"network": network, "dataset": dataset, "images": len(data), "shards": len(shards)}
+
+    def more() -> dict[str, Any]:
+        return {"cells": [cell], "shards": len(shards)}
+
+    def finished(shard: Shard) -> tuple[Shard, tuple[Answers, ...]]:
+        found = []
+        for one in answers(question, shard.keys, batch_size):
+            found.append(one)
+            advance(1)
+        return shard, in_order(shard, found)
+
+    with continued(folder, about, more, shards, {dataset: data}) as (run, todo, samples):
         advance(len(data) - sum(len(shard.keys) for shard in todo))
-        for shard in todo:
-            found = []
-            for one in answers(question, shard.keys, batch_size):
-                found.append(one)
-                advance(1)
-            own = {key: samples[key] for key in shard.keys}
-            run.add(shard.number, network, dataset, in_order(shard, found), own)
+        for _ in written(run, map(finished, todo), {dataset: data}, samples):
+            pass
         return run.evaluations()[network, dataset]

@@ -100,23 +100,19 @@ def method(
     source: str, passes: str, *, reads: tuple[Read, ...] = (), layers: bool = True
 ) -> Callable[[Function], Function]:
     """Register a function `(probe, **options) -> (B, h, w)` as a method under its own name."""
-
-    def register(function: Function) -> Function:
-        name = function.__name__
-        add("method", METHODS, name, Entry(name, function, source, passes, reads, layers))
-        return function
-
-    return register
+    return _registering("method", METHODS, source, passes, reads, layers)
 
 
 def refinement(
     source: str, passes: str, *, reads: tuple[Read, ...] = ()
 ) -> Callable[[Function], Function]:
     """Register a function `(probe, method, **options) -> (B, h, w)` as a refinement."""
+    return _registering("refinement", REFINEMENTS, source, passes, reads)
 
+
+def _registering(kind: str, table: dict[str, Entry], *about: Any) -> Callable[[Function], Function]:
     def register(function: Function) -> Function:
-        name = function.__name__
-        add("refinement", REFINEMENTS, name, Entry(name, function, source, passes, reads))
+        add(kind, table, function.__name__, Entry(function.__name__, function, *about))
         return function
 
     return register

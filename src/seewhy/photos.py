@@ -10,7 +10,7 @@ from functools import partial
 from glob import has_magic
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -122,18 +122,19 @@ def question(
             f"model is {type(model).__name__}; give a name such as 'photos:efficientnet_lite0', "
             "what seewhy.load_model returns, or seewhy.LoadedModel(module, preprocess, classes)"
         )
-    several = methods if isinstance(methods, Sequence) and not isinstance(methods, str) else None
-    asked = several if several is not None else [methods]
-    parsed = tuple(alternatives(method) for method in asked)  # type: ignore[arg-type]
     if isinstance(targets, Tensor):
         targets = targets.tolist()
-    many = isinstance(targets, Sequence) and not isinstance(targets, str)
-    wanted = tuple(model.target(target) for target in (targets if many else [targets]))  # type: ignore[arg-type, union-attr]
+    parsed = tuple(alternatives(method) for method in _listed(methods))
+    wanted = tuple(model.target(target) for target in _listed(targets))
     for name, given in (("methods", parsed), ("targets", wanted)):
         if not given:
             raise ValueError(f"{name} is empty; name at least one")
-    layers = layer_names(model.module, layer)
-    return Question(model, parsed, wanted, layers)
+    return Question(model, parsed, wanted, layer_names(model.module, layer))
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    """One or many, as many."""
+    return given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
 
 
 def explain_photos(
@@ -202,32 +203,21 @@ def answers(
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; give at least 1")
     for batch in _batches((_read(asked, *item, window) for item in photos), batch_size):
-        for shape, group in groupby(batch, key=lambda one: one.shape):
-            if shape is None:
-                yield from (
-                    Answer([], [], (Failure(one.reason),), source=one.source) for one in group
-                )
-            else:
-                yield from _explained(asked, list(group))
+        for _, group in groupby(
+            batch, key=lambda one: isinstance(one, _Photo) and one.inputs.shape
+        ):
+            read = list(group)
+            yield from (one for one in read if isinstance(one, Answer))
+            yield from _explained(asked, [one for one in read if isinstance(one, _Photo)])
 
 
-@dataclass(frozen=True, eq=False)
-class _Photo:
-    """A photo as the network takes it and as it is shown; or why it could not be read."""
+class _Photo(NamedTuple):
+    """A photo as it is shown, and as the network takes it, (C, h, w)."""
 
     source: str | None
-    image: Image.Image | None = None
-    geometry: Geometry | None = None
-    inputs: Tensor | None = None
-    reason: str = ""
-
-    @property
-    def shape(self) -> torch.Size | None:
-        return None if self.inputs is None else self.inputs.shape
-
-    @property
-    def pixels(self) -> int:
-        return 0 if self.image is None else self.image.width * self.image.height
+    image: Image.Image
+    geometry: Geometry
+    inputs: Tensor
 
 
 def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, PhotoLike]]:
@@ -258,7 +248,10 @@ def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, Ph
     return items
 
 
-def _read(asked: Question, source: str | None, photo: PhotoLike, window: Window | None) -> _Photo:
+def _read(
+    asked: Question, source: str | None, photo: PhotoLike, window: Window | None
+) -> _Photo | Answer:
+    """The photo, or the answer that says why it could not be read."""
     preprocess = asked.model.preprocess
     try:
         picture: Picture
@@ -276,17 +269,19 @@ def _read(asked: Question, source: str | None, photo: PhotoLike, window: Window 
         image = picture if isinstance(picture, Image.Image) else shown(picture)
         return _Photo(source, image, preprocess.geometry(picture), preprocess(picture))
     except Exception as error:
-        return _Photo(source, reason=_reason(error))
+        return Answer([], [], (Failure(_reason(error)),), source=source)
 
 
-def _batches(photos: Iterable[_Photo], size: int) -> Iterator[list[_Photo]]:
+def _batches(photos: Iterable[_Photo | Answer], size: int) -> Iterator[list[_Photo | Answer]]:
     """Photos by the so many, or fewer where they are large: their pixels are held in memory."""
-    batch: list[_Photo] = []
+    batch: list[_Photo | Answer] = []
+    pixels = 0
     for photo in photos:
         batch.append(photo)
-        if len(batch) == size or sum(one.pixels for one in batch) > PHOTO_PIXELS:
+        pixels += photo.image.width * photo.image.height if isinstance(photo, _Photo) else 0
+        if len(batch) == size or pixels > PHOTO_PIXELS:
             yield batch
-            batch = []
+            batch, pixels = [], 0
     if batch:
         yield batch
 
@@ -344,9 +339,8 @@ def _asked(asked: Question, group: list[_Photo], careful: bool) -> Iterator[Answ
 
 def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
     """The pass that all targets share, and its outputs as scores (B, K, ...), if they are that."""
-    batch = torch.stack([one.inputs for one in group if one.inputs is not None])
+    inputs = torch.stack([one.inputs for one in group]).to(asked.model.device)
     # The targets are asked afterwards, so that one that fails does not cost the others the pass.
-    inputs = batch.to(asked.model.device)
     probe = asked.model.probe(inputs, Score(_unasked), asked.layer)
     probe.expect_for(method[0] for method in asked.methods).expect("name")
     try:
@@ -368,8 +362,7 @@ def _unasked(outputs: Any) -> Tensor:
     raise AssertionError("the pass that all targets share has no score of its own")
 
 
-@dataclass(frozen=True, eq=False)
-class _Map:
+class _Map(NamedTuple):
     """Maps (B, h, w) by one method of one target, and the layers that were read for them."""
 
     target: Target
@@ -394,8 +387,6 @@ def _answer(
     failures: Sequence[Failure],
 ) -> Answer:
     """The answer for the photo at a place in the batch, its maps laid back on it."""
-    assert photo.image is not None
-    assert photo.geometry is not None
     seen: Tensor | None = None
     explanations = []
     for one in maps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import nn
 
 pytest.importorskip("gradio", reason="the viewer's extra, seewhy[app], is not installed")
 
-from viewers import LIMITS, THOUSAND
+from viewers import THOUSAND, served
 
 from seewhy.app.question import Network, Photo
 from seewhy.data.preprocess import Preprocess
@@ -48,14 +47,5 @@ def photo_file(scene: Photo, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def address(networks: dict[str, Network]) -> Iterator[str]:
     """Where a viewer listens."""
-    import uvicorn
-
-    from seewhy.app.serve import application, listen
-
-    at = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(application(networks, LIMITS), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [at]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{at.getsockname()[1]}"
-    server.should_exit = server.force_exit = True
-    thread.join(10)
+    with served(networks) as where:
+        yield where

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from viewers import LIMITS, pixels, png
+from viewers import LIMITS, pixels, png, served
 
-from seewhy import explain_photos
+from hugging import save
+from seewhy import explain_photos, load_model
 from seewhy.app.question import Network, Photo
 from seewhy.data.scenes import CATEGORIES
 from seewhy.models import LoadedModel
@@ -61,7 +62,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))
         self.page.goto(address)
-        self.page.wait_for_selector(".samples img")
+        self.page.wait_for_selector(".samples button:not([hidden]) img")
 
     def note(self, request: playwright.Request) -> None:
         address = urlsplit(request.url)
@@ -445,3 +446,56 @@ def test_two_browsers_at_once_and_the_second_sees_that_it_waits(
         assert abs(pixels(visit.canvas(0)) - pixels(drawn)).max() <= 3
         assert visit.complaints == []
         visit.context.close()
+
+
+def test_what_to_look_for_is_typed_on_the_page(browser, networks, photo_file, tmp_path):
+    """Two visitors, each with texts of their own; limits, a reload, and another network."""
+    clip = Network(load_model(f"hf:{save('CLIP', tmp_path / 'clip')}", texts=["a car", "a cat"]))
+    with served({"clip": clip, "thousand": networks["thousand"]}) as address:
+        visits = [Visit(browser, address), Visit(browser, address)]
+        for visit, texts in zip(visits, (["a dog"], ["a red car", "<b>the cat</b>"]), strict=True):
+            looked_for = visit.page.locator(".seewhy-texts li span")
+            looked_for.first.wait_for()
+            assert looked_for.all_text_contents() == ["a car", "a cat"]
+            visit.page.get_by_label("Remove a car").click()
+            for text in texts:
+                visit.page.locator(".seewhy-texts input").fill(text)
+                visit.page.keyboard.press("Enter")
+            visit.give(photo_file)
+            visit.choose_class("first", texts[-1])
+            visit.page.get_by_label("Remove a cat").click()
+            assert visit.page.locator("#first input").input_value() == texts[-1]
+        for visit, texts in zip(visits, (["a dog"], ["a red car", "<b>the cat</b>"]), strict=True):
+            visit.explain()
+            heading = visit.page.locator(".stage h3").first.text_content()
+            assert heading.startswith(f"Why {texts[-1]}?")
+            seen = visit.page.locator("#sees .bar span").all_text_contents()
+            assert sorted(seen) == sorted(texts)
+        visit.page.reload()
+        visit.page.wait_for_selector(".seewhy-maps[data-result]")
+        assert looked_for.all_text_contents() == texts
+        assert visit.page.locator("#first input").input_value() == texts[-1]
+
+        field, error = (visit.page.locator(f".seewhy-texts {part}") for part in ("input", ".error"))
+        for text, words in (("a red car", "already"), ("a" * 201, "limit is 200")):
+            field.fill(text)
+            visit.page.keyboard.press("Enter")
+            assert words in error.text_content()
+        for number in range(15):
+            field.fill(f"w{number}")
+            visit.page.keyboard.press("Enter")
+        assert "16 texts are the limit" in error.text_content()
+        assert looked_for.count() == 16
+
+        visits[0].page.locator(".seewhy-texts input").fill("a photo of a dog")  # without Enter
+        visits[0].explain()
+        seen = visits[0].page.locator("#sees .bar span").all_text_contents()
+        assert sorted(seen) == ["a dog", "a photo of a dog"]
+        visits[0].page.locator("#network input").click()
+        visits[0].page.locator('[role="option"]:has-text("thousand")').click()
+        visits[0].page.locator("#texts").wait_for(state="hidden")
+        visits[0].explain()
+        assert "thing number" in visits[0].page.locator("#sees .bar span").first.text_content()
+        for visit in visits:
+            assert visit.complaints == []
+            visit.context.close()

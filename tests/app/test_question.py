@@ -22,8 +22,9 @@ from seewhy.app.question import (
     PREDICTED,
     Network,
     Photo,
+    Question,
     Result,
-    explain,
+    answer_of,
     file_name,
     measured,
     question_of,
@@ -34,10 +35,16 @@ from seewhy.app.view import about, class_names, levels_of, photo_shown, record_o
 from seewhy.data.images import ImageError
 from seewhy.data.scenes import CATEGORIES
 from seewhy.models import LoadedModel
+from seewhy.progress import Report
 
 
 def silent(what: str, done: int, total: int) -> None:
     pass
+
+
+def explain(question: Question, deadline: Deadline, report: Report) -> Result:
+    asked = question.network.model, question.photo, question.methods, question.targets
+    return Result(question, answer_of(*asked, deadline, report))
 
 
 @pytest.fixture

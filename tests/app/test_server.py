@@ -50,7 +50,7 @@ def viewer(networks) -> Iterator[Viewer]:
 def asked(viewer, scene):
     """A viewer's answer for a photo: its view, and the photo's token."""
     token = viewer.photos.add(scene)
-    view, *rest = viewer.explain(token, "scenes:resnet", ["grad_cam"], [], PREDICTED, NOTHING)
+    view, *rest = viewer.explain(token, "scenes:resnet", [], ["grad_cam"], [], PREDICTED, NOTHING)
     return view, rest, token
 
 
@@ -189,7 +189,7 @@ def test_downloads(networks, scene):
     viewer, bare = Viewer(networks, LIMITS), FastAPI()
     add_routes(bare, viewer)
     token = viewer.photos.add(scene)
-    view, *_ = viewer.explain(token, "scenes:resnet", ["tsgb"], [], PREDICTED, NOTHING)
+    view, *_ = viewer.explain(token, "scenes:resnet", [], ["tsgb"], [], PREDICTED, NOTHING)
     expected = viewer.results[view["result"]].chosen(0)
     client, at = TestClient(bare), f"/results/{view['result']}/0"
     with np.load(io.BytesIO(client.get(f"{at}.npz").content)) as file:
@@ -212,14 +212,15 @@ def test_an_explanation_of_the_page(asked):
 
 def test_values_that_no_page_sends(viewer, scene, caplog):
     token = viewer.photos.add(scene)
-    fine = [token, "scenes:resnet", ["grad_cam"], [], PREDICTED, NOTHING]
+    fine = [token, "scenes:resnet", [], ["grad_cam"], [], PREDICTED, NOTHING]
     for place, wrong, words in (
         (0, None, "no photo yet"),
         (0, "/etc/passwd", "no longer here"),
         (1, "os:system", "unknown network"),
         (1, None, "unknown network"),
-        (2, ["<b>"], "cannot read"),
-        (4, 99, "does not exist"),
+        (2, ["a dog"], "reads no texts"),
+        (3, ["<b>"], "cannot read"),
+        (5, 99, "does not exist"),
     ):
         values = [*fine[:place], wrong, *fine[place + 1 :]]
         with caplog.at_level(logging.WARNING), pytest.raises(gr.Error, match=words) as caught:
@@ -237,7 +238,7 @@ def test_a_failure_is_logged_by_place_and_kind_alone(viewer, scene, monkeypatch,
     monkeypatch.setattr("seewhy.app.page.explain", broken)
     token = viewer.photos.add(scene)
     with pytest.raises(gr.Error, match="RuntimeError"):
-        viewer.explain(token, "scenes:resnet", ["grad_cam"], [], PREDICTED, NOTHING)
+        viewer.explain(token, "scenes:resnet", [], ["grad_cam"], [], PREDICTED, NOTHING)
     assert "in broken" in caplog.text
     assert message not in caplog.text
     assert scene.name not in caplog.text
@@ -255,7 +256,7 @@ def test_checks_fill_the_panel_one_by_one(viewer, asked):
 
 def test_other_networks_have_a_caution_above_the_checks(viewer, asked, scene):
     token = viewer.photos.add(scene)
-    view, *_ = viewer.explain(token, "thousand", ["grad_cam"], [], PREDICTED, NOTHING)
+    view, *_ = viewer.explain(token, "thousand", [], ["grad_cam"], [], PREDICTED, NOTHING)
     panels = (next(viewer.check({**one, "chosen": 0})) for one in (asked[0], view))
     assert ["not known to fit this network" in panel for panel in panels] == [False, True]
 
@@ -266,7 +267,7 @@ def test_checks_stop_in_time(networks, scene):
     hasty = Viewer(networks, replace(LIMITS, seconds=1e-9))
     question = Viewer(networks, LIMITS)
     view, *_ = question.explain(
-        question.photos.add(scene), "scenes:resnet", ["grad_cam"], [], PREDICTED, NOTHING
+        question.photos.add(scene), "scenes:resnet", [], ["grad_cam"], [], PREDICTED, NOTHING
     )
     token = hasty.results.add(question.results[view["result"]])
     with pytest.raises(gr.Error, match="time limit"):
@@ -278,7 +279,7 @@ def test_hiding_a_region_moves_the_probabilities(viewer, scene, networks):
     mask = Image.new("L", (160, 120))
     mask.paste(255, (40, 0, 120, 60))
     drawn = "data:image/png;base64," + b64encode(png(mask)).decode()
-    shown = viewer.ask({"photo": token, "mask": drawn}, "scenes:resnet", "grey")
+    shown = viewer.ask({"photo": token, "mask": drawn}, "scenes:resnet", [], "grey")
 
     hidden = scene.image.copy()
     hidden.paste((128, 128, 128), (40, 0, 120, 60))
@@ -300,7 +301,7 @@ def test_hiding_a_region_moves_the_probabilities(viewer, scene, networks):
         (drawn, "/etc/passwd", "fill="),
     ):
         with pytest.raises(gr.Error, match=words):
-            viewer.ask({"photo": token, "mask": mask_sent}, "scenes:resnet", fill)
+            viewer.ask({"photo": token, "mask": mask_sent}, "scenes:resnet", [], fill)
 
 
 def run(*arguments: str, code: int) -> str:

@@ -135,6 +135,13 @@ def write_bench(folder: Path, **changes: object) -> Path:
     return path
 
 
+def write_bench_without(folder: Path) -> Path:
+    """The same on the network that does not kill; the empty picture stays."""
+    config = write_bench(folder, networks=[{"model": "bench_nets:small", "name": "it"}], shard=3)
+    (folder / "photos/bee/1.png").write_bytes(b"")
+    return config
+
+
 def bench(config: Path, *options: str, code: int = 0) -> str:
     """Run `seewhy bench` in this process, without workers, and return what it prints."""
     arguments = ["bench", str(config), "--out", str(config.with_name("run"))]

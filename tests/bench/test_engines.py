@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from bench_setup import bench, write_bench
+from bench_setup import bench, write_bench, write_bench_without
 
 import seewhy
 from registries import forgotten
 from seewhy.bench.config import read_config
-from seewhy.bench.engines import InProcess, Processes
+from seewhy.bench.engines import InProcess, processes
 from seewhy.bench.plan import make_plan
 from seewhy.bench.store import Run
 
@@ -131,13 +131,6 @@ def test_an_image_that_kills_workers_fails_alone(tmp_path):
     assert values[0] == values[1]
 
 
-def write_bench_without(folder):
-    """The same on the network that does not kill; the empty picture stays."""
-    config = write_bench(folder, networks=[{"model": "bench_nets:small", "name": "it"}], shard=3)
-    (folder / "photos/bee/1.png").write_bytes(b"")
-    return config
-
-
 def test_a_worker_that_dies_once_is_replaced(tmp_path):
     config = write_bench(tmp_path, networks=[{"model": "bench_nets:deadly_once"}])
     died = table(config, "died", "--workers", "2")
@@ -149,14 +142,14 @@ def test_a_worker_that_dies_once_is_replaced(tmp_path):
 def test_a_worker_with_other_weights_stops_the_run(tmp_path):
     plan = make_plan(read_config(write_bench(tmp_path)))
     plan.weights["bench_nets:small"] = "others"
-    for engine in (InProcess(plan), Processes(plan, 2)):
+    for engine in (InProcess(plan), processes(plan, 2)):
         with pytest.raises(ValueError, match="bench_nets:small has other weights on this worker"):
             list(engine.finish(plan.shards, lambda images: None))
 
 
 def test_images_are_counted_once_and_all(tmp_path):
     plan = make_plan(read_config(write_bench(tmp_path)))
-    for engine in (InProcess(plan), Processes(plan, 2)):
+    for engine in (InProcess(plan), processes(plan, 2)):
         counts = []
         found = [shard.number for shard, _ in engine.finish(plan.shards, counts.append)]
         assert sorted(found) == [0, 1, 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,7 @@ def test_methods_of_many_passes_are_not_run_to_their_end(tmp_path, monkeypatch):
     """Stopped after a few, and counted as if all were done."""
     from seewhy.bench import calibrate
     from seewhy.bench.config import read_config
+    from seewhy.bench.engines import InProcess
     from seewhy.bench.plan import make_plan
     from seewhy.progress import tracked
 
@@ -212,7 +214,7 @@ def test_methods_of_many_passes_are_not_run_to_their_end(tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "explain", slow)
     monkeypatch.setattr(calibrate, "_ENOUGH", 0.0)
     plan = make_plan(read_config(write_bench(tmp_path, methods=["rise"])))
-    found = calibrate.calibrate(plan)["bench_nets:small"]["methods"]["rise"]
+    found = calibrate.calibrate(plan, InProcess(plan))["bench_nets:small"]["methods"]["rise"]
     assert steps == [0]
     assert found > 0
 
@@ -254,25 +256,18 @@ def test_progress_on_a_terminal_and_elsewhere(terminal, monkeypatch):
         assert text.splitlines() == ["75 of 100 images, 1.0 images/s, 25 s left, 1 failure"] * 2
 
 
-class Fake:
-    def __init__(self, folder):
-        self.calls = []
-
-    def start(self, config):
-        self.calls.append(("start", config["name"]))
-
-    def log(self, step, values):
-        self.calls.append((step, dict(values)))
-
-    def close(self):
-        self.calls.append(("close",))
-
-
 def test_a_logger_is_told_of_every_shard(tmp_path, monkeypatch):
-    fake = Fake(tmp_path)
-    monkeypatch.setitem(loggers.LOGGERS, "fake", lambda folder: fake)
+    calls = []
+
+    @contextmanager
+    def fake(folder, config):
+        calls.append(("start", config["name"]))
+        yield lambda step, values: calls.append((step, dict(values)))
+        calls.append(("close",))
+
+    monkeypatch.setitem(loggers.LOGGERS, "fake", fake)
     bench(write_bench(tmp_path), "--log", "fake")
-    first, *steps, last = fake.calls
+    first, *steps, last = calls
     assert (first, last) == (("start", "tiny"), ("close",))
     assert [step for step, _ in steps] == [2, 4, 6]
     means = {

@@ -5,9 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
-from bench_setup import bench, write_bench
+from bench_setup import bench, write_bench, write_bench_without
 
+from seewhy.bench import engines
+from seewhy.bench.config import read_config
+from seewhy.bench.engines import Crew, InProcess, processes, under_way
+from seewhy.bench.plan import make_plan
 from seewhy.bench.store import Run
+from seewhy.cli.bench import engine_of
 
 REASON = "took longer than 1 s, the config's timeout"
 
@@ -41,12 +46,6 @@ def test_an_image_that_takes_for_ever_fails_alone(tmp_path):
         assert [{**row, "network": "it"} for row in values] == expected
 
 
-def write_bench_without(folder):
-    config = write_bench(folder, networks=[{"model": "bench_nets:small", "name": "it"}], shard=3)
-    (folder / "photos/bee/1.png").write_bytes(b"")
-    return config
-
-
 def test_another_timeout_goes_on_with_what_took_too_long(tmp_path):
     """A second for that image is more than it may take at first, and less than it may then."""
     asked = {"networks": [{"model": "bench_nets:slow"}], "methods": ["gradient"]}
@@ -69,23 +68,31 @@ def test_a_timeout_is_a_number_of_seconds(tmp_path):
 
 
 def test_the_batch_under_way_is_searched_first():
-    from seewhy.bench.engines import _Job
-    from seewhy.bench.plan import Shard
+    assert under_way("abcdefg", 0, 3) == under_way("abcdefg", 2, 3) == "abc"
+    assert under_way("abcdefg", 3, 3) == "def"
+    assert under_way("abcdefg", 6, 3) == "g"
 
-    job = _Job(Shard(0, "n", "d", tuple("abcdefg")))
-    assert job.batch(0, 3) == job.batch(2, 3) == ("a", "b", "c")
-    assert job.batch(3, 3) == ("d", "e", "f")
-    assert job.batch(6, 3) == ("g",)
+
+def test_a_network_that_is_never_open_ends_the_run(tmp_path, monkeypatch):
+    """One whose import hangs in workers; with a timeout and without, in the first call or later."""
+    (tmp_path / "sleepy.py").write_text(
+        "import multiprocessing, time, bench_nets\n"
+        "if multiprocessing.parent_process() is not None:\n    time.sleep(1000)\n"
+        "small = bench_nets.small\n"
+    )
+    monkeypatch.setattr(engines, "OPENING", 4.0)
+    plan = make_plan(read_config(write_bench(tmp_path, networks=[{"model": "sleepy:small"}])))
+    engine = processes(plan, 1)
+    message = r"sleepy:small on folder:photos: a worker had not opened them after 4 s"
+    with pytest.raises(ValueError, match=message):
+        engine.call(str, "sleepy:small", "folder:photos", 1)
+    with pytest.raises(ValueError, match=message):
+        list(engine.finish(plan.shards, lambda images: None))
 
 
 @pytest.mark.parametrize("timeout", [None, 5])
 def test_only_another_process_can_be_ended(tmp_path, timeout):
-    from seewhy.bench.config import read_config
-    from seewhy.bench.engines import InProcess, Processes
-    from seewhy.bench.plan import make_plan
-    from seewhy.cli.bench import engine_of
-
     plan = make_plan(read_config(write_bench(tmp_path, timeout=timeout)))
     engine = engine_of(plan, "local", 1, None)
-    assert isinstance(engine, InProcess if timeout is None else Processes)
+    assert isinstance(engine, InProcess if timeout is None else Crew)
     assert engine.workers == 1

@@ -49,7 +49,6 @@ def test_what_is_drawn_is_what_is_annotated(root, scenes, layout):
         for one in sample.annotations:
             own = np.array(scene.labels) == one.label
             assert one.boxes.tolist() == scene.boxes[own].tolist()
-            assert len(one.difficult) == own.sum()
             drawn = torch.from_numpy(scene.masks[own].any(0))
             if layout == "voc":  # all but the outline, which is of no class
                 assert not (one.mask & ~drawn).any()
@@ -111,7 +110,6 @@ def test_voc_by_hand(tmp_path):
     cat, dog = sample.annotations
     assert (cat.label, dog.label) == ("cat", "dog")
     assert cat.boxes.tolist() == [[0, 0, 10, 20], [50, 0, 60, 20]]
-    assert cat.difficult == (False, True)
     assert cat.mask is None
     assert len(load_dataset(f"voc:{year}", split="Segmentation/val")) == 0
     with pytest.raises(DatasetError, match=r"val.txt: no such list; there are test, Segm"):

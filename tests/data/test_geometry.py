@@ -29,10 +29,7 @@ geometries = st.builds(
 
 @given(geometries)
 @settings(max_examples=100, deadline=None)
-def test_points_round_trip(geometry: Geometry) -> None:
-    points = torch.rand(5, 2, dtype=torch.float64) * torch.tensor(geometry.original)
-    there = geometry.points_to_input(points)
-    assert torch.allclose(geometry.points_to_original(there), points, atol=1e-9)
+def test_the_photos_corners_are_those_of_the_resized_photo(geometry: Geometry) -> None:
     corners = geometry.points_to_input(torch.tensor([[0, 0], geometry.original]))
     left_top = -torch.tensor(geometry.offset)
     assert torch.allclose(corners[0], left_top.float())

@@ -706,7 +706,7 @@ def test_a_single_output_tells_two_classes_apart(model):
     def read(key):
         label = "crack" if key == "0" else "not crack"
         box = torch.tensor([[20.0, 20, 100, 100]], dtype=torch.float64)
-        return Sample(key, scenes[int(key)], (Annotation(label, box, None, (False,)),))
+        return Sample(key, scenes[int(key)], (Annotation(label, box),))
 
     metrics = ["energy_pointing_game", "average_drop", "deletion", "coherency"]
     found = seewhy.evaluate(binary, Dataset("two", ("0", "1"), read), CHEAP, metrics, steps=4)

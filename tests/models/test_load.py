@@ -72,6 +72,13 @@ def test_torchvision_brings_its_transforms_and_names() -> None:
     assert model.name == "torchvision:resnet18"
 
 
+def test_random_weights_of_a_bundled_network_are_random_throughout() -> None:
+    trained, random = (load_model("scenes:vit", weights=one).module for one in (None, "random"))
+    for (name, own), other in zip(trained.named_parameters(), random.parameters(), strict=True):
+        if name.endswith(("token", "embed", "proj.weight")):
+            assert not torch.equal(own, other), name
+
+
 # --- specifications ---
 
 

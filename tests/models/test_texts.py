@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from hugging import save, tokenizer
 from seewhy import targets
 from seewhy.cli import app
 from seewhy.models import ModelError, load_model
-from seewhy.models.texts import TextImage
+from seewhy.models.texts import TextImage, looking_for, named, texts_of
 
 TEXTS = ["a red car", "a dog"]
 
@@ -90,28 +89,19 @@ def test_photos_are_explained_by_text(folder: Path, photo: Path):
     assert torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1] > 0.98
 
 
-def test_the_viewer_asks_for_texts(folder: Path, photo: Path):
-    pytest.importorskip("gradio")
-    from typer.testing import CliRunner
-
-    from seewhy.app.code import as_command, as_python
-    from seewhy.app.question import Photo, Question
-    from seewhy.cli import app
-    from seewhy.cli.serve import allowed
-
-    network, *others = allowed([f"hf:{folder}"], [], texts=TEXTS).values()
-    assert network.model.classes == tuple(TEXTS)
-    assert all(TEXTS[0] not in other.model.classes for other in others)
-    question = Question(network, Photo(Image.open(photo), str(photo)), ("le_grad",), (1,))
-    assert shlex.split(as_command(question))[3:11] == [
-        "--model", f"hf:{folder}", "--text", "a red car", "--text", "a dog", "--method", "le_grad"
-    ]  # fmt: skip
-    scope: dict[str, Any] = {}
-    exec(as_python(question).split("for number")[0], scope)  # the program that the page shows
-    assert scope["answer"].explanations[0].target == "a dog"
-    refused = CliRunner().invoke(app, ["serve", "--text", "a dog"])
-    assert refused.exit_code == 2
-    assert "need a --model" in refused.output
+@pytest.mark.parametrize("texts", [["the cat"], ["a dog", "the cat", "a red car"]])
+def test_other_texts_are_looked_for_by_the_same_weights(folder: Path, texts: list[str]):
+    model = load_model(f"hf:{folder}", texts=TEXTS)
+    found, anew = looking_for(model, texts), load_model(f"hf:{folder}", texts=texts)
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(found.module(x).logits, anew.module(x).logits)
+    assert (found.names, found.activation) == (anew.names, anew.activation)
+    assert named(model, texts).names == anew.names
+    assert model.classes == texts_of(model) == tuple(TEXTS)
+    assert texts_of(found) == tuple(texts)
+    own = load_model(f"hf:{folder}", texts=TEXTS, activation="none")
+    assert looking_for(own, texts).activation == "none"
+    assert texts_of(load_model("scenes:resnet")) == ()
 
 
 def test_a_single_text_has_no_probability_unless_it_was_trained_to(folder: Path, photo: Path):

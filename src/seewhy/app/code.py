@@ -12,9 +12,9 @@ from seewhy.models.loaded import ModelError
 def as_python(question: Question) -> str:
     """A program that saves one picture for each target and method."""
     network = question.network
-    given = {"weights": network.weights, "texts": texts(network.model)}
+    given = {"weights": network.weights, "texts": list(question.texts)}
     options = "".join(f", {name}={value!r}" for name, value in given.items() if value)
-    targets = [spelled(target, network.model) for target in question.targets]
+    targets = [spelled(target, question.model) for target in question.targets]
     return f"""\
 import seewhy
 from seewhy.data.images import load_image
@@ -36,19 +36,14 @@ def as_command(question: Question) -> str:
     words = ["seewhy", "explain", question.photo.name, "--model", network.model.name]
     if network.weights is not None:
         words += ["--weights", network.weights]
-    for text in texts(network.model):
+    for text in question.texts:
         words += ["--text", text]
     for method in question.methods:
         words += ["--method", method]
     for target in question.targets:
-        name = spelled(target, network.model)
+        name = spelled(target, question.model)
         words += ["--target", "top1" if name is None else str(name)]
     return shlex.join([*words, "--out", "maps"])
-
-
-def texts(model: LoadedModel) -> list[str]:
-    """What a text-image network was given to look for."""
-    return list(getattr(model.module, "texts", ()))
 
 
 def spelled(target: int | None, model: LoadedModel) -> str | int | None:

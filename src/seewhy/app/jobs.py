@@ -8,7 +8,7 @@ one at a time.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
 from time import monotonic
@@ -19,12 +19,21 @@ import anyio.to_thread
 from PIL import Image
 
 from seewhy.app.limits import Deadline, too_long
-from seewhy.app.question import Network, Photo, Question, Result, fields_of, region_of
-from seewhy.app.question import explain as explain_here
+from seewhy.app.question import (
+    Network,
+    Photo,
+    Question,
+    Result,
+    answer_of,
+    fields_of,
+    region_of,
+)
 from seewhy.app.view import about
 from seewhy.aside import Aside, Gone, Late, tell
 from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
+from seewhy.models.packages import with_torchvision
+from seewhy.models.texts import looking_for
 from seewhy.photos import Answer
 from seewhy.progress import Report
 from seewhy.trust import Check, Effect, effects, examine, hide
@@ -54,8 +63,12 @@ class Jobs:
         # The first visitor need not wait for the process to begin.
         self.start, self.close = self._aside.start, self._aside.close
 
-    def run(self, work: Work, network: Network, seconds: float) -> Iterator[Any]:
+    def run(
+        self, work: Work, network: Network, seconds: float, texts: Sequence[str] = ()
+    ) -> Iterator[Any]:
         """What a work yields of a network, in so many seconds, which begin with it.
+
+        texts: what a text-image network looks for in this work alone.
 
         Raises what the work raises, TooLong where its time is over, and Dead where its process is.
         """
@@ -66,7 +79,7 @@ class Jobs:
             return START if end == inf else max(0.0, end + GRACE - monotonic())
 
         try:
-            for item in self._aside.stream(partial(_timed, work, label, seconds), patience):
+            for item in self._aside.stream(partial(_timed, work, label, texts, seconds), patience):
                 if end == inf:
                     end = monotonic() + seconds
                 else:
@@ -80,10 +93,11 @@ class Jobs:
 
 
 def explain(jobs: Jobs, question: Question, seconds: float, report: Report) -> Result:
-    """See `seewhy.app.question.explain`."""
+    """Answer a question, see `seewhy.app.question.answer_of`."""
     work = partial(_explained, question.photo, question.methods, question.targets)
     found: dict[str, list[Any]] = {"top": [], "failures": [], "image": [], "map": []}
-    for kind, item in jobs.run(work, question.network, seconds):  # to its end, or it is ended
+    running = jobs.run(work, question.network, seconds, question.texts)
+    for kind, item in running:  # to its end, or it is ended
         if kind == "step":
             report(*item)
         else:
@@ -96,14 +110,21 @@ def explain(jobs: Jobs, question: Question, seconds: float, report: Report) -> R
 def checks(jobs: Jobs, result: Result, index: object, seconds: float) -> Iterator[Check]:
     """The checks of one of a result's maps, as they become ready."""
     question, (method, target) = result.question, result.asked(index)
-    return jobs.run(partial(_checked, question.photo, method, target), question.network, seconds)
+    work = partial(_checked, question.photo, method, target)
+    return jobs.run(work, question.network, seconds, question.texts)
 
 
 def ask(
-    jobs: Jobs, network: Network, photo: Photo, mask: bytes, fill: Fill, seconds: float
+    jobs: Jobs,
+    network: Network,
+    texts: Sequence[str],
+    photo: Photo,
+    mask: bytes,
+    fill: Fill,
+    seconds: float,
 ) -> tuple[list[Effect], Image.Image, float]:
     """How probabilities move, the photo with its part hidden, small, and the share of that part."""
-    (found,) = jobs.run(partial(_asked, photo, mask, fill), network, seconds)
+    (found,) = jobs.run(partial(_asked, photo, mask, fill), network, seconds, texts)
     return cast(tuple[list[Effect], Image.Image, float], found)
 
 
@@ -184,7 +205,8 @@ def _opened(networks: Any) -> Models:
     models = {}
     for label, (pickled, again) in networks.items():
         try:
-            models[label] = pickle.loads(pickled)
+            # Networks of transformers need torchvision, which may need help.
+            models[label] = with_torchvision(partial(pickle.loads, pickled))
         except Exception:
             if again is None:
                 raise
@@ -201,10 +223,13 @@ def _once(make: Callable[..., Any], given: tuple[Any, ...], state: None) -> Iter
     yield make(*given)
 
 
-def _timed(work: Work, label: str, seconds: float, models: Models) -> Iterator[Any]:
+def _timed(
+    work: Work, label: str, texts: Sequence[str], seconds: float, models: Models
+) -> Iterator[Any]:
     """A work with its time, which begins when all networks are there."""
     yield None
-    yield from work(models[label], Deadline(seconds))
+    deadline, model = Deadline(seconds), models[label]
+    yield from work(looking_for(model, texts) if texts else model, deadline)
 
 
 def _explained(
@@ -217,8 +242,7 @@ def _explained(
     def report(what: str, done: int, total: int) -> None:
         tell(("step", (what, done, total)))
 
-    question = Question(Network(model), photo, methods, targets)
-    answer = explain_here(question, deadline, report).answer
+    answer = answer_of(model, photo, methods, targets, deadline, report)
     yield "top", answer.top
     yield "failures", answer.failures
     yield "image", answer.explanations[0].image

@@ -19,7 +19,17 @@ from seewhy.app import show
 from seewhy.app.code import as_command, as_python
 from seewhy.app.jobs import GRACE, Jobs, Pictures, ask, checks, explain
 from seewhy.app.limits import Limits
-from seewhy.app.question import NOTHING, PREDICTED, Network, Photo, Result, question_of
+from seewhy.app.question import (
+    LONGEST_TEXT,
+    MOST_TEXTS,
+    NOTHING,
+    PREDICTED,
+    Network,
+    Photo,
+    Result,
+    question_of,
+    texts_of_page,
+)
 from seewhy.app.store import Store
 from seewhy.app.view import palettes, view_of
 from seewhy.data.samples import sample_photos
@@ -93,6 +103,7 @@ class Viewer:
         self,
         photo: object,
         network: object,
+        texts: object,
         methods: object,
         refinements: object,
         first: object,
@@ -116,6 +127,7 @@ class Viewer:
                 refinements,
                 (PREDICTED if first is None else first, NOTHING if second is None else second),
                 self.limits,
+                texts,
             )
             result = explain(self.jobs, question, self.limits.seconds, report)
             assert isinstance(photo, str)
@@ -143,18 +155,20 @@ class Viewer:
                 done.append(found)
                 yield show.checks(done, len(CHECKS), about, caution(chosen.model))
 
-    def ask(self, brushed: object, network: object, fill: object) -> str:
+    def ask(self, brushed: object, network: object, texts: object, fill: object) -> str:
         """How the probabilities move with the brushed region hidden, and what was looked at."""
         with in_words("asking the network"):
             if not isinstance(brushed, dict) or not isinstance(brushed.get("photo"), str):
                 raise ValueError("there is no photo yet; give one, or take a sample")
             photo, asked = self.photos[brushed["photo"]], self.network(network)
+            wanted = texts_of_page(asked, texts)
             drawn = re.fullmatch(r"data:image/png;base64,([\w+/=]+)", str(brushed.get("mask")))
             if not drawn:
                 raise ValueError("nothing is brushed yet; brush over what should be hidden")
             mask = b64decode(drawn[1])
             kind = cast(Fill, fill)  # which is looked at where it is used
-            return show.changes(*ask(self.jobs, asked, photo, mask, kind, self.limits.seconds))
+            seconds = self.limits.seconds
+            return show.changes(*ask(self.jobs, asked, wanted, photo, mask, kind, seconds))
 
 
 def beside(result: Result) -> tuple[str, str, str]:
@@ -216,6 +230,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
     """The page of a viewer. Events are private to it and wait in one queue of bounded length."""
     labels = list(viewer.networks)
     fits = {label: kind(network) for label, network in viewer.networks.items()}
+    looking = {label: one.texts for label, one in viewer.networks.items() if one.texts}
     limits = viewer.limits
     job: dict[str, Any] = {
         "concurrency_id": "network",
@@ -229,9 +244,15 @@ def page_of(viewer: Viewer) -> gr.Blocks:
             with gr.Column(scale=1, min_width=320, elem_id="question"):
                 photo = own("photo", samples=kinds(), fits=fits, megabytes=limits.megabytes)
                 network = gr.Dropdown(labels, value=labels[0], label="Network", elem_id="network")
+                texts = own(
+                    "texts",
+                    first=looking,
+                    most=MOST_TEXTS,
+                    longest=LONGEST_TEXT,
+                )
                 chosen = gr.Dropdown(
                     [name for names in show.groups().values() for name in names],
-                    value=list(dict.fromkeys([DEFAULT_METHOD, "tsgb"])),
+                    value=[DEFAULT_METHOD, "le_grad" if labels[0] in looking else "tsgb"],
                     multiselect=True,
                     allow_custom_value=True,
                     label="Methods",
@@ -314,13 +335,13 @@ def page_of(viewer: Viewer) -> gr.Blocks:
         )
         run.click(
             viewer.explain,
-            [photo, network, chosen, refined, first, second],
+            [photo, network, texts, chosen, refined, first, second],
             [maps, sees, python, command],
             show_progress_on=status,
             **job,
         )
         doubt.click(viewer.check, maps, verdicts, show_progress="hidden", **job)
-        ask.click(viewer.ask, [brush, network, fill], moved, show_progress_on=moved, **job)
+        ask.click(viewer.ask, [brush, network, texts, fill], moved, show_progress_on=moved, **job)
     page.queue(max_size=limits.queue, api_open=False)
     return page
 

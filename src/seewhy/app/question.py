@@ -1,13 +1,14 @@
 """A question to the viewer: what a browser sent, checked value by value, and its answer.
 
 A browser names photos and results by tokens it was given, networks by their label in the list, and
-methods in the grammar of `seewhy.naming`: no path, address or module name is among them.
+methods in the grammar of `seewhy.naming`: no path, address or module name is among them. What a
+text-image network looks for comes with each question, and is remembered with its result alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -21,9 +22,10 @@ from seewhy.data.images import FORMATS, ImageError, load_image
 from seewhy.draw import overlays
 from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
+from seewhy.models.texts import named, texts_of
 from seewhy.naming import Method, Refinement, parse
-from seewhy.photos import Answer, answers
-from seewhy.photos import question as photo_question
+from seewhy.photos import Answer, answers, question
+from seewhy.printable import on_one_line
 from seewhy.progress import Report
 
 Item = TypeVar("Item")
@@ -47,6 +49,8 @@ COSTLY = {
 LONGEST_SIDE = 30_000  # pixels; a photo of one column takes many times the memory of its pixels
 LONGEST_NAME = 200  # characters of a method
 LONGEST_LIST = 8  # values of an option
+MOST_TEXTS = 16  # that a text-image network looks for at once
+LONGEST_TEXT = 200  # characters of one
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ class Network:
     model: LoadedModel
     weights: str | None = None
     again: Callable[[], LoadedModel] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What a text-image network looks for at first; none for a network with its own classes."""
+        return texts_of(self.model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +103,21 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Methods and targets to explain a photo by; None stands for the predicted class."""
+    """Methods and targets to explain a photo by; None stands for the predicted class.
+
+    texts: what a text-image network looks for; none for a network with its own classes.
+    """
 
     network: Network
     photo: Photo
     methods: tuple[str, ...]
     targets: tuple[int | None, ...]
+    texts: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> LoadedModel:
+        """The network with the names of the classes that are asked about."""
+        return named(self.network.model, self.texts) if self.texts else self.network.model
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +151,7 @@ class Result:
     def pairs(self) -> list[tuple[str, int | None]]:
         """The method and the target of each explanation; those that failed have none."""
         failed = {(one.method, one.target) for one in self.answer.failures}
-        model = self.question.network.model
+        model = self.question.model
         found = []
         for target in self.question.targets:
             name = "the predicted class" if target is None else model.class_name(target)
@@ -191,16 +209,19 @@ def question_of(
     refinements: object,
     targets: Iterable[object],
     limits: Limits,
+    texts: object = None,
 ) -> Question:
     """The question that a browser's values ask.
 
     methods: names in the grammar. refinements: names, put behind each method. targets: class
-    indices, `PREDICTED` or `NOTHING`.
+    indices, `PREDICTED` or `NOTHING`. texts: what a text-image network looks for, whose classes
+    are indexed as they are.
 
     Raises ValueError that says which value was wrong and what would be right.
     """
     names = unique(str(method) for method in method_list(methods, refinements))
-    classes = unique(target_of(target, network.model) for target in targets if target != NOTHING)
+    asked = Question(network, photo, names, (), texts_of_page(network, texts))
+    classes = unique(target_of(target, asked) for target in targets if target != NOTHING)
     if not classes:
         raise ValueError("no class is asked for; choose one, or the predicted class")
     if len(names) * len(classes) > limits.maps:
@@ -216,27 +237,33 @@ def question_of(
             f"many to keep; ask for {max(1, MAP_PIXELS // (width * height))}, or make the photo "
             "smaller"
         )
-    return Question(network, photo, names, classes)
+    return replace(asked, targets=classes)
 
 
-def explain(question: Question, deadline: Deadline, report: Report) -> Result:
-    """Answer a question; `report(what, done, total)` hears of its steps.
+def answer_of(
+    model: LoadedModel,
+    photo: Photo,
+    methods: Sequence[str],
+    targets: Sequence[int | None],
+    deadline: Deadline,
+    report: Report,
+) -> Answer:
+    """A network's answer; `report(what, done, total)` hears of its steps.
 
     A method that fails is among the answer's failures, and costs no other its map.
 
     Raises ValueError where no method applies, TooLong where it takes too long.
     """
-    asked = photo_question(question.network.model, question.methods, question.targets)
     with deadline.watch(report):
-        (answer,) = answers(asked, [(question.photo.name, question.photo.image)])
+        (answer,) = answers(question(model, methods, targets), [(photo.name, photo.image)])
     if not answer.explanations:
         raise ValueError(str(answer.failures[0]))
-    return Result(question, answer)
+    return answer
 
 
 def method_list(methods: object, refinements: object) -> list[Method]:
     """The methods, each with the refinements behind it, within the bounds of `COSTLY`."""
-    names, behind = texts("methods", methods), texts("refinements", refinements)
+    names, behind = listed("methods", methods), listed("refinements", refinements)
     if not names:
         raise ValueError("no method is chosen; choose at least one")
     found = []
@@ -270,11 +297,41 @@ def bounded(method: Method) -> Method:
     return method
 
 
-def target_of(value: object, model: LoadedModel) -> int | None:
+def target_of(value: object, asked: Question) -> int | None:
     """The class index that a browser names; None for the predicted class."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    texts = asked.texts
+    known = isinstance(value, int) and not isinstance(value, bool)
+    if not known or (texts and not PREDICTED <= value < len(texts)):  # type: ignore[operator]
         raise ValueError("the class is not in the list; choose one of the list")
-    return None if value == PREDICTED else model.class_index(value)
+    assert isinstance(value, int)
+    if value == PREDICTED:
+        return None
+    # A single text may have "not …" for another class before it.
+    return asked.model.names.index(texts[value]) if texts else asked.model.class_index(value)
+
+
+def texts_of_page(network: Network, values: object) -> tuple[str, ...]:
+    """What a text-image network is asked to look for; none for a network with its own classes.
+
+    Raises ValueError for no texts, too many, and empty, equal, too long or unprintable ones.
+    """
+    found = listed("texts", values)
+    if not network.texts:
+        if found:
+            raise ValueError(f"{network.model.name} has its own classes, and reads no texts")
+        return ()
+    if not found:
+        raise ValueError("there is no text yet; say what to look for")
+    if len(found) > MOST_TEXTS:
+        raise ValueError(f"{len(found)} texts are too many; at most {MOST_TEXTS} are looked for")
+    for text in found:
+        if len(text) > LONGEST_TEXT:
+            raise ValueError(f"a text has {len(text)} characters; at most {LONGEST_TEXT} are read")
+        if not text.strip() or on_one_line(text) != text:
+            raise ValueError("a text is empty, or has signs that cannot be printed; write it anew")
+    if len(set(found)) < len(found):
+        raise ValueError("a text is there twice; remove one of the two")
+    return tuple(found)
 
 
 def region_of(mask: bytes, photo: Photo) -> Tensor:
@@ -286,8 +343,8 @@ def region_of(mask: bytes, photo: Photo) -> Tensor:
     return torch.from_numpy(np.array(drawn.resize(photo.size)) > 127)
 
 
-def texts(what: str, values: object) -> list[str]:
-    """A list of texts as it is; nothing chosen is an empty list."""
+def listed(what: str, values: object) -> list[str]:
+    """A list of names or texts as it is; nothing chosen is an empty list."""
     if values is None:
         return []
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):

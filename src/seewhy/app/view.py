@@ -65,7 +65,11 @@ def map_saved(saliency: Tensor) -> bytes:
 
 def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
     """A result for the page, ready for JSON: all but the maps' values. Tokens name it."""
-    width, height = shrunk(result.question.photo.size)
+    question, texts = result.question, result.question.texts
+    width, height = shrunk(question.photo.size)
+    top = [(index, name) for index, name, _ in result.answer.top]
+    if texts:  # beside a single one there may be a class "not …", which the page does not list
+        top = [(texts.index(name), name) for _, name in top if name in texts]
     return {
         "result": token,
         "photo": photo,
@@ -73,11 +77,11 @@ def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
         "height": height,
         "chosen": 0,
         "maps": [
-            {**facts, "row": result.question.targets.index(target)}
+            {**facts, "row": question.targets.index(target)}
             for facts, (_, target) in zip(result.facts, result.pairs, strict=True)
         ],
         "failures": [str(failure) for failure in result.answer.failures],
-        "top": [index for index, *_ in result.answer.top],
+        "top": [index for index, _ in top],
     }
 
 
@@ -129,6 +133,7 @@ def record_of(result: Result, index: int) -> dict[str, Any]:
     """What one map is and what made it, ready for JSON."""
     return {
         **result.chosen(index).record(),
+        **({"texts": list(result.question.texts)} if result.question.texts else {}),
         "weights": result.question.network.weights,
         "versions": {name: version(name) for name in ("seewhy", "torch", "numpy", "pillow")},
     }

@@ -22,6 +22,7 @@ window.seewhy ??= (() => {
   let likeliest = []; // the indices of those that it sees in the photo
   let network = null; // its label
   const labels = []; // of all networks, in the server's order
+  const looking = {}; // the texts of each text-image network, by its label: they are its classes
 
   // Small helpers -----------------------------------------------------------------------------
 
@@ -180,10 +181,14 @@ window.seewhy ??= (() => {
     names = [];
     likeliest = [];
     fitting.forEach((tell) => tell());
+    if (looking[label]) return setNames(looking[label]);
     const response = await fetch(`networks/${labels.indexOf(label)}/classes.json`);
     const given = response.ok ? await response.json() : [];
-    if (network !== label) return;
-    names = given;
+    if (network === label && !looking[label]) setNames(given);
+  }
+
+  function setNames(classes) {
+    names = classes;
     named.forEach((tell) => tell());
   }
 
@@ -282,13 +287,76 @@ window.seewhy ??= (() => {
       props.value = nothing;
       input.value = none;
     }
-    fitting.push(begin);
-    named.push(() => {
+    function restore() {
       const before = kept.get(props.label);
-      if (before?.network === network && before.name === nameOf(before.value)) choose(before.value);
-      else if (!list.hidden) open(typed); // opened before the names came
-    });
+      if (before?.network === network) {
+        // Of texts that come and go the same one may have another index.
+        const there = before.name === nameOf(before.value) ? before.value : names.indexOf(before.name);
+        choose(there < 0 ? nothing : there);
+      } else if (!list.hidden) open(typed); // opened before the names came
+    }
+    fitting.push(begin);
+    named.push(restore);
     begin();
+    if (names.length) restore();
+  }
+
+  // What a text-image network looks for -------------------------------------------------------
+
+  function texts(element, props) {
+    const root = element.querySelector(".seewhy-texts");
+    const list = make("ul", { "aria-label": "Looked for" });
+    const input = make("input", { type: "text", autocomplete: "off", placeholder: "a photo of a dog" });
+    const label = make("label", {}, make("span", {}, "What do you look for?"), input);
+    const add = make("button", { type: "button", onclick: take }, "Add");
+    const error = make("p", { class: "error", role: "alert" });
+    root.replaceChildren(make("div", { class: "entry" }, label, add), error, list);
+    const before = kept.get("texts") ?? {};
+    for (const [label, first] of Object.entries(props.first)) looking[label] = before[label] ?? first;
+
+    function show() {
+      const mine = looking[network] ?? [];
+      root.hidden = !looking[network];
+      props.value = mine;
+      list.replaceChildren(...mine.map((text) => {
+        const remove = () => change(mine.filter((one) => one !== text));
+        return make("li", {}, make("span", {}, text), make("button", { type: "button", "aria-label": `Remove ${text}`, onclick: remove }, "×"));
+      }));
+    }
+
+    function change(now) {
+      looking[network] = now;
+      kept.set("texts", looking);
+      error.textContent = "";
+      likeliest = [];
+      show();
+      setNames(now);
+    }
+
+    // What is typed becomes one of the texts.
+    function take() {
+      const text = input.value.trim().replace(/\s+/g, " ");
+      const mine = looking[network] ?? [];
+      if (!text || !looking[network]) return;
+      if (text.length > props.longest) error.textContent = `This text has ${text.length} characters; the limit is ${props.longest}.`;
+      else if (mine.includes(text)) error.textContent = "This text is there already.";
+      else if (mine.length >= props.most) error.textContent = `${props.most} texts are the limit; remove one first.`;
+      else {
+        change([...mine, text]);
+        input.value = "";
+      }
+    }
+
+    input.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      take();
+    });
+    // What is still being typed is asked for, too.
+    whenThere("#explain", (button) => button.addEventListener("click", take, true));
+    fitting.push(show);
+    show();
+    if (looking[network]) setNames(looking[network]);
   }
 
   // Maps over the photo -----------------------------------------------------------------------
@@ -749,5 +817,5 @@ window.seewhy ??= (() => {
     renew();
   }
 
-  return { photo, classes, fit, maps, brush };
+  return { photo, classes, texts, fit, maps, brush };
 })();

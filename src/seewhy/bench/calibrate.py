@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from seewhy.bench.engines import Engine
 from seewhy.bench.plan import Plan
-from seewhy.bench.work import Worker, repeatable
 from seewhy.core.observing import outputs_of
 from seewhy.evaluation.run import Question, answers
 from seewhy.explaining import explain
@@ -30,7 +31,7 @@ class _Enough(Stopped):
     """A long run was stopped: the seconds that all of it takes."""
 
 
-def calibrate(plan: Plan) -> Calibration:
+def calibrate(plan: Plan, engine: Engine) -> Calibration:
     """Seconds per image of each network: of a forward pass, of each method, of all that is asked.
 
     `{network: {"forward": …, "methods": {method: …}, "image": …}}`. A method's seconds count its
@@ -38,18 +39,14 @@ def calibrate(plan: Plan) -> Calibration:
     all methods for all its targets, and all metrics, which are measured with the cheapest method.
     A network that can be asked about none of the first images has no seconds: None.
     """
-    worker = Worker(plan)
+    unknown = {"forward": None, "methods": dict.fromkeys(plan.config.methods), "image": None}
     found: Calibration = {}
-    for network in dict.fromkeys(shard.network for shard in plan.shards):
-        first = next(shard for shard in plan.shards if shard.network == network)
-        with repeatable(plan, first.number):
-            found[network] = _calibrated(worker.question(network, first.dataset), first.keys)
+    for shard in plan.shards:
+        if shard.network not in found:
+            timed = partial(_calibrated, keys=shard.keys)
+            asked = engine.call(timed, shard.network, shard.dataset, 10 * IMAGES)
+            found[shard.network] = {**unknown, **(asked or {})}
     return found
-
-
-def images(plan: Plan) -> int:
-    """How many images `calibrate` looks at, about, each several times."""
-    return 10 * IMAGES * len(plan.weights)
 
 
 def estimate(plan: Plan, calibration: Calibration, workers: int) -> float | None:
@@ -62,12 +59,11 @@ def estimate(plan: Plan, calibration: Calibration, workers: int) -> float | None
 
 
 def _calibrated(question: Question, keys: Sequence[str]) -> dict[str, Any]:
-    names = [str(method) for method in question.methods]
-    unknown = {"forward": None, "methods": dict.fromkeys(names), "image": None}
+    """What is known of a network's seconds, from the first of these images."""
     model = question.model
     usable = _usable(question, keys)
     if not usable:
-        return unknown
+        return {}
     inputs = torch.stack([image for _, image in usable]).to(model.device)
 
     def forward() -> None:
@@ -76,7 +72,7 @@ def _calibrated(question: Question, keys: Sequence[str]) -> dict[str, Any]:
     seconds = {str(one): _explaining(question, one, inputs) for one in question.methods}
     known = {name: value for name, value in seconds.items() if value is not None}
     if not known:
-        return {**unknown, "forward": _timed(forward, model.device) / len(inputs)}
+        return {"forward": _timed(forward, model.device) / len(inputs)}
     cheapest = min(known, key=lambda name: known[name])
     asked = replace(question, methods=tuple(m for m in question.methods if str(m) == cheapest))
     chosen = [key for key, _ in usable]

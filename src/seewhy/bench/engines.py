@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
-from seewhy.bench.work import Worker, in_order, shard_answers
+from seewhy.bench.work import Worker, in_order, said_of, shard_answers
 from seewhy.evaluation import Answers, Omission
+from seewhy.evaluation.run import Question
 from seewhy.plugins import NAMED
 
-START = 300.0  # seconds that a worker may take to begin, where the config limits its work
+OPENING = 1800.0
+"""Seconds that a worker may take to begin and to open a network and a dataset: half an hour."""
+
+DIED = "the worker process died on this image each time"
 
 Result = TypeVar("Result")
 Advance = Callable[[int], None]
@@ -44,10 +47,14 @@ class Engine(Protocol):
         """
         ...
 
-    def call(self, function: Callable[[Plan], Result], images: int) -> Result | None:
-        """What a function says of the plan where workers are; None where it kills its worker.
+    def call(
+        self, function: Callable[[Question], Result], network: str, dataset: str, images: int
+    ) -> Result | None:
+        """What a function says of a network and a dataset, by name; None if it kills its worker.
 
         images: how many it looks at, about: where the config limits their time, it ends with that.
+
+        Raises what opening them raises.
         """
         ...
 
@@ -75,32 +82,76 @@ class InProcess:
                     advance(1)
             yield shard, in_order(shard, found)
 
-    def call(self, function: Callable[[Plan], Result], images: int) -> Result:
+    def call(
+        self, function: Callable[[Question], Result], network: str, dataset: str, images: int
+    ) -> Result | None:
         """See `Engine`."""
-        return function(self.plan)
+        _, found = said_of(function, network, dataset, Worker(self.plan))
+        return found
 
     def close(self) -> None:
         """See `Engine`."""
 
 
-class _Crew:
-    """Workers out of this process; one that dies or takes too long is replaced."""
+class _Hand(Protocol):
+    """A worker out of this process, see `seewhy.aside.Aside`."""
+
+    def stream(
+        self, work: Callable[[Worker], Iterator[Any]], patience: Patience = for_ever
+    ) -> Iterator[Any]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Crew:
+    """Workers out of this process, of which those that die or take too long are replaced.
+
+    hire: makes one.
+    """
 
     plan: Plan
+    name: str
     workers: int
-    _hands: list[_Hand]
+    hire: Callable[[], _Hand]
+    _hands: list[_Hand] = field(default_factory=list)
 
     def finish(self, shards: Sequence[Shard], advance: Advance) -> Iterator[Found]:
-        """See `Engine`."""
-        yield from _spread(self.plan, self._hired(min(self.workers, len(shards))), shards, advance)
+        """See `Engine`: hand shards to whoever is free."""
+        waiting = deque(shards)
+        free = [_Seat(self.plan, hand) for hand in self._hired(min(self.workers, len(shards)))]
+        running: dict[Future[tuple[Answers, ...]], tuple[_Seat, Shard]] = {}
+        done = told = 0  # images of finished shards, and those that were counted
+        with ThreadPoolExecutor(max(1, len(free))) as threads:
+            try:
+                while waiting or running:
+                    while waiting and free:
+                        seat, shard = free.pop(0), waiting.popleft()
+                        running[threads.submit(seat.finish, shard)] = seat, shard
+                    ready, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+                    now = done + sum(seat.images for seat, _ in running.values())
+                    advance(now - told)
+                    told = now
+                    for future in ready:
+                        seat, shard = running.pop(future)
+                        answers = future.result()
+                        done, seat.images = done + len(shard.keys), 0
+                        free.append(seat)
+                        yield shard, answers
+            finally:
+                for future, (seat, _) in running.items():
+                    seat.leave(future)
 
-    def call(self, function: Callable[[Plan], Result], images: int) -> Result | None:
+    def call(
+        self, function: Callable[[Question], Result], network: str, dataset: str, images: int
+    ) -> Result | None:
         """See `Engine`."""
-        limit = self.plan.config.timeout
-        patience = for_ever if limit is None else lambda: START + images * limit
         (hand,) = self._hired(1)
+        each = self.plan.config.timeout
+        limit = None if each is None else images * each
+        work = partial(said_of, function, network, dataset)
         try:
-            (found,) = hand.stream(partial(_once, function, self.plan), patience)
+            (found,) = _behind_opening(hand, work, f"{network} on {dataset}", lambda: limit)
         except (Gone, Late):
             return None
         result: Result = found
@@ -112,29 +163,17 @@ class _Crew:
             hand.close()
 
     def _hired(self, count: int) -> list[_Hand]:
-        while len(self._hands) < count:
-            self._hands.append(self._new())
+        self._hands += [self.hire() for _ in range(len(self._hands), count)]
         return self._hands[:count]
 
-    def _new(self) -> _Hand:
-        raise NotImplementedError
 
-
-@dataclass
-class Processes(_Crew):
+def processes(plan: Plan, workers: int) -> Crew:
     """Worker processes beside this one."""
-
-    plan: Plan
-    workers: int
-    name: str = "local"
-    _hands: list[_Hand] = field(default_factory=list)
-
-    def _new(self) -> _Hand:
-        return Aside(partial(Worker, replace(self.plan, shards=())))
+    make = partial(Worker, replace(plan, shards=()))
+    return Crew(plan, "local", workers, lambda: Aside(make))
 
 
-@dataclass
-class Ray(_Crew):
+def on_ray(plan: Plan, workers: int = 0, address: str | None = None) -> Crew:
     """Actors of a Ray cluster, each with the plan's threads and, on cuda, a GPU of its own.
 
     address: of a cluster that is there already, such as "auto"; None for the one that this process
@@ -143,56 +182,33 @@ class Ray(_Crew):
 
     Raises ValueError without the package ray, or where no cluster answers.
     """
-
-    plan: Plan
-    workers: int = 0
-    address: str | None = None
-    name: str = "ray"
-    _hands: list[_Hand] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise ValueError("--engine ray needs the package ray; install seewhy[ray]") from None
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if not ray.is_initialized():
-            if self.address is None:
-                room = self.workers or os.cpu_count() or 1
-                room *= self.plan.config.threads
-                options |= {"num_cpus": room, "include_dashboard": False}
-            try:
-                ray.init(address=self.address, **options)
-            except (ConnectionError, ValueError) as error:
-                raise ValueError(f"--address {self.address}: no cluster of Ray ({error})") from None
-        self._needs = {"num_cpus": self.plan.config.threads}
-        if self.plan.device.startswith("cuda"):
-            self._needs["num_gpus"] = 1
-        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        room = min(
-            int(there.get({"num_cpus": "CPU", "num_gpus": "GPU"}[need], 0) // count)
-            for need, count in self._needs.items()
-        )
-        if room < 1:
-            raise ValueError(f"the cluster of Ray has no room for a worker, {self._needs}")
-        self.workers = min(self.workers or room, room)
-
-    def _new(self) -> _Hand:
+    try:
         import ray
-
-        kind = ray.remote(Worker).options(**self._needs)
-        plan, plugins = replace(self.plan, shards=()), [*NAMED]
-        return _Actor(lambda: kind.remote(plan, plugins))
-
-
-class _Hand(Protocol):
-    """A worker out of this process, see `seewhy.aside.Aside`."""
-
-    def stream(
-        self, work: Callable[[Worker], Iterator[Any]], patience: Patience = for_ever
-    ) -> Iterator[Any]: ...
-
-    def close(self) -> None: ...
+    except ImportError:
+        raise ValueError("--engine ray needs the package ray; install seewhy[ray]") from None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if not ray.is_initialized():
+        if address is None:
+            room = (workers or os.cpu_count() or 1) * plan.config.threads
+            options |= {"num_cpus": room, "include_dashboard": False}
+        try:
+            ray.init(address=address, **options)
+        except (ConnectionError, ValueError) as error:
+            raise ValueError(f"--address {address}: no cluster of Ray ({error})") from None
+    needs = {"num_cpus": plan.config.threads}
+    if plan.device.startswith("cuda"):
+        needs["num_gpus"] = 1
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    room = min(
+        int(there.get({"num_cpus": "CPU", "num_gpus": "GPU"}[need], 0) // count)
+        for need, count in needs.items()
+    )
+    if room < 1:
+        raise ValueError(f"the cluster of Ray has no room for a worker, {needs}")
+    kind = ray.remote(Worker).options(**needs)
+    bare, plugins = replace(plan, shards=()), [*NAMED]
+    hire = partial(_Actor, lambda: kind.remote(bare, plugins))
+    return Crew(plan, "ray", min(workers or room, room), hire)
 
 
 class _Actor:
@@ -242,160 +258,111 @@ class _Actor:
 
 
 class _Seat:
-    """One worker's place, with a thread here that waits for it.
+    """A worker's place, where shards are done, by as many workers as die on them.
 
-    images: how many are done of the job under way.
+    images: how many of the shard under way are done.
     """
 
     def __init__(self, plan: Plan, hand: _Hand) -> None:
         self._config, self._hand = plan.config, hand
-        self._thread = ThreadPoolExecutor(1)
-        self._asked: Future[tuple[Answers, ...]] | None = None
+        self._too_long = f"took longer than {plan.config.timeout or 0:g} s, the config's timeout"
+        self._left = False
         self.images = 0
 
-    def submit(self, job: _Job) -> Future[tuple[Answers, ...]]:
-        self.images = 0
-        self._asked = self._thread.submit(self._done, job)
-        return self._asked
+    def finish(self, shard: Shard) -> tuple[Answers, ...]:
+        """The shard's answers.
 
-    def _done(self, job: _Job) -> tuple[Answers, ...]:
-        found: list[Answers] = []
-        opened = False
+        If the worker dies, a new one does the shard again. If that dies too, each of the images is
+        tried alone, and the shard is done without those that kill; so the others are computed in
+        the batches that they always have. What then still fails is answered by failures.
 
-        def patience() -> float | None:
-            if self._config.timeout is None or not opened:
-                return None
-            batch = job.batch(len(found), self._config.batch_size)
-            return self._config.timeout * max(1, len(batch))
+        The images of a batch have their time together. If they take longer, the worker is killed,
+        each of them is tried alone, and the shard is done without those that take too long; or
+        without the batch, if each alone is quick enough.
+        """
+        lost: dict[str, str] = {}
+        deaths = 0
+        while deaths < 3:
+            try:
+                return self._answers(shard, lost)
+            except Late:
+                batch = under_way(shard.keys, self.images, self._config.batch_size)
+                suspects = [key for key in batch if key not in lost]
+                found = self._culprits(shard, suspects)
+                lost |= found or dict.fromkeys(suspects, f"with its batch it {self._too_long}")
+                deaths += not suspects
+            except Gone:
+                deaths += 1
+                if deaths == 2:  # once may be an accident
+                    lost |= self._culprits(shard, [key for key in shard.keys if key not in lost])
+        self.images = len(shard.keys)
+        reason = "the worker process died on this part of the data each time"
+        return tuple(Answers(key, (), (Omission(key, "", "", reason, True),)) for key in shard.keys)
 
-        for answer in self._hand.stream(partial(shard_answers, job.shard, job.lost), patience):
-            opened = True
-            if answer is not None:
-                found.append(answer)
-                self.images += 1
-        return in_order(job.shard, found)
-
-    def __enter__(self) -> _Seat:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Leave the worker; one that is still at work is ended, whatever it is doing."""
-        if self._asked is not None and not self._asked.done():
+    def leave(self, work: Future[Any]) -> None:
+        """End the worker, whatever it is doing, and the work with it."""
+        self._left = True
+        while not work.done():  # in the middle of it a worker may just begin
             self._hand.close()
-        self._thread.shutdown()
+            wait([work], timeout=0.1)
+
+    def _culprits(self, shard: Shard, keys: Iterable[str]) -> dict[str, str]:
+        """The images on which, alone, a worker dies or takes too long, with the reason."""
+        found = {}
+        for key in keys:
+            try:
+                self._answers(replace(shard, keys=(key,)), {})
+            except Gone:
+                found[key] = DIED
+            except Late:
+                found[key] = self._too_long
+        return found
+
+    def _answers(self, shard: Shard, lost: Mapping[str, str]) -> tuple[Answers, ...]:
+        """The shard's answers by one worker. Raises Gone if it dies, Late if it takes too long."""
+        found: list[Answers] = []
+        self.images = 0
+        if self._left:
+            raise Gone("nobody waits for it")
+
+        def limit() -> float | None:
+            batch = under_way(shard.keys, len(found), self._config.batch_size)
+            return self._config.timeout and self._config.timeout * max(1, len(batch))
+
+        work, title = partial(shard_answers, shard, lost), f"{shard.network} on {shard.dataset}"
+        for answer in _behind_opening(self._hand, work, title, limit):
+            found.append(answer)
+            self.images = len(found)
+        return in_order(shard, found)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A shard, or one image of it by itself to see whether it is that one that ends workers.
+def under_way(keys: Sequence[str], done: int, size: int) -> Sequence[str]:
+    """The images of a batch of that size that are under way when so many are done."""
+    start = done // size * size
+    return keys[start : start + size]
 
-    tries: how many workers died on it; lost: images that are left out, with the reason.
+
+def _behind_opening(
+    hand: _Hand, work: Callable[[Worker], Iterator[Any]], title: str, limit: Patience
+) -> Iterator[Any]:
+    """The items of a work behind its first, None, which says that network and dataset are open.
+
+    Raises ValueError that names them where opening takes longer than `OPENING`.
     """
+    opened = False
 
-    shard: Shard
-    alone: bool = False
-    tries: int = 0
-    lost: Mapping[str, str] = field(default_factory=dict)
+    def patience() -> float | None:
+        return limit() if opened else OPENING
 
-    def batch(self, done: int, size: int) -> tuple[str, ...]:
-        """The images that are under way when so many are done."""
-        start = done // size * size
-        return self.shard.keys[start : start + size]
-
-
-@dataclass
-class _Search:
-    """For those among a job's images on which workers die, or which take too long."""
-
-    job: _Job
-    suspects: tuple[str, ...]
-    late: bool
-    untried: set[str]
-    lost: dict[str, str] = field(default_factory=dict)
-
-    def rest(self, too_long: str) -> _Job:
-        """The job without what was found."""
-        if self.late and not self.lost:  # each alone is quick enough, all together are not
-            self.lost = dict.fromkeys(self.suspects, f"with its batch it {too_long}")
-        tries = self.job.tries if self.late else 2
-        return replace(self.job, tries=tries, lost={**self.job.lost, **self.lost})
-
-
-def _spread(
-    plan: Plan, hands: Sequence[_Hand], shards: Sequence[Shard], advance: Advance
-) -> Iterator[Found]:
-    """Hand shards to whoever is free.
-
-    A shard whose worker dies is done again by a new one. If that dies too, each of its images is
-    tried alone, and the shard is done without those that kill; so the others are computed in the
-    batches that they always have. What then still fails is answered by failures.
-
-    The images of a batch have their time together. If they take longer, the worker is killed, each
-    of them is tried alone, and the shard is done without those that take too long.
-
-        shard ─ dies ─▶ again ─ dies ─▶ search: each image alone ─▶ the rest ─ dies ─▶ failures
-          └──── late ─▶ search: each image of the batch alone ─▶ the rest
-    """
-    waiting = deque(_Job(shard) for shard in shards)
-    running: dict[Future[tuple[Answers, ...]], tuple[_Seat, _Job]] = {}
-    searches: dict[int, _Search] = {}
-    told: dict[int, int] = {}  # images of each shard under way that are counted already
-    too_long = f"took longer than {plan.config.timeout or 0:g} s, the config's timeout"
-
-    def tell(shard: Shard, images: int) -> None:
-        advance(images - told.get(shard.number, 0))
-        told[shard.number] = images
-
-    def search(job: _Job, keys: Sequence[str], late: bool) -> None:
-        suspects = tuple(key for key in keys if key not in job.lost)
-        searches[job.shard.number] = _Search(job, suspects, late, {*suspects})
-        for key in reversed(suspects):
-            waiting.appendleft(_Job(replace(job.shard, keys=(key,)), alone=True))
-
-    def tried(job: _Job, error: BaseException | None) -> None:
-        found = searches[job.shard.number]
-        (key,) = job.shard.keys
-        found.untried.remove(key)
-        if isinstance(error, Late):
-            found.lost[key] = too_long
-        elif error is not None:
-            found.lost[key] = "the worker process died on this image each time"
-        if not found.untried:
-            waiting.appendleft(found.rest(too_long))
-
-    with ExitStack() as stack:
-        free = [stack.enter_context(_Seat(plan, hand)) for hand in hands]
-        while waiting or running:
-            while waiting and free:
-                seat, job = free.pop(0), waiting.popleft()
-                running[seat.submit(job)] = seat, job
-            done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for seat, job in running.values():
-                if not job.alone:
-                    tell(job.shard, seat.images)
-            for future in done:
-                seat, job = running.pop(future)
-                free.append(seat)
-                error, shard = future.exception(), job.shard
-                if error is not None and not isinstance(error, Gone | Late):
-                    raise error
-                if job.alone:
-                    tried(job, error)
-                elif isinstance(error, Late):
-                    search(job, job.batch(seat.images, plan.config.batch_size), late=True)
-                elif error is not None and job.tries == 0:  # maybe by accident
-                    waiting.appendleft(replace(job, tries=1))
-                elif error is not None and job.tries == 1:
-                    search(job, shard.keys, late=False)
-                else:  # done, or what dies has not been found among its images
-                    tell(shard, len(shard.keys))
-                    yield shard, future.result() if error is None else _failed(shard)
-
-
-def _failed(shard: Shard) -> tuple[Answers, ...]:
-    reason = "the worker process died on this part of the data each time"
-    return tuple(Answers(key, (), (Omission(key, "", "", reason, True),)) for key in shard.keys)
-
-
-def _once(function: Callable[[Plan], Result], plan: Plan, worker: Worker) -> Iterator[Result]:
-    yield function(plan)
+    try:
+        for item in hand.stream(work, patience):
+            if opened:
+                yield item
+            opened = True
+    except Late:
+        if opened:
+            raise
+        raise ValueError(
+            f"{title}: a worker had not opened them after {OPENING:g} s. Does importing or loading "
+            "one of them hang? Or is there no room on the cluster?"
+        ) from None

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import file_digest, sha256
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from seewhy.data.class_map import ClassMap
 from seewhy.data.dataset import Dataset
 from seewhy.models import LoadedModel
-from seewhy.plugins import NAMED
+from seewhy.plugins import INSTALLED, NAMED
 
+PACKAGES = ("seewhy", "torch", "numpy", "pillow")
 READERS = 8  # files at a time: a disk, and more so a network, is slow to answer
 
 
@@ -71,3 +75,23 @@ def _of_file(path: Path) -> list[object]:
 
 def _of(*parts: object) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def facts(
+    config: dict[str, Any], seed: int, device: str, **fingerprints: dict[str, str]
+) -> dict[str, Any]:
+    """What decides the rows, as plain data: another run may go on with them where all is equal.
+
+    fingerprints: weights, networks, images and class_maps, see `seewhy.bench.plan.Plan`.
+    """
+    versions = {package: version(package) for package in PACKAGES}
+    found = {
+        "config": config,
+        "seed": seed,
+        "versions": {"python": platform.python_version(), **versions, **INSTALLED},
+        "device": device,
+        **fingerprints,
+        "plugins": of_plugins(),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain

@@ -2,60 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from seewhy.evaluation import Answers
+
+Log = Callable[[int, Mapping[str, float]], None]
+"""Takes numbers under names, after each shard, with the number of images done."""
 
 
-class Logger(Protocol):
-    """Takes numbers under names, as a run goes on."""
-
-    def start(self, config: Mapping[str, Any]) -> None:
-        """Called once, with the config as plain data."""
-        ...
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Called after each shard, with the number of images done."""
-        ...
-
-    def close(self) -> None:
-        """Called once, at the end, after an error too."""
-        ...
-
-
-class TensorBoard:
+@contextmanager
+def tensorboard(folder: Path, config: Mapping[str, Any]) -> Iterator[Log]:
     """Event files in the run's folder, below `tensorboard`."""
+    from torch.utils.tensorboard import SummaryWriter
 
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        writer.add_text("config", f"```\n{config}\n```")
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        def log(step: int, values: Mapping[str, float]) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
 
-    def start(self, config: Mapping[str, Any]) -> None:
-        """See `Logger`."""
-        self._writer.add_text("config", f"```\n{config}\n```")
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Logger`."""
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        """See `Logger`."""
-        self._writer.close()
+        yield log
 
 
-LOGGERS: dict[str, Callable[[Path], Logger]] = {"tensorboard": TensorBoard}
+LOGGERS: dict[str, Callable[[Path, Mapping[str, Any]], AbstractContextManager[Log]]] = {
+    "tensorboard": tensorboard
+}
+"""By name, each a context of a run's folder and config, as plain data: it ends with the run."""
 
 
-def logger(name: str, folder: Path) -> Logger:
+@contextmanager
+def logging(name: str, folder: Path, config: Mapping[str, Any]) -> Iterator[Log]:
     """The logger of that name for a run in a folder.
 
     Raises ValueError for an unknown name, and where its package is missing.
     """
     if name not in LOGGERS:
         raise ValueError(f"there is no log {name!r}; there are {', '.join(LOGGERS)}")
-    try:
-        return LOGGERS[name](folder)
-    except ImportError:
-        raise ValueError(f"--log {name} needs the package {name}; install it") from None
+    with ExitStack() as stack:
+        try:
+            log = stack.enter_context(LOGGERS[name](folder, config))
+        except ImportError:
+            raise ValueError(f"--log {name} needs the package {name}; install it") from None
+        yield log
+
+
+class Means:
+    """Means so far of this go, by "NETWORK/DATASET/METRIC/METHOD"."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, tuple[float, int]] = {}
+
+    def add(self, cell: str, answers: Sequence[Answers]) -> dict[str, float]:
+        """The means with these answers of a network and dataset."""
+        for row in (row for one in answers for row in one.rows):
+            name = f"{cell}/{row.metric}/{row.method}"
+            total, count = self._values.get(name, (0.0, 0))
+            self._values[name] = total + row.value, count + 1
+        return {name: total / count for name, (total, count) in self._values.items()}

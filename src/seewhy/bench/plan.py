@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seewhy.bench import fingerprints
-from seewhy.bench.config import Config, ConfigFile, DatasetConfig, NetworkConfig, settings_of
+from seewhy.bench.config import Config, ConfigFile, settings_of
 from seewhy.core.probe import layer_requests
-from seewhy.data.class_map import read_class_map
+from seewhy.data.class_map import ClassMap, read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import below, load_dataset
-from seewhy.evaluation.grids import gridded, grids_of
+from seewhy.evaluation.grids import grids_of
 from seewhy.evaluation.run import Question, check, digest_of
 from seewhy.metrics import metrics_of
 from seewhy.models import LoadedModel, load_model
@@ -75,12 +75,32 @@ class Plan:
             cell["shards"] += 1
         return list(cells.values())
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the rows, see `seewhy.bench.fingerprints.facts`."""
+        return fingerprints.facts(
+            self.config.model_dump(mode="json"),
+            self.config.seed,
+            self.device,
+            weights=self.weights,
+            networks=self.networks,
+            images=self.images,
+            class_maps=self.class_maps,
+        )
+
+    def data(self, dataset: str) -> Dataset:
+        """The dataset of that name, whose folder is relative to `root`."""
+        source = self.config.dataset(dataset)
+        with _in_words(source.dataset):
+            found = load_dataset(below(self.root, source.dataset), **source.options)
+        return found[: source.limit]
+
     def model(self, network: str) -> LoadedModel:
         """The network of that name, on the device; the same weights on every worker.
 
         Raises ValueError where it has others here than where the plan was made.
         """
-        model = open_network(self.config.network(network), self.root, self.config.seed, self.device)
+        model = self.opened(network, self.device)
         if digest_of(model.module) != self.weights[network]:
             raise ValueError(
                 f"{network} has other weights on this worker than where the run was started; "
@@ -88,17 +108,57 @@ class Plan:
             )
         return model
 
-    def question(self, model: LoadedModel, network: str, dataset: str, data: Dataset) -> Question:
-        """What is asked of a network that has been opened, and of a dataset that has.
+    def opened(self, network: str, device: str) -> LoadedModel:
+        """The network of that name; what it draws at random is the same whenever the seed is.
 
-        Of a dataset of grids it knows no keys: the shards do, which the network has chosen.
+        Files are relative to `root`, below which a module of one's own is looked for, too; only
+        that one, as a file there that is called as some package is not to be taken for it.
         """
-        about, source = self.config.network(network), self.config.dataset(dataset)
-        return gridded(_question(self.config, about, source, self.root, model, data))
+        about = self.config.network(network)
+        weights, spec = about.weights, about.model
+        if spec.startswith(("hf:./", "hf:../")):
+            spec = f"hf:{self._below(spec.removeprefix('hf:'))}"
+        preprocess = dict(about.preprocess)
+        if about.size is not None:
+            crop = about.size if isinstance(about.size, int) else None
+            preprocess |= {"resize": about.size, "crop": crop}
+        preprocess |= {"mean": about.mean} if about.mean is not None else {}
+        preprocess |= {"std": about.std} if about.std is not None else {}
+        beside = on_path(self.root) if spec.partition(":")[0] not in ZOOS else nullcontext()
+        with beside, torch.random.fork_rng(), _in_words(spec):
+            torch.manual_seed(self.config.seed)
+            return load_model(
+                spec,
+                weights=weights if weights in (None, "random") else self._below(weights),
+                classes=None if about.classes is None else self._below(about.classes),
+                preprocess=preprocess,
+                activation=about.activation,
+                texts=about.texts,
+                device=device,
+            )
 
-    def data(self, dataset: str) -> Dataset:
-        """The dataset of that name."""
-        return open_dataset(self.config.dataset(dataset), self.root)
+    def question(self, model: LoadedModel, network: str, dataset: str, data: Dataset) -> Question:
+        """What is asked of a network that has been opened, and of a dataset that has."""
+        about, config = self.config.dataset(dataset), self.config
+        settings = settings_of(config)
+        return Question(
+            model,
+            data,
+            tuple(map(parse, config.methods)),
+            metrics_of(config.metrics, settings),
+            self.class_map(dataset),
+            config.network(network).layer,
+            about.top,
+            settings,
+        )
+
+    def class_map(self, dataset: str) -> ClassMap | None:
+        """The class map that the config gives for a dataset."""
+        path = self.config.dataset(dataset).class_map
+        return None if path is None else read_class_map(self._below(path))
+
+    def _below(self, path: str) -> Path:
+        return self.root / Path(path).expanduser()
 
 
 def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
@@ -106,44 +166,33 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
 
     Raises ConfigError, with the line, for what cannot be opened.
     """
-    config, root = file.config, file.path.resolve().parent
+    config = file.config
+    plan = Plan(config, file.path.resolve().parent, device, {}, {}, {}, {}, ())
     datasets: dict[str, Dataset] = {}
     for place, source in enumerate(config.datasets):
         with file.about("datasets", place, "dataset"):
-            datasets[source.title] = open_dataset(source, root)
-            if not datasets[source.title].keys:
+            data = datasets[source.title] = plan.data(source.title)
+            if not data.keys:
                 raise ValueError(f"{source.dataset}: holds no images")
-    weights, others = {}, {}
+        with file.about("datasets", place, "class_map"):
+            if (classes := plan.class_map(source.title)) is not None:
+                plan.class_maps[source.title] = fingerprints.of_class_map(classes)
+        plan.images[source.title] = fingerprints.of_dataset(data)
     keys: dict[tuple[str, str], tuple[str, ...]] = {}
     for place, network in enumerate(config.networks):
         with file.about("networks", place, "model"):
-            model = open_network(network, root, config.seed, "cpu")
+            model = plan.opened(network.title, "cpu")
         with file.about("networks", place, "layer"):
             layer_requests(model.module, network.layer)
-        for at, source in enumerate(config.datasets):
-            with file.about("datasets", at, "class_map"):
-                asked = _question(config, network, source, root, model, datasets[source.title])
+        for at, (title, data) in enumerate(datasets.items()):
+            asked = plan.question(model, network.title, title, data)
             with file.about("metrics"):
                 check(asked, config.batch_size)
             with file.about("datasets", at, "dataset"):
-                own = grids_of(asked) if asked.dataset.grid else asked.dataset.keys
-            keys[network.title, source.title] = own
-        weights[network.title] = digest_of(model.module)
-        others[network.title] = fingerprints.of_network(model, network.model)
-    return Plan(
-        config,
-        root,
-        device,
-        weights,
-        others,
-        {name: fingerprints.of_dataset(data) for name, data in datasets.items()},
-        {
-            source.title: fingerprints.of_class_map(read_class_map(_below(root, source.class_map)))
-            for source in config.datasets
-            if source.class_map is not None
-        },
-        sliced(keys, config.shard),
-    )
+                keys[network.title, title] = grids_of(asked) if data.grid else data.keys
+        plan.weights[network.title] = digest_of(model.module)
+        plan.networks[network.title] = fingerprints.of_network(model, network.model)
+    return replace(plan, shards=sliced(keys, config.shard))
 
 
 def sliced(keys: dict[tuple[str, str], tuple[str, ...]], size: int) -> tuple[Shard, ...]:
@@ -165,64 +214,3 @@ def _in_words(spec: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ValueError(f"{spec}: {type(error).__name__}: {error}") from error
-
-
-def open_dataset(source: DatasetConfig, root: Path) -> Dataset:
-    """The dataset of a config, whose folder is relative to `root`."""
-    with _in_words(source.dataset):
-        return load_dataset(below(root, source.dataset), **source.options)[: source.limit]
-
-
-def open_network(network: NetworkConfig, root: Path, seed: int, device: str) -> LoadedModel:
-    """The network of a config; what it draws at random is the same whenever the seed is.
-
-    Files are relative to `root`, below which a module of one's own is looked for, too; only that
-    one, as a file there that is called as some package is not to be taken for it.
-    """
-    weights, spec = network.weights, network.model
-    if spec.startswith(("hf:./", "hf:../")):
-        spec = f"hf:{_below(root, spec.removeprefix('hf:'))}"
-    own = spec.partition(":")[0] not in ZOOS
-    preprocess = dict(network.preprocess)
-    if isinstance(network.size, int):
-        preprocess |= {"resize": network.size, "crop": network.size}
-    elif network.size is not None:
-        preprocess |= {"resize": network.size, "crop": None}
-    preprocess |= {"mean": network.mean} if network.mean is not None else {}
-    preprocess |= {"std": network.std} if network.std is not None else {}
-    with on_path(root) if own else nullcontext(), torch.random.fork_rng(), _in_words(spec):
-        torch.manual_seed(seed)
-        return load_model(
-            spec,
-            weights=weights if weights in (None, "random") else _below(root, weights),
-            classes=None if network.classes is None else _below(root, network.classes),
-            preprocess=preprocess,
-            activation=network.activation,
-            texts=network.texts,
-            device=device,
-        )
-
-
-def _question(
-    config: Config,
-    network: NetworkConfig,
-    source: DatasetConfig,
-    root: Path,
-    model: LoadedModel,
-    data: Dataset,
-) -> Question:
-    settings = settings_of(config)
-    return Question(
-        model,
-        data,
-        tuple(map(parse, config.methods)),
-        metrics_of(config.metrics, settings),
-        None if source.class_map is None else read_class_map(_below(root, source.class_map)),
-        network.layer,
-        source.top,
-        settings,
-    )
-
-
-def _below(root: Path, path: str) -> Path:
-    return root / Path(path).expanduser()

@@ -41,7 +41,7 @@ class State:
 
     def __str__(self) -> str:
         left = "" if self.left is None else f", {duration(self.left)} left"
-        return f"{speed(self.rate)}{left}, {counted(self.failures, 'failure')}"
+        return f"{speed(self.rate)}{left}, {count(self.failures, 'failure')}"
 
 
 @contextmanager
@@ -86,6 +86,6 @@ def speed(rate: float) -> str:
     return f"{rate:.1f} images/s" if rate >= 1 else f"{60 * rate:.1f} images/min"
 
 
-def counted(number: int, noun: str) -> str:
-    """ "1 failure", "2 failures"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def count(number: int, what: str) -> str:
+    """Such as "1 image" and "1,200 images"."""
+    return f"{number:,} {what}{'s' * (number != 1)}"

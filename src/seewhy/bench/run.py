@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from seewhy.bench import calibrate, fingerprints
-from seewhy.bench.engines import Engine
-from seewhy.bench.loggers import Logger
-from seewhy.bench.plan import Plan, Shard
-from seewhy.bench.progress import State
+from seewhy.bench import fingerprints
+from seewhy.bench.plan import Shard
 from seewhy.bench.store import CHECKSUMS, LOCK, MANIFEST, Run, locked
+from seewhy.data.dataset import Dataset
 from seewhy.evaluation import Answers, Omission
-from seewhy.plugins import INSTALLED
+from seewhy.notes import note
 
-_PACKAGES = ("seewhy", "torch", "numpy", "pillow")
+Found = tuple[Shard, tuple[Answers, ...]]
+Samples = dict[str, dict[str, str]]  # fingerprints by dataset and key
+
 _SAME = (
     "config", "seed", "versions", "device", "weights", "networks", "images", "class_maps",
     "plugins",
@@ -32,10 +29,21 @@ _FREE = ("timeout", "pictures")  # of the config: another go may have others
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """A run's folder, there or not yet, for this process alone.
+def continued(
+    folder: Path,
+    about: dict[str, Any],
+    more: Callable[[], dict[str, Any]],
+    shards: Sequence[Shard],
+    datasets: Mapping[str, Dataset],
+) -> Iterator[tuple[Run, list[Shard], Samples]]:
+    """The run in a folder, new or not, with the shards that are to be done and all samples.
 
-    Raises ValueError where it holds something else, or another process is at work there.
+    To be done are those that are not there, damaged, which is noted, or hold failures.
+
+    about, more: see `opened`. datasets: by their names in the shards.
+
+    Raises ValueError where the folder holds something else, or a run of something else, or another
+    process is at work there.
     """
     # What a go leaves that was cut off at its first file.
     leftovers = {LOCK, CHECKSUMS, f"{MANIFEST}.tmp"}
@@ -45,38 +53,24 @@ def claimed(folder: Path) -> Iterator[None]:
     if not new and not (folder / MANIFEST).exists():
         raise ValueError(f"{folder}: is no run and not empty; name a new folder with --out")
     with locked(folder):
-        yield
-
-
-def begin(plan: Plan, text: str, engine: Engine, folder: Path) -> Run:
-    """The run of a plan in a folder, see `opened`; text: the config as it was written."""
-    about = facts_of(
-        plan.config.model_dump(mode="json"),
-        plan.config.seed,
-        plan.device,
-        weights=plan.weights,
-        networks=plan.networks,
-        images=plan.images,
-        class_maps=plan.class_maps,
-    )
-    return opened(
-        folder,
-        about,
-        lambda: {
-            "config_text": text,
-            "engine": engine.name,
-            "workers": engine.workers,
-            "cells": plan.cells,
-            "shards": len(plan.shards),
-            "calibration": engine.call(calibrate.calibrate, calibrate.images(plan)),
-        },
-    )
+        run = opened(folder, about, more)
+        for damaged in run.set_damaged_aside():
+            note(f"damaged {damaged}; made again")
+        keys: dict[str, dict[str, None]] = {}
+        for shard in shards:  # the grids of a dataset are other ones for each network
+            keys.setdefault(shard.dataset, {}).update(dict.fromkeys(shard.keys))
+        samples = {
+            name: fingerprints.of_samples(datasets[name], list(own)) for name, own in keys.items()
+        }
+        done = run.files.keys() - run.failed().keys()
+        _check_samples(run, [shard for shard in shards if shard.number in done], samples)
+        yield run, [shard for shard in shards if shard.number not in done], samples
 
 
 def opened(folder: Path, about: dict[str, Any], more: Callable[[], dict[str, Any]]) -> Run:
     """The run in a folder: the one that is there, else a new one with its manifest.
 
-    about: see `facts_of`; more: what else a new manifest says.
+    about: see `seewhy.bench.fingerprints.facts`; more: what else a new manifest says.
 
     Raises ValueError where the folder holds a run of something else, saying what differs, or a
     manifest that is damaged, and OSError where it cannot be written.
@@ -104,35 +98,36 @@ def opened(folder: Path, about: dict[str, Any], more: Callable[[], dict[str, Any
     return Run.create(folder, manifest)
 
 
-def missing(run: Run, shards: Sequence[Shard]) -> list[Shard]:
-    """The shards that are not there, or hold failures."""
-    done = run.files.keys() - run.failed().keys()
-    return [shard for shard in shards if shard.number not in done]
+def written(
+    run: Run, found: Iterable[Found], datasets: Mapping[str, Dataset], samples: Samples
+) -> Iterator[Found]:
+    """Finished shards, each written down before it is passed on.
 
+    samples: as they were before; an image whose files have changed meanwhile is a failure, as
+        nobody knows which of them were read.
 
-def samples_of(plan: Plan) -> dict[str, dict[str, str]]:
-    """Fingerprints of all samples as they are now, by dataset and key."""
-    keys: dict[str, dict[str, None]] = {}
-    for shard in plan.shards:  # the grids of a dataset are other ones for each network
-        keys.setdefault(shard.dataset, {}).update(dict.fromkeys(shard.keys))
-    return {name: fingerprints.of_samples(plan.data(name), list(own)) for name, own in keys.items()}
-
-
-def check_samples(
-    run: Run, shards: Sequence[Shard], todo: Sequence[Shard], samples: dict[str, dict[str, str]]
-) -> None:
-    """Raise ValueError, naming them, where samples of finished shards have changed since.
-
-    todo: the shards that are to be done, whose samples may have changed.
+    Raises OSError where a shard cannot be written: nothing of it is left in its place, and the next
+    go makes it.
     """
-    again = {shard.number for shard in todo}
+    for shard, answers in found:
+        own = {key: samples[shard.dataset][key] for key in shard.keys}
+        now = fingerprints.of_samples(datasets[shard.dataset], shard.keys)
+        answers = tuple(
+            one if one.failed or now[one.image] == own[one.image] else _changed(one.image)
+            for one in answers
+        )
+        run.add(shard.number, shard.network, shard.dataset, answers, own)
+        yield shard, answers
+
+
+def _check_samples(run: Run, done: Sequence[Shard], samples: Samples) -> None:
+    """Raise ValueError, naming them, where samples of finished shards have changed since."""
     changed: dict[str, None] = {}
-    for shard in shards:
-        if shard.number not in again:
-            before, now = run.samples(shard.number), samples[shard.dataset]
-            changed |= {
-                f"{shard.dataset} {key}": None for key in shard.keys if before.get(key) != now[key]
-            }
+    for shard in done:
+        before, now = run.samples(shard.number), samples[shard.dataset]
+        changed |= {
+            f"{shard.dataset} {key}": None for key in shard.keys if before.get(key) != now[key]
+        }
     if changed:
         first = ", ".join(list(changed)[:3])
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -142,100 +137,9 @@ def check_samples(
         )
 
 
-def finish(
-    run: Run,
-    plan: Plan,
-    shards: Sequence[Shard],
-    engine: Engine,
-    *,
-    samples: dict[str, dict[str, str]],
-    state: State,
-    tell: Callable[[], None] = lambda: None,
-    loggers: Sequence[Logger] = (),
-) -> None:
-    """Do shards and write each down as soon as it is done.
-
-    samples: see `samples_of`; an image whose files have changed meanwhile is a failure, as nobody
-        knows which of them were read.
-    state: counts images and failures as they come; `tell` is called whenever it has changed.
-
-    Raises OSError where a shard cannot be written: nothing of it is left in its place, and the next
-    go makes it.
-    """
-    means = _Means()
-    data = cache(plan.data)
-
-    def advance(images: int) -> None:
-        state.done += images
-        tell()
-
-    for log in loggers:
-        log.start(run.manifest["config"])
-    try:
-        for shard, answers in engine.finish(shards, advance):
-            own = {key: samples[shard.dataset][key] for key in shard.keys}
-            now = fingerprints.of_samples(data(shard.dataset), shard.keys)
-            answers = tuple(
-                one if _failed(one) or now[one.image] == own[one.image] else _changed(one.image)
-                for one in answers
-            )
-            run.add(shard.number, shard.network, shard.dataset, answers, own)
-            state.failures += sum(_failed(one) for one in answers)
-            tell()
-            if loggers:
-                means.add(f"{shard.network}/{shard.dataset}", answers)
-                progress = {"images/s": state.rate, "failures": float(state.failures)}
-                for log in loggers:
-                    log.log(state.done, {**progress, **means.values})
-    finally:
-        for log in loggers:
-            log.close()
-
-
-class _Means:
-    """Means so far of this go, by "NETWORK/DATASET/METRIC/METHOD"."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, int]] = {}
-
-    def add(self, cell: str, answers: Sequence[Answers]) -> None:
-        for row in (row for one in answers for row in one.rows):
-            name = f"{cell}/{row.metric}/{row.method}"
-            total, count = self._sums.get(name, (0.0, 0))
-            self._sums[name] = total + row.value, count + 1
-
-    @property
-    def values(self) -> dict[str, float]:
-        return {name: total / count for name, (total, count) in self._sums.items()}
-
-
 def _changed(image: str) -> Answers:
     reason = "its files changed while it was graded"
     return Answers(image, (), (Omission(image, "", "", reason, True),))
-
-
-def _failed(answers: Answers) -> bool:
-    return any(one.failed for one in answers.omissions)
-
-
-def facts_of(
-    config: dict[str, Any], seed: int, device: str, **fingerprints_of: dict[str, str]
-) -> dict[str, Any]:
-    """What decides the rows, as plain data: another run may go on with them where all is equal.
-
-    fingerprints_of: weights, networks, images and class_maps, see `seewhy.bench.plan.Plan`.
-    """
-    versions = {package: version(package) for package in _PACKAGES}
-    facts = {
-        "config": config,
-        "seed": seed,
-        "versions": {"python": platform.python_version(), **versions, **INSTALLED},
-        "device": device,
-        **fingerprints_of,
-        "plugins": fingerprints.of_plugins(),
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(facts))
-    return plain
 
 
 def _differing(key: str, before: Any, now: Any) -> list[str]:

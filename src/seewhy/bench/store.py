@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from hashlib import sha256
 from io import BytesIO
@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from seewhy.bench.manifest import check_manifest
 from seewhy.evaluation import Answers, Evaluation, Omission, Row
-from seewhy.evaluation.values import Growing, Values
+from seewhy.evaluation.values import Growing
 from seewhy.reading import parsed, text_of
 
 MANIFEST = "manifest.json"
@@ -168,7 +168,7 @@ class Run:
                 graded = table.filter(table["reason"].is_null())
                 if any(graded[name].null_count for name in Row.__dataclass_fields__):
                     raise ValueError("a value lacks its image, method or metric")
-                values.setdefault(cell, Growing()).add(Values.of_arrow(graded))
+                values.setdefault(cell, Growing()).add_arrow(graded)
                 for record in table.filter(table["reason"].is_valid()).to_pylist():
                     known = {name: record[name] for name in Omission.__dataclass_fields__}
                     omission = Omission(**{**known, "method": record["method"] or ""})
@@ -360,26 +360,19 @@ def _parquet(records: Sequence[dict[str, Any]], schema: Any, about: Mapping[str,
 
 @cache
 def _schema() -> Any:
+    """The columns of a shard: network and dataset, those of a row, and why there is none."""
     import pyarrow
 
     text, number, flag = pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
-    return pyarrow.schema(
-        {
-            "network": text,
-            "dataset": text,
-            "image": text,
-            "target": text,
-            "class_index": pyarrow.int64(),
-            "probability": number,
-            "difficult": flag,
-            "method": text,
-            "metric": text,
-            "value": number,
-            "curve": pyarrow.list_(number),
-            "reason": text,
-            "failed": flag,
-        }
-    )
+    kinds = {
+        "str": text,
+        "int": pyarrow.int64(),
+        "float": number,
+        "bool": flag,
+        "tuple[float, ...]": pyarrow.list_(number),
+    }
+    row = {field.name: kinds[str(field.type)] for field in fields(Row)}
+    return pyarrow.schema({"network": text, "dataset": text, **row, "reason": text, "failed": flag})
 
 
 @cache

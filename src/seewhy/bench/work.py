@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from seewhy.bench.plan import Plan, Shard
 from seewhy.data.dataset import Dataset, Sample
 from seewhy.evaluation import Answers
+from seewhy.evaluation.grids import gridded
 from seewhy.evaluation.run import Question, answers
 from seewhy.plugins import Plugin, load
+
+Result = TypeVar("Result")
 
 
 class Worker:
@@ -32,8 +35,12 @@ class Worker:
         self._model = lru_cache(maxsize=1)(plan.model)
 
     def question(self, network: str, dataset: str) -> Question:
-        """What is asked of a network on a dataset, both by name."""
-        return self.plan.question(self._model(network), network, dataset, self._data(dataset))
+        """What is asked of a network on a dataset, both by name.
+
+        Of a dataset of grids it knows no keys: the shards do, which the network has chosen.
+        """
+        data = self._data(dataset)
+        return gridded(self.plan.question(self._model(network), network, dataset, data))
 
     def stream(self, work: Callable[[Worker], Iterator[Any]]) -> Iterator[Any]:
         """What a work yields: for engines that call a worker by its methods."""
@@ -57,6 +64,16 @@ def shard_answers(
     yield None
     with repeatable(worker.plan, shard.number):
         yield from answers(question, shard.keys, worker.plan.config.batch_size)
+
+
+def said_of(
+    function: Callable[[Question], Result], network: str, dataset: str, worker: Worker
+) -> Iterator[Result | None]:
+    """None when network and dataset are open, then what the function says of them."""
+    question = worker.question(network, dataset)
+    yield None
+    with repeatable(worker.plan, 0):
+        yield function(question)
 
 
 def in_order(shard: Shard, found: Sequence[Answers]) -> tuple[Answers, ...]:

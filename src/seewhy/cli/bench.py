@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -56,15 +56,22 @@ def bench(
     Shards with failures are tried again. The exit code is 1 if some images or the disk failed;
     finished work is kept.
     """
+    from seewhy.bench import check_packages
+
     with usage_errors():
-        plan, text = planned(config, device)
+        check_packages()  # better to know before than after
+        from seewhy.bench.config import read_config
+        from seewhy.bench.plan import make_plan
+
+        file = read_config(config)
+        plan = make_plan(file, device)
         folder = folder or Path("runs") / plan.config.name
         with closing(engine_of(plan, engine, workers, address)) as chosen:
             if dry_run:
                 tell_plan(plan, chosen)
                 return
             try:
-                run = go_on(plan, text, chosen, folder, log or [])
+                run = go_on(plan, file.text, chosen, folder, log or [])
             except OSError as error:
                 err.print(
                     f"[red]error[/red] {escape(str(error))}; what is finished is kept, and the "
@@ -81,24 +88,12 @@ def bench(
         raise typer.Exit(1)
 
 
-def planned(config: Path, device: str) -> tuple[Plan, str]:
-    """The plan of a config, and the config as it is written."""
-    from seewhy.bench import check_packages
-
-    check_packages()  # better to know before than after
-    from seewhy.bench.config import read_config
-    from seewhy.bench.plan import make_plan
-
-    file = read_config(config)
-    return make_plan(file, device), file.text
-
-
 def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | None) -> Engine:
     """The engine that the options ask for."""
-    from seewhy.bench.engines import InProcess, Processes, Ray
+    from seewhy.bench.engines import InProcess, on_ray, processes
 
     if name == "ray":
-        return Ray(plan, workers or 0, address)
+        return on_ray(plan, workers or 0, address)
     if address is not None:
         raise ValueError("--address is of a Ray cluster; add --engine ray")
     if workers is None:
@@ -106,36 +101,52 @@ def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | 
         workers = max(1, (cores or 1) // plan.config.threads) if plan.device == "cpu" else 1
     # Only another process can be ended at any moment.
     alone = workers < 2 and plan.config.timeout is None
-    return InProcess(plan) if alone else Processes(plan, max(1, workers))
+    return InProcess(plan) if alone else processes(plan, max(1, workers))
 
 
 def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) -> Run:
     """Begin a run or go on with it, showing how far it is."""
-    from seewhy.bench.loggers import logger
-    from seewhy.bench.progress import State, counted, shown
+    from seewhy.bench.calibrate import calibrate
+    from seewhy.bench.loggers import Means, logging
+    from seewhy.bench.progress import State, count, shown
     from seewhy.bench.report.pictures import keep_pictures
-    from seewhy.bench.run import begin, check_samples, claimed, finish, missing, samples_of
+    from seewhy.bench.run import continued, written
 
-    with claimed(folder):
-        run = begin(plan, text, engine, folder)
-        for damaged in run.set_damaged_aside():
-            err.print(f"[red]damaged[/red] {escape(damaged)}; made again", soft_wrap=True)
-        loggers = [logger(name, folder) for name in logs]
-        todo, failed = missing(run, plan.shards), run.failed()
-        samples = samples_of(plan)
-        check_samples(run, plan.shards, todo, samples)
+    def more() -> dict[str, object]:
+        return {
+            "config_text": text,
+            "engine": engine.name,
+            "workers": engine.workers,
+            "cells": plan.cells,
+            "shards": len(plan.shards),
+            "calibration": calibrate(plan, engine),
+        }
+
+    data = {one.title: plan.data(one.title) for one in plan.config.datasets}
+    going = continued(folder, plan.facts, more, plan.shards, data)
+    with going as (run, todo, samples), ExitStack() as stack:
+        config = run.manifest["config"]
+        loggers = [stack.enter_context(logging(name, folder, config)) for name in logs]
         if run.files:
-            there = f"{len(run.files)} of {counted(len(plan.shards), 'shard')}"
+            there = f"{len(run.files)} of {count(len(plan.shards), 'shard')}"
             err.print(f"{escape(str(folder))}: {there} are there", soft_wrap=True)
-        if failed:
-            err.print(f"{counted(len(failed), 'shard')} with failures: tried again")
+        if failed := run.failed():
+            err.print(f"{count(len(failed), 'shard')} with failures: tried again")
         total = sum(len(shard.keys) for shard in plan.shards)
-        state = State(total, total - sum(len(shard.keys) for shard in todo))
+        state, means = State(total, total - sum(len(shard.keys) for shard in todo)), Means()
         with shown(state, err) as tell:
-            finish(
-                run, plan, todo, engine,
-                samples=samples, state=state, tell=tell, loggers=loggers,
-            )  # fmt: skip
+
+            def advance(images: int) -> None:
+                state.done += images
+                tell()
+
+            for shard, answers in written(run, engine.finish(todo, advance), data, samples):
+                state.failures += sum(one.failed for one in answers)
+                tell()
+                values = {"images/s": state.rate, "failures": float(state.failures)}
+                values |= means.add(f"{shard.network}/{shard.dataset}", answers) if logs else {}
+                for log in loggers:
+                    log(state.done, values)
         if plan.config.pictures and (problem := keep_pictures(run, plan, engine)):
             err.print(f"no pictures for the report: {problem}", soft_wrap=True)
     return run
@@ -143,12 +154,12 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
 
 def tell_plan(plan: Plan, engine: Engine) -> None:
     """Print what a plan computes and what that costs."""
-    from seewhy.bench.calibrate import calibrate, estimate, images
-    from seewhy.bench.progress import counted, duration
+    from seewhy.bench.calibrate import calibrate, estimate
+    from seewhy.bench.progress import count, duration
     from seewhy.metrics import metric
     from seewhy.naming import METHODS, REFINEMENTS, parse
 
-    calibration = engine.call(calibrate, images(plan)) or {}
+    calibration = calibrate(plan, engine)
     table = Table("network", "dataset", box=None)
     for heading in ("images", "shards"):
         table.add_column(heading, justify="right")
@@ -178,7 +189,7 @@ def tell_plan(plan: Plan, engine: Engine) -> None:
     out.print(table)
 
     whole = estimate(plan, calibration, engine.workers)
-    crew = f"{counted(engine.workers, 'worker')} of {counted(plan.config.threads, 'thread')}"
+    crew = f"{count(engine.workers, 'worker')} of {count(plan.config.threads, 'thread')}"
     for network, found in calibration.items():
         each = "unknown" if found["image"] is None else f"{found['image']:.3g} s"
         out.print(f"\nAn image with all that is asked of {escape(network)}: {each}", end="")

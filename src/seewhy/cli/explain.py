@@ -33,7 +33,7 @@ from seewhy.cli.common import (
     progress,
     usage_errors,
 )
-from seewhy.cli.output import MARK, Output, made, ours, shortened
+from seewhy.cli.output import MARK, Output, made, ours, shortened, unused
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -130,9 +130,15 @@ def explain(
         asked = question(loaded, methods, targets, layer)
         made(folder)
     output = Output(folder, paths, overwrite)
-    names = unique_names(paths)
+    taken: set[str] = set()
+    names = {path: unused(shortened(path.stem, 100), taken) for path in paths}
     galleries = {path: output.path(names[path], "gallery", suffix="png") for path in paths}
-    wanted = [path for path in paths if writable(output, galleries[path], path, failures)]
+    for path, gallery in galleries.items():  # before anything is computed
+        try:
+            output.check(gallery)
+        except ValueError as error:
+            failures[path] = [str(error)]
+    wanted = [path for path in paths if path not in failures]
     done = 0
     with progress("Explaining", len(wanted), quiet=as_json) as advance:
         found = answers(
@@ -253,30 +259,6 @@ def searched(argument: str) -> Path:
     while glob.has_magic(str(path)):
         path = path.parent
     return Path(os.path.realpath(path))
-
-
-def unique_names(paths: list[Path]) -> dict[Path, str]:
-    """A file name for the pictures of each photo: its own stem, numbered where two are alike."""
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for path in paths:
-        stem = shortened(path.stem, 100)
-        name, number = stem, 2
-        while name.casefold() in taken:
-            name, number = f"{stem}-{number}", number + 1
-        taken.add(name.casefold())
-        names[path] = name
-    return names
-
-
-def writable(output: Output, gallery: Path, path: Path, failures: dict[Path, list[str]]) -> bool:
-    """Whether a photo's gallery may be written; looked at before anything is computed."""
-    try:
-        output.check(gallery)
-    except ValueError as error:
-        failures[path] = [str(error)]
-        return False
-    return True
 
 
 def save(

@@ -30,11 +30,7 @@ class Output:
     def path(self, *parts: str, suffix: str) -> Path:
         """A path in the folder, named by the parts; numbered where two would be alike."""
         stem = ".".join(slug(part) for part in parts)
-        name, number = f"{stem}.{suffix}", 2
-        while name.casefold() in self._given:  # some file systems know no capitals
-            name, number = f"{stem}-{number}.{suffix}", number + 1
-        self._given.add(name.casefold())
-        return self.folder / name
+        return self.folder / unused(stem, self._given, f".{suffix}")
 
     def check(self, path: Path) -> None:
         """Raise ValueError where the path may not be written onto."""
@@ -58,6 +54,15 @@ class Output:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def unused(stem: str, given: set[str], suffix: str = "") -> str:
+    """A name that was not given yet, numbered if need be; then it is."""
+    name, number = f"{stem}{suffix}", 2
+    while name.casefold() in given:  # some file systems know no capitals
+        name, number = f"{stem}-{number}{suffix}", number + 1
+    given.add(name.casefold())
+    return name
 
 
 def made(folder: Path) -> None:

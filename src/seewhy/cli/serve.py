@@ -28,6 +28,9 @@ from seewhy.cli.common import (
 if TYPE_CHECKING:
     from seewhy.app.question import Network
 
+TEXTS = ("a photo of an animal", "a photo of food", "a photo of a person")
+"""What text-image networks look for at first, where nothing else is asked."""
+
 SCENES = ("scenes:resnet", "scenes:vgg", "scenes:vit")
 
 
@@ -83,8 +86,9 @@ def serve(
 ) -> None:
     """Open the viewer: look at maps in the browser, compare them, and check them.
 
-    --classes, --size, --mean, --std, --activation and --text are as in `seewhy explain`, and apply
-    to every --model.
+    --classes, --size, --mean, --std and --activation are as in `seewhy explain`, and apply to
+    every --model. --text is what text-image networks (CLIP, SigLIP) look for at first; on the page
+    you can add texts and remove them.
 
     Everything stays on this machine: no photo is written to disk, and the page loads nothing from
     other servers. Stop it with Ctrl+C.
@@ -125,10 +129,11 @@ def allowed(
 ) -> dict[str, Network]:
     """The networks asked for and the bundled ones, loaded, each by its label on the page.
 
-    Raises ValueError where there are not as many weights as models.
+    Raises ValueError where there are not as many weights as models, or texts for no network.
     """
     from seewhy.app.question import Network
     from seewhy.models import DEFAULT_MODEL
+    from seewhy.models.zoos import reads_texts
 
     if weights and len(weights) != len(models):
         raise ValueError(
@@ -136,10 +141,16 @@ def allowed(
             "for the zoo's own"
         )
     files = [None if given == "pretrained" else given for given in weights] or [None] * len(models)
-    options = (classes, size, mean, std, device, activation, texts)
+    options = (classes, size, mean, std, device, activation)
+    looking = {spec: texts or list(TEXTS) for spec in models if reads_texts(spec)}
+    if texts and not looking:
+        raise ValueError("--text needs a text-image network: --model hf:… of CLIP or SigLIP")
     bundled = (None, None, None, None, device)
     loading = [
-        *(partial(load, spec, file, *options) for spec, file in zip(models, files, strict=True)),
+        *(
+            partial(load, spec, file, *options, looking.get(spec))
+            for spec, file in zip(models, files, strict=True)
+        ),
         *(partial(load, spec, None, *bundled) for spec in (DEFAULT_MODEL, *SCENES)),
     ]
     networks: dict[str, Network] = {}

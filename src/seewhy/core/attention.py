@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -204,7 +204,12 @@ _LAST = 2**64 - 1  # -1, as autograd keeps it
 
 
 def _kind(node: Any) -> str:
-    return re.sub(r"Backward\d*$", "", str(node.name()))
+    return _plain_name(node.name())
+
+
+@lru_cache(maxsize=1024)
+def _plain_name(name: str) -> str:
+    return re.sub(r"Backward\d*$", "", name)
 
 
 def _four_sides(weights: Tensor, images: int) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import redirect_stdout
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -47,14 +46,24 @@ def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
     def files(key: str) -> list[Path]:
         return [photos / coco.imgs[by_key[key]]["file_name"]]
 
-    return Dataset(
-        f"coco:{root}",
-        tuple(sorted(by_key)),
-        partial(_read, coco, by_key, table, photos),
-        region="masks",
-        files=files,
-        tables=(table,),
-    )
+    def read(key: str) -> Sample:
+        about = coco.imgs[by_key[key]]
+        image = load_image(*files(key))
+        check_size(table, (about["width"], about["height"]), image)
+        instances: dict[str, list[Any]] = {}
+        for instance in coco.imgToAnns[by_key[key]]:
+            name = coco.cats[instance["category_id"]]["name"]
+            instances.setdefault(name, []).append(instance)
+        annotations = []
+        for label, own in instances.items():
+            boxes = torch.tensor([one["bbox"] for one in own], dtype=torch.float64)
+            boxes[:, 2:] += boxes[:, :2]
+            masks = [torch.from_numpy(coco.annToMask(one)).bool() for one in own]
+            annotations.append(Annotation(label, boxes, torch.stack(masks).any(0)))
+        return Sample(key, image, tuple(annotations))
+
+    keys = tuple(sorted(by_key))
+    return Dataset(f"coco:{root}", keys, read, region="masks", files=files, tables=(table,))
 
 
 def _opened(table: Path) -> Any:
@@ -73,23 +82,3 @@ def _opened(table: Path) -> Any:
     except RecursionError:
         raise DatasetError(f"{table}: no instances, but JSON nested too deeply") from None
     return coco
-
-
-def _read(coco: Any, by_key: dict[str, int], table: Path, photos: Path, key: str) -> Sample:
-    number = by_key[key]
-    about = coco.imgs[number]
-    image = load_image(photos / about["file_name"])
-    check_size(table, (about["width"], about["height"]), image)
-    instances: dict[str, list[Any]] = {}
-    for instance in coco.imgToAnns[number]:
-        name = coco.cats[instance["category_id"]]["name"]
-        instances.setdefault(name, []).append(instance)
-    annotations = []
-    for label, own in instances.items():
-        boxes = torch.tensor([one["bbox"] for one in own], dtype=torch.float64)
-        boxes[:, 2:] += boxes[:, :2]
-        mask = torch.zeros(image.height, image.width, dtype=torch.bool)
-        for one in own:
-            mask |= torch.from_numpy(coco.annToMask(one)).bool()
-        annotations.append(Annotation(label, boxes, mask, (False,) * len(own)))
-    return Sample(key, image, tuple(annotations))

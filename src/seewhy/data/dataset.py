@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -29,16 +29,13 @@ class Annotation:
 
     label: the dataset's name of the category; None if it has none.
     boxes: (n, 4) float64, `x0, y0, x1, y1` in the photo's pixels, counted from its top-left
-        edge; no rows where there are none.
+        edge; none by default.
     mask: (H, W) bool at the photo's size, the objects' pixels; None without outlines.
-    difficult: the annotators' flag of each box; such objects count like any other, as in
-        TorchRay's pointing game.
     """
 
     label: str | None
-    boxes: Tensor
+    boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4, dtype=torch.float64))
     mask: Tensor | None = None
-    difficult: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +50,6 @@ class Sample:
     image: Image.Image
     annotations: tuple[Annotation, ...]
     scene: Scene | None = None
-
-
-def no_files(key: str) -> Iterable[Path]:
-    """The files of a sample that is read from none."""
-    return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +74,7 @@ class Dataset:
     read: Callable[[str], Sample]
     region: Literal["boxes", "masks"] = "boxes"
     classes: ClassMap | None = None
-    files: Callable[[str], Iterable[Path]] = no_files
+    files: Callable[[str], Iterable[Path]] = lambda key: ()
     tables: tuple[Path, ...] = ()
     grid: int = 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -53,81 +52,61 @@ def read_folder(root: str | Path) -> Dataset:
         paths = {key: paths.get(key, Path(key)) for key in labels}
     else:
         labels = {key: [on_one_line(path.parent.name)] for key, path in paths.items() if "/" in key}
-    folder = _Folder(photos, masks, paths, labels)
-    return Dataset(
-        f"folder:{root}",
-        tuple(sorted(paths)),
-        folder.read,
-        "masks",
-        files=folder.files,
-        tables=(table,),
-    )
 
+    def labels_of(key: str) -> Sequence[str | None]:
+        return labels.get(key, [None])
 
-@dataclass(frozen=True)
-class _Folder:
-    """Where photos and masks are; of each key the photo's path below the former, and its labels."""
+    def masks_of(key: str, label: str | None) -> list[Path]:
+        """Where the mask of a label may be; the first that is there counts."""
+        name = paths[key].with_suffix(".png")
+        found = [masks / label / name.name] if label is not None else []
+        if len(labels_of(key)) == 1:
+            found += [masks / name, masks / name.name]
+        return found
 
-    photos: Path
-    masks: Path
-    paths: dict[str, Path]
-    labels: dict[str, list[str]]
+    def files(key: str) -> list[Path]:
+        found = [path for label in labels_of(key) for path in masks_of(key, label)]
+        return [photos / paths[key], *found]
 
-    def files(self, key: str) -> list[Path]:
-        masks = [path for label in self._asked(key) for path in self._masks_of(key, label)]
-        return [self.photos / self.paths[key], *masks]
-
-    def read(self, key: str) -> Sample:
-        image = load_image(self.photos / self.paths[key])
+    def read(key: str) -> Sample:
+        image = load_image(photos / paths[key])
         annotations = []
-        for label in self._asked(key):
-            path = next((path for path in self._masks_of(key, label) if path.is_file()), None)
-            mask = None
-            boxes = torch.zeros(0, 4, dtype=torch.float64)
-            if path is not None:
+        for label in labels_of(key):
+            path = next((path for path in masks_of(key, label) if path.is_file()), None)
+            if path is None:
+                annotations.append(Annotation(label))
+            else:
                 solid = pixels_of(path, image) != 0
                 mask = solid.any(-1) if solid.ndim == 3 else solid
-                boxes = _box(mask)
-            annotations.append(Annotation(label, boxes, mask, (False,) * len(boxes)))
+                annotations.append(Annotation(label, _box(mask), mask))
         return Sample(key, image, tuple(annotations))
 
-    def _asked(self, key: str) -> Sequence[str | None]:
-        return self.labels.get(key, [None])
-
-    def _masks_of(self, key: str, label: str | None) -> list[Path]:
-        """Where the mask of a label may be; the first that is there counts."""
-        name = self.paths[key].with_suffix(".png")
-        found = [self.masks / label / name.name] if label is not None else []
-        if len(self._asked(key)) == 1:
-            found += [self.masks / name, self.masks / name.name]
-        return found
+    keys = tuple(sorted(paths))
+    return Dataset(f"folder:{root}", keys, read, "masks", files=files, tables=(table,))
 
 
 def _labels(table: Path) -> dict[str, list[str]]:
+    """The labels of each photo, in the order of the table."""
     lines = csv.DictReader(StringIO(listed_in(table), newline=""))
     try:
-        return _by_file(table, lines)
+        columns = list(lines.fieldnames or [])
+        if "file" not in columns or len(columns) < 2:
+            raise DatasetError(
+                f"{table}: has the columns {shown(columns)}; give file and label, or file and one "
+                "column of 0 and 1 per category"
+            )
+        for column in ("label", "name"):
+            if column in columns:
+                return {on_one_line(line["file"]): [line[column]] for line in lines}
+        columns.remove("file")
+        labels = {}
+        for line in lines:
+            if not {line[name] for name in columns} <= {"0", "1"}:
+                raise DatasetError(f"{table}, line {lines.line_num}: give 0 or 1 for each category")
+            labels[on_one_line(line["file"])] = [name for name in columns if line[name] == "1"]
+        return labels
     except csv.Error as error:
         raise DatasetError(f"{table}, line {lines.line_num + 1}: no CSV ({error})") from None
-
-
-def _by_file(table: Path, lines: csv.DictReader[str]) -> dict[str, list[str]]:
-    columns = list(lines.fieldnames or [])
-    if "file" not in columns or len(columns) < 2:
-        raise DatasetError(
-            f"{table}: has the columns {shown(columns)}; give file and label, or file and one "
-            "column of 0 and 1 per category"
-        )
-    for column in ("label", "name"):
-        if column in columns:
-            return {on_one_line(line["file"]): [line[column]] for line in lines}
-    columns.remove("file")
-    labels = {}
-    for line in lines:
-        if not {line[name] for name in columns} <= {"0", "1"}:
-            raise DatasetError(f"{table}, line {lines.line_num}: give 0 or 1 for each category")
-        labels[on_one_line(line["file"])] = [name for name in columns if line[name] == "1"]
-    return labels
 
 
 def _box(mask: torch.Tensor) -> torch.Tensor:

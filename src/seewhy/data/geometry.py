@@ -29,13 +29,9 @@ class Geometry:
 
     def points_to_input(self, xy: Tensor) -> Tensor:
         """Points (..., 2) of the photo in the input's coordinates; those not seen lie outside."""
-        xy = _floating(xy)
-        return xy * self._scale(xy) - xy.new_tensor(self.offset)
-
-    def points_to_original(self, xy: Tensor) -> Tensor:
-        """Points (..., 2) of the input in the photo's coordinates; those of padding lie outside."""
-        xy = _floating(xy)
-        return (xy + xy.new_tensor(self.offset)) / self._scale(xy)
+        xy = xy if xy.is_floating_point() else xy.float()
+        scale = [new / old for new, old in zip(self.resized, self.original, strict=True)]
+        return xy * xy.new_tensor(scale) - xy.new_tensor(self.offset)
 
     def boxes_to_input(self, xyxy: Tensor) -> Tensor:
         """Boxes (..., 4) = (left, top, right, bottom) in the input's coordinates.
@@ -86,11 +82,6 @@ class Geometry:
         seen = inside[1][:, None] & inside[0]
         return map.masked_fill(~seen, 0), seen
 
-    def _scale(self, like: Tensor) -> Tensor:
-        return like.new_tensor(
-            [new / old for new, old in zip(self.resized, self.original, strict=True)]
-        )
-
 
 # (index into an (x, y) pair, dimension of a (..., H, W) tensor)
 _AXES = ((0, -1), (1, -2))
@@ -112,7 +103,3 @@ def _sample(map: Tensor, at: Tensor, dim: int) -> Tensor:
         weight = weight[:, None]
     low, high = low.to(map.device), high.to(map.device)
     return torch.lerp(map.index_select(dim, low), map.index_select(dim, high), weight)
-
-
-def _floating(values: Tensor) -> Tensor:
-    return values if values.is_floating_point() else values.float()

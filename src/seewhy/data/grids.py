@@ -26,7 +26,7 @@ def read_grids(where: str, open_photos: Callable[[str], Dataset]) -> Dataset:
     Raises DatasetError for sides that are not equal or out of range, and for anything that the
     photos' reader refuses.
     """
-    side, photos = _parts(where)
+    side, photos = parts(where)
     if not 2 <= side <= MOST:
         raise DatasetError(f"grids:{where}: grids are from 2x2 to {MOST}x{MOST}")
     found = open_photos(photos)
@@ -41,17 +41,6 @@ def read_grids(where: str, open_photos: Callable[[str], Dataset]) -> Dataset:
     )
 
 
-def photos_in(where: str) -> str:
-    """The specification of the photos."""
-    return _parts(where)[1]
-
-
-def located(where: str, place: Callable[[str], str]) -> str:
-    """The same with its photos by another specification."""
-    side, photos = _parts(where)
-    return f"{side}x{side}:{place(photos)}"
-
-
 def key_of(photos: Sequence[str]) -> str:
     """The key of the grid of these photos, given row by row by their keys."""
     return _BETWEEN.join(photos)
@@ -62,7 +51,8 @@ def photos_of(key: str) -> list[str]:
     return key.split(_BETWEEN)
 
 
-def _parts(where: str) -> tuple[int, str]:
+def parts(where: str) -> tuple[int, str]:
+    """How many photos a side of the grids has, and the specification of the photos."""
     found = _SIDES.fullmatch(where)
     if not found:
         return 2, where

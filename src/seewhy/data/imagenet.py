@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 
-import torch
-
-from seewhy.data.class_map import ClassMap
-from seewhy.data.dataset import (
-    Annotation,
-    Dataset,
-    DatasetError,
-    Sample,
-    check_size,
-    folder_of,
-    listed_in,
-)
+from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, folder_of, listed_in
 from seewhy.data.finding import find_images
-from seewhy.data.imagenet_classes import wordnet_numbers
+from seewhy.data.imagenet_classes import imagenet_classes
 from seewhy.data.imagenet_devkit import NAME, read_devkit
 from seewhy.data.images import load_image
-from seewhy.data.pascal import read_objects
+from seewhy.data.pascal import NOTHING, read_objects
 from seewhy.printable import on_one_line
 
 _WNID = re.compile(r"n\d{8}")
@@ -47,26 +35,49 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
     Raises DatasetError if there are no photos, or the kit is broken.
     """
     base = folder_of(root, "a folder of ImageNet, with Data/CLS-LOC/val or val")
-    devkit = base / "Data" / "CLS-LOC" / split
-    photos = next((path for path in (devkit, base / split) if path.is_dir()), base)
+    photos = _first_folder(base / "Data" / "CLS-LOC" / split, base / split, base)
     notes = base / "Annotations"
-    for below in (notes / "CLS-LOC" / split, notes / split):
-        if below.is_dir():
-            notes = below
-            break
+    notes = _first_folder(notes / "CLS-LOC" / split, notes / split, notes)
     paths = {on_one_line(path.stem): path for path in find_images(photos)}
     kit = read_devkit(base / NAME) if (base / NAME).is_dir() else None
     numbers = kit.classes if kit else _wordnet_numbers(base, photos)
-    classes: ClassMap = {wnid: (index,) for index, wnid in enumerate(numbers)}
     known = kit.validation if kit else {}
+
+    def label_of(key: str) -> str | None:
+        for name in (paths[key].parent.name, paths[key].name.partition("_")[0]):
+            if _WNID.fullmatch(name):
+                return name
+        return known.get(key)
+
+    def notes_of(key: str) -> list[Path]:
+        """Where a photo's annotation may be; the first that is there counts."""
+        return [notes / f"{key}.xml", notes / f"{label_of(key)}/{key}.xml"]
+
+    def read(key: str) -> Sample:
+        image, label = load_image(paths[key]), label_of(key)
+        note = next((path for path in notes_of(key) if path.exists()), None)
+        objects = read_objects(note, image) if note else NOTHING
+        label = label or next(iter(objects.labels), None)
+        if label is None:
+            raise DatasetError(
+                f"{paths[key]}: neither its folder, an annotation in {notes}, nor {NAME} says its "
+                "class"
+            )
+        return Sample(key, image, (Annotation(label, objects.boxes[objects.named(label)]),))
+
     return Dataset(
         f"imagenet:{root}",
         tuple(sorted(paths)),
-        partial(_read, paths, notes, known),
-        classes=classes,
-        files=lambda key: [paths[key], *_notes(paths, notes, known, key)],
+        read,
+        classes={wnid: (index,) for index, wnid in enumerate(numbers)},
+        files=lambda key: [paths[key], *notes_of(key)],
         tables=tuple(sorted((base / NAME / "data").glob("*"))),
     )
+
+
+def _first_folder(*paths: Path) -> Path:
+    """The first of them that is a folder, or else the last."""
+    return next((path for path in paths if path.is_dir()), paths[-1])
 
 
 def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
@@ -74,39 +85,4 @@ def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
         if (base / name).is_file():
             return sorted(_WNID.findall(listed_in(base / name)))
     folders = sorted(path.name for path in photos.iterdir() if _WNID.fullmatch(path.name))
-    if len(folders) == 1000:
-        return folders
-    return list(wordnet_numbers())
-
-
-def _label(path: Path, known: dict[str, str], key: str) -> str | None:
-    for name in (path.parent.name, path.name.partition("_")[0]):
-        if _WNID.fullmatch(name):
-            return name
-    return known.get(key)
-
-
-def _notes(paths: dict[str, Path], notes: Path, known: dict[str, str], key: str) -> list[Path]:
-    """Where a photo's annotation may be; the first that is there counts."""
-    label = _label(paths[key], known, key)
-    return [notes / f"{key}.xml", notes / f"{label}/{key}.xml"]
-
-
-def _read(paths: dict[str, Path], notes: Path, known: dict[str, str], key: str) -> Sample:
-    path = paths[key]
-    image = load_image(path)
-    label = _label(path, known, key)
-    found = [note for note in _notes(paths, notes, known, key) if note.exists()]
-    boxes = torch.zeros(0, 4, dtype=torch.float64)
-    difficult: tuple[bool, ...] = ()
-    if found:
-        objects = read_objects(found[0])
-        check_size(found[0], objects.size, image)
-        label = label or next(iter(objects.labels), None)
-        own = [i for i, name in enumerate(objects.labels) if name == label]
-        boxes, difficult = objects.boxes[own], tuple(objects.difficult[i] for i in own)
-    if label is None:
-        raise DatasetError(
-            f"{path}: neither its folder, an annotation in {notes}, nor {NAME} says its class"
-        )
-    return Sample(key, image, (Annotation(label, boxes, None, difficult),))
+    return folders if len(folders) == 1000 else list(imagenet_classes())

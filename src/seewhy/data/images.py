@@ -73,12 +73,12 @@ def load_image(
     for values out of range; for more than `max_pixels` pixels; and for a window with a colour
     image. Raises TypeError if `source` is of another type.
     """
-    name = _name(source)
+    name, bounds = _name(source), Bounds(max_pixels, shrink)
     if isinstance(source, str | Path):
-        check_file(Path(source))
-    bounds = Bounds(max_pixels, shrink)
-    if isinstance(source, str | Path) and Path(source).suffix.lower() == ".npy":
-        source = read_npy(Path(source))
+        source = Path(source)
+        check_file(source)
+        if source.suffix.lower() == ".npy":
+            source = read_npy(source)
     if isinstance(source, np.ndarray):
         found = _of_array(source, name, bounds, window)
     else:
@@ -152,26 +152,26 @@ def _name(source: object) -> str:
 
 
 def _of_image(
-    source: str | Path | bytes | BinaryIO | Image.Image,
-    name: str,
-    bounds: Bounds,
-    window: Window | None,
+    source: Path | bytes | BinaryIO | Image.Image, name: str, bounds: Bounds, window: Window | None
 ) -> Image.Image:
-    if isinstance(source, bytes):
-        source = BytesIO(source)
-    if isinstance(source, str):
-        source = Path(source)
     Image.init()
     readable = [format for format in FORMATS if format in Image.OPEN]
     try:
         if isinstance(source, Image.Image):
             bounds.check(source.size, name)
             return _decoded(source, name, window)
-        if _is_dicom(source):
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                return _of_image(file, name, bounds, window)
+        if isinstance(source, bytes):
+            source = BytesIO(source)
+        start = source.tell()
+        beginning = source.read(132)
+        source.seek(start)
+        if beginning[128:] == b"DICM":
             from seewhy.data.dicom import read_dicom
 
-            data = source.read_bytes() if isinstance(source, Path) else source.read()
-            return read_dicom(data, name, bounds, window)
+            return read_dicom(source.read(), name, bounds, window)
         with Image.open(source, formats=readable) as image:
             bounds.check(image.size, name)
             if bounds.kept is not None:
@@ -190,17 +190,6 @@ def _of_image(
         raise ImageError(
             f"{name}: cannot be decoded ({error}); give a complete, undamaged image file"
         ) from error
-
-
-def _is_dicom(source: Path | BinaryIO) -> bool:
-    """Whether the file begins as DICOM files do; a stream is left where it was."""
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    start = source.tell()
-    beginning = source.read(132)
-    source.seek(start)
-    return beginning[128:] == b"DICM"
 
 
 def _decoded(image: Image.Image, name: str, window: Window | None) -> Image.Image:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from seewhy.data.coco import read_coco
 from seewhy.data.dataset import Dataset, DatasetError
 from seewhy.data.folder import read_folder
-from seewhy.data.grids import located, photos_in, read_grids
+from seewhy.data.grids import parts, read_grids
 from seewhy.data.imagenet import read_imagenet
 from seewhy.data.rendered import read_scenes
 from seewhy.data.voc import read_voc
@@ -69,7 +69,7 @@ def reader_of(spec: str) -> Reader:
             f"dataset {spec!r} names no folder; write it as KIND:FOLDER with one of "
             f"{', '.join(folders)}, or scenes:COUNT"
         )
-    return reader_of(_specified(photos_in(where))) if kind == "grids" else READERS[kind]
+    return reader_of(_specified(parts(where)[1])) if kind == "grids" else READERS[kind]
 
 
 def load_dataset(spec: str, **options: Any) -> Dataset:
@@ -98,7 +98,8 @@ def below(root: Path, spec: str) -> str:
     """The specification with a folder that is relative to `root`."""
     kind, _, where = spec.partition(":")
     if kind == "grids" and where:
-        return f"grids:{located(where, lambda photos: below(root, _specified(photos)))}"
+        side, photos = parts(where)
+        return f"grids:{side}x{side}:{below(root, _specified(photos))}"
     if not where or not READERS[kind].folder:
         return spec
     return f"{kind}:{root / Path(where).expanduser()}"

@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree as xml
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from seewhy.data.dataset import DatasetError
+from seewhy.data.dataset import DatasetError, check_size
 
 
-@dataclass(frozen=True, eq=False)
-class Objects:
-    """What an XML file annotates: the photo's (width, height), and for each object its name, box
-    (n, 4) float64 `x0, y0, x1, y1`, and whether it is flagged difficult.
-    """
+class Objects(NamedTuple):
+    """The name of each object in a photo, and its box, (n, 4) float64 `x0, y0, x1, y1`."""
 
-    size: tuple[int, int]
     labels: tuple[str, ...]
     boxes: Tensor
-    difficult: tuple[bool, ...]
+
+    def named(self, label: str | None) -> list[int]:
+        """Which of them have the name."""
+        return [place for place, name in enumerate(self.labels) if name == label]
 
 
-def read_objects(path: Path) -> Objects:
-    """The objects of an annotation file.
+NOTHING = Objects((), torch.zeros(0, 4, dtype=torch.float64))
+
+
+def read_objects(path: Path, image: Image.Image) -> Objects:
+    """The objects of the annotation file of a photo.
 
     VOC counts pixels from 1 and includes the last, so a box begins at `xmin - 1`.
 
-    Raises DatasetError for a missing or broken file.
+    Raises DatasetError for a missing or broken file, or that of a photo of another size.
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; each photo needs its annotation")
     try:
         note = xml.parse(path).getroot()
-        size = (_number(note, "size/width"), _number(note, "size/height"))
+        size = (int(_number(note, "size/width")), int(_number(note, "size/height")))
         objects = note.findall("object")
         boxes = [
             [_number(item, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
             for item in objects
         ]
         labels = tuple(item.findtext("name", "").strip() for item in objects)
-    except (xml.ParseError, ValueError) as error:
+    except (xml.ParseError, ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: no annotation in PASCAL VOC's XML ({error})") from error
+    check_size(path, size, image)
     corners = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
     corners[:, :2] -= 1
-    difficult = tuple(item.findtext("difficult", "0").strip() == "1" for item in objects)
-    return Objects((int(size[0]), int(size[1])), labels, corners, difficult)
+    return Objects(labels, corners)
 
 
 def _number(element: xml.Element, path: str) -> float:

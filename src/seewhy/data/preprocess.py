@@ -72,15 +72,13 @@ class Preprocess:
     def __str__(self) -> str:
         """The settings in words, for messages."""
         steps = []
-        if self.resize is not None:
-            steps.append(
-                f"shorter side to {self.resize}"
-                if isinstance(self.resize, int)
-                else f"squashed to {self.resize[0]}x{self.resize[1]}"
-            )
+        if isinstance(self.resize, int):
+            steps.append(f"shorter side to {self.resize}")
+        elif self.resize is not None:
+            steps.append(f"squashed to {self.resize[0]}x{self.resize[1]}")
         if self.crop is not None:
-            crop = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
-            steps.append(f"centre {crop[0]}x{crop[1]}")
+            height, width = _sides(self.crop)
+            steps.append(f"centre {height}x{width}")
         steps += ["grey"] if self.channels == 1 else []
         for name, values in (("mean", self.mean), ("std", self.std)):
             shown = values[:1] if len(set(values)) == 1 else values
@@ -147,11 +145,9 @@ class Preprocess:
             )
         if self.crop is None:
             return Geometry((width, height), resized, (0, 0), resized)
-        crop = (
-            (self.crop, self.crop) if isinstance(self.crop, int) else (self.crop[1], self.crop[0])
-        )
-        offset = (_crop_offset(resized[0], crop[0]), _crop_offset(resized[1], crop[1]))
-        return Geometry((width, height), resized, offset, crop)
+        down, across = _sides(self.crop)
+        offset = (_crop_offset(resized[0], across), _crop_offset(resized[1], down))
+        return Geometry((width, height), resized, offset, (across, down))
 
     def unnormalize(self, tensor: Tensor) -> Image.Image:
         """The picture that the network saw: (C, h, w) back to an image, RGB or grey."""
@@ -175,7 +171,7 @@ def _size(name: str, size: Any) -> int | tuple[int, int] | None:
     """A size as it is kept, checked."""
     if size is None:
         return None
-    sides = (size, size) if isinstance(size, int) else size
+    sides = _sides(size)
     whole = isinstance(sides, tuple | list) and all(type(side) is int for side in sides)
     if not whole or len(sides) != 2 or not 1 <= min(sides) <= max(sides) <= MAX_SIDE:
         raise ValueError(
@@ -183,6 +179,11 @@ def _size(name: str, size: Any) -> int | tuple[int, int] | None:
             "(height, width), or None"
         )
     return size if isinstance(size, int) else (sides[0], sides[1])
+
+
+def _sides(size: Any) -> Any:
+    """Height and width of a size, which is a square's where it is one number."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def _values(name: str, values: Any, channels: int) -> tuple[float, ...]:

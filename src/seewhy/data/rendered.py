@@ -29,8 +29,7 @@ def read_scenes(count: int | str = 100, *, seed: Seed = 0, size: Count = 128) ->
         for label in dict.fromkeys(scene.labels):
             own = torch.from_numpy(labels == label) & masks.flatten(1).any(1)
             if own.any():
-                flags = (False,) * int(own.sum())
-                annotations.append(Annotation(label, boxes[own], masks[own].any(0), flags))
+                annotations.append(Annotation(label, boxes[own], masks[own].any(0)))
         return Sample(key, scene.image, tuple(annotations), scene)
 
     return Dataset(f"scenes:{count}", tuple(index), read, region="masks")

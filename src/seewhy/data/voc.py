@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +11,6 @@ from seewhy.data.dataset import (
     Dataset,
     DatasetError,
     Sample,
-    check_size,
     folder_of,
     listed_in,
     pixels_of,
@@ -47,16 +45,30 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
         raise DatasetError(f"{listed}: no such list; there are {', '.join(known) or 'none'}")
     lines = listed_in(listed).splitlines()
     keys = tuple(on_one_line(line.split()[0]) for line in lines if line.strip())
-    return Dataset(f"voc:{root}", keys, partial(_read, year), files=partial(_files, year))
 
+    def files(key: str) -> tuple[Path, Path, Path]:
+        """Photo, annotation and outlines."""
+        return (
+            year / "JPEGImages" / f"{key}.jpg",
+            year / "Annotations" / f"{key}.xml",
+            year / "SegmentationObject" / f"{key}.png",
+        )
 
-def _files(year: Path, key: str) -> tuple[Path, Path, Path]:
-    """Photo, annotation and outlines."""
-    return (
-        year / "JPEGImages" / f"{key}.jpg",
-        year / "Annotations" / f"{key}.xml",
-        year / "SegmentationObject" / f"{key}.png",
-    )
+    def read(key: str) -> Sample:
+        photo, path, outlines = files(key)
+        image = load_image(photo)
+        objects = read_objects(path, image)
+        # Which object each pixel belongs to, counted from 1.
+        numbered = pixels_of(outlines, image) if outlines.is_file() else None
+        annotations = []
+        for label in dict.fromkeys(objects.labels):
+            own, mask = objects.named(label), None
+            if numbered is not None:
+                mask = torch.isin(numbered, torch.tensor(own, dtype=torch.uint8) + 1)
+            annotations.append(Annotation(label, objects.boxes[own], mask))
+        return Sample(key, image, tuple(annotations))
+
+    return Dataset(f"voc:{root}", keys, read, files=files)
 
 
 def _year(root: Path) -> Path:
@@ -69,21 +81,3 @@ def _year(root: Path) -> Path:
             names = ", ".join(path.name for path in found)
             raise DatasetError(f"{below}: holds {names}; give the folder of one year")
     raise DatasetError(f"{root}: holds no JPEGImages; give the folder of one year, as in VOC2012")
-
-
-def _read(year: Path, key: str) -> Sample:
-    photo, path, outlines = _files(year, key)
-    image = load_image(photo)
-    objects = read_objects(path)
-    check_size(path, objects.size, image)
-    # Which object each pixel belongs to, counted from 1.
-    numbered = pixels_of(outlines, image) if outlines.is_file() else None
-    annotations = []
-    for label in dict.fromkeys(objects.labels):
-        own = [i for i, name in enumerate(objects.labels) if name == label]
-        mask = None
-        if numbered is not None:
-            mask = torch.isin(numbered, torch.tensor(own, dtype=torch.uint8) + 1)
-        difficult = tuple(objects.difficult[i] for i in own)
-        annotations.append(Annotation(label, objects.boxes[own], mask, difficult))
-    return Sample(key, image, tuple(annotations))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import log10
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from seewhy.draw.page import render
 
 COLOURS, DASHES = 8, 3  # of the page's style; together they tell 24 series apart
 LEFT, TOP, PLOT, HEIGHT = 58, 12, 430, 250  # pixels of a chart's plot
+BOX = {"left": LEFT, "top": TOP, "right": LEFT + PLOT, "bottom": TOP + HEIGHT}
 MANY = 6  # of more curves only the one pointed at shows its band
 
 
@@ -32,11 +34,7 @@ class Axis:
 
     def __call__(self, value: float) -> float:
         """The pixel of a value."""
-        low, high, value = (
-            (log10(v) for v in (self.low, self.high, value))
-            if self.log
-            else (self.low, self.high, value)
-        )
+        low, high, value = map(log10 if self.log else float, (self.low, self.high, value))
         return self.start + (value - low) / ((high - low) or 1) * (self.end - self.start)
 
     @property
@@ -120,7 +118,8 @@ def curves(title: str, x_title: str, y_title: str, shown: Sequence[Curve]) -> Ma
         line = points(x, y, zip(one.shares, one.values, strict=True))
         series.append(_Series(one, one.remark, line, points(x, y, edge) if told else ""))
     kind = "lines many" if len(shown) > MANY else "lines"
-    return _chart(title, x, y, x_title, y_title, series, kind=kind)
+    titles = {"title": title, "x_title": x_title, "y_title": y_title}
+    return render("chart.html", **titles, x=x, y=y, series=series, box=BOX, kind=kind, front="")
 
 
 def scatter(
@@ -136,27 +135,26 @@ def scatter(
     if wrong := [one.name for one in shown if one.cost <= 0]:
         raise ValueError(f"the cost of {wrong[0]!r} is not positive")
     costs = [one.cost for one in shown]
-    ends = [end for one in shown for end in (one.quality, one.low, one.high) if end == end]
-    low, high = min(ends), max(ends)
+    known = [v for one in shown for v in (one.quality, one.low, one.high) if v == v]
+    low, high = min(known), max(known)
     margin = 0.08 * (high - low) or 0.5
     bottom = TOP + HEIGHT
     x = Axis(min(costs) / 1.3, max(costs) * 1.3, LEFT, LEFT + PLOT, log=True)
     y = Axis(low - margin, high + margin, *((bottom, TOP) if higher_is_better else (TOP, bottom)))
     front = pareto_front(shown, higher_is_better=higher_is_better)
-    corners: list[tuple[float, float]] = []
-    for one in front:
-        if corners:
-            corners.append((one.cost, corners[-1][1]))
-        corners.append((one.cost, one.quality))
-    corners.append((x.high, corners[-1][1]))
+    ends = [*(one.cost for one in front[1:]), x.high]
+    steps = [
+        ((one.cost, one.quality), (end, one.quality)) for one, end in zip(front, ends, strict=True)
+    ]
     series = []
     for one in sorted(shown, key=lambda one: one.quality, reverse=higher_is_better):
         whisker = (y(one.low), y(one.high)) if one.low == one.low else None
         remark = f"{one.quality:.3f} for {one.cost:.2f} forwards"
         dot = x(one.cost), y(one.quality)
         series.append(_Series(one, remark, dot=dot, whisker=whisker))
-    line = points(x, y, corners)
-    return _chart(title, x, y, x_title, y_title, series, kind="dots", front=line)
+    line = points(x, y, chain(*steps))
+    titles = {"title": title, "x_title": x_title, "y_title": y_title}
+    return render("chart.html", **titles, x=x, y=y, series=series, box=BOX, kind="dots", front=line)
 
 
 def pareto_front(points: Sequence[Point], *, higher_is_better: bool) -> list[Point]:
@@ -188,19 +186,3 @@ def enclosing(low: float, high: float) -> tuple[float, float]:
 
     ticks = MaxNLocator(5).tick_values(low, high)
     return float(ticks[0]), float(ticks[-1])
-
-
-def _chart(
-    title: str,
-    x: Axis,
-    y: Axis,
-    x_title: str,
-    y_title: str,
-    series: Sequence[_Series],
-    *,
-    kind: str,
-    front: str = "",
-) -> Markup:
-    box = {"left": LEFT, "top": TOP, "right": LEFT + PLOT, "bottom": TOP + HEIGHT}
-    told = {"title": title, "x_title": x_title, "y_title": y_title, "kind": kind, "front": front}
-    return render("chart.html", x=x, y=y, series=series, box=box, **told)

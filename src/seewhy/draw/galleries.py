@@ -19,8 +19,9 @@ ROW_GAP = 68
 MARGIN = 72
 LINE = 40  # of a caption's two
 CAPTION = 2 * LINE + 20
-TITLE = (BOLD, 30, "#15181e")  # font, size, colour
-SUBTITLE = (PLAIN, 26, "#626a76")
+Style = tuple[str, int, str]  # font, size, colour
+TITLE: Style = (BOLD, 30, "#15181e")
+SUBTITLE: Style = (PLAIN, 26, "#626a76")
 
 
 class Tile(NamedTuple):
@@ -83,16 +84,15 @@ def gallery(
         for place, cell in enumerate(strip):
             if cell:
                 left = MARGIN + place * (width + GAP)
-                _write(draw, left, top, cell.title, width, *TITLE)
-                _write(draw, left, top + LINE, cell.subtitle, width, *SUBTITLE)
+                _write(draw, (left, top), cell.title, width, TITLE)
+                _write(draw, (left, top + LINE), cell.subtitle, width, SUBTITLE)
                 page.paste(cell.image, (left, top + CAPTION))
         top += height + ROW_GAP
     for line in keys:
         for left, key in line:
             page.paste(key.swatch, (MARGIN + left, top))
-            _write(
-                draw, MARGIN + left + key.swatch.width + 16, top, key.meaning, width * 9, *SUBTITLE
-            )
+            beside = (MARGIN + left + key.swatch.width + 16, top)
+            _write(draw, beside, key.meaning, page_width, SUBTITLE)
         top += 2 * LINE
     return page
 
@@ -132,14 +132,8 @@ def _fitted(cell: Tile, side: int) -> Tile:
 
 
 def _write(
-    draw: ImageDraw.ImageDraw,
-    left: int,
-    top: int,
-    text: str,
-    width: int,
-    name: str,
-    size: int,
-    colour: str,
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width: int, style: Style
 ) -> None:
+    name, size, colour = style
     chosen = font(name, size)
-    draw.text((left, top), shorten(text, chosen, width), font=chosen, fill=colour)
+    draw.text(at, shorten(text, chosen, width), font=chosen, fill=colour)

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from seewhy.data.images import load_image
-from seewhy.maps import finite, normalize
+from seewhy.maps import finite, normalize, upsample
 
 # Perceptually uniform and safe for the colour-blind. Chosen by eye among those of matplotlib: on
 # photos, which are rarely violet, its glow stands out most.
@@ -47,11 +47,8 @@ def colorize(saliency: Tensor, cmap: str | None = None, *, signed: bool = False)
 
     Raises ValueError for another shape, values that are not finite, or an unknown colour map.
     """
-    return _paint(
-        _linear(_one_map(saliency), *colour_scale(saliency, signed=signed)[:2], signed),
-        cmap,
-        signed,
-    )
+    linear = colour_scale(_one_map(saliency), signed=signed)._replace(power=1.0)
+    return _paint(_strength(saliency, linear, signed), cmap, signed)
 
 
 class Scale(NamedTuple):
@@ -107,11 +104,9 @@ def overlay(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha}; give a number from 0 to 1")
     image = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
-    strength = _strength(
-        _stretch(torch.as_tensor(saliency), image),
-        signed,
-        None if seen is None else _check_seen(seen, image),
-    )
+    seen = None if seen is None else _check_seen(seen, image)
+    map = _stretch(torch.as_tensor(saliency), image)
+    strength = _strength(map, colour_scale(map, seen=seen, signed=signed), signed)
     # Faint saliency would drown in the photo; but faint colours of a signed map are a pale fog.
     opacity = _grey(strength.abs().pow(1.0 if signed else 0.7) * alpha)
     darker = ImageEnhance.Brightness(image).enhance(BRIGHTNESS)
@@ -207,11 +202,7 @@ def _one_map(saliency: Tensor) -> Tensor:
 
 
 def _stretch(saliency: Tensor, image: Image.Image) -> Tensor:
-    saliency = _one_map(saliency).cpu().float()
-    size = (image.height, image.width)
-    if saliency.shape == size:
-        return saliency
-    return interpolate(saliency[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    return upsample(_one_map(saliency).cpu().float()[None], (image.height, image.width))[0]
 
 
 def _check_seen(seen: Tensor, image: Image.Image) -> Tensor:
@@ -223,17 +214,10 @@ def _check_seen(seen: Tensor, image: Image.Image) -> Tensor:
     return seen.cpu()
 
 
-def _strength(saliency: Tensor, signed: bool, seen: Tensor | None = None) -> Tensor:
-    """The map in [0, 1], or [-1, 1] if signed, scaled by what was seen; its outliers saturate."""
-    if seen is not None and not seen.any():
-        return torch.zeros_like(saliency)
-    zero, full, power = colour_scale(saliency, seen=seen, signed=signed)
-    linear = _linear(saliency, zero, full, signed)
-    return linear.sign() * linear.abs().pow(power)
-
-
-def _linear(saliency: Tensor, zero: float, full: float, signed: bool) -> Tensor:
-    return ((saliency - zero) / full).clamp(-1 if signed else 0, 1)
+def _strength(saliency: Tensor, scale: Scale, signed: bool) -> Tensor:
+    """The map in [0, 1], or [-1, 1] if signed, as `Scale` tells; its outliers saturate."""
+    linear = ((saliency - scale.zero) / scale.full).clamp(-1 if signed else 0, 1)
+    return linear.sign() * linear.abs().pow(scale.power)
 
 
 def _smoothed(saliency: Tensor) -> Tensor:
@@ -261,11 +245,7 @@ def colours(cmap: str) -> npt.NDArray[np.uint8]:
 
 
 def _grey(values: Tensor) -> Image.Image:
-    return Image.fromarray(_levels(values).numpy())
-
-
-def _levels(values: Tensor) -> Tensor:
-    return (values * 255).round().byte().cpu()
+    return Image.fromarray((values * 255).round().byte().cpu().numpy())
 
 
 def _paint(strength: Tensor, cmap: str | None, signed: bool) -> Image.Image:
@@ -296,7 +276,6 @@ def _hatch_unseen(picture: Image.Image, image: Image.Image, seen: Tensor) -> Ima
     # Distance to the nearest line in pixels, which also antialiases its edges.
     distance = (diagonal % period - period / 2).abs() / 2**0.5
     lines = (0.07 * period + 0.5 - distance).clamp(0, 1) * 0.28
-    rows = _levels(lines).unfold(0, image.width, 1)
     grey = Image.new("RGB", image.size, (92, 92, 92))
-    hatched = Image.composite(grey, bleached, Image.fromarray(rows.numpy()))
+    hatched = Image.composite(grey, bleached, _grey(lines.unfold(0, image.width, 1)))
     return Image.composite(picture, hatched, _grey(seen.float()))

@@ -13,19 +13,19 @@ from dataclasses import replace
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
 from seewhy.data.dataset import Annotation, DatasetError, Sample
 from seewhy.data.grids import key_of, photos_of
-from seewhy.evaluation.run import Question, classes_of
+from seewhy.evaluation.rows import Answers
+from seewhy.evaluation.run import Question, classes_of, inputs_of
 from seewhy.models import LoadedModel
 from seewhy.notes import note
-from seewhy.progress import images_per_pass
 
 CONFIDENT = 0.9
 """The probability of its class from which a photo counts as recognised."""
+_TOGETHER = 16  # photos that the network is asked about at a time
 
 
 def gridded(question: Question) -> Question:
@@ -107,37 +107,20 @@ def _recognised(question: Question, confident: float) -> list[tuple[float, str, 
     classes = classes_of(question)
     found = []
     unread: list[str] = []
-    waiting: list[tuple[str, str, Tensor]] = []
-
-    def ask() -> None:
-        inputs = torch.stack([image for _, _, image in waiting]).to(model.device)
-        probabilities = model.probabilities(logits(outputs_of(model.module, inputs)).float())
-        values, indices = probabilities.max(1)
-        for (key, label, _), value, index in zip(
-            waiting, values.tolist(), indices.tolist(), strict=True
-        ):
-            if value >= confident and index in classes(label):
-                found.append((value, key, label, index))
-        waiting.clear()
-
-    for key in photos.keys:
-        try:
-            sample = photos.read(key)
-            labels = [one.label for one in sample.annotations]
-            label = labels[0] if len(labels) == 1 else None
-            if label is None or photos_of(key) != [key] or not classes(label):
-                continue
-            image = model.preprocess(sample.image)
-        except Exception as error:  # a dataset may be anyone's; the other photos do without it
-            unread.append(f"{key}: {error}")
+    for one in inputs_of(question, photos.keys, _TOGETHER):
+        if isinstance(one, Answers):
+            unread.append(f"{one.image}: {one.omissions[0].reason}")
             continue
-        if waiting and image.shape != waiting[0][2].shape:
-            ask()
-        waiting.append((key, label, image))
-        if len(waiting) == images_per_pass(image[None], "auto"):
-            ask()
-    if waiting:
-        ask()
+        samples, inputs = one
+        probabilities = model.probabilities(logits(outputs_of(model.module, inputs)).float())
+        likeliest = zip(*(part.tolist() for part in probabilities.max(1)), strict=True)
+        for sample, (value, index) in zip(samples, likeliest, strict=True):
+            labels = [annotation.label for annotation in sample.annotations]
+            label = (
+                labels[0] if len(labels) == 1 and photos_of(sample.key) == [sample.key] else None
+            )
+            if label is not None and value >= confident and index in classes(label):
+                found.append((value, sample.key, label, index))
     if unread:
         note(f"{photos.name}: {len(unread)} photos left out of grids, such as {unread[0]}")
     return found
@@ -173,6 +156,6 @@ def _laid(key: str, samples: Sequence[Sample], model: LoadedModel, cell: tuple[i
         x, y = place % side * width, place // side * height
         grid.paste(seen if seen.size == cell else seen.resize(cell), (x, y))
         box = torch.tensor([[x, y, x + width, y + height]], dtype=torch.float64)
-        annotations.append(Annotation(sample.annotations[0].label, box, None, (False,)))
+        annotations.append(Annotation(sample.annotations[0].label, box))
     assert grid is not None
     return Sample(key, grid.convert("RGB"), tuple(annotations))

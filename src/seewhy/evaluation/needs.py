@@ -62,15 +62,6 @@ class Pair:
     geometry: Geometry
 
 
-def region_of(annotation: Annotation, size: tuple[int, int], kind: str) -> Tensor | None:
-    """The region (H, W) of a photo of (width, height) made of boxes, or of masks, or None."""
-    if kind == "masks":
-        return annotation.mask
-    if not len(annotation.boxes):
-        return None
-    return box_masks([annotation.boxes], (size[1], size[0]))[0]
-
-
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Pairs with their images, ready for the network.
@@ -138,30 +129,30 @@ class Pairs:
         (maps,) = probe.maps([method])
         return upsample(maps.float(), self.size), probe.logits
 
-    def _made_of(self, kind: str) -> str:
-        """Of what regions are made: "boxes", "masks", or "" where there are none."""
-        if kind == "cells":
-            return "boxes" if self.grids else ""
-        return self.pointing if kind == "dataset" else kind
+    def _marked(self, pair: Pair, kind: str) -> tuple[Tensor, Tensor | None]:
+        """The boxes (n, 4), or the mask (H, W), that a pair's region on the photo is made of."""
+        boxes = pair.annotation.boxes
+        if kind == "masks" or (kind == "dataset" and self.pointing == "masks"):
+            return boxes[:0], pair.annotation.mask
+        return boxes[:0] if kind == "cells" and not self.grids else boxes, None
 
     def on_photo(self, pair: Pair, kind: str) -> Tensor | None:
         """A pair's region on the photo at its own size, (H, W) bool; None where there is none."""
-        made_of = self._made_of(kind)
-        region = region_of(pair.annotation, pair.sample.image.size, made_of) if made_of else None
-        return None if region is None or not region.any() else region
+        boxes, region = self._marked(pair, kind)
+        if region is None:
+            (region,) = box_masks([boxes], pair.sample.image.size[::-1])
+        return region if region.any() else None
 
     def masks(self, kind: str) -> Tensor:
         """The regions on the input, (P, h, w) bool; without a pixel where there is none."""
         if kind not in self._masks:
-            regions = []
+            regions: list[Tensor] = []
             for pair in self.pairs:
-                boxes, mask = pair.annotation.boxes, pair.annotation.mask
-                if self._made_of(kind) == "masks" and mask is not None:
-                    regions.append(pair.geometry.mask_to_input(mask))
+                boxes, mask = self._marked(pair, kind)
+                if mask is None:
+                    regions += box_masks([pair.geometry.boxes_to_input(boxes)], self.size)
                 else:
-                    boxes = boxes if self._made_of(kind) == "boxes" else boxes[:0]
-                    boxes = pair.geometry.boxes_to_input(boxes)
-                    regions.append(box_masks([boxes], self.size)[0])
+                    regions.append(pair.geometry.mask_to_input(mask))
             self._masks[kind] = torch.stack(regions).to(self.inputs.device)
         return self._masks[kind]
 

@@ -54,3 +54,8 @@ class Answers:
     image: str
     rows: tuple[Row, ...] = ()
     omissions: tuple[Omission, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether something went wrong with any of it."""
+        return any(one.failed for one in self.omissions)

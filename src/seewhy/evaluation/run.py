@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import groupby
-from typing import Any
+from itertools import groupby, zip_longest
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +18,22 @@ import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import Probe, layer_requests
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Annotation, Dataset, Sample
-from seewhy.evaluation.needs import Needs, Pair, Pairs, region_of
+from seewhy.evaluation.needs import Needs, Pair, Pairs
 from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.maps import upsample
-from seewhy.metrics import Metric, difficult
+from seewhy.metrics import Metric, box_masks, difficult
 from seewhy.models import LoadedModel
 from seewhy.naming import Method
 from seewhy.printable import printable
 
 _READERS = 4  # threads; a photo is decoded in a few milliseconds
 
-Turn = tuple[Probe, list[int]]  # a target for each image, and the images of which it is asked
+
+class Round(NamedTuple):
+    """One target of each image, asked at once; `places` are the images whose target is wanted."""
+
+    probe: Probe
+    places: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +60,30 @@ def answers(question: Question, keys: Sequence[str], batch_size: int) -> Iterato
     omissions; the others of its batch are not touched by that.
     """
     classes = classes_of(question)
-    model = question.model
-    for batch in read(question, keys, batch_size, ahead=model.device.type != "cpu"):
+    for one in inputs_of(question, keys, batch_size):
+        if isinstance(one, Answers):
+            yield one
+        else:
+            yield from _answers(question, classes, *one)
+
+
+def inputs_of(
+    question: Question, keys: Sequence[str], batch_size: int
+) -> Iterator[tuple[list[Sample], Tensor] | Answers]:
+    """Samples with the network's inputs on its device, (B, C, h, w), as many of a size together.
+
+    What cannot be read is there as its answer, an omission.
+    """
+    device = question.model.device
+    for batch in read(question, keys, batch_size, ahead=device.type != "cpu"):
         yield from (one for one in batch if isinstance(one, Answers))
         readable = [one for one in batch if not isinstance(one, Answers)]
         for _, group in groupby(readable, key=lambda one: one[1].shape):
             samples, inputs = zip(*group, strict=True)
             together = torch.stack(inputs)
-            if model.device.type == "cuda":
+            if device.type == "cuda":
                 together = together.pin_memory()
-            together = together.to(model.device, non_blocking=True)
-            yield from _answers(question, classes, samples, together)
+            yield list(samples), together.to(device, non_blocking=True)
 
 
 def read(
@@ -147,17 +165,16 @@ def _answer_together(
         pairs.append(own)
         omissions += left_out
 
-    # The first target of every image, then the second: each round shares the one forward pass.
-    rounds = [[own for own in pairs if len(own) > turn] for turn in range(max(map(len, pairs)))]
-    asked = [[own[turn] for own in some] for turn, some in enumerate(rounds)]
-    flat = [pair for some in asked for pair in some]
+    # The first pair of every image, then the second …: rounds share the one forward pass.
+    rounds: list[Round] = []
+    flat: list[Pair] = []
+    for some in zip_longest(*pairs):
+        target = model.target([0 if pair is None else pair.class_index for pair in some])
+        asked = [pair for pair in some if pair is not None]
+        rounds.append(Round(probe.with_target(target), [pair.place for pair in asked]))
+        flat += asked
     if not flat:
         return _by_image(samples, rows, omissions)
-    turns: list[Turn] = []
-    for some in asked:
-        targets = dict.fromkeys(range(len(samples)), 0) | {p.place: p.class_index for p in some}
-        put = probe.with_target(model.target(list(targets.values())))
-        turns.append((put, [pair.place for pair in some]))
     at = Pairs(
         model,
         flat,
@@ -170,13 +187,13 @@ def _answer_together(
     needs: dict[Method, Needs] = {}
     for method in question.methods:
         try:
-            saliency = _saliency(turns, method, at.size)
+            saliency = _saliency(rounds, method, at.size)
         except Exception as error:
             reasons = {0: _reason(error)}
             if len(samples) > 1:
                 if isinstance(error, torch.cuda.OutOfMemoryError):
                     raise  # an image alone may fit
-                reasons = _refusals(turns, method, at.size)
+                reasons = _refusals(rounds, method, at.size)
             if not reasons:
                 raise
             for place, reason in reasons.items():
@@ -190,20 +207,20 @@ def _answer_together(
     return _by_image(samples, rows, list(dict.fromkeys(omissions)))
 
 
-def _saliency(turns: Sequence[Turn], method: Method, size: tuple[int, int]) -> Tensor:
+def _saliency(rounds: Sequence[Round], method: Method, size: tuple[int, int]) -> Tensor:
     """The method's maps of all pairs, (P, h, w); its error is raised."""
-    maps = [upsample(probe.maps([method])[0].float(), size)[places] for probe, places in turns]
+    maps = [upsample(probe.maps([method])[0].float(), size)[places] for probe, places in rounds]
     saliency = torch.cat(maps)
     if not saliency.isfinite().all():  # others, which compare themselves with it, go on
         raise ValueError("its map has values that are not finite")
     return saliency
 
 
-def _refusals(turns: Sequence[Turn], method: Method, size: tuple[int, int]) -> dict[int, str]:
+def _refusals(rounds: Sequence[Round], method: Method, size: tuple[int, int]) -> dict[int, str]:
     """Why the method answers none of the images, by place; empty as soon as it may answer one."""
     reasons = {}
-    for place in sorted({place for _, places in turns for place in places}):
-        own = [(probe.image(place), [0]) for probe, places in turns if place in places]
+    for place in sorted({place for one in rounds for place in one.places}):
+        own = [Round(one.probe.image(place), [0]) for one in rounds if place in one.places]
         try:
             _saliency(own, method, size)
         except torch.cuda.OutOfMemoryError:
@@ -310,11 +327,10 @@ def _seen(boxes: Tensor) -> bool:
 
 
 def _difficult(sample: Sample, annotation: Annotation) -> bool:
-    region = region_of(annotation, sample.image.size, "boxes")
-    if region is None:
+    if not len(annotation.boxes):
         return False
-    others = torch.tensor([len(sample.annotations) > 1])
-    return bool(difficult(region[None], others))
+    region = box_masks([annotation.boxes], sample.image.size[::-1])
+    return bool(difficult(region, torch.tensor([len(sample.annotations) > 1])))
 
 
 def classes_of(question: Question) -> Callable[[str], tuple[int, ...]]:

@@ -6,8 +6,9 @@ Several targets of one image are not independent, so the units of resampling and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -26,7 +27,7 @@ DRAWS = 10_000
 UNITS = 2_000
 """Of more images than this, random groups of equal size are drawn and flipped in their place."""
 _AT_ONCE = 400_000  # drawn places that are in memory together
-_COLUMNS = 500  # quantities that are drawn together
+_COLUMNS = 100  # quantities whose means are in memory together
 
 Couple = tuple[int, int]  # columns of a table
 
@@ -136,21 +137,17 @@ class Agreement:
 def summarize(rows: Values | Iterable[Row], seed: int = 0) -> list[Summary]:
     """A summary of each metric and method, in the order of the rows, the best method first."""
     values = Values.of(rows)
-    tables = [values.table(name) for name in values.metrics]
-    alike = [(table, *one) for table in tables for one in _known_alike(table)]
-    groups = [
-        _by_group(table.values[known][:, own], table.image[known]) for table, own, known in alike
-    ]
-    drawn = bootstrap_intervals([_pooled(*group, seed) for group in groups], seed)
-    ranks = {table.metric: _mean_ranks(table) for table in tables}
-    found: dict[str, list[Summary]] = {name: [] for name in values.metrics}
-    for (table, own, known), (_, counts), intervals in zip(alike, groups, drawn, strict=True):
-        targets, classes = np.unique(table.target[known], return_inverse=True)
-        for column, (low, high) in zip(own, intervals.tolist(), strict=True):
-            one = torch.from_numpy(table.values[known, column])
-            by_class = class_means(one, torch.from_numpy(classes), len(targets))
-            found[table.metric].append(
-                Summary(
+    ordered: list[Summary] = []
+    for table in map(values.table, values.metrics):
+        ranks, found = _mean_ranks(table), {}
+        for columns, known in _alike(~np.isnan(table.values).T):
+            shown = torch.from_numpy(table.values[known][:, columns])
+            sums, counts = _by_group(shown, table.image[known])
+            intervals = bootstrap_intervals(sums, counts, seed).tolist()
+            targets, classes = np.unique(table.target[known], return_inverse=True)
+            for column, one, (low, high) in zip(columns, shown.T, intervals, strict=True):
+                by_class = class_means(one, torch.from_numpy(classes), len(targets))
+                found[column] = Summary(
                     table.metric,
                     table.methods[column],
                     len(one),
@@ -159,14 +156,11 @@ def summarize(rows: Values | Iterable[Row], seed: int = 0) -> list[Summary]:
                     low,
                     high,
                     float(by_class.mean()),
-                    ranks[table.metric][column],
+                    ranks[column],
                 )
-            )
-    ordered = []
-    for name, own_summaries in found.items():
-        own_summaries.sort(key=lambda one: values.methods.index(one.method))
-        highest = metric(name).higher_is_better
-        ordered += sorted(own_summaries, key=lambda one: one.mean, reverse=highest)
+        highest = metric(table.metric).higher_is_better
+        inorder = [found[column] for column in sorted(found)]
+        ordered += sorted(inorder, key=lambda one: one.mean, reverse=highest)
     return ordered
 
 
@@ -184,19 +178,14 @@ def compare(
     if reference is not None and reference not in values.methods:
         named = ", ".join(values.methods)
         raise ValueError(f"reference {reference!r} has no values; there are {named}")
-    asked: list[tuple[Table, list[Couple]]] = []
+    found: list[Comparison] = []
     for table in map(values.table, values.metrics):
-        columns = range(len(table.methods))
-        couples = list(combinations(columns, 2))
+        couples = list(combinations(range(len(table.methods)), 2))
         if reference is not None:
-            couples = [
-                (column, other)
-                for column in columns
-                for other in columns
-                if table.methods[other] == reference != table.methods[column]
-            ]
-        asked.append((table, couples))
-    return [one for found in _compared(asked, seed) for one in found.values()]
+            own = [place for place, name in enumerate(table.methods) if name == reference]
+            couples = [(one, own[0]) for one in range(len(table.methods)) if [one] != own != []]
+        found += _compared(table, couples, seed).values()
+    return found
 
 
 def agreement(first: Values, second: Values, seed: int = 0) -> Agreement:
@@ -206,50 +195,41 @@ def agreement(first: Values, second: Values, seed: int = 0) -> Agreement:
     both = Values.joined([first, marked])
     values = differing = 0
     largest = 0.0
-    asked: list[tuple[Table, list[Couple]]] = []
+    differences = []
     for table in map(both.table, both.metrics):
         place = {method: column for column, method in enumerate(table.methods)}
-        couples = [(place[mark + m], place[m]) for m in place if mark + m in place]
-        for couple in couples:
-            now, before = table.values[:, couple].T
-            gaps = np.abs(now - before)
-            values += int((~np.isnan(gaps)).sum())
-            differing += int((gaps > 0).sum())
-            largest = max(largest, float(np.nan_to_num(gaps).max()))
-        asked.append((table, couples))
-    differences = []
-    for (table, _), found in zip(asked, _compared(asked, seed), strict=True):
-        for couple, comparison in found.items():
+        couples = [(place[mark + name], place[name]) for name in place if mark + name in place]
+        for couple, comparison in _compared(table, couples, seed).items():
             own = table.values[:, couple]
-            now, before = own[~np.isnan(own).any(1)].mean(0).tolist()
+            own = own[~np.isnan(own).any(1)]
+            gaps = np.abs(own[:, 0] - own[:, 1])
+            values += len(gaps)
+            differing += int((gaps > 0).sum())
+            largest = max(largest, float(gaps.max()))
+            now, before = own.mean(0).tolist()
             name = table.methods[couple[1]]
             differences.append(Difference(table.metric, name, before, now, comparison))
     alone = len(first) - values, len(second) - values
     return Agreement(values, differing, largest, alone, differences)
 
 
-@dataclass(frozen=True)
-class MeanCurve:
-    """A mean over all curves at equal steps, with its bootstrap interval, point by point."""
+def mean_curves(values: Values, seed: int = 0) -> dict[tuple[str, str], Tensor]:
+    """Of each metric and method that has curves their mean, point by point, with its interval.
 
-    metric: str
-    method: str
-    mean: list[float]
-    low: list[float]
-    high: list[float]
-
-
-def mean_curves(values: Values, seed: int = 0) -> list[MeanCurve]:
-    """The mean curve of each metric and method that has curves."""
-    names, groups = [], []
+    (3, points) float64: the means, the lower and the upper ends.
+    """
+    alike: dict[bytes, list[tuple[str, str, Tensor, Tensor]]] = {}  # those of the same images
     for name, method, images, curves in values.curves():
-        names.append((name, method))
-        groups.append(_pooled(*_by_group(curves.astype(np.float64), images), seed))
-    found = []
-    intervals = bootstrap_intervals(groups, seed)
-    for (name, method), (sums, counts), drawn in zip(names, groups, intervals, strict=True):
-        low, high = drawn.T.tolist()
-        found.append(MeanCurve(name, method, (sums.sum(0) / counts.sum()).tolist(), low, high))
+        sums, counts = _pooled(*_by_group(torch.from_numpy(curves).double(), images), seed)
+        alike.setdefault(counts.numpy().tobytes(), []).append((name, method, sums, counts))
+    found = {}
+    for group in alike.values():
+        every, counts = torch.cat([sums for _, _, sums, _ in group], 1), group[0][3]
+        widths = [sums.shape[1] for _, _, sums, _ in group]
+        drawn = torch.split(bootstrap_intervals(every, counts, seed), widths)
+        for (name, method, sums, _), intervals in zip(group, drawn, strict=True):
+            mean = sums.sum(0, keepdim=True) / counts.sum()
+            found[name, method] = torch.cat([mean, intervals.T])
     return found
 
 
@@ -258,11 +238,11 @@ def means_by_target(table: Table) -> tuple[Ints, Ints, Floats]:
 
     (T,), (T,) and (T, M), nan where a method has none; those with the most values come first.
     """
-    known = ~np.isnan(table.values)
+    values = torch.from_numpy(table.values)
+    sums, _ = _by_group(values.nan_to_num(), table.target)
+    counts, _ = _by_group((~values.isnan()).double(), table.target)
+    most = counts.amax(1).long().numpy()
     targets = np.unique(table.target)
-    sums, _ = _by_group(np.nan_to_num(table.values), table.target)
-    counts, _ = _by_group(known.astype(np.float64), table.target)
-    most = counts.max(1).values.numpy().astype(np.int64)
     names = [table.targets[target] for target in targets.tolist()]
     order = sorted(range(len(targets)), key=lambda place: (-most[place], names[place]))
     return targets[order], most[order], (sums / counts).numpy()[order]
@@ -277,42 +257,26 @@ def bootstrap_interval(images: Sequence[Sequence[float]], seed: int = 0) -> tupl
     """
     sums = torch.tensor([math.fsum(values) for values in images], dtype=torch.float64)
     counts = torch.tensor([float(len(values)) for values in images], dtype=torch.float64)
-    group = _pooled(sums[:, None], counts, seed)
-    ((low, high),) = bootstrap_intervals([group], seed)[0].tolist()
+    ((low, high),) = bootstrap_intervals(sums[:, None], counts, seed).tolist()
     return low, high
 
 
-def bootstrap_intervals(groups: Sequence[tuple[Tensor, Tensor]], seed: int = 0) -> list[Tensor]:
-    """The same for many quantities at once: of each group the intervals, (Q, 2) float64.
+def bootstrap_intervals(sums: Tensor, counts: Tensor, seed: int = 0) -> Tensor:
+    """The same for many quantities at once: their intervals, (Q, 2) float64.
 
-    A group is the sums of each image's values, (N, Q) float64, and how many these are, (N,). Groups
-    of as many images share what is drawn.
+    sums: (N, Q) float64, of each image's values. counts: (N,), how many these are.
     """
-    found: list[list[Tensor]] = [[] for _ in groups]
+    sums, counts = _pooled(sums, counts, seed)
+    if len(sums) < 2:
+        return sums.new_full((sums.shape[1], 2), math.nan)
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    for number, pieces in _batches([sums.shape for sums, _ in groups]):
-        if number < 2:
-            for place, columns in pieces:
-                size = len(range(*columns.indices(groups[place][0].shape[1])))
-                found[place].append(torch.full((size, 2), math.nan, dtype=torch.float64))
-            continue
-        stacked = [groups[place][0][:, columns] for place, columns in pieces]
-        counts = torch.stack([groups[place][1] for place, _ in pieces], 1)
-        every = torch.cat([*stacked, counts], 1)
-        means = torch.empty(DRAWS, every.shape[1], dtype=torch.float64)
-        draw, begin = torch.Generator().manual_seed(seed), 0
-        for part in _parts(number):
-            drawn = torch.randint(number, (part, number), generator=draw)
-            times = torch.zeros(part, number, dtype=torch.float64)
-            times.scatter_add_(1, drawn, torch.ones_like(times))
-            torch.mm(times, every, out=means[begin : begin + part])
-            begin += part
-        widths = [*(one.shape[1] for one in stacked), len(pieces)]
-        *split, weights = torch.split(means, widths, 1)
-        for (place, _), own, weight in zip(pieces, split, weights.T, strict=True):
-            drawn_means = (own / weight[:, None]).T.contiguous().numpy()
-            found[place].append(torch.from_numpy(np.quantile(drawn_means, tails, axis=1).T))
-    return [torch.cat(parts) for parts in found]
+    intervals = []
+    for some in torch.split(sums, _COLUMNS, 1):
+        every = torch.cat([some, counts[:, None]], 1)
+        drawn = _product(_drawn(len(sums), seed), every)
+        means = (drawn[:, :-1] / drawn[:, -1:]).T.contiguous()
+        intervals.append(np.quantile(means.numpy(), tails, axis=1).T)
+    return torch.from_numpy(np.concatenate(intervals))
 
 
 def sign_flip_test(differences: Sequence[float], seed: int = 0) -> float:
@@ -324,36 +288,53 @@ def sign_flip_test(differences: Sequence[float], seed: int = 0) -> float:
     "The design of experiments"; Good 2005, "Permutation, parametric and bootstrap tests of
     hypotheses".
     """
-    group = torch.tensor(differences, dtype=torch.float64)[:, None]
-    group, _ = _pooled(group, torch.ones(len(group)), seed)
-    return float(sign_flip_tests([group], seed)[0])
+    column = torch.tensor(differences, dtype=torch.float64)[:, None]
+    return float(sign_flip_tests(column, seed)[0])
 
 
-def sign_flip_tests(groups: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
-    """The same for many quantities at once: of each group (N, Q) float64 the p values, (Q,)."""
-    found: list[list[Tensor]] = [[] for _ in groups]
-    for count, pieces in _batches([group.shape for group in groups]):
-        stacked = [groups[place][:, columns] for place, columns in pieces]
-        p = _sign_flips(torch.cat(stacked, 1), count, seed)
-        widths = [one.shape[1] for one in stacked]
-        split = torch.split(p, widths)
-        for (place, _), own in zip(pieces, split, strict=True):
-            found[place].append(own)
-    return [torch.cat(parts) for parts in found]
-
-
-def _sign_flips(differences: Tensor, count: int, seed: int) -> Tensor:
+def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
+    """The same for many quantities at once: of (N, Q) float64 the p values, (Q,)."""
+    differences, _ = _pooled(differences, differences.new_ones(len(differences)), seed)
     # Flips that only round otherwise are as far.
     found = differences.sum(0).abs() - 1e-12 * differences.abs().sum(0)
-    if 2**count <= DRAWS:
-        patterns = torch.arange(2**count)[:, None] >> torch.arange(count) & 1
-        return (((patterns * 2.0 - 1).double() @ differences).abs() >= found).double().mean(0)
+    signs = _signs(len(differences), seed)
+    pairs = zip(torch.split(differences, _COLUMNS, 1), torch.split(found, _COLUMNS), strict=True)
+    far = [_product(signs, some).abs() >= own for some, own in pairs]
+    as_far = torch.cat([one.sum(0, dtype=torch.float64) for one in far])
+    every = len(signs) == 2 ** len(differences)
+    return as_far / len(signs) if every else (as_far + 1) / (len(signs) + 1)
+
+
+@lru_cache(maxsize=1)
+def _drawn(count: int, seed: int) -> Tensor:
+    """How often each of `count` images is in each draw, (draws, count); in bytes, as it is kept."""
     draw = torch.Generator().manual_seed(seed)
-    as_far = torch.ones_like(found)
-    for part in _parts(count):
-        signs = torch.randint(2, (part, count), generator=draw) * 2 - 1
-        as_far += ((signs.double() @ differences).abs() >= found).sum(0)
-    return as_far / (DRAWS + 1)
+    times = torch.zeros(DRAWS, count, dtype=torch.uint8)
+    for part in torch.split(times, max(1, _AT_ONCE // count)):
+        drawn = torch.randint(count, part.shape, generator=draw)
+        part.scatter_add_(1, drawn, torch.ones_like(part))
+    return times
+
+
+@lru_cache(maxsize=1)
+def _signs(count: int, seed: int) -> Tensor:
+    """Signs for `count` differences, (patterns, count), in bytes: all patterns, or random ones."""
+    if 2**count <= DRAWS:
+        return ((torch.arange(2**count)[:, None] >> torch.arange(count) & 1) * 2 - 1).to(torch.int8)
+    draw = torch.Generator().manual_seed(seed)
+    signs = torch.empty(DRAWS, count, dtype=torch.int8)
+    for part in torch.split(signs, max(1, _AT_ONCE // count)):
+        part.copy_(torch.randint(2, part.shape, generator=draw) * 2 - 1)
+    return signs
+
+
+def _product(draws: Tensor, columns: Tensor) -> Tensor:
+    """The product of a matrix of bytes with columns, float64, without a large copy of the first."""
+    product = columns.new_empty(len(draws), columns.shape[1])
+    rows = max(1, _AT_ONCE // max(1, len(columns)))
+    for part, of_part in zip(torch.split(draws, rows), torch.split(product, rows), strict=True):
+        torch.mm(part.double(), columns, out=of_part)
+    return product
 
 
 def attainable(images: int, comparisons: int) -> float:
@@ -374,74 +355,48 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _compared(
-    asked: Sequence[tuple[Table, Sequence[Couple]]], seed: int
-) -> list[dict[Couple, Comparison]]:
-    """The comparisons of those couples of each table that share an image, corrected by table."""
-    groups: list[tuple[Tensor, Tensor]] = []
-    about: list[tuple[int, list[Couple], int]] = []
-    for place, (table, couples) in enumerate(asked):
-        known = ~np.isnan(table.values)
-        # In an order of their own, so that the same images are drawn alike.
-        order = sorted(range(len(table.images)), key=table.images.__getitem__)
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order))
-        alike: dict[bytes, list[Couple]] = {}
-        for couple in couples:
-            common = known[:, couple].all(1)
-            if common.any():
-                alike.setdefault(np.packbits(common).tobytes(), []).append(couple)
-        for own in alike.values():
-            common = known[:, own[0]].all(1)
-            sums, counts = _by_group(table.values[common], rank[table.image[common]])
-            by_image = _pooled(sums / counts[:, None], torch.ones(len(counts)), seed)
-            first, second = (by_image[0][:, list(side)] for side in zip(*own, strict=True))
-            about.append((place, own, len(counts)))
-            groups.append((first - second, by_image[1]))
-    intervals = bootstrap_intervals(groups, seed)
-    tests = sign_flip_tests([sums for sums, _ in groups], seed)
-    found: list[dict[Couple, Comparison]] = [{} for _ in asked]
-    for (place, own, images), (sums, _), limits, p_values in zip(
-        about, groups, intervals, tests, strict=True
-    ):
-        table, highest = asked[place][0], metric(asked[place][0].metric).higher_is_better
-        means = (sums.sum(0) / images).tolist()
-        columns = zip(own, means, limits.tolist(), p_values.tolist(), strict=True)
-        for couple, mean, (low, high), p in columns:
+def _compared(table: Table, couples: Sequence[Couple], seed: int) -> dict[Couple, Comparison]:
+    """The comparisons of those couples that share an image, corrected for being many."""
+    highest = metric(table.metric).higher_is_better
+    # In an order of their own, so that the same images are drawn alike.
+    rank = np.argsort(sorted(range(len(table.images)), key=table.images.__getitem__))
+    known = ~np.isnan(table.values)
+    found: dict[Couple, Comparison] = {}
+    for places, common in _alike(known[:, one] & known[:, other] for one, other in couples):
+        if not common.any():
+            continue
+        own = [couples[place] for place in places]
+        values = torch.from_numpy(table.values[common])
+        sums, counts = _by_group(values, rank[table.image[common]])
+        first, second = ((sums / counts[:, None])[:, list(side)] for side in zip(*own, strict=True))
+        gaps = first - second
+        intervals = bootstrap_intervals(gaps, torch.ones_like(counts), seed).tolist()
+        columns = gaps.mean(0).tolist(), intervals, sign_flip_tests(gaps, seed).tolist()
+        for couple, mean, (low, high), p in zip(own, *columns, strict=True):
             better = None if mean == 0 else (mean > 0) == highest
             names = table.methods[couple[0]], table.methods[couple[1]]
-            found[place][couple] = Comparison(
-                table.metric, *names, images, mean, low, high, better, p, p
+            found[couple] = Comparison(
+                table.metric, *names, len(gaps), mean, low, high, better, p, p
             )
-    corrected = []
-    for (_, couples), own_found in zip(asked, found, strict=True):
-        inorder = [couple for couple in couples if couple in own_found]
-        p_holm = holm([own_found[couple].p for couple in inorder])
-        corrected.append(
-            {c: replace(own_found[c], p_holm=p) for c, p in zip(inorder, p_holm, strict=True)}
-        )
-    return corrected
+    inorder = [couple for couple in couples if couple in found]
+    corrected = holm([found[couple].p for couple in inorder])
+    return {c: replace(found[c], p_holm=p) for c, p in zip(inorder, corrected, strict=True)}
 
 
-def _known_alike(table: Table) -> Iterator[tuple[list[int], NDArray[np.bool_]]]:
-    """Columns that have values of the same pairs, and of which pairs these are."""
-    known = ~np.isnan(table.values)
-    alike: dict[bytes, list[int]] = {}
-    for column in range(known.shape[1]):
-        alike.setdefault(np.packbits(known[:, column]).tobytes(), []).append(column)
-    for columns in alike.values():
-        yield columns, known[:, columns[0]]
+def _alike(masks: Iterable[NDArray[np.bool_]]) -> Iterable[tuple[list[int], NDArray[np.bool_]]]:
+    """The places of the masks that are equal, and that mask."""
+    found: dict[bytes, tuple[list[int], NDArray[np.bool_]]] = {}
+    for place, mask in enumerate(masks):
+        found.setdefault(np.packbits(mask).tobytes(), ([], mask))[0].append(place)
+    return found.values()
 
 
-def _by_group(values: Floats, group: Ints) -> tuple[Tensor, Tensor]:
+def _by_group(values: Tensor, group: Ints) -> tuple[Tensor, Tensor]:
     """The sums (G, Q) of the values (N, Q) of each group, and how many (G,): by rising group."""
-    if (np.diff(group) > 0).all():  # each value is a group of its own, in order
-        return torch.from_numpy(values), torch.ones(len(group), dtype=torch.float64)
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    sums = np.add.reduceat(values[order], starts, axis=0)
-    counts = np.diff(np.append(starts, len(group))).astype(np.float64)
-    return torch.from_numpy(sums), torch.from_numpy(counts)
+    _, place, counts = np.unique(group, return_inverse=True, return_counts=True)
+    sums = values.new_zeros(len(counts), values.shape[1])
+    sums.index_add_(0, torch.from_numpy(place), values)
+    return sums, torch.from_numpy(counts).double()
 
 
 def _pooled(sums: Tensor, counts: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -459,28 +414,6 @@ def _pooled(sums: Tensor, counts: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     return both[:, :-1], both[:, -1]
 
 
-def _batches(
-    shapes: Sequence[Sequence[int]],
-) -> Iterator[tuple[int, list[tuple[int, slice]]]]:
-    """Pieces of groups (N, Q) to be drawn together: N, and of each piece its group and columns."""
-    pieces = [
-        (number, place, slice(start, min(columns, start + _COLUMNS)))
-        for place, (number, columns) in enumerate(shapes)
-        for start in range(0, columns, _COLUMNS)
-    ]
-    batch: list[tuple[int, slice]] = []
-    size, before = 0, -1
-    for number, place, columns in sorted(pieces, key=lambda piece: piece[0]):
-        wide = columns.stop - columns.start
-        if batch and (number != before or size + wide > _COLUMNS):
-            yield before, batch
-            batch, size = [], 0
-        batch.append((place, columns))
-        size, before = size + wide, number
-    if batch:
-        yield before, batch
-
-
 def _mean_ranks(table: Table) -> list[float]:
     """Each method's mean rank over the pairs on which all methods have a value; equals share."""
     common = table.values[~np.isnan(table.values).any(1)]
@@ -490,10 +423,3 @@ def _mean_ranks(table: Table) -> list[float]:
     ranks = mean_ranks(torch.from_numpy(sign * common)[:, None])[:, 0] + 1
     means: list[float] = ranks.mean(0).tolist()
     return means
-
-
-def _parts(count: int) -> Iterator[int]:
-    """How many draws of `count` places to make at a time, until there are enough."""
-    at_once = max(1, _AT_ONCE // count)
-    for start in range(0, DRAWS, at_once):
-        yield min(at_once, DRAWS - start)

@@ -74,61 +74,32 @@ class Values:
         if isinstance(rows, Values):
             return rows
         own = list(rows)
-        about = {name: [getattr(row, name) for row in own] for name in _COLUMNS}
-        texts = {name: _places(about[name]) for name in _NAMES}
-        lengths = np.array([len(row.curve) for row in own], dtype=np.int64)
-        curve = np.array([point for row in own for point in row.curve], dtype=np.float64)
-        return Values._made(texts, about, curve, lengths)
-
-    @staticmethod
-    def of_arrow(table: Any) -> Values:
-        """The values of a `pyarrow.Table` that has a column for each field of a row.
-
-        Texts are dictionaries, as `read_dictionary` makes them.
-        """
-        texts, about = {}, {}
+        columns = {field.name: [getattr(row, field.name) for row in own] for field in fields(Row)}
+        curves = columns.pop("curve")
+        columns["points"] = list(map(len, curves))
+        columns["curve"] = [point for curve in curves for point in curve]
+        names: dict[str, list[str]] = {}
         for name in _NAMES:
-            column = table[name].unify_dictionaries().combine_chunks()
-            texts[name] = column.dictionary.to_pylist(), column.indices.to_numpy()
-        for name in ("class_index", "probability", "difficult", "value"):
-            about[name] = table[name].to_numpy()
-        curves = table["curve"].combine_chunks()
-        lengths = np.diff(curves.offsets.to_numpy())
-        return Values._made(texts, about, curves.flatten().to_numpy(), lengths)
-
-    @staticmethod
-    def _made(
-        texts: Mapping[str, tuple[Sequence[str], Any]],
-        about: Mapping[str, Any],
-        curve: NDArray[np.floating[Any]],
-        lengths: Ints,
-    ) -> Values:
-        names = {name: tuple(found) for name, (found, _) in texts.items()}
-        places = {name: np.asarray(own) for name, (_, own) in texts.items()}
-        key = places["image"].astype(np.int64) * max(1, len(names["target"])) + places["target"]
-        _, first, pair = np.unique(key, return_index=True, return_inverse=True)
-        order = np.argsort(first)  # in which the pairs come
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        first = first[order]
-        single = curve.astype(np.float32)
-        arrays = {name: np.asarray(about[name]) for name in about} | places
-        arrays |= {name: arrays[name][first] for name in _OF_A_PAIR} | {"pair": place[pair]}
-        # Half the memory where it loses nothing, as with scores of a network in float32.
-        arrays["curve"] = single if np.array_equal(single, curve) else curve
-        arrays["points"] = lengths
-        columns: dict[str, Any] = {_NAMES[name]: own for name, own in names.items()}
-        for name, kind in _KINDS.items():
-            columns[name] = arrays[name].astype(kind or arrays[name].dtype, copy=False)
-        return Values(**columns)
+            names[name] = list(dict.fromkeys(columns[name]))
+            place = {text: number for number, text in enumerate(names[name])}
+            columns[name] = [place[text] for text in columns[name]]
+        whole = Growing()
+        whole.add(names, columns)
+        return whole.values
 
     @staticmethod
     def joined(parts: Iterable[Values]) -> Values:
         """The values of all parts, in their order."""
         whole = Growing()
         for part in parts:
-            whole.add(part)
+            names = {name: getattr(part, listed) for name, listed in _NAMES.items()}
+            whole.add(names, {name: part.column(name) for name in _COLUMNS})
         return whole.values
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A field of each value's row, (N,); texts as places; of "curve" all, one by one."""
+        found: NDArray[Any] = getattr(self, name)
+        return found[self.pair] if name in _OF_A_PAIR else found
 
     def __len__(self) -> int:
         return len(self.value)
@@ -168,34 +139,27 @@ class Values:
         import pyarrow
 
         columns: dict[str, Any] = {}
-        for field in fields(Row):
-            name = field.name
+        for name in (field.name for field in fields(Row)):
+            own = pyarrow.array(self.column(name))
             if name == "curve":
                 ends = np.concatenate([[0], np.cumsum(self.points)]).astype(np.int32)
-                points = pyarrow.array(self.curve.astype(np.float64))
-                columns[name] = pyarrow.ListArray.from_arrays(ends, points)
-                continue
-            own = getattr(self, name)
-            if name in _OF_A_PAIR:
-                own = own[self.pair]
-            if name in _NAMES:
-                listed = pyarrow.array(getattr(self, _NAMES[name]), pyarrow.string())
-                columns[name] = listed.take(pyarrow.array(own))
-            else:
-                columns[name] = pyarrow.array(own)
+                own = pyarrow.ListArray.from_arrays(ends, own.cast(pyarrow.float64()))
+            elif name in _NAMES:
+                own = pyarrow.array(getattr(self, _NAMES[name]), pyarrow.string()).take(own)
+            columns[name] = own
         return pyarrow.table(columns)
 
     def table(self, metric: str) -> Table:
         """The values of a metric. Raises ValueError for one without any."""
-        (own,) = np.nonzero(self.metric == self.metrics.index(metric))
-        methods, column = np.unique(self.method[own], return_inverse=True)
-        pairs, row = np.unique(self.pair[own], return_inverse=True)
+        own = self.metric == self.metrics.index(metric)
+        methods, column = _numbered(self.method[own], len(self.methods))
+        pairs, row = _numbered(self.pair[own], len(self.image))
         values = np.full((len(pairs), len(methods)), np.nan)
         values[row, column] = self.value[own]
         return Table(
             metric,
             tuple(self.methods[place] for place in methods),
-            pairs.astype(np.int64),
+            pairs,
             values,
             self.image[pairs].astype(np.int64),
             self.target[pairs].astype(np.int64),
@@ -227,41 +191,70 @@ class Growing:
 
     def __init__(self) -> None:
         self._names: dict[str, dict[str, int]] = {listed: {} for listed in _NAMES.values()}
-        self._known: dict[tuple[int, int], int] = {}
-        self._columns = {name: bytearray() for name in _KINDS}
+        self._pairs: dict[tuple[int, int], int] = {}
+        self._buffers = {name: bytearray() for name in _KINDS}
         self._curves: Any = np.float32
 
-    def add(self, part: Values) -> None:
-        """Put a part behind what there is."""
-        arrays = {name: getattr(part, name) for name in _KINDS}
+    def add(self, names: Mapping[str, Iterable[str]], columns: Mapping[str, Any]) -> None:
+        """Put values behind what there is.
+
+        columns: the fields of a row, (N,); of `names` the places among them. "points" is the length
+            of each curve, and "curve" holds all curves, one after the other.
+        """
+        arrays = {name: np.asarray(own) for name, own in columns.items()}
         for name, listed in _NAMES.items():
             own = self._names[listed]
-            new = [own.setdefault(one, len(own)) for one in getattr(part, listed)]
-            arrays[name] = np.array(new, dtype=np.int64)[arrays[name]]
-        known, before = self._known, len(self._known)
-        keys = zip(arrays["image"].tolist(), arrays["target"].tolist(), strict=True)
-        places = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
-        for name in _OF_A_PAIR:
-            arrays[name] = arrays[name][places >= before]  # a pair may be in several parts
-        arrays["pair"] = places[part.pair]
-        if part.curve.dtype != self._curves == np.float32:
+            places = [own.setdefault(text, len(own)) for text in names[name]]
+            arrays[name] = np.array(places, dtype=np.int64)[arrays[name].astype(np.int64)]
+        key = arrays["image"] * (len(self._names["targets"]) + 1) + arrays["target"]
+        _, first, pair = np.unique(key, return_index=True, return_inverse=True)
+        known, before = self._pairs, len(self._pairs)
+        place = np.empty(len(first), dtype=np.int64)  # among all pairs, in the order they come in
+        for number in np.argsort(first):
+            at = int(arrays["image"][first[number]]), int(arrays["target"][first[number]])
+            place[number] = known.setdefault(at, len(known))
+        arrays["pair"] = place[pair]
+        new = np.sort(first[place >= before])  # a pair may have come before
+        arrays |= {name: arrays[name][new] for name in _OF_A_PAIR}
+        single = arrays["curve"].astype(np.float32)
+        if self._curves == np.float32 and not np.array_equal(single, arrays["curve"]):
+            # Half the memory where it loses nothing, as with scores of a network in float32.
             self._curves = np.float64
-            single = np.frombuffer(self._columns["curve"], np.float32)
-            self._columns["curve"] = bytearray(single.astype(np.float64))
+            earlier = np.frombuffer(self._buffers["curve"], np.float32)
+            self._buffers["curve"] = bytearray(earlier.astype(np.float64))
         for name, kind in _KINDS.items():
-            column = arrays[name].astype(kind or self._curves, copy=False)
-            self._columns[name] += column.tobytes()
+            self._buffers[name] += arrays[name].astype(kind or self._curves, copy=False).tobytes()
+
+    def add_arrow(self, table: Any) -> None:
+        """Put the rows of a `pyarrow.Table` behind what there is.
+
+        It has a column for each field of a row; texts are dictionaries, as `read_dictionary` makes
+        them.
+        """
+        columns: dict[str, Any] = {}
+        names: dict[str, list[str]] = {}
+        for name in (field.name for field in fields(Row)):
+            own = table[name]
+            if name in _NAMES:
+                own = own.unify_dictionaries().combine_chunks()
+                names[name], columns[name] = own.dictionary.to_pylist(), own.indices.to_numpy()
+            elif name == "curve":
+                own = own.combine_chunks()
+                columns["points"] = np.diff(own.offsets.to_numpy())
+                columns["curve"] = own.flatten().to_numpy()
+            else:
+                columns[name] = own.to_numpy()
+        self.add(names, columns)
 
     @property
     def values(self) -> Values:
         """All so far; nothing can be added behind it."""
         columns: dict[str, Any] = {name: tuple(own) for name, own in self._names.items()}
         for name, kind in _KINDS.items():
-            columns[name] = np.frombuffer(self._columns[name], kind or self._curves)
+            columns[name] = np.frombuffer(self._buffers[name], kind or self._curves)
         return Values(**columns)
 
 
-_COLUMNS = tuple(field.name for field in fields(Row) if field.name != "curve")
 _NAMES = {"image": "images", "target": "targets", "method": "methods", "metric": "metrics"}
 _OF_A_PAIR = ("image", "target", "class_index", "probability", "difficult")
 _KINDS: dict[str, Any] = {
@@ -277,10 +270,11 @@ _KINDS: dict[str, Any] = {
     "points": np.int32,
     "curve": None,  # single precision where that is enough
 }
+_COLUMNS = tuple(name for name in _KINDS if name != "pair")
 
 
-def _places(texts: Sequence[str]) -> tuple[list[str], Ints]:
-    """The different texts as they come, and the place of each among them."""
-    known: dict[str, int] = {}
-    places = [known.setdefault(text, len(known)) for text in texts]
-    return list(known), np.array(places, dtype=np.int64)
+def _numbered(places: NDArray[np.integer[Any]], count: int) -> tuple[Ints, Ints]:
+    """The different ones of places below `count`, rising, and which of them each is."""
+    there = np.zeros(count, dtype=np.bool_)
+    there[places] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[places]

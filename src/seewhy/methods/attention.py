@@ -105,7 +105,7 @@ def _followed(
 
 def _positive(block: Attention) -> Tensor:
     """mean_heads (A ⊙ ∇A)⁺, (B, queries, keys)."""
-    return (_wide(block.weights) * _wide(block.gradient)).relu().mean(1)
+    return (_wide(block.weights) * _wide(block.gradient)).relu_().mean(1)
 
 
 def _wide(tensor: Tensor) -> Tensor:

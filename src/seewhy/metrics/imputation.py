@@ -36,30 +36,31 @@ def linear_imputation(images: Tensor, missing: Tensor, tolerance: float = 1e-6) 
 def _solve(images: Tensor, hole: Tensor, tolerance: float) -> Tensor:
     """Preconditioned conjugate gradients (Golub and Van Loan 2013, algorithm 11.5.1).
 
-    The system is -laplacian(solution) = laplacian(known) where pixels are missing. `residual` is
-    what is left of it, `step` the correction that the preconditioner proposes for that, `energy`
-    their product, and `direction` the steps so far, made independent of each other.
+    The system A x = b, where pixels are missing: A is minus the Laplacian, and b the Laplacian of
+    the known pixels. Each round goes one step in a new direction p, which the preconditioner M
+    proposes for the residual r, and which is independent of those before.
     """
     grids = _grids(hole)
     known = images * (1 - hole)
-    solution = torch.zeros_like(images)
-    residual = _laplacian(grids[0], known).mul_(hole)
+    solution = torch.zeros_like(images)  # x = 0
+    residual = _laplacian(grids[0], known).mul_(hole)  # r = b - A x
     direction = torch.zeros_like(images)
     energy = torch.ones_like(images[:, :, :1, :1])
     goal = None
     while True:
-        step = _preconditioned(grids, residual)
-        previous, energy = energy, _dot(residual, step)
+        proposed = _preconditioned(grids, residual)  # z = M⁻¹ r
+        before, energy = energy, _dot(residual, proposed)  # r·z, the error that is left
         goal = energy * tolerance**2 if goal is None else goal
         # What has converged stands still, so that no image depends on how long others take.
         active = energy > goal
         if not active.any():
             return known + solution
-        direction = torch.addcmul(step, direction, torch.where(active, energy / previous, 0))
-        change = _laplacian(grids[0], direction).mul_(hole)
-        length = torch.where(active, -energy / _dot(direction, change), 0)
-        solution.addcmul_(direction, length)
-        residual.addcmul_(change, length)
+        share = torch.where(active, energy / before, 0)
+        direction = torch.addcmul(proposed, direction, share)  # p = z + (r·z / its last) p
+        bent = _laplacian(grids[0], direction).mul_(hole)  # -A p
+        length = torch.where(active, -energy / _dot(direction, bent), 0)  # r·z / p·A p
+        solution.addcmul_(direction, length)  # x = x + length p
+        residual.addcmul_(bent, length)  # r = r - length A p
 
 
 class _Grid(NamedTuple):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from seewhy.data.preprocess import Preprocess
 from seewhy.models.answers import Activation
@@ -86,13 +85,12 @@ def load_model(
         )
     if texts is not None and zoo != "hf":
         raise ModelError(f"texts= (--text) is for text-image networks of hf:, which {spec} is not")
-    make: Callable[..., LoadedModel | nn.Module]
-    make = partial(ZOOS[zoo], name) if zoo in ZOOS else partial(own_network, zoo, name)
-    if texts is not None:
-        make = partial(hf_text_image, name)
+    make: Zoo = partial(own_network, zoo)
+    if zoo in ZOOS:
+        make = ZOOS[zoo] if texts is None else hf_text_image
 
     def build(**about: Any) -> LoadedModel:
-        return as_loaded(make(**about), spec)
+        return as_loaded(make(name, **about), spec)
 
     if weights is None or weights == "random":
         model = build(pretrained=weights is None, num_classes=None)

@@ -31,20 +31,17 @@ def with_metadata(model: LoadedModel, facts: Mapping[str, str], path: Path) -> L
             try:
                 said[key] = text if text in _WORDS else parsed(text)
             except ValueError as error:
-                raise ModelError(f"{path}: its metadata {key}={_short(text)}: {error}") from error
+                short = text if len(text) <= 40 else f"{text[:40]}..."
+                raise ModelError(f"{path}: its metadata {key}={short}: {error}") from error
     inputs = {key: said[key] for key in _OF_INPUTS if key in said}
     try:
         preprocess = replace(model.preprocess, **inputs) if inputs else model.preprocess
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{path}: its metadata cannot be used: {error}") from error
-    try:
-        model = replace(
-            model, preprocess=preprocess, activation=said.get("activation", model.activation)
-        )
+        activation = said.get("activation", model.activation)
+        model = replace(model, preprocess=preprocess, activation=activation)
         if "classes" in said:
             return with_classes(model, names_in(said["classes"]), "its metadata")
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{path}: {error}") from error
+        raise ModelError(f"{path}: its metadata cannot be used: {error}") from error
     return model
 
 
@@ -95,7 +92,3 @@ def names_in(content: Any, where: str = "classes") -> tuple[str, ...]:
     if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
         raise ModelError(f"{where}: give a JSON list of names, or an object index: name")
     return tuple(content)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:40]}..."

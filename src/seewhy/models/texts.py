@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seewhy.models.answers import Activation
 from seewhy.models.loaded import LoadedModel, ModelError
 
 
@@ -57,7 +58,7 @@ class TextImage(nn.Module):
                 f"{type(network).__name__} is no text-image network as CLIP and SigLIP are: it has "
                 f"no {', '.join(sorted(missing))}; take it without texts"
             )
-        self.network, self.texts = network.eval(), given
+        self.network, self.tokenizer, self.texts = network.eval(), tokenizer, given
         with torch.no_grad():
             read = network.get_text_features(**_tokens(network, tokenizer, given))  # type: ignore[operator]
         self.register_buffer("text_embeds", F.normalize(_features(read), dim=-1), persistent=False)
@@ -80,15 +81,44 @@ def with_texts(model: LoadedModel, tokenizer: Any, texts: Sequence[str]) -> Load
     Their probabilities are those of its training: of SigLIP each text's own, of CLIP one text of
     several. Of CLIP and a single text there is none, and the number shown is the logit.
     """
-    module = TextImage(model.module, tokenizer, texts)
-    own = getattr(model.module, "logit_bias", None) is not None
-    alone = "none" if len(module.texts) == 1 else "softmax"
+    module = TextImage(model.module, tokenizer, texts).eval()
+    usual = _activation(module, len(module.texts))
+    return replace(model, module=module, classes=module.texts, activation=model.activation or usual)
+
+
+def named(model: LoadedModel, texts: Sequence[str]) -> LoadedModel:
+    """A text-image network's classes and activation with other texts, which it has not read yet.
+
+    So their names and indices are known without a pass; `looking_for` lets the network read them.
+    """
+    module = model.module
+    assert isinstance(module, TextImage)
+    before, usual = (_activation(module, len(some)) for some in (module.texts, texts))
+    kept = usual if model.activation == before else model.activation
+    return replace(model, classes=tuple(texts), activation=kept)
+
+
+def looking_for(model: LoadedModel, texts: Sequence[str]) -> LoadedModel:
+    """A text-image network with other texts; both share its weights.
+
+    Raises ModelError as `TextImage` does.
+    """
+    module = model.module
+    assert isinstance(module, TextImage)
     return replace(
-        model,
-        module=module.eval(),
-        classes=module.texts,
-        activation=model.activation or ("sigmoid" if own else alone),  # type: ignore[arg-type]
+        named(model, texts), module=TextImage(module.network, module.tokenizer, texts).eval()
     )
+
+
+def texts_of(model: LoadedModel) -> tuple[str, ...]:
+    """The texts that a text-image network looks for; none of any other network."""
+    return model.module.texts if isinstance(model.module, TextImage) else ()
+
+
+def _activation(module: TextImage, texts: int) -> Activation:
+    if getattr(module.network, "logit_bias", None) is not None:
+        return "sigmoid"
+    return "none" if texts == 1 else "softmax"
 
 
 def _features(found: Any) -> Tensor:

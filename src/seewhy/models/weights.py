@@ -84,7 +84,12 @@ def with_weights(build: Callable[..., LoadedModel], path: Path, spec: str) -> Lo
         if key in state and state[key].shape != own[key].shape
     ]
     if missing or shapes:
-        raise ModelError(_differences(missing, foreign, shapes, len(own), len(state), path, spec))
+        faults = {"missing": missing, "unexpected": foreign, "of another shape": shapes}
+        counts = [f"{len(keys)} {what} ({_some(keys)})" for what, keys in faults.items() if keys]
+        raise ModelError(
+            f"weights {path} do not fit {spec}: of the network's {len(own)} and the file's "
+            f"{len(state) + len(foreign)} tensors, {'; '.join(counts)}"
+        )
     model.module.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
     if foreign:
         note(
@@ -187,7 +192,9 @@ def _renamed(
     modern = {
         re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): key for key in state
     }
-    inners = ["", *(prefix for prefix in _prefixes(next(iter(own), "")) if _all_begin(own, prefix))]
+    first = next(iter(own), "")
+    prefixes = [first[: dot.end()] for dot in re.finditer(r"\.", first)]
+    inners = ["", *(prefix for prefix in prefixes if all(key.startswith(prefix) for key in own))]
     pairs = [(outer, inner) for inner in inners for outer in _wrappers(modern, own, inner)]
 
     def names(outer: str, inner: str) -> dict[str, str]:
@@ -212,52 +219,16 @@ def _wrappers(keys: Collection[str], own: Mapping[str, Tensor], inner: str) -> d
     return dict.fromkeys(["", *(prefix for prefix in found if prefix.endswith("."))])
 
 
-def _prefixes(key: str) -> list[str]:
-    """`a.b.c` has the prefixes `a.` and `a.b.`."""
-    return [key[: dot.end()] for dot in re.finditer(r"\.", key)]
-
-
-def _all_begin(keys: Collection[str], prefix: str) -> bool:
-    return all(key.startswith(prefix) for key in keys)
-
-
 def _file_outputs(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int | None:
     """The file's number of classes, if that alone makes it differ in shape from the network."""
-    pairs = [
-        (value.shape, state[key].shape)
-        for key, value in own.items()
-        if key in state and value.shape != state[key].shape
-    ]
-    sizes = {
-        (ours[0], theirs[0]) if len(theirs) and len(ours) and ours[1:] == theirs[1:] else None
+    pairs = [(value.shape, state[key].shape) for key, value in own.items() if key in state]
+    changes = {
+        (ours[0], theirs[0]) if ours and theirs and ours[1:] == theirs[1:] else None
         for ours, theirs in pairs
+        if ours != theirs
     }
-    (size,) = sizes if len(sizes) == 1 else (None,)
-    return size[1] if size else None
-
-
-def _differences(
-    missing: list[str],
-    foreign: list[str],
-    shapes: list[str],
-    wanted: int,
-    fitting: int,
-    path: Path,
-    spec: str,
-) -> str:
-    faults = [
-        f"{len(keys)} {what} ({_some(keys)})"
-        for keys, what in (
-            (missing, "missing"),
-            (foreign, "unexpected"),
-            (shapes, "of another shape"),
-        )
-        if keys
-    ]
-    return (
-        f"weights {path} do not fit {spec}: of the network's {wanted} and the file's "
-        f"{fitting + len(foreign)} tensors, {'; '.join(faults)}"
-    )
+    change = changes.pop() if len(changes) == 1 else None
+    return change[1] if change else None
 
 
 def _some(keys: Collection[object]) -> str:

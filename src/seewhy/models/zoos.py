@@ -10,32 +10,26 @@ import copy
 import importlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
 
-from seewhy.data.imagenet_classes import names
+from seewhy.data.imagenet_classes import imagenet_classes
 from seewhy.data.preprocess import Preprocess
 from seewhy.models.efficientnet_lite import VARIANTS, EfficientNetLite, pretrained_state
 from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError
 from seewhy.models.packages import import_torchvision, import_zoo, with_torchvision
 from seewhy.options import near
 
-
-class Zoo(Protocol):
-    """Builds a network by its name in the zoo, if asked for with another number of classes."""
-
-    def __call__(
-        self, name: str, *, pretrained: bool, num_classes: int | None
-    ) -> LoadedModel | nn.Module:
-        """The network, with the zoo's preprocessing and class names as far as there are any."""
-        ...
+Zoo = Callable[..., LoadedModel | nn.Module]
+"""Builds a network by its name in the zoo, if asked for with another number of classes; with the
+zoo's preprocessing and class names as far as there are any."""
 
 
 def _torchvision(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
@@ -143,6 +137,18 @@ def hf_text_image(name: str, *, pretrained: bool, num_classes: int | None) -> Lo
     return LoadedModel(module.float(), _hf_preprocess(name, processor, 3))
 
 
+def reads_texts(spec: str) -> bool:
+    """Whether a specification is that of a text-image network of transformers, by its config."""
+    zoo, _, name = spec.partition(":")
+    if zoo != "hf" or not name:
+        return False
+    transformers = import_zoo("transformers", "hf")
+    with _fetching(spec, True):
+        config = transformers.AutoConfig.from_pretrained(name)
+    made_for = " ".join(config.architectures or ())
+    return hasattr(config, "text_config") and "ForImageClassification" not in made_for
+
+
 def hf_tokenizer(name: str) -> Any:
     """The tokenizer of a network of transformers."""
     transformers = import_zoo("transformers", "hf")
@@ -196,14 +202,11 @@ def _hf_size(size: Mapping[str, int] | None) -> int | tuple[int, int] | None:
 
 
 def _scenes(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    from seewhy.data.scenes.networks import load_network
+    from seewhy.data.scenes import CATEGORIES
+    from seewhy.data.scenes.networks import PREPROCESS, build, load_network
 
-    module, classes, preprocess = load_network(name)
-    if not pretrained:
-        for part in module.modules():
-            if callable(reset := getattr(part, "reset_parameters", None)):
-                reset()
-    return LoadedModel(module, preprocess, tuple(classes), activation="sigmoid")
+    module = load_network(name)[0] if pretrained else build(name)
+    return LoadedModel(module, PREPROCESS, CATEGORIES, activation="sigmoid")
 
 
 def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
@@ -214,7 +217,8 @@ def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMo
         module.load_state_dict(pretrained_state(name))
     side = VARIANTS[name][-1]
     preprocess = Preprocess(side + 32, side, (127,) * 3, (128,) * 3, "bicubic")
-    return LoadedModel(module, preprocess, names() if num_classes is None else ())
+    names = tuple(imagenet_classes().values()) if num_classes is None else ()
+    return LoadedModel(module, preprocess, names)
 
 
 ZOOS: dict[str, Zoo] = {

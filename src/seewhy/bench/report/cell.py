@@ -56,6 +56,15 @@ class Cell:
             found[one.metric, one.other, one.method] = one.turned
         return found
 
+    @cached_property
+    def largest(self) -> dict[str, float]:
+        """By metric, the largest of the significant differences."""
+        found: dict[str, float] = {}
+        for one in self.comparisons.values():
+            if one.significant:
+                found[one.metric] = max(found.get(one.metric, 0.0), abs(one.difference))
+        return found
+
     def ranked(self, metric: str) -> list[str]:
         """The methods that have values, the best mean first."""
         return [method for name, method in self.summaries if name == metric]

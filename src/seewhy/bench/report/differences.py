@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from seewhy.bench.progress import count
 from seewhy.bench.report import words
 from seewhy.bench.report.cell import Cell, cells_of
 from seewhy.bench.report.provenance import differing
-from seewhy.bench.report.words import count, listed
+from seewhy.bench.report.words import listed
 from seewhy.bench.store import Run
 from seewhy.draw.page import write_page
 from seewhy.evaluation.statistics import Agreement, agreement

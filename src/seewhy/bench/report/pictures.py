@@ -6,6 +6,7 @@ makes a page of it needs neither, and runs nothing that a folder names.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from seewhy.bench.plan import Plan
 from seewhy.bench.report.cell import Cell
 from seewhy.bench.store import Run
 from seewhy.draw.page import webp
+from seewhy.evaluation.run import Question
 from seewhy.evaluation.values import Table
 from seewhy.metrics import metric as metric_of
 from seewhy.photos import explain_photos
@@ -130,15 +132,20 @@ def keep_pictures(run: Run, plan: Plan, engine: Engine) -> str | None:
         plan.config.pictures,
         KEPT // max(len(cell.metrics) for cell in graded),
     )
-    wanted = {(cell.network, cell.dataset): _wanted(cell, number) for cell in graded}
-    found = engine.call(partial(draw, wanted), sum(map(len, wanted.values())))
-    if found is None:
-        return "the worker that drew them died, or took too long"
-    records, notes = found
-    described = [
-        {"network": network, "dataset": dataset, "weights": plan.weights[network], "notes": own}
-        for (network, dataset), own in notes.items()
-    ]
+    records: list[dict[str, Any]] = []
+    described = []
+    for cell in graded:
+        names = {"network": cell.network, "dataset": cell.dataset}
+        wanted = _wanted(cell, number)
+        try:
+            found = engine.call(partial(draw, wanted), cell.network, cell.dataset, len(wanted))
+        except Exception as error:  # files are gone, or packages; the numbers are there
+            found = [], [f"No pictures: {error}"]
+        if found is None:
+            return "the worker that drew them died, or took too long"
+        pictures, notes = found
+        records += [{**names, **one} for one in pictures]
+        described.append({**names, "weights": plan.weights[cell.network], "notes": notes})
     run.add_pictures(records, {**about, "number": number, "cells": described})
     return None
 
@@ -154,39 +161,26 @@ def _wanted(cell: Cell, number: int) -> Wanted:
     return {pair: (index, list(methods)) for pair, (index, methods) in found.items()}
 
 
-def draw(
-    wanted: Mapping[Names, Wanted], plan: Plan
-) -> tuple[list[dict[str, Any]], dict[Names, list[str]]]:
-    """The pictures as records of the run's table, and of each cell what could not be drawn."""
+def draw(wanted: Wanted, question: Question) -> tuple[list[dict[str, Any]], list[str]]:
+    """The pictures as records of the run's table, and what could not be drawn."""
+    model, data = question.model, question.dataset
     records = []
-    notes: dict[Names, list[str]] = {}
-    for names, pairs in wanted.items():
-        network, dataset = names
-        notes[names] = []
+    missing: Counter[str] = Counter()
+    for (key, target), (index, methods) in wanted.items():
         try:
-            question = plan.question(plan.model(network), network, dataset, plan.data(dataset))
-            model, data = question.model, question.dataset
-        except Exception as error:  # files are gone, or packages; the numbers are there
-            notes[names].append(f"No pictures: {error}")
+            image = data.read(key).image
+            (answer,) = explain_photos(model, [image], methods, [index], layer=question.layer)
+            if answer.failures:
+                raise ValueError(str(answer.failures[0]))
+            drawn = {"": webp(image, SIDE)}
+            for method, one in zip(methods, answer.explanations, strict=True):
+                drawn[method] = webp(one.overlay(), SIDE)
+        except Exception as error:  # of an image that is gone or broken by now
+            missing[str(error)] += 1
             continue
-        layer = plan.config.network(network).layer
-        missing: dict[str, int] = {}
-        for pair, (index, methods) in pairs.items():
-            try:
-                image = data.read(pair[0]).image
-                (answer,) = explain_photos(model, [image], methods, [index], layer=layer)
-                if answer.failures:
-                    raise ValueError(str(answer.failures[0]))
-                drawn = {"": webp(image, SIDE)}
-                for method, one in zip(methods, answer.explanations, strict=True):
-                    drawn[method] = webp(one.overlay(), SIDE)
-            except Exception as error:  # of an image that is gone or broken by now
-                missing[str(error)] = missing.get(str(error), 0) + 1
-                continue
-            about = {"network": network, "dataset": dataset, "image": pair[0], "target": pair[1]}
-            records += [{**about, "method": name, "picture": file} for name, file in drawn.items()]
-        notes[names] += [f"{count} of the images: {reason}" for reason, count in missing.items()]
-    return records, notes
+        about = {"image": key, "target": target}
+        records += [{**about, "method": name, "picture": file} for name, file in drawn.items()]
+    return records, [f"{count} of the images: {reason}" for reason, count in missing.items()]
 
 
 def kept(run: Run) -> dict[Names, Kept]:

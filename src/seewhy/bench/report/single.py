@@ -100,9 +100,7 @@ def strength(cell: Cell, metric: str, method: str, other: str) -> int:
     one = cell.comparisons[metric, method, other]
     if not one.significant:
         return 0
-    own = (c for (name, *_), c in cell.comparisons.items() if name == metric and c.significant)
-    largest = max(abs(c.difference) for c in own)
-    return min(3, max(1, math.ceil(3 * abs(one.difference) / largest)))
+    return min(3, max(1, math.ceil(3 * abs(one.difference) / cell.largest[metric])))
 
 
 def by_class(cell: Cell, metric: str) -> dict[str, Any]:
@@ -122,16 +120,17 @@ def by_class(cell: Cell, metric: str) -> dict[str, Any]:
 
 def curve_charts(cell: Cell) -> list[Markup]:
     """A chart for each metric that sums up a curve."""
-    found = {(one.metric, one.method): one for one in mean_curves(cell.evaluation.values)}
+    found = mean_curves(cell.evaluation.values)
     charts = []
     for name in cell.metrics:
         about, shown = metric_of(name), []
         for method in cell.ranked(name):
-            if one := found.get((name, method)):
-                shares = about.shares or np.linspace(0, 1, len(one.mean)).tolist()
+            if (name, method) in found:
+                values, low, high = found[name, method].tolist()
+                shares = about.shares or np.linspace(0, 1, len(values)).tolist()
                 mean = words.figure(cell.summaries[name, method].mean)
                 place = cell.methods.index(method)
-                shown.append(Curve(method, place, shares, one.mean, one.low, one.high, mean))
+                shown.append(Curve(method, place, shares, values, low, high, mean))
         if about.curve and shown:
             title = f"{words.plain(name).capitalize()}, {words.better(name)} is better"
             charts.append(curves(title, about.curve.axis, "probability of the class", shown))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from seewhy.bench.progress import count
 from seewhy.bench.report.cell import Cell, graded
 from seewhy.evaluation.statistics import ALPHA
 from seewhy.metrics import metric as metric_of
@@ -48,11 +49,6 @@ class Finding(NamedTuple):
     metric: str
     meaning: str
     verdict: str
-
-
-def count(number: int, what: str) -> str:
-    """Such as "1 image" and "1,200 images"."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def listed(words: Iterable[str]) -> str:

@@ -138,12 +138,11 @@ def _coco(root: Path, scenes: Scenes) -> None:
     images, notes = _folders(root, "images", "annotations")
     pictures: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    side = scenes.size
     for scene in scenes:
         name = f"{scene.key}.jpg"
         _jpeg(scene, images / name)
-        pictures.append(
-            {"id": scene.index, "file_name": name, "width": scene.size, "height": scene.size}
-        )
+        pictures.append({"id": scene.index, "file_name": name, "width": side, "height": side})
         found = zip(scene.labels, scene.boxes.tolist(), scene.masks, strict=True)
         for label, (x0, y0, x1, y1), mask in found:
             annotations.append(

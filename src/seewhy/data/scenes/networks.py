@@ -5,6 +5,7 @@ They take (B, 3, H, W) in about -1 to 1 and give one logit per category, (B, 18)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -185,11 +186,7 @@ class ViT(nn.Module):
 PREPROCESS = Preprocess(resize=(128, 128), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 """How the bundled networks take pictures."""
 
-ARCHITECTURES: dict[str, type[ResNet] | type[VGG] | type[ViT]] = {
-    "resnet": ResNet,
-    "vgg": VGG,
-    "vit": ViT,
-}
+ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {"resnet": ResNet, "vgg": VGG, "vit": ViT}
 
 
 def build(name: str) -> nn.Module:

@@ -78,7 +78,7 @@ class Drawing(NamedTuple):
 
 def _shape(kind: str, seed: int, paint: Paint) -> tuple[Part, ...]:
     """The parts of a thing, centred and scaled into the unit circle."""
-    parts = DRAW[kind](np.random.default_rng(seed), paint)
+    parts = tuple(DRAW[kind](np.random.default_rng(seed), paint))
     every = np.concatenate([part.path for part in parts if part.colour is not None])
     centre = (every.min(axis=0) + every.max(axis=0)) / 2
     scale = 1 / np.sqrt(((every - centre) ** 2).sum(axis=1).max())

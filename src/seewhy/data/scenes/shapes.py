@@ -32,6 +32,11 @@ def polygon(*points: Point) -> Path:
     return np.array(points, dtype=np.float64)
 
 
+def box(left: float, top: float, right: float, bottom: float) -> Path:
+    """A rectangle."""
+    return polygon((left, top), (right, top), (right, bottom), (left, bottom))
+
+
 def smooth(points: Sequence[Point] | Path) -> Path:
     """The closed Catmull-Rom curve through the points."""
     p = np.asarray(points, dtype=np.float64)
@@ -86,14 +91,8 @@ def rounded(left: float, top: float, right: float, bottom: float, radius: float)
     a = np.deg2rad(np.arange(0, 91, 30))
     arc = radius * np.stack([np.cos(a), np.sin(a)], axis=1)
     flip = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
-    corner = np.array(
-        [
-            [right - radius, bottom - radius],
-            [left + radius, bottom - radius],
-            [left + radius, top + radius],
-            [right - radius, top + radius],
-        ]
-    )
+    left, top, right, bottom = left + radius, top + radius, right - radius, bottom - radius
+    corner = np.array([[right, bottom], [left, bottom], [left, top], [right, top]])
     turn = [arc, arc[::-1], arc, arc[::-1]]
     return np.vstack([c + f * t for c, f, t in zip(corner, flip, turn, strict=True)])
 
