@@ -134,7 +134,8 @@ def record(
     if foreign:
         begin = "input"
     names = names or named_modules(model)
-    whole = whole or glimpse or excite or begin != "late" or inputs.tensor.ndim == 3
+    everywhere = layers is None and begin != "late"
+    whole = whole or glimpse or excite or everywhere or inputs.tensor.ndim == 3
     whole = whole or not _convolutional(names)
     recorder = _Recorder(
         names, inputs, layers, begin, glimpse=glimpse, foreign=foreign, whole=whole
@@ -170,20 +171,13 @@ def record(
     watches = layers is None or layers or glimpse or excite
     undisturbed(names, run, recorder.observe if watches else None)
     late = recorder.handed_through and begin != "input"
-    if late or recorder.doubtful:
-        return record(
-            model,
-            inputs,
-            layers,
-            names=names,
-            begin="input" if late else begin,
-            glimpse=glimpse,
-            excite=excite,
-            trace=trace,
-            around=around,
-            whole=True,
-        )
-    return recording
+    if not (late or recorder.doubtful):
+        return recording
+    begin = "input" if late else begin
+    reads = {"glimpse": glimpse, "excite": excite, "trace": trace}
+    return record(
+        model, inputs, layers, names=names, begin=begin, around=around, whole=True, **reads
+    )
 
 
 def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
