@@ -339,7 +339,7 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
     inputs = torch.stack([one.inputs for one in group]).to(asked.model.device)
     # The targets are asked afterwards, so that one that fails does not cost the others the pass.
     probe = asked.model.probe(inputs, Score(_unasked), asked.layer)
-    probe.expect_for(method[0] for method in asked.methods)
+    probe.expect_for(method[0] for method in asked.methods).expect("name")
     try:
         logits = probe.logits.float().cpu()
         own = None if asked.model.activation == "none" else own_activation(probe.outputs)
