@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from seewhy.data.finding import find_images
 from seewhy.data.images import load_image
 from seewhy.data.scenes import Scene, Scenes
-from seewhy.demo import proportion
 from seewhy.fills import blurred
 from seewhy.metrics import randomization_cascade
 from seewhy.models import LoadedModel, load_model
@@ -184,9 +184,9 @@ def shares(name: str, values: list[float | None]) -> str:
     counts = Counter(lights)
     cells = []
     for light in ("green", "amber", "red"):
-        hits = torch.tensor([one == light for one in lights])
-        share, low, high = (100 * part for part in proportion(hits))
-        cells.append(f"{share:.0f} ({low:.0f}–{high:.0f})" if counts[light] else "0")
+        interval = binomtest(counts[light], len(lights)).proportion_ci(method="wilson")
+        share = 100 * counts[light] / len(lights)
+        cells.append(f"{share:.0f} ({100 * interval.low:.0f}–{100 * interval.high:.0f})")
     if len(lights) < len(values):
         cells[0] += f", n = {len(lights)}"
     return " | ".join(cells)

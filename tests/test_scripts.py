@@ -1,0 +1,38 @@
+"""Experiments, scripts and benchmarks run too seldom to notice that a name of the package moved."""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = [
+    file
+    for folder in ("benchmarks", "experiments", "scripts")
+    for file in (ROOT / folder).rglob("*.py")
+]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_they_import_of_the_package_is_there(file):
+    found = [
+        (node.module, name.name)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "seewhy"
+        for name in node.names
+    ]
+    assert not [f"{module}.{name}" for module, name in found if not is_there(module, name)]
+
+
+def is_there(module: str, name: str) -> bool:
+    """Whether `from module import name` works."""
+    if hasattr(import_module(module), name):
+        return True
+    try:
+        import_module(f"{module}.{name}")
+    except ModuleNotFoundError:
+        return False
+    return True
