@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from glob import has_magic
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -234,12 +233,10 @@ def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, Ph
     for photo in photos:
         if isinstance(photo, str | Path):
             path = Path(photo).expanduser()
-            paths = [path]
-            if path.is_dir() or (has_magic(str(path)) and not path.exists()):
-                try:
-                    paths = find_images(path)
-                except ImageError:
-                    pass  # reading it says what is wrong
+            try:
+                paths = find_images(path)
+            except ImageError:
+                paths = [path]  # reading it says what is wrong
             items += [(str(path), path) for path in paths]
         elif isinstance(photo, Image.Image):
             items.append((getattr(photo, "filename", None) or None, photo))
@@ -342,7 +339,7 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
     inputs = torch.stack([one.inputs for one in group]).to(asked.model.device)
     # The targets are asked afterwards, so that one that fails does not cost the others the pass.
     probe = asked.model.probe(inputs, Score(_unasked), asked.layer)
-    probe.expect_for(method[0] for method in asked.methods)
+    probe.expect_for(method[0] for method in asked.methods).expect("name")
     try:
         logits = probe.logits.float().cpu()
         own = None if asked.model.activation == "none" else own_activation(probe.outputs)

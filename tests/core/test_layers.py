@@ -354,6 +354,47 @@ def test_the_maps_of_an_embedding_are_its_layer():
         assert Probe(model, x, target).layers == ("0.2",)
 
 
+class Last(nn.Module):
+    """Maps with channels last, at the resolution of an early pool: 7 x 6 cells, 6 channels."""
+
+    def forward(self, x):
+        return nn.functional.interpolate(x, (7, 6)).permute(0, 2, 3, 1)
+
+
+class SeenEarly(nn.Module):
+    """A long way from the pool that tells how to read the last maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.last, self.fc = nn.AdaptiveAvgPool2d((7, 6)), Last(), nn.Linear(6, 5)
+        convs = [nn.Conv2d(3 if i == 0 else 6, 6, 3, padding=1) for i in range(6)]
+        self.body = nn.Sequential(nn.AdaptiveAvgPool2d(5), *convs)
+
+    def forward(self, x):
+        maps = self.last(self.body(self.pool(x)))
+        return self.fc((maps * maps).mean((1, 2)))
+
+
+@pytest.mark.parametrize(("last", "passes"), [(True, 2), (False, 1)])
+def test_looking_at_the_last_outputs_alone(last, passes):
+    """It finds what looking at all of them finds; where it may not, it looks at all."""
+    torch.manual_seed(1)
+    model, x = SeenEarly().eval(), torch.randn(2, 3, 64, 64)
+    if not last:
+        model.last = nn.Sequential()
+        model.fc = nn.Conv2d(6, 5, 1)
+        model.forward = lambda x: model.fc(model.body(model.pool(x)).mean((2, 3), True))[..., 0, 0]
+    count = []
+    model.register_forward_hook(lambda *_: count.append(1))
+    probe, whole = Probe(model, x, 1), Probe(model, x, 1).expect("name")
+    probe.gradients()
+    assert len(count) == passes
+    assert probe.layout() == whole.layout()
+    assert probe.layout().kind == ("channels_last" if last else "channels_first")
+    assert torch.equal(probe.gradients(), whole.gradients())
+    assert probe.layers == whole.layers == (("last",) if last else ("body",))
+
+
 def test_a_network_changed_after_its_first_explanation():
     torch.manual_seed(1)
     parts = OrderedDict(conv=nn.Conv2d(3, 8, 3, stride=4), relu=nn.ReLU())

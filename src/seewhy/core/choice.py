@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress, count
 
 import torch
 from torch import Tensor
@@ -51,19 +52,19 @@ def choose(candidates: Sequence[Candidate], score: Tensor, of_classes: bool) -> 
     chosen: Choice | None = None
     connected: Choice | None = None
     output: Choice | None = None
-    undecided = torch.ones(len(score), dtype=torch.bool, device=score.device)
+    undecided = set(range(len(score)))
     for (layer, recorded), gradient in _gradients(candidates, score):
         if gradient is None or layer.projects:
             continue
         this = Choice(layer, recorded, gradient, certain=False)
-        touched = layer.layout.to_maps(gradient).flatten(2).any(2)  # (B, K)
-        reads_output = of_classes or int(touched.sum(1).max()) == 1
+        maps = layer.layout.to_maps(gradient)
+        reads_output = of_classes or int(maps.flatten(2).any(2).sum(1).max()) == 1
         if reads_output and mixes_nothing(score, recorded.tensor):
             output = output or this
             continue
         connected = connected or this
-        alive = touched.any(1) & undecided
-        if not alive.any():
+        alive = undecided.intersection(compress(count(), maps.flatten(1).any(1).tolist()))
+        if not alive:
             continue
         if chosen is not None:
             names = [found.calls[-1].name for found in (chosen.layer, layer)]
@@ -73,8 +74,8 @@ def choose(candidates: Sequence[Candidate], score: Tensor, of_classes: bool) -> 
                 "explain them one by one, or name the layer"
             )
         chosen = this
-        undecided &= ~alive
-        if not undecided.any():
+        undecided -= alive
+        if not undecided:
             return replace(chosen, certain=True)
     return chosen or connected or output
 

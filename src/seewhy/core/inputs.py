@@ -61,10 +61,12 @@ class Inputs:
         times = len(tensor) // images
 
         def repeated(value: Tensor) -> Tensor:
-            own = value.ndim and len(value) == images and times > 1
+            own = value.ndim and len(value) == images
             return value.repeat(times, *[1] * (value.ndim - 1)) if own else value
 
-        args, kwargs = tree_map_only(Tensor, repeated, (self.args, self.kwargs))
+        args, kwargs = self.args, self.kwargs
+        if self.several and times > 1:
+            args, kwargs = tree_map_only(Tensor, repeated, (args, kwargs))
         if isinstance(self.key, int):
             args = (*args[: self.key], tensor, *args[self.key + 1 :])
         else:

@@ -104,6 +104,12 @@ def _is_channels_first(kind: Any) -> bool:
     return issubclass(kind, _CHANNELS_FIRST)
 
 
+@lru_cache(maxsize=1024)
+def is_convolutional(kind: Any) -> bool:
+    """Whether modules of this type occur in networks of convolutions, and tell what they return."""
+    return kind is nn.Linear or _is_channels_first(kind)
+
+
 class Reader:
     """Reads the outputs of one pass as maps, from the grids that it has seen so far."""
 
@@ -122,11 +128,16 @@ class Reader:
         self._latest: Grid | None = None
         self._channels = channels
         self._rows: dict[int, tuple[Grid, int]] = {}  # number of tokens -> grid, fewest features
+        # What is channels first for certain, which nothing that is seen later changes.
+        self._certain: dict[tuple[type[nn.Module], Sequence[int]], Layout] = {}
 
     def read(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
         """How a module's output of this shape, (B, ...), holds maps; None where it holds none."""
         if type(module) is nn.Unfold:  # patches in columns
             return None
+        layout = self._certain.get((type(module), shape))
+        if layout is not None and layout.grid == self._latest:
+            return layout
         if len(shape) == self._dims:
             layout = self._maps(module, shape)
             # Of signals, rows of tokens have as many dimensions as maps.
@@ -134,9 +145,11 @@ class Reader:
                 layout = self._tokens(module, shape)
         else:
             layout = self._tokens(module, shape) if len(shape) == 3 else None
-        certain = layout is not None and (layout.kind == "tokens" or not layout.guessed)
-        if layout is not None and certain and cells(layout.grid) > 1:
-            self._see(layout, shape)
+        if layout is not None and (layout.kind == "tokens" or not layout.guessed):
+            if layout.kind == "channels_first":
+                self._certain[type(module), shape] = layout
+            if cells(layout.grid) > 1:
+                self._see(layout, shape)
         return layout
 
     def see_patches(self, module: nn.Module, given: Any) -> None:

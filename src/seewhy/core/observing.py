@@ -176,9 +176,8 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Any:
 
 
 def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-    visits: list[_Visit] = getattr(_local, "visits", [])
-    observer = visits[-1].observer if visits else None
-    return None if observer is None else observer(module, args, kwargs, output)
+    visits: list[Any] | None = getattr(_local, "visits", None)
+    return visits[-1].observer(module, args, kwargs, output) if visits else None
 
 
 def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
@@ -190,11 +189,12 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 visit.training.append(module)
                 _evaluated.setdefault(module, set()).add(visit)
                 module.training = False
-            if is_scripted(module):
+            if _scripts(type(module)):  # type: ignore[arg-type]
                 continue
             if module._buffers and not isinstance(module, _NormBase):  # these only write to train
                 visit.buffers.extend(_copied(module))
-            compiled = compiled or is_compiled(module)
+            # What `torch.compile` made, or what compiles itself when it is called.
+            compiled |= "_orig_mod" in module._modules or module._compiled_call_impl is not None
         if compiled:
             _eager.add(visit)
             _be_eager()
@@ -250,11 +250,6 @@ def _hook() -> None:
             torch_module._global_forward_hooks_with_kwargs.pop(key, None)
 
 
-def is_compiled(module: nn.Module) -> bool:
-    """Whether a module is what `torch.compile` made, or compiles itself when it is called."""
-    return "_orig_mod" in module._modules or module._compiled_call_impl is not None
-
-
 def in_training(modules: Iterable[nn.Module]) -> bool:
     """Whether any of the modules is in train mode."""
     return any(getattr(module, "training", False) for module in modules)
@@ -279,7 +274,7 @@ _PLAIN = frozenset((int, float, bool, str, tuple, type(None)))
 def _cut(modules: Iterable[nn.Module]) -> None:
     """Take the graph off tensors that the model kept of the run: a cache, say, or its attention."""
     for module in modules:
-        kept = vars(module)
+        kept = module.__dict__
         for name in kept.keys() - _OWN:
             value = kept[name]
             kind = type(value)

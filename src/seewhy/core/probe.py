@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 # What may be read of a pass beside the layers' maps: the input's gradient, the stages' maps, what
-# max pools and strided convolutions return, and the calls behind the layer.
-Read = Literal["input", "stages", "excitations", "tail"]
+# max pools and strided convolutions return, the calls behind the layer, and the layer's name.
+Read = Literal["input", "stages", "excitations", "tail", "name"]
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
 
 
@@ -94,6 +94,7 @@ class Probe:
         self._looks = True  # for the layer, where none was named
         self._recording: Recording | None = None
         self._resolved: tuple[Call, ...] | None = None
+        self._vague = False  # whether the chosen layer has a more usual name
         self._score: Tensor | None = None
         self._gradients: dict[Call | None, Tensor] = {}
         self._elsewhere: dict[Request, Probe] = {}
@@ -146,26 +147,52 @@ class Probe:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The explained layers: those that you named, or the chosen one; see `Call.shown`."""
-        calls = self._calls()
+        """The explained layers: those that you named, or the chosen one; see `Call.shown`.
+
+        The name of a chosen layer depends on the stages before it. If it was not announced by
+        `expect`, it may take another pass.
+        """
+        if self._origin is not None:
+            return self._origin.layers
+        calls = self.explained
+        if self._vague:
+            looked = self.shared("stages", self._look)
+            calls = tuple(
+                looked.public(layer)
+                for call in calls
+                for layer in looked.seen
+                if call in layer.calls
+            )
         return tuple(call.shown(self.calls) for call in calls)
+
+    @property
+    def explained(self) -> tuple[Call, ...]:
+        """The calls of the explained layers; all that takes a layer's name takes these, too."""
+        if self._resolved is None:
+            if self._origin is not None:
+                self._resolved = self._origin.explained
+            elif self._requests is not None:
+                self._resolved = tuple(map(self._found, self._requests))
+            else:
+                self._resolved = (self._choose(),)
+        return self._resolved
 
     @property
     def calls(self) -> Mapping[str, int]:
         """How often the pass called each module, by name."""
         return self._record().counts
 
-    def activations(self, layer: str | None = None) -> Tensor:
+    def activations(self, layer: str | Call | None = None) -> Tensor:
         """A, the maps at a layer, (B, K, h, w); token grids and NHWC outputs are converted."""
         probe, call = self._at(layer)
         return probe._layout(call).to_maps(probe._recorded(call).tensor.detach())
 
-    def layout(self, layer: str | None = None) -> Layout:
+    def layout(self, layer: str | Call | None = None) -> Layout:
         """How a layer's output holds its maps."""
         probe, call = self._at(layer)
         return probe._layout(call)
 
-    def gradients(self, layer: str | None = None) -> Tensor:
+    def gradients(self, layer: str | Call | None = None) -> Tensor:
         """G = ∂score/∂A at a layer, (B, K, h, w)."""
         probe, call = self._at(layer)
         return probe._layout(call).to_maps(probe._gradient(call))
@@ -235,7 +262,7 @@ class Probe:
                 for of_images in zip(*each, strict=True)
             ]
 
-    def hessian_product(self, layer: str | None = None) -> Tensor:
+    def hessian_product(self, layer: str | Call | None = None) -> Tensor:
         """(∂²score/∂A²) A at a layer, (B, K, h, w); zero where the score is piecewise linear."""
         probe, call = self._at(layer)
         score, tensor = probe._scored(), probe._recorded(call).tensor
@@ -255,7 +282,7 @@ class Probe:
                 (product,) = gradients_of(along, [tensor])
         return layout.to_maps(torch.zeros_like(tensor) if product is None else product).detach()
 
-    def affine(self, layer: str | None = None) -> bool:
+    def affine(self, layer: str | Call | None = None) -> bool:
         """Whether the score is an affine function of A, such as a logit with pooling + Linear.
 
         Then score(A') = score(A) + ΣG ⊙ (A' - A) for any A'.
@@ -263,7 +290,7 @@ class Probe:
         probe, call = self._at(layer)
         return is_affine(probe._scored(), probe._recorded(call).tensor)
 
-    def tail(self, layer: str | None = None) -> Callable[[Tensor], Tensor]:
+    def tail(self, layer: str | Call | None = None) -> Callable[[Tensor], Tensor]:
         """The score as a function of A, without what lies before the layer.
 
         Returns a function from n altered versions of the maps, (n, B, K, h, w), to their scores,
@@ -487,6 +514,7 @@ class Probe:
             excite="excitations" in self._expected,
             trace="tail" in self._expected,
             around=self._around,
+            whole="name" in self._expected,
         )
         if not self._settled:
             self._target = self._target.resolve(self._recording.outputs)
@@ -511,30 +539,20 @@ class Probe:
 
     # ------------------------------------------------------------------ its layers
 
-    def _calls(self) -> tuple[Call, ...]:
-        """The layers of this question."""
-        if self._resolved is None:
-            if self._origin is not None:
-                self._resolved = self._origin._calls()
-            elif self._requests is not None:
-                self._resolved = tuple(map(self._found, self._requests))
-            else:
-                self._resolved = (self._choose(),)
-        return self._resolved
-
-    def _at(self, layer: str | None) -> tuple[Probe, Call]:
+    def _at(self, layer: str | Call | None) -> tuple[Probe, Call]:
         """The probe that answers for a layer, this one or another, and its call there."""
-        calls = self._calls()
+        calls = self.explained
         if layer is None:
             if len(calls) != 1:
                 raise ValueError(f"name one of the recorded layers {list(self.layers)}")
             return self, calls[0]
-        names = self.layers
-        if layer in names:
-            return self, calls[names.index(layer)]
+        if isinstance(layer, Call):
+            if layer in calls:
+                return self, layer
+            layer = f"{layer.name}#{layer.number}"
         (request,) = layer_requests(self.model, layer) or ()
-        for call in calls:
-            if request in (call, (call.name, None)):
+        for call, name in zip(calls, self.layers, strict=True):
+            if layer == name or request in (call, (call.name, None)):
                 return self, call
         # Asking for another layer does not change the question: it is asked by another probe.
         if request not in self._elsewhere:
@@ -582,7 +600,7 @@ class Probe:
                 "them off. Is the network compiled or scripted as a whole? Explain the original "
                 "module, or use a method that works on the input's gradient"
             )
-        call = recording.public(choice.layer)
+        call, self._vague = recording.public(choice.layer), not recording.whole
         if choice.recorded.intact:  # else it is recorded by name, which keeps it as it was
             recording.calls[call] = choice.recorded
             self._gradients[call] = choice.gradient

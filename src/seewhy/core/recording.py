@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from seewhy.core.inputs import Inputs
@@ -26,13 +27,14 @@ from seewhy.core.layers import (
     Reader,
     cells,
     first_tensor,
+    is_convolutional,
     only_rearranges,
     public_call,
     stages_of,
     usual_layout,
     with_first_tensor,
 )
-from seewhy.core.observing import graphs, named_modules, undisturbed
+from seewhy.core.observing import Observer, graphs, named_modules, undisturbed
 from seewhy.core.replay import Trace
 from seewhy.core.rules import Mode, WithoutParameters, tensors
 from seewhy.progress import report
@@ -65,7 +67,8 @@ class Recording:
     names: the model's modules.
     calls: the recorded outputs of the layers that were asked for.
     candidates: where the pass was to look for the layer itself, the outputs in question, in order.
-    seen: every output with maps, in order, where the pass was to look for the layer itself.
+    seen: every output with maps, in order, where the pass was to look for the layer itself; unless
+        it is `whole`, only those from the last learned modules on.
     glimpses: those of them that may be stages, without a graph.
     excitations: what the first max pool or strided convolution took in, and what each returned,
         where asked for.
@@ -79,6 +82,7 @@ class Recording:
     calls: dict[Call, Recorded] = field(default_factory=dict)
     candidates: list[tuple[Layer, Recorded]] = field(default_factory=list)
     seen: list[Layer] = field(default_factory=list)
+    whole: bool = True
     glimpses: dict[Layer, Recorded] = field(default_factory=dict)
     excitations: list[Tensor] | None = None
     counts: dict[str, int] = field(default_factory=dict)
@@ -106,6 +110,7 @@ def record(
     excite: bool = False,
     trace: bool = False,
     around: Callable[[], AbstractContextManager[Any]] | None = None,
+    whole: bool = False,
 ) -> Recording:
     """Run the model once, in eval mode, and record the outputs of `layers`.
 
@@ -118,6 +123,9 @@ def record(
     excite: keep what max pools and strided convolutions return.
     trace: write down the calls behind the first recorded output.
     around: a context manager in which to run the pass, such as a table of rules.
+    whole: look at all outputs. Otherwise, of a network whose outputs need no others to be read,
+        the last ones suffice, from which the layer is chosen; and where they do not, the network
+        is run once more.
     """
     report()  # so that whatever runs the network often can be ended
     # Which of several inputs a call depends on is told by the graph that begins at the explained
@@ -127,7 +135,12 @@ def record(
     if foreign:
         begin = "input"
     names = names or named_modules(model)
-    recorder = _Recorder(names, inputs, layers, begin, glimpse=glimpse, foreign=foreign)
+    everywhere = layers is None and begin != "late"
+    whole = whole or glimpse or excite or everywhere or inputs.tensor.ndim == 3
+    whole = whole or not _convolutional(names)
+    recorder = _Recorder(
+        names, inputs, layers, begin, glimpse=glimpse, foreign=foreign, whole=whole
+    )
     recording = recorder.recording
     recording.excitations = [] if excite else None
 
@@ -157,20 +170,19 @@ def record(
 
     # Where nothing is to be recorded, nobody needs to watch.
     watches = layers is None or layers or glimpse or excite
-    undisturbed(names, run, recorder.observe if watches else None)
-    if recorder.handed_through and begin != "input":
-        return record(
-            model,
-            inputs,
-            layers,
-            names=names,
-            begin="input",
-            glimpse=glimpse,
-            excite=excite,
-            trace=trace,
-            around=around,
-        )
-    return recording
+    observer: Observer | None = recorder.observe if watches else None
+    alone = len(inputs.tensor) == 1 and inputs.tensor.device.type == "cpu"
+    if alone and any(map(_normalises, names)):
+        observer = _with_right_gradients(observer)
+    undisturbed(names, run, observer)
+    late = recorder.handed_through and begin != "input"
+    if not (late or recorder.doubtful):
+        return recording
+    begin = "input" if late else begin
+    reads = {"glimpse": glimpse, "excite": excite, "trace": trace}
+    return record(
+        model, inputs, layers, names=names, begin=begin, around=around, whole=True, **reads
+    )
 
 
 def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
@@ -200,6 +212,26 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
     return None
 
 
+def _normalises(module: nn.Module) -> bool:
+    return isinstance(module, _NormBase)
+
+
+def _with_right_gradients(observer: Observer | None) -> Observer:
+    """The observer, which also lays out in memory what comes back to batch and instance norms.
+
+    On a CPU (PyTorch 2.13) these return a wrong gradient of a single image if the one that comes
+    back to them lies channel by channel, as it does behind tokens, (1, h · w, C).
+    """
+
+    def observe(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            if _normalises(module) and isinstance(output, Tensor) and output.requires_grad:
+                output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+        return None if observer is None else observer(module, args, kwargs, output)
+
+    return observe
+
+
 # Outside of training these take a shortcut through one fused function, whose parts nobody sees,
 # unless a mode watches.
 @lru_cache(maxsize=1024)
@@ -217,67 +249,101 @@ class _Recorder:
         *,
         glimpse: bool,
         foreign: bool,
+        whole: bool,
     ) -> None:
-        self.recording = Recording(names)
+        self.recording = Recording(names, whole=whole)
         self.names, self.counts = names, self.recording.counts
         self.layers = None if layers is None else frozenset(layers)
+        self.asked = frozenset(name for name, _ in layers or ())
         self.looks = layers is None or glimpse
         # Where the layers are named, nothing is recorded but these.
         self.begun = begin == "input" and layers is None
         self.late = _last(names) if begin == "late" and layers is None else set()
+        # Before the first call of one of these nothing is looked at.
+        self.ahead = set() if whole else self.late or _leading(names, self.asked)
         self.glimpse, self.foreign = glimpse, foreign
-        self.batch = len(inputs.tensor)
+        self.batch, self.dims = len(inputs.tensor), inputs.tensor.ndim
         self.reader = Reader(inputs.tensor.shape[2:], inputs.words, inputs.tensor.shape[1])
         self.lowest = math.inf
         # What was handed on last: the tensor, its version then, and where its numbers are.
         self.last: tuple[Tensor | None, int, int] = (None, 0, 0)
         self.handed_through = False
+        # Whether an output was met that those before it may have told how to read.
+        self.doubtful = False
 
     def observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """See one module's output; return what to hand on in its place, if anything."""
-        with torch._C.DisableTorchFunction():  # what is looked up here is no call of the network
-            return self._observe(module, args, kwargs, output)
-
-    def _observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         name = self.names.get(module)
         if not name:
             return None
         number = self.counts[name] = self.counts.get(name, 0) + 1
+        if self.ahead:
+            if module not in self.ahead and name not in self.asked:
+                if module._parameters:
+                    self._pass_by(module, output)
+                return None
+            self.ahead = set()
         if not self.begun and module in self.late:
             self.begun = True
-        tensor = first_tensor(output)
-        if tensor is None or not tensor.is_floating_point():
+        tensor = output if type(output) is Tensor else first_tensor(output)
+        if tensor is None:
             return None
+        with torch._C.DisableTorchFunction():  # what is looked up here is no call of the network
+            return self._see(Call(name, number), module, args, kwargs, output, tensor)
+
+    def _pass_by(self, module: nn.Module, output: Any) -> None:
+        """Learn what resolutions there are before anything is looked at."""
+        shape: tuple[int, ...] = output.shape if type(output) is Tensor else ()
+        if len(shape) == self.dims and shape[0] == self.batch:
+            layout = self.reader.read(module, shape)
+            if layout is not None and 1 < cells(layout.grid) < self.lowest:
+                self.lowest = cells(layout.grid)
+
+    def _see(
+        self, call: Call, module: nn.Module, args: Any, kwargs: Any, output: Any, tensor: Tensor
+    ) -> Any:
         shape = tensor.shape
-        if not shape or shape[0] != self.batch:
+        if not shape or shape[0] != self.batch or not tensor.is_floating_point():
             return None
-        if self._constant(tensor, args, kwargs):
-            return None  # as a table of relative positions is, and a batch of one has its length
-        self.reader.see_patches(module, first_tensor(args))
+        taken = first_tensor(args)
+        if taken is not None:
+            if self._constant(tensor, taken, args, kwargs):
+                return (
+                    None  # as a table of relative positions is, and a batch of one has its length
+                )
+            self.reader.see_patches(module, taken)
         layout = self.reader.read(module, shape)
         if self.foreign and not tensor.requires_grad:
             return None  # it depends on other inputs only
         excitations = self.recording.excitations
         if excitations is not None and _lowers(module):
-            taken = first_tensor(args)
             if not excitations and taken is not None:
                 excitations.append(taken.detach().clone())
             excitations.append(tensor.detach().clone())
-        call = Call(name, number)
-        given = _among(tensor, args) or (bool(kwargs) and _among(tensor, kwargs.values()))
+        given = tensor is taken or _among(tensor, args) or _among(tensor, kwargs.values())
         handed = None
-        if self.layers and (call in self.layers or (name, None) in self.layers):
+        if self.layers and (call in self.layers or (call.name, None) in self.layers):
             kept, handed = self._keep(module, tensor, given)
+            self.doubtful |= self._unsure(layout, shape)
             usual = layout or usual_layout(tensor, len(self.reader.image))
             self.recording.calls[call] = Recorded(kept, usual, kept._version)
         # What a whole backbone returns under several names is no further layer.
-        looks = self.looks and (output is tensor or not isinstance(output, Mapping))
-        if looks and layout is not None and cells(layout.grid) > 1:
-            considered = self._consider(
-                call, module, tensor if handed is None else handed, given, layout
-            )
-            handed = handed if considered is None else considered
+        if self.looks and (output is tensor or not isinstance(output, Mapping)):
+            self.doubtful |= self._unsure(layout, shape)
+            if layout is not None and cells(layout.grid) > 1:
+                considered = self._consider(
+                    call, module, tensor if handed is None else handed, given, layout
+                )
+                handed = handed if considered is None else considered
         return None if handed is None else with_first_tensor(output, handed)
+
+    def _unsure(self, layout: Layout | None, shape: tuple[int, ...]) -> bool:
+        """Whether earlier outputs, of which none was looked at, may tell how to read this one."""
+        if self.recording.whole:
+            return False
+        if layout is None:
+            return len(shape) == 3 or (len(shape) == self.dims and cells(shape[2:]) > 1)
+        return layout.guessed or layout.kind == "tokens"
 
     @cached_property
     def constants(self) -> dict[int, Tensor]:
@@ -289,14 +355,14 @@ class _Recorder:
             if tensor is not None
         }
 
-    def _constant(self, output: Tensor, args: Any, kwargs: Any) -> bool:
+    def _constant(self, output: Tensor, first: Tensor, args: Any, kwargs: Any) -> bool:
         """Whether a module was given nothing but the network's own numbers."""
 
         def known(tensor: Tensor) -> bool:
             return id(tensor) in self.constants or id(tensor._base) in self.constants
 
-        first = first_tensor(args)  # nearly always the answer
-        constant = first is not None and known(first) and all(map(known, tensors((args, kwargs))))
+        # The first nearly always answers it.
+        constant = known(first) and all(map(known, tensors((args, kwargs))))
         if constant:
             self.constants[id(output)] = output
         return constant
@@ -387,6 +453,27 @@ def _last(names: Mapping[nn.Module, str]) -> set[nn.Module]:
     """The last modules with weights: a quarter of them, 4 at least and 16 at most."""
     learned = [module for module in names if module._parameters]
     return set(learned[-min(16, max(4, len(learned) // 4)) :])
+
+
+def _leading(names: Mapping[nn.Module, str], asked: Iterable[str]) -> set[nn.Module]:
+    """The last modules with weights inside of those that are asked for, or else all beside them."""
+    learned = {name: module for module, name in names.items() if module._parameters}
+    found: set[nn.Module] = set()
+    for name in asked:
+        own = [module for of, module in learned.items() if f"{of}.".startswith(f"{name}.")]
+        around = name.rpartition(".")[0]
+        beside = [module for of, module in learned.items() if of.startswith(around)]
+        found.update(own[-4:] or beside)
+    return found
+
+
+def _convolutional(names: Iterable[nn.Module]) -> bool:
+    """Whether all that the network has learned is in convolutions, norms and linear layers.
+
+    Their type then says how an output is read, or the resolution that the one before it had.
+    """
+    kinds: set[Any] = {type(module) for module in names if module._parameters or module._buffers}
+    return all(map(is_convolutional, kinds))
 
 
 def _lowers(module: nn.Module) -> bool:

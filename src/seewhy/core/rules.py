@@ -67,7 +67,7 @@ class applying(Mode):
         super().__init__()
         self._needed = needed
         self._rules = {_name(function): rule for function, rule in rules.items()}
-        # What is to be done of each function that was called: looked up once.
+        # The rule of each function that was called, and whether it may write: looked up once.
         self._plans: dict[Callable[..., Any], tuple[Rule | None, bool]] = {}
         self._called = False
 
@@ -325,11 +325,12 @@ def without_parameters(
     args: tuple[Any, ...], kwargs: dict[str, Any] | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments in which parameters are cut from the graph."""
-    # Asked of every call, so the usual answer, that there are none, comes without a loop in Python.
-    if not _PLAIN.issuperset(map(type, args)):
-        args = tuple(map(_without_parameters, args))
-    if kwargs and not _PLAIN.issuperset(map(type, kwargs.values())):
-        kwargs = {key: _without_parameters(value) for key, value in kwargs.items()}
+    # Asked of every call and nearly always plain, so it calls no function of Python's without need.
+    args = tuple([a if type(a) in _PLAIN else _without_parameters(a) for a in args])
+    if kwargs:
+        kwargs = {
+            key: a if type(a) in _PLAIN else _without_parameters(a) for key, a in kwargs.items()
+        }
     return args, kwargs or {}
 
 
@@ -338,15 +339,12 @@ _PLAIN = frozenset({Tensor, int, float, bool, str, type(None), torch.dtype, torc
 
 
 def _without_parameters(value: Any) -> Any:
-    """Arguments in which parameters are cut from the graph."""
     kind = type(value)
-    if kind in _PLAIN:
-        return value
     if kind is tuple or kind is list:
         plain = _PLAIN.issuperset(map(type, value))
         return value if plain else kind(map(_without_parameters, value))
     if kind is dict:
         return {key: _without_parameters(item) for key, item in value.items()}
-    if kind is nn.Parameter or isinstance(value, nn.Parameter):
+    if (kind is nn.Parameter or isinstance(value, nn.Parameter)) and value.requires_grad:
         return value.detach()
     return value

@@ -144,9 +144,12 @@ class Predicted(ClassTarget):
 
 @dataclass(frozen=True)
 class AnyOf(ClassTarget):
-    """Any of several classes: the log-sum-exp of their logits, or the largest of them."""
+    """Any of several classes: the log-sum-exp of their logits, or the largest of them.
 
-    classes: tuple[int, ...]
+    Each is one class for all images (int), or one per image (tuple).
+    """
+
+    classes: tuple[Classes, ...]
     reduce: Literal["logsumexp", "max"] = "logsumexp"
 
     def __post_init__(self) -> None:
@@ -178,19 +181,7 @@ class TopK(ClassTarget):
         """The classes that these outputs rank highest."""
         scores = _class_scores(outputs).detach()
         _check_count("k", self.k, scores)
-        return _AnyOfEach(tuple(map(tuple, scores.topk(self.k, dim=1).indices.tolist())))
-
-
-@dataclass(frozen=True)
-class _AnyOfEach(ClassTarget):
-    """Any of some classes, other ones for each image: the log-sum-exp of their logits."""
-
-    classes: tuple[tuple[int, ...], ...]
-
-    def __call__(self, outputs: Any) -> Tensor:
-        scores = _class_scores(outputs)
-        columns = [_pick(scores, column) for column in zip(*self.classes, strict=True)]
-        return torch.stack(columns, dim=1).logsumexp(1)
+        return AnyOf(tuple(map(tuple, scores.topk(self.k, dim=1).indices.T.tolist())))
 
 
 @dataclass(frozen=True)
@@ -433,7 +424,8 @@ class Token(Target):
         """Logits (B,)."""
         if self.tokens is None:
             return self.resolve(outputs)(outputs)
-        return _pick_tokens(self._scores(outputs), self.tokens)
+        places = zip(self._scores(outputs), self.tokens, strict=True)
+        return torch.stack([scores[:, token] for scores, token in places]).sum(0)
 
     def resolve(self, outputs: Any) -> Target:
         """With the most likely token of each image, if none was given."""
@@ -482,10 +474,6 @@ class _TokenOfEach(Target):
 
     def of_image(self, index: int, images: int) -> _TokenOfEach:
         return _TokenOfEach(self.asked, (self.tokens[index],))
-
-
-def _pick_tokens(scores: Sequence[Tensor], tokens: Sequence[int]) -> Tensor:
-    return torch.stack([s[:, token] for s, token in zip(scores, tokens, strict=True)]).sum(0)
 
 
 def _row(ids: Any) -> tuple[int, ...]:
@@ -585,10 +573,21 @@ def _part(outputs: Any, step: str, path: str | int) -> Any:
 
 
 @dataclass(frozen=True)
-class _OfImage(Target):
-    """A target of a batch, asked of one of its images alone."""
+class _Asked(Target):
+    """Another target, asked in another way."""
 
     target: Target
+
+    @property
+    def of_classes(self) -> bool:  # type: ignore[override]
+        """Whether it is a question about classes."""
+        return self.target.of_classes
+
+
+@dataclass(frozen=True)
+class _OfImage(_Asked):
+    """A target of a batch, asked of one of its images alone."""
+
     index: int
     images: int
 
@@ -601,17 +600,11 @@ class _OfImage(Target):
 
         return self.target(tree_map_only(Tensor, repeated, outputs))[self.index : self.index + 1]
 
-    @property
-    def of_classes(self) -> bool:  # type: ignore[override]
-        """Whether it is a question about classes."""
-        return self.target.of_classes
-
 
 @dataclass(frozen=True)
-class Repeated(Target):
+class Repeated(_Asked):
     """A target asked of several images for each of its own: `times` runs of a batch of `images`."""
 
-    target: Target
     times: int
     images: int
 
@@ -631,11 +624,6 @@ class Repeated(Target):
             return tree_map(part, outputs)
 
         return torch.cat([self.target(run(start)) for start in range(0, count, self.images)])
-
-    @property
-    def of_classes(self) -> bool:  # type: ignore[override]
-        """Whether it is a question about classes."""
-        return self.target.of_classes
 
 
 TargetLike = Target | int | Sequence[int] | Tensor | np.ndarray | Callable[[Any], Tensor] | None

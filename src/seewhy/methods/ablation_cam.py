@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seewhy.core.layers import Call
 from seewhy.core.probe import Probe
 from seewhy.maps import averaged, sums
 from seewhy.methods.cam import weighted
@@ -32,12 +33,12 @@ def ablation_cam(probe: Probe, *, batch_size: BatchSize = "auto") -> Tensor:
     scale = torch.where(scale > 0, scale, 1)[:, None]
     maps = [
         weighted(falls(probe, layer, batch_size) / scale, probe.activations(layer))
-        for layer in probe.layers
+        for layer in probe.explained
     ]
     return averaged(maps, probe.size)
 
 
-def falls(probe: Probe, layer: str, batch_size: BatchSize = "auto") -> Tensor:
+def falls(probe: Probe, layer: Call, batch_size: BatchSize = "auto") -> Tensor:
     """How far the score falls without each channel: (B, K)."""
     activations = probe.activations(layer)
     if probe.affine(layer):

@@ -30,15 +30,16 @@ def cam(probe: Probe) -> Tensor:
     Raises ValueError for other heads.
     """
     maps = []
-    for layer in probe.layers:
+    for layer in probe.explained:
         gradients = probe.gradients(layer)
         mean = of_images(means(gradients), gradients)
         # Places may differ by rounding.
         alike = (gradients - mean).abs().max() <= 1e-2 * gradients.abs().max()
         if not (probe.affine(layer) and alike):
             raise ValueError(
-                f"CAM needs global average pooling and one linear layer behind {layer!r}, and a "
-                "logit as the target; 'grad_cam' is the same map there and works for every head"
+                f"CAM needs global average pooling and one linear layer behind "
+                f"{', '.join(probe.layers)!r}, and a logit as the target; 'grad_cam' is the same "
+                "map there and works for every head"
             )
         activations = probe.activations(layer)
         maps.append(torch.einsum("bk,bk...->b...", sums(gradients), activations))
@@ -107,7 +108,7 @@ def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> 
         rest = Score(lambda outputs: _residual_softmax(logits(outputs), classes))
         probe = probe.with_target(probe.target.asking(rest))
     maps = []
-    for layer in probe.layers:
+    for layer in probe.explained:
         weights = probe.gradients(layer) - probe.hessian_product(layer) / 2
         maps.append(weighted(means(weights), probe.activations(layer)))
     return averaged(maps, probe.size)
@@ -141,7 +142,7 @@ def smooth_grad_cam_plus_plus(
     seed: of the noise, which is the same for all images.
     eps: as in `grad_cam_plus_plus`.
     """
-    means = {layer: [torch.zeros_like(probe.activations(layer))] * 3 for layer in probe.layers}
+    means = {layer: [torch.zeros_like(probe.activations(layer))] * 3 for layer in probe.explained}
     copies = noisy_copies(probe.inputs, samples, noise, seed)
     for copy in tracked("Smooth Grad-CAM++", copies, samples):
         at = probe.with_inputs(copy)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seewhy.core.layers import Call
 from seewhy.core.probe import Probe
 from seewhy.fills import Fill, filled
 from seewhy.maps import averaged, means, of_images, upsample
@@ -178,13 +179,13 @@ def integrated_grad_cam(
     start = _start(probe, baseline, seed)
     first = 1 if difference else 0
     origin = probe.with_inputs(start)
-    totals: dict[str, Tensor] = {}
+    totals: dict[Call, Tensor] = {}
 
     def run(part: slice) -> None:
         positions = torch.arange(part.start + first, part.stop + first).to(start) / steps
         points = torch.lerp(start, probe.inputs, of_images(positions, start[None]))
         at = probe.with_inputs(points.flatten(0, 1))
-        for layer in probe.layers:
+        for layer in probe.explained:
             maps = at.activations(layer)
             if difference:
                 maps = maps - origin.activations(layer).repeat(len(points), *[1] * (maps.ndim - 1))
@@ -195,7 +196,7 @@ def integrated_grad_cam(
 
     for _ in in_chunks("Integrated Grad-CAM", run, _steps(steps), probe.inputs, batch_size):
         pass
-    return averaged([totals[layer] for layer in probe.layers], probe.size)
+    return averaged([totals[layer] for layer in probe.explained], probe.size)
 
 
 @method("Gao et al. 2025, GIG-CAM; the path after Kapishnikov et al. 2021", "T (F + h)")
@@ -229,7 +230,7 @@ def gig_cam(
 
     def alone(probe: Probe, start: Tensor) -> Tensor:
         def salience(at: Probe) -> Tensor:
-            maps = [_weighted(at, layer, at.activations(layer)) for layer in at.layers]
+            maps = [_weighted(at, layer, at.activations(layer)) for layer in at.explained]
             return upsample(averaged(maps, probe.size), probe.size)[:, None]
 
         def magnitude(at: Probe) -> Tensor:
@@ -247,7 +248,7 @@ def gig_cam(
     return _image_by_image(probe, starts, alone)
 
 
-def _weighted(at: Probe, layer: str, maps: Tensor) -> Tensor:
+def _weighted(at: Probe, layer: Call, maps: Tensor) -> Tensor:
     """Σ_k mean_ij(G_k) ⊙ maps_k, signed: (B, K, h, w) -> (B, h, w)."""
     return (maps * of_images(means(at.gradients(layer)), maps)).sum(1)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
+from seewhy.core.layers import Call
 from seewhy.core.probe import Probe
 from seewhy.maps import averaged, normalize, of_images, upsample
 from seewhy.methods.cam import weighted
@@ -96,7 +97,7 @@ def channel_masks(activations: Tensor, size: torch.Size) -> Tensor:
 
 def score_weights(
     probe: Probe,
-    layer: str,
+    layer: Call,
     what: str,
     key: Hashable,
     samples: int,
@@ -129,6 +130,6 @@ def _cam(
             score_weights(probe, layer, what, key, samples, change, batch_size),
             probe.activations(layer),
         )
-        for layer in probe.layers
+        for layer in probe.explained
     ]
     return averaged(maps, probe.size)

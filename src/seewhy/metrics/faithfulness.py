@@ -25,7 +25,7 @@ from seewhy.metrics.quality import POPPI, adcc, spearman
 from seewhy.metrics.registry import Curve, register_metric, shared
 from seewhy.noise import drawn
 from seewhy.options import Count, NotNegative, Range, Seed
-from seewhy.progress import BatchSize, images_per_pass
+from seewhy.progress import BatchSize, images_per_pass, in_chunks
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -67,14 +67,12 @@ def class_probability(
 
     def score(images: Tensor, index: Tensor) -> Tensor:
         of_image = chosen.to(images.device)[index]
-        scores = []
-        count = images_per_pass(images, batch_size)
-        for part, of_part in zip(
-            torch.split(images, count), torch.split(of_image, count), strict=True
-        ):
-            probabilities = probabilities_of(logits(outputs_of(model, part)))
-            scores.append(probabilities.gather(1, of_part[:, None])[:, 0])
-        return torch.cat(scores)
+
+        def scored(part: slice) -> Tensor:
+            probabilities = probabilities_of(logits(outputs_of(model, images[part])))
+            return probabilities.gather(1, of_image[part, None])[:, 0]
+
+        return torch.cat([*in_chunks("scores", scored, len(images), images[:1], batch_size)])
 
     return score
 
