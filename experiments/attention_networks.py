@@ -2,6 +2,7 @@
 
     python experiments/attention_networks.py                 # all of them, as a Markdown table
     python experiments/attention_networks.py swin maxvit     # those whose names hold one of these
+    python experiments/attention_networks.py --stages levit  # where a change of a quarter is seen
 
 Every cell is what a run gave: the resolution of the map, or why there is none. Errors are listed
 below the table, each once; what is no clear error is marked with !!.
@@ -249,39 +250,70 @@ def tried(model: nn.Module, images: Tensor, method: str) -> str:
     return faults + "x".join(map(str, maps.shape[1:]))
 
 
-def layer_of(model: nn.Module, images: Tensor) -> str:
-    """The layer that the CAM family reads, and whether its places are those of the image.
+def quarters(images: Tensor, seen: Callable[[Tensor], Tensor]) -> tuple[int, float]:
+    """How many of 8 quarters are found, and the share of a change that lies in its quarter.
 
-    Each quarter of the image is changed by itself, and the layer's maps should change there most.
-    The share of the change that lies there is 0.25 where the network mixes the whole image.
+    Each quarter of the two images is changed by itself, and what is seen, (2, h, w, C), should
+    change there most. The share is 0.25 where the network mixes the whole image.
     """
+    before = seen(images)
+    height, width = (side // 2 for side in images.shape[2:])
+    right, share = 0, 0.0
+    for place in range(4):
+        top, left = place // 2 * height, place % 2 * width
+        part = (..., slice(top, top + height), slice(left, left + width))
+        changed = images.clone()
+        changed[part] = images.flip(0)[part]
+        moved = (seen(changed) - before).abs().mean(-1)
+        moved = torch.nn.functional.adaptive_avg_pool2d(moved, 2).flatten(1)
+        right += int((moved.argmax(1) == place).sum())
+        share += float((moved[:, place] / moved.sum(1)).mean()) / 4
+    return right, share
+
+
+def layer_of(model: nn.Module, images: Tensor) -> str:
+    """The layer that the CAM family reads, and whether its places are those of the image."""
     try:
         probe = seewhy.Probe(model, images, 1)
-        before = probe.activations()
-        half, right, share = [side // 2 for side in images.shape[2:]], 0, 0.0
-        for row in (0, 1):
-            for column in (0, 1):
-                changed = images.clone()
-                part = (
-                    ...,
-                    slice(row * half[0], (row + 1) * half[0]),
-                    slice(column * half[1], (column + 1) * half[1]),
-                )
-                changed[part] = images.flip(0)[part]
-                moved = (probe.with_inputs(changed).activations() - before).abs().mean(1)
-                moved = torch.nn.functional.adaptive_avg_pool2d(moved, 2).flatten(1)
-                right += int((moved.argmax(1) == 2 * row + column).sum())
-                share += float((moved[:, 2 * row + column] / moved.sum(1)).mean()) / 4
-        return f"{probe.layers[0]} {'!!' * (right < 7)}{right}/8 share {share:.2f}"
+        right, _ = quarters(
+            images, lambda x: probe.with_inputs(x).activations().permute(0, 2, 3, 1)
+        )
+        return f"{probe.layers[0]} {'!!' * (right < 7)}{right}/8"
     except Exception as error:
         return f"!!{type(error).__name__}: {error}".replace("\n", " ")
+
+
+def stages(model: nn.Module, images: Tensor) -> Iterator[str]:
+    """For the modules that return maps, (C, h, w), or as many tokens as a square has: quarters."""
+    for name, module in model.named_modules():
+        found: list[Tensor] = []
+
+        def seen(x: Tensor, module: nn.Module = module, found: list[Tensor] = found) -> Tensor:
+            handle = module.register_forward_hook(lambda *call: found.append(call[2]))
+            with torch.no_grad():
+                model(x)
+            handle.remove()
+            maps = found.pop()
+            if maps.ndim == 3:
+                return maps.reshape(len(x), *[round(maps.shape[1] ** 0.5)] * 2, -1)
+            return maps.permute(0, 2, 3, 1)
+
+        if name.count(".") < 2:
+            try:
+                right, share = quarters(images, seen)
+            except Exception:  # it returns something else
+                continue
+            yield f"    {name}: {right}/8, share {share:.2f}"
 
 
 def main(wanted: list[str]) -> None:
     """Print the table and what was said."""
     said: dict[str, int] = {}
-    print("| network | layer |", " | ".join(METHODS), "|")
-    print("|---" * (len(METHODS) + 2) + "|")
+    if by_stage := "--stages" in wanted:
+        wanted.remove("--stages")
+    else:
+        print("| network | layer |", " | ".join(METHODS), "|")
+        print("|---" * (len(METHODS) + 2) + "|")
     for name, size, build in networks():
         if wanted and not any(part.lower() in name.lower() for part in wanted):
             continue
@@ -293,6 +325,9 @@ def main(wanted: list[str]) -> None:
                 model(images)
         except Exception as error:
             print("|", name, "| not built:", type(error).__name__, str(error)[:200], "|")
+            continue
+        if by_stage:
+            print(name, layer_of(model, images), *stages(model, images), sep="\n")
             continue
         cells = [layer_of(model, images)]
         for method in METHODS:
