@@ -253,11 +253,12 @@ def layer_of(model: nn.Module, images: Tensor) -> str:
     """The layer that the CAM family reads, and whether its places are those of the image.
 
     Each quarter of the image is changed by itself, and the layer's maps should change there most.
+    The share of the change that lies there is 0.25 where the network mixes the whole image.
     """
     try:
         probe = seewhy.Probe(model, images, 1)
         before = probe.activations()
-        half, right = [side // 2 for side in images.shape[2:]], 0
+        half, right, share = [side // 2 for side in images.shape[2:]], 0, 0.0
         for row in (0, 1):
             for column in (0, 1):
                 changed = images.clone()
@@ -270,7 +271,8 @@ def layer_of(model: nn.Module, images: Tensor) -> str:
                 moved = (probe.with_inputs(changed).activations() - before).abs().mean(1)
                 moved = torch.nn.functional.adaptive_avg_pool2d(moved, 2).flatten(1)
                 right += int((moved.argmax(1) == 2 * row + column).sum())
-        return f"{probe.layers[0]} {'!!' * (right < 7)}{right}/8"
+                share += float((moved[:, 2 * row + column] / moved.sum(1)).mean()) / 4
+        return f"{probe.layers[0]} {'!!' * (right < 7)}{right}/8 share {share:.2f}"
     except Exception as error:
         return f"!!{type(error).__name__}: {error}".replace("\n", " ")
 

@@ -19,7 +19,7 @@ import torch
 from seewhy import LoadedModel, evaluate, load_dataset, load_model
 from seewhy.data.preprocess import Preprocess
 from seewhy.evaluation.grids import in_grids
-from seewhy.evaluation.run import Question
+from seewhy.evaluation.question import Question
 
 METHODS = [
     "auto(effort='quick')",

@@ -49,7 +49,10 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> E
     two = explain_two(photos[TWO])
     advance(1)
     network = load_model("scenes:resnet")
-    scene = explain_scene(network, sample_scenes()[0], list(METHODS))
+    scene = sample_scenes()[0]
+    (answer,) = explain_photos(
+        network, scene.image, list(METHODS), scene.labels[0], sources=[scene.key]
+    )
     grades = graded(network, advance)
     gallery_of(opening, columns=5).save(folder / "gallery.jpg", quality=88)
     write_page(
@@ -61,7 +64,7 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> E
         asked=[(one, asked_of_grid(one, place)) for place, one in enumerate(opening)],
         two=two,
         methods=METHODS,
-        scene=[one for one in scene if one.target == scene[0].target],
+        scene=answer.explanations,
         scenes=len(SAMPLES),
         grades={(one.method, one.metric): one for one in grades.summary()},
         metrics=METRICS,
@@ -114,13 +117,6 @@ def _whole(side: int) -> LoadedModel:
 def sample_scenes(size: int = SIZE) -> list[Scene]:
     """The bundled sample scenes, each with objects of two categories at least."""
     return [Scenes(max(SAMPLES) + 1, size=size)[index] for index in SAMPLES]
-
-
-def explain_scene(model: LoadedModel, scene: Scene, methods: Sequence[str]) -> list[Explanation]:
-    """The scene explained for two of its objects by each method."""
-    targets = list(dict.fromkeys(scene.labels))[:2]
-    (answer,) = explain_photos(model, [scene.image], methods, targets, sources=[scene.key])
-    return answer.explanations
 
 
 def graded(network: LoadedModel, advance: Callable[[int], None]) -> Evaluation:

@@ -12,8 +12,8 @@ from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.grids import in_grids
-from seewhy.evaluation.rows import Answers
-from seewhy.evaluation.run import Question, answers, check, digest_of
+from seewhy.evaluation.question import Question, check
+from seewhy.evaluation.run import answers, digest_of
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import DEFAULT_METHOD, Method, parse
@@ -121,7 +121,7 @@ def _kept(
     from seewhy.bench import fingerprints
     from seewhy.bench.plan import Shard, sliced
     from seewhy.bench.run import continued, written
-    from seewhy.bench.work import in_order
+    from seewhy.bench.work import Found, in_order
 
     model, data = question.model, question.dataset
     network, dataset = model.name or type(model.module).__name__, data.name
@@ -150,7 +150,7 @@ def _kept(
     def more() -> dict[str, Any]:
         return {"cells": [cell], "shards": len(shards)}
 
-    def finished(shard: Shard) -> tuple[Shard, tuple[Answers, ...]]:
+    def finished(shard: Shard) -> Found:
         found = []
         for one in answers(question, shard.keys, batch_size):
             found.append(one)

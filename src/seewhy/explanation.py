@@ -82,11 +82,8 @@ class Explanation:
 
         An empty map has a text over it, which says so.
         """
-        return self._worded(
-            overlay(
-                self.image, self.saliency, **{"seen": self.seen, "signed": self.signed, **options}
-            )
-        )
+        options = {"seen": self.seen, "signed": self.signed, **options}
+        return self._worded(overlay(self.image, self.saliency, **options))
 
     def contour(self, **options: Any) -> Image.Image:
         """The salient regions outlined on the photo, see `seewhy.draw.contour`."""

@@ -265,7 +265,10 @@ def terms(kind: str, text: str, *examples: str) -> list[tuple[str, dict[str, Any
             f"cannot read the {kind} {shown(text)}: {what}; "
             f"write it as {' or '.join(map(repr, examples))}"
         ) from None
-    return [_call(text, term) for term in _terms(expression)]
+    added = [expression]
+    while isinstance(first := added[0], ast.BinOp) and isinstance(first.op, ast.Add):
+        added[:1] = [first.left, first.right]
+    return [_call(text, term) for term in added]
 
 
 def alternatives(method: str | Method | None) -> tuple[Method, ...]:
@@ -290,14 +293,6 @@ def first_that_works(tried: Iterable[Method], make: Callable[[Method], Made]) ->
             first = first or error
     assert first is not None
     raise first
-
-
-def _terms(expression: ast.expr) -> list[ast.expr]:
-    terms = []
-    while isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
-        terms.append(expression.right)
-        expression = expression.left
-    return [expression, *terms[::-1]]
 
 
 def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:

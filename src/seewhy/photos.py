@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from glob import has_magic
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -234,12 +233,10 @@ def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, Ph
     for photo in photos:
         if isinstance(photo, str | Path):
             path = Path(photo).expanduser()
-            paths = [path]
-            if path.is_dir() or (has_magic(str(path)) and not path.exists()):
-                try:
-                    paths = find_images(path)
-                except ImageError:
-                    pass  # reading it says what is wrong
+            try:
+                paths = find_images(path)
+            except ImageError:
+                paths = [path]  # reading it says what is wrong
             items += [(str(path), path) for path in paths]
         elif isinstance(photo, Image.Image):
             items.append((getattr(photo, "filename", None) or None, photo))

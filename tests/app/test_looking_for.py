@@ -116,6 +116,19 @@ def test_a_text_is_escaped_wherever_it_is_shown(viewer, scene):
     assert text not in next(viewer.check({"result": view["result"], "chosen": 0}))
 
 
+def test_a_single_text_has_no_percentage(viewer, scene):
+    """CLIP was trained to tell one text of several; of a single one there is the logit."""
+    token = viewer.photos.add(scene)
+    view, sees, *_ = viewer.explain(token, "CLIP", ["a dog"], ["grad_cam"], [], 0, NOTHING)
+    ((_, name, logit),) = viewer.results[view["result"]].answer.top
+    assert name == "a dog"
+    assert f"<em>{logit:.4g}</em>" in sees
+    mask = Image.new("L", (160, 120), 255)
+    drawn = "data:image/png;base64," + b64encode(png(mask)).decode()
+    moved = viewer.ask({"photo": token, "mask": drawn}, "CLIP", ["a dog"], "grey")
+    assert f"<em>{logit:.4g} →" in moved
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_code_names_the_texts(kind, looking, folders, scene, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

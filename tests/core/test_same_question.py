@@ -385,3 +385,31 @@ def test_numpy_targets():
     expected = seewhy.explain(model, x, "grad_cam", [3, 4])
     assert torch.equal(seewhy.explain(model, x, "grad_cam", np.array([3, 4])), expected)
     assert torch.equal(seewhy.explain(model, x, "grad_cam", [np.int64(3), np.int64(4)]), expected)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d])
+@pytest.mark.parametrize("last", [False, True])
+def test_an_image_alone_has_the_gradient_that_it_has_in_a_batch(norm, last):
+    """Also where PyTorch's is wrong: behind the norm are tokens, with their channels together."""
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv3d(3, 5, 3) if norm is nn.BatchNorm3d else nn.Conv2d(3, 5, 3)
+            self.norm, self.head = norm(5), nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.norm(self.conv(x)).flatten(2).transpose(1, 2)
+            return self.head(torch.tanh(tokens).mean(1))
+
+    model = made(Tokens).double()
+    sides = (6,) * (3 if norm is nn.BatchNorm3d else 2)
+    x = torch.randn(2, 3, *sides, dtype=torch.double)
+    if last and len(sides) == 2:
+        x = x.to(memory_format=torch.channels_last)
+    for method in ("gradient", "grad_cam", "gradient+smooth(samples=1)"):
+        whole = seewhy.explain(model, x, method, 1, layer="conv", size="layer")
+        alone = torch.cat(
+            [seewhy.explain(model, one[None], method, 1, layer="conv", size="layer") for one in x]
+        )
+        assert torch.allclose(alone, whole, rtol=1e-9, atol=1e-12), method

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seewhy.draw.charts import (
-    COLOURS,
     HEIGHT,
     LEFT,
     MANY,
@@ -31,13 +30,17 @@ def line(name: str, place: int, values: list[float], spread: float = 0.0) -> Cur
     return Curve(name, place, shares, values, low, high, f"{sum(values) / len(values):.2f}")
 
 
+def corners(svg: str, tag: str) -> list[list[tuple[float, float]]]:
+    """Of each element of that kind, its corners in pixels."""
+    found = re.findall(rf'<{tag} [^>]*points="([^"]*)"', svg)
+    return [[tuple(map(float, pair.split(","))) for pair in text.split()] for text in found]
+
+
 def points(svg: str, tag: str) -> list[list[tuple[float, float]]]:
-    """Of each element of that kind, its corners in values: the y axis runs from 0 to 1."""
-    found = []
-    for text in re.findall(rf'<{tag} [^>]*points="([^"]*)"', svg):
-        pixels = [tuple(map(float, pair.split(","))) for pair in text.split()]
-        found.append([((x - LEFT) / PLOT, 1 - (y - TOP) / HEIGHT) for x, y in pixels])
-    return found
+    """The same in values: the y axis runs from 0 to 1."""
+    return [
+        [((x - LEFT) / PLOT, 1 - (y - TOP) / HEIGHT) for x, y in one] for one in corners(svg, tag)
+    ]
 
 
 def test_points_lie_at_their_values():
@@ -70,7 +73,7 @@ def test_as_many_as_24_look_different():
     # So many bands would hide each other.
     assert 'class="chart lines many"' in svg
     assert 'class="chart lines many"' not in curves("t", "x", "y", shown[:MANY])
-    assert len({style.split()[0] for style in styles}) == COLOURS
+    assert len({style.split()[0] for style in styles}) == 8
 
 
 def test_one_image_has_a_curve_without_a_band():
@@ -156,6 +159,10 @@ def test_points_lie_at_their_cost_and_better_ones_above():
         assert (yc < ya) == higher
         assert all(LEFT < x < LEFT + PLOT for x in (xa, xb, xc))
         assert all(TOP <= y <= TOP + HEIGHT for y in (ya, yb, yc))
+        if higher:  # the front goes level to the next point's cost, then up; from the last, level
+            (front,) = corners(svg, "polyline")
+            assert front[:-1] == [(xa, ya), (xb, ya), (xb, yb), (xc, yb), (xc, yc)]
+            assert front[-1] == (LEFT + PLOT, yc)
 
 
 def test_points_are_numbered_as_the_legend_ranks_them():

@@ -23,8 +23,9 @@ from seewhy.data.images import ImageError
 from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes, export
+from seewhy.evaluation.question import Question
 from seewhy.evaluation.rows import Answers
-from seewhy.evaluation.run import Question, read
+from seewhy.evaluation.run import read
 from seewhy.metrics import gini, metric, register_metric
 from seewhy.models import LoadedModel
 from seewhy.naming import METHODS, Entry

@@ -15,7 +15,7 @@ from seewhy.data.grids import photos_of
 from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.evaluation.grids import gridded, grids_of
-from seewhy.evaluation.run import Question
+from seewhy.evaluation.question import Question
 from seewhy.metrics import metric
 from seewhy.models import LoadedModel
 from seewhy.naming import METHODS, Entry, parse

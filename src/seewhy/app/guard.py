@@ -98,6 +98,8 @@ class Guard:
 
         try:
             await self.serve(scope, receive, noting)
+        except Refused as refusal:
+            await refuse(scope, receive, noting, *refusal.args)
         except TimeoutError:
             log.warning("an answer was not taken in %g seconds, and was cut off", self.patience)
         except Exception as error:  # what strangers send may lead anywhere in what serves the page
@@ -106,28 +108,27 @@ class Guard:
                 await refuse(scope, receive, noting, 500, "this request cannot be served")
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request; raises Refused for one that the page does not make."""
         path, headers = scope["path"], Headers(scope=scope)
         if path not in PAGES and not path.startswith(FOLDERS):
-            await refuse(scope, receive, send, 404, "there is nothing here")
-        elif why := self.stranger(headers):
-            await refuse(scope, receive, send, 403, why)
-        elif self.under_way > AT_ONCE:
-            await refuse(scope, receive, send, 503, "too much at once; try again in a minute")
-        elif scope["method"] != "POST":
+            raise Refused(404, "there is nothing here")
+        if why := self.stranger(headers):
+            raise Refused(403, why)
+        self.check_room()
+        if scope["method"] != "POST":
             await self.app(scope, receive, send)
-        else:
-            limit = self.bytes if path == "/photos" else min(self.bytes, QUESTION)
-            with self.counted() as count:
-                try:
-                    body = await self.read(receive, headers, limit, count)
-                except Refused as refusal:
-                    await refuse(scope, receive, send, *refusal.args)
-                    return
-                if path.startswith("/gradio_api/") and not self.is_question(path, body):
-                    await refuse(scope, receive, send, 403, "the page asks nothing of the kind")
-                    return
-                await self.app(scope, replay(body, receive), send)
+            return
+        limit = self.bytes if path == "/photos" else min(self.bytes, QUESTION)
+        with self.counted() as count:
+            body = await self.read(receive, headers, limit, count)
+            if path.startswith("/gradio_api/") and not self.is_question(path, body):
+                raise Refused(403, "the page asks nothing of the kind")
+            await self.app(scope, replay(body, receive), send)
+
+    def check_room(self) -> None:
+        """Raise Refused while too much is under way."""
+        if self.under_way > AT_ONCE:
+            raise Refused(503, "too much at once; try again in a minute")
 
     def stranger(self, headers: Headers) -> str:
         """Why a request is not served: it goes to another's name, or comes from another's page."""
@@ -210,8 +211,7 @@ class Guard:
                     size += len(part)
                     if size > limit:
                         raise too_large
-                    if self.under_way > AT_ONCE:
-                        raise Refused(503, "too much at once; try again in a minute")
+                    self.check_room()
                     if message["type"] == "http.disconnect" or not message.get("more_body"):
                         return b"".join(parts)
         except TimeoutError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from time import monotonic
@@ -34,7 +35,6 @@ from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.models.packages import with_torchvision
 from seewhy.models.texts import looking_for
-from seewhy.photos import Answer
 from seewhy.progress import Report
 from seewhy.trust import Check, Effect, effects, examine, hide
 from seewhy.trust.hiding import Fill
@@ -73,17 +73,9 @@ class Jobs:
         Raises what the work raises, TooLong where its time is over, and Dead where its process is.
         """
         label = next(label for label, one in self._networks.items() if one is network)
-        end = inf
-
-        def patience() -> float:
-            return START if end == inf else max(0.0, end + GRACE - monotonic())
-
+        timed = partial(_timed, work, label, texts, seconds)
         try:
-            for item in self._aside.stream(partial(_timed, work, label, texts, seconds), patience):
-                if end == inf:
-                    end = monotonic() + seconds
-                else:
-                    yield item
+            yield from _within(seconds + GRACE, self._aside, timed)
         except Late:
             raise too_long(seconds) from None
         except Gone as error:
@@ -95,16 +87,17 @@ class Jobs:
 def explain(jobs: Jobs, question: Question, seconds: float, report: Report) -> Result:
     """Answer a question, see `seewhy.app.question.answer_of`."""
     work = partial(_explained, question.photo, question.methods, question.targets)
-    found: dict[str, list[Any]] = {"top": [], "failures": [], "image": [], "map": []}
+    found: list[Any] = []
     running = jobs.run(work, question.network, seconds, question.texts)
     for kind, item in running:  # to its end, or it is ended
         if kind == "step":
             report(*item)
         else:
-            found[kind].append(item)
-    ((top,), (failures,), (image,), maps) = found.values()
+            found.append(item)
+    (answer, image), *maps = found
     explanations = [Explanation(image, **fields) for fields, _ in maps]
-    return Result(question, Answer(top, explanations, failures), tuple(facts for _, facts in maps))
+    answer = replace(answer, explanations=explanations)
+    return Result(question, answer, tuple(facts for _, facts in maps))
 
 
 def checks(jobs: Jobs, result: Result, index: object, seconds: float) -> Iterator[Check]:
@@ -157,22 +150,32 @@ class Pictures:
             return await anyio.to_thread.run_sync(self._made, make, given)
 
     def _made(self, make: Callable[..., Item], given: tuple[Any, ...]) -> Item:
-        begun = False
-
-        def patience() -> float:
-            return A_PICTURE if begun else START
-
-        found: list[Item] = []
         try:
-            for item in self._aside.stream(partial(_once, make, given), patience):
-                if begun:
-                    found.append(item)
-                begun = True
+            (found,) = _within(A_PICTURE, self._aside, partial(_once, make, given))
         except Late:
             raise ValueError(f"the picture took more than {A_PICTURE:g} seconds") from None
         except Gone as error:
             raise ValueError(f"the process that made the picture died ({error})") from None
-        return found[0]
+        return cast(Item, found)
+
+
+def _within(
+    seconds: float, aside: Aside[Any], work: Callable[[Any], Iterator[Any]]
+) -> Iterator[Any]:
+    """What a work yields in so many seconds, which begin when it yields for the first time.
+
+    Raises Late and Gone as `Aside.stream` does.
+    """
+    end = inf
+
+    def patience() -> float:
+        return START if end == inf else max(0.0, end - monotonic())
+
+    for item in aside.stream(work, patience):
+        if end == inf:
+            end = monotonic() + seconds
+        else:
+            yield item
 
 
 class Travelling:
@@ -243,11 +246,9 @@ def _explained(
         tell(("step", (what, done, total)))
 
     answer = answer_of(model, photo, methods, targets, deadline, report)
-    yield "top", answer.top
-    yield "failures", answer.failures
-    yield "image", answer.explanations[0].image
+    yield "found", (replace(answer, explanations=[]), answer.explanations[0].image)
     for one in answer.explanations:  # one by one, as each may be large
-        yield "map", (fields_of(one), about(one))
+        yield "found", (fields_of(one), about(one))
 
 
 def _checked(

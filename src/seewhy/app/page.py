@@ -168,13 +168,14 @@ class Viewer:
             mask = b64decode(drawn[1])
             kind = cast(Fill, fill)  # which is looked at where it is used
             seconds = self.limits.seconds
-            return show.changes(*ask(self.jobs, asked, wanted, photo, mask, kind, seconds))
+            found = ask(self.jobs, asked, wanted, photo, mask, kind, seconds)
+            return show.changes(*found, values=asked.named(wanted).activation == "none")
 
 
 def beside(result: Result) -> tuple[str, str, str]:
     """What the network sees, and the question as Python and as a command line."""
     question = result.question
-    sees = show.predictions(result.answer.top, question.network.model.name)
+    sees = show.predictions(result.answer, question.network.model.name)
     return sees, as_python(question), as_command(question)
 
 
@@ -346,11 +347,6 @@ def page_of(viewer: Viewer) -> gr.Blocks:
     return page
 
 
-def script() -> str:
-    """The page's own script."""
-    return files("seewhy.app").joinpath("viewer.js").read_text(encoding="utf-8")
-
-
-def style() -> str:
-    """The page's own style."""
-    return files("seewhy.app").joinpath("viewer.css").read_text(encoding="utf-8")
+def own_file(name: str) -> str:
+    """The page's own script or style."""
+    return files("seewhy.app").joinpath(name).read_text(encoding="utf-8")

@@ -70,6 +70,10 @@ class Network:
         """What a text-image network looks for at first; none for a network with its own classes."""
         return texts_of(self.model)
 
+    def named(self, texts: Sequence[str]) -> LoadedModel:
+        """The network with the names of its classes, which are the texts that it looks for."""
+        return named(self.model, texts) if texts else self.model
+
 
 @dataclass(frozen=True, eq=False)
 class Photo:
@@ -117,7 +121,7 @@ class Question:
     @property
     def model(self) -> LoadedModel:
         """The network with the names of the classes that are asked about."""
-        return named(self.network.model, self.texts) if self.texts else self.network.model
+        return self.network.named(self.texts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,16 +140,11 @@ class Result:
 
     def chosen(self, index: object) -> Explanation:
         """One explanation. Raises ValueError where there is none of that index."""
-        explanations = self.answer.explanations
-        if not isinstance(index, int) or not 0 <= index < len(explanations):
-            raise ValueError(f"map {index!r} does not exist; give 0 to {len(explanations) - 1}")
-        return explanations[index]
+        return numbered("map", self.answer.explanations, index)
 
     def asked(self, index: object) -> tuple[str, int | None]:
         """The method and target of one explanation."""
-        self.chosen(index)
-        assert isinstance(index, int)
-        return self.pairs[index]
+        return numbered("map", self.pairs, index)
 
     @property
     def pairs(self) -> list[tuple[str, int | None]]:
@@ -159,6 +158,13 @@ class Result:
                 methods = self.question.methods
                 found += [(one, target) for one in methods if (one, name) not in failed]
         return found
+
+
+def numbered(what: str, items: Sequence[Item], index: object) -> Item:
+    """One of several items. Raises ValueError where there is none of that index."""
+    if not isinstance(index, int) or not 0 <= index < len(items):
+        raise ValueError(f"{what} {index!r} does not exist; give 0 to {len(items) - 1}")
+    return items[index]
 
 
 def fields_of(explanation: Explanation) -> dict[str, Any]:
@@ -219,9 +225,10 @@ def question_of(
 
     Raises ValueError that says which value was wrong and what would be right.
     """
-    names = unique(str(method) for method in method_list(methods, refinements))
+    names = tuple(dict.fromkeys(map(str, method_list(methods, refinements))))
     asked = Question(network, photo, names, (), texts_of_page(network, texts))
-    classes = unique(target_of(target, asked) for target in targets if target != NOTHING)
+    wanted = (target_of(target, asked) for target in targets if target != NOTHING)
+    classes = tuple(dict.fromkeys(wanted))
     if not classes:
         raise ValueError("no class is asked for; choose one, or the predicted class")
     if len(names) * len(classes) > limits.maps:
@@ -350,11 +357,6 @@ def listed(what: str, values: object) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError(f"{what}: give a list of names")
     return values
-
-
-def unique(values: Iterable[Item]) -> tuple[Item, ...]:
-    """The values without repetition, in their order."""
-    return tuple(dict.fromkeys(values))
 
 
 def png(image: Image.Image) -> bytes:

@@ -17,8 +17,8 @@ from PIL import ImageOps
 from seewhy.app.guard import Guard
 from seewhy.app.limits import Limits
 from seewhy.app.log import calmly
-from seewhy.app.page import THEME, Viewer, page_of, script, style
-from seewhy.app.question import Network, Photo, fields_of, file_name, measured, png
+from seewhy.app.page import THEME, Viewer, own_file, page_of
+from seewhy.app.question import Network, Photo, fields_of, file_name, measured, numbered, png
 from seewhy.app.view import (
     class_names,
     levels_of,
@@ -69,7 +69,7 @@ def application(
         page,
         path="/",
         theme=THEME,
-        css=style(),
+        css=own_file("viewer.css"),
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -91,7 +91,7 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
 
     @app.get("/viewer.js")
     def own_script() -> Response:
-        return Response(script(), media_type="text/javascript")
+        return Response(own_file("viewer.js"), media_type="text/javascript")
 
     @app.post("/photos")
     async def give_photo(request: Request, name: str = "") -> JSONResponse:
@@ -101,18 +101,16 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
 
     @app.post("/samples/{number}")
     def take_sample(request: Request, number: int) -> JSONResponse:
-        return accepted(viewer, sample(number), request)
+        return accepted(viewer, numbered("sample", samples(), number), request)
 
     @app.get("/samples/{number}.png")
     def sample_picture(number: int) -> Response:
-        return picture(png(ImageOps.fit(sample(number).image, (96, 96))))
+        photo = numbered("sample", samples(), number)
+        return picture(png(ImageOps.fit(photo.image, (96, 96))))
 
     @app.get("/networks/{place}/classes.json")
     def classes(place: int) -> JSONResponse:
-        networks = list(viewer.networks.values())
-        if not 0 <= place < len(networks):
-            raise ValueError(f"network {place} does not exist; give 0 to {len(networks) - 1}")
-        return JSONResponse(class_names(networks[place]))
+        return JSONResponse(class_names(numbered("network", [*viewer.networks.values()], place)))
 
     @app.get("/photos/{token}.png")
     async def photo(request: Request, token: str) -> Response:
@@ -169,13 +167,6 @@ def picture(data: bytes) -> Response:
     return Response(data, media_type="image/png")
 
 
-def sample(number: int) -> Photo:
-    """One of the samples. Raises ValueError where there is none of that number."""
-    if not 0 <= number < len(samples()):
-        raise ValueError(f"sample {number} does not exist; give 0 to {len(samples()) - 1}")
-    return samples()[number]
-
-
 @cache
 def samples() -> list[Photo]:
     """The sample scenes and then the photos, each made once; see `page.kinds`."""
@@ -190,16 +181,12 @@ def listen(host: str, port: int) -> socket.socket:
     Raises ValueError where the port is in use, or the address is none of this machine's.
     """
     try:
-        return socket.create_server((host, port), family=family(host))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         raise ValueError(
             f"cannot listen at {host}:{port} ({error.strerror}); give another --port or --host"
         ) from None
-
-
-def family(host: str) -> socket.AddressFamily:
-    """IPv6 for an address with colons, else IPv4."""
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def run(app: FastAPI, at: socket.socket) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -12,6 +12,7 @@ from seewhy.app.question import png
 from seewhy.draw.charts import Axis, points
 from seewhy.draw.page import part
 from seewhy.naming import DEFAULT_METHOD, METHODS, list_methods
+from seewhy.photos import Answer
 from seewhy.trust import Check, Effect
 
 INKS = ("#2563eb", "#d97706", "#64748b", "#7c3aed", "#0d9488")
@@ -24,9 +25,15 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.1f} %" if probability >= 0.0005 else "<0.1 %"
 
 
-def predictions(top: Iterable[tuple[int, str, float]], network: str) -> str:
-    """The likeliest classes as bars."""
-    return _viewers("predictions", top, network)
+def plain(value: float) -> str:
+    """A number that is no probability, such as a logit."""
+    return f"{value:.4g}"
+
+
+def predictions(answer: Answer, network: str) -> str:
+    """The likeliest classes as bars; without them where there are no probabilities."""
+    written = plain if answer.measure == "value" else percent
+    return _viewers("predictions", answer.top, network, written)
 
 
 START_WITH = (DEFAULT_METHOD, "auto", "tsgb", "global_guidance")
@@ -50,9 +57,14 @@ def methods() -> str:
     return _viewers("methods", named)
 
 
-def changes(effects: Sequence[Effect], hidden: Image.Image, share: float) -> str:
-    """Probabilities before and after, the photo with its part hidden, and how large that is."""
-    return _viewers("changes", effects, hidden, share)
+def changes(
+    effects: Sequence[Effect], hidden: Image.Image, share: float, *, values: bool = False
+) -> str:
+    """Probabilities before and after, the photo with its part hidden, and how large that is.
+
+    values: the numbers are no probabilities.
+    """
+    return _viewers("changes", effects, hidden, share, plain if values else percent)
 
 
 def checks(done: Sequence[Check], of: int, about: str, caution: str) -> str:

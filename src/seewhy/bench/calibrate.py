@@ -14,7 +14,8 @@ from torch import Tensor
 from seewhy.bench.engines import Engine
 from seewhy.bench.plan import Plan
 from seewhy.core.observing import outputs_of
-from seewhy.evaluation.run import Question, answers
+from seewhy.evaluation.question import Question
+from seewhy.evaluation.run import answers
 from seewhy.explaining import explain
 from seewhy.metrics import metric
 from seewhy.naming import Method, parse

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
-from seewhy.bench.work import Worker, in_order, said_of, shard_answers
+from seewhy.bench.work import Found, Worker, in_order, said_of, shard_answers
 from seewhy.evaluation import Answers, Omission
-from seewhy.evaluation.run import Question
+from seewhy.evaluation.question import Question
 from seewhy.plugins import NAMED
 
 OPENING = 1800.0
@@ -28,39 +28,7 @@ DIED = "the worker process died on this image each time"
 
 Result = TypeVar("Result")
 Advance = Callable[[int], None]
-Found = tuple[Shard, tuple[Answers, ...]]
-
-
-class Engine(Protocol):
-    """Something that does the work on a number of workers."""
-
-    name: str
-    workers: int
-
-    def finish(self, shards: Sequence[Shard], advance: Advance) -> Iterator[Found]:
-        """The shards with their answers, as they come.
-
-        `advance` is called with a number of images when they are done; with a negative one when
-        they were lost with their worker and are done again.
-
-        Raises ValueError where a network or dataset cannot be opened by a worker.
-        """
-        ...
-
-    def call(
-        self, function: Callable[[Question], Result], network: str, dataset: str, images: int
-    ) -> Result | None:
-        """What a function says of a network and a dataset, by name; None if it kills its worker.
-
-        images: how many it looks at, about: where the config limits their time, it ends with that.
-
-        Raises what opening them raises.
-        """
-        ...
-
-    def close(self) -> None:
-        """End all workers, whatever they are doing."""
-        ...
+Hand: TypeAlias = "Aside[Worker] | _Actor"  # a worker out of this process
 
 
 @dataclass
@@ -72,7 +40,13 @@ class InProcess:
     workers: int = 1
 
     def finish(self, shards: Sequence[Shard], advance: Advance) -> Iterator[Found]:
-        """See `Engine`."""
+        """The shards with their answers, as they come.
+
+        `advance` is called with a number of images when they are done; with a negative one when
+        they were lost with their worker and are done again.
+
+        Raises ValueError where a network or dataset cannot be opened by a worker.
+        """
         worker = Worker(self.plan)
         for shard in shards:
             found = []
@@ -85,39 +59,34 @@ class InProcess:
     def call(
         self, function: Callable[[Question], Result], network: str, dataset: str, images: int
     ) -> Result | None:
-        """See `Engine`."""
+        """What a function says of a network and a dataset, by name; None if it kills its worker.
+
+        images: how many it looks at, about: where the config limits their time, it ends with that.
+
+        Raises what opening them raises.
+        """
         _, found = said_of(function, network, dataset, Worker(self.plan))
         return found
 
     def close(self) -> None:
-        """See `Engine`."""
-
-
-class _Hand(Protocol):
-    """A worker out of this process, see `seewhy.aside.Aside`."""
-
-    def stream(
-        self, work: Callable[[Worker], Iterator[Any]], patience: Patience = for_ever
-    ) -> Iterator[Any]: ...
-
-    def close(self) -> None: ...
+        """End all workers, whatever they are doing."""
 
 
 @dataclass
 class Crew:
     """Workers out of this process, of which those that die or take too long are replaced.
 
-    hire: makes one.
+    hire: makes one, a process or an actor.
     """
 
     plan: Plan
     name: str
     workers: int
-    hire: Callable[[], _Hand]
-    _hands: list[_Hand] = field(default_factory=list)
+    hire: Callable[[], Hand]
+    _hands: list[Hand] = field(default_factory=list)
 
     def finish(self, shards: Sequence[Shard], advance: Advance) -> Iterator[Found]:
-        """See `Engine`: hand shards to whoever is free."""
+        """See `InProcess`; shards go to whoever is free."""
         waiting = deque(shards)
         free = [_Seat(self.plan, hand) for hand in self._hired(min(self.workers, len(shards)))]
         running: dict[Future[tuple[Answers, ...]], tuple[_Seat, Shard]] = {}
@@ -145,7 +114,7 @@ class Crew:
     def call(
         self, function: Callable[[Question], Result], network: str, dataset: str, images: int
     ) -> Result | None:
-        """See `Engine`."""
+        """See `InProcess`."""
         (hand,) = self._hired(1)
         each = self.plan.config.timeout
         limit = None if each is None else images * each
@@ -158,13 +127,16 @@ class Crew:
         return result
 
     def close(self) -> None:
-        """See `Engine`."""
+        """See `InProcess`."""
         for hand in self._hands:
             hand.close()
 
-    def _hired(self, count: int) -> list[_Hand]:
+    def _hired(self, count: int) -> list[Hand]:
         self._hands += [self.hire() for _ in range(len(self._hands), count)]
         return self._hands[:count]
+
+
+Engine = InProcess | Crew
 
 
 def processes(plan: Plan, workers: int) -> Crew:
@@ -263,7 +235,7 @@ class _Seat:
     images: how many of the shard under way are done.
     """
 
-    def __init__(self, plan: Plan, hand: _Hand) -> None:
+    def __init__(self, plan: Plan, hand: Hand) -> None:
         self._config, self._hand = plan.config, hand
         self._too_long = f"took longer than {plan.config.timeout or 0:g} s, the config's timeout"
         self._left = False
@@ -343,7 +315,7 @@ def under_way(keys: Sequence[str], done: int, size: int) -> Sequence[str]:
 
 
 def _behind_opening(
-    hand: _Hand, work: Callable[[Worker], Iterator[Any]], title: str, limit: Patience
+    hand: Hand, work: Callable[[Worker], Iterator[Any]], title: str, limit: Patience
 ) -> Iterator[Any]:
     """The items of a work behind its first, None, which says that network and dataset are open.
 

@@ -21,7 +21,8 @@ from seewhy.data.class_map import ClassMap, read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import below, load_dataset
 from seewhy.evaluation.grids import grids_of
-from seewhy.evaluation.run import Question, check, digest_of
+from seewhy.evaluation.question import Question, check
+from seewhy.evaluation.run import digest_of
 from seewhy.metrics import metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.models.zoos import ZOOS

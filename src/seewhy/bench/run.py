@@ -14,11 +14,11 @@ from typing import Any
 from seewhy.bench import fingerprints
 from seewhy.bench.plan import Shard
 from seewhy.bench.store import CHECKSUMS, LOCK, MANIFEST, Run, locked
+from seewhy.bench.work import Found
 from seewhy.data.dataset import Dataset
 from seewhy.evaluation import Answers, Omission
 from seewhy.notes import note
 
-Found = tuple[Shard, tuple[Answers, ...]]
 Samples = dict[str, dict[str, str]]  # fingerprints by dataset and key
 
 _SAME = (

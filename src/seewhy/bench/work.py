@@ -15,10 +15,12 @@ from seewhy.bench.plan import Plan, Shard
 from seewhy.data.dataset import Dataset, Sample
 from seewhy.evaluation import Answers
 from seewhy.evaluation.grids import gridded
-from seewhy.evaluation.run import Question, answers
+from seewhy.evaluation.question import Question
+from seewhy.evaluation.run import answers
 from seewhy.plugins import Plugin, load
 
 Result = TypeVar("Result")
+Found = tuple[Shard, tuple[Answers, ...]]
 
 
 class Worker:
@@ -39,8 +41,8 @@ class Worker:
 
         Of a dataset of grids it knows no keys: the shards do, which the network has chosen.
         """
-        data = self._data(dataset)
-        return gridded(self.plan.question(self._model(network), network, dataset, data))
+        model, data = self._model(network), self._data(dataset)
+        return gridded(self.plan.question(model, network, dataset, data))
 
     def stream(self, work: Callable[[Worker], Iterator[Any]]) -> Iterator[Any]:
         """What a work yields: for engines that call a worker by its methods."""

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from seewhy.core.inputs import Inputs
@@ -33,7 +34,7 @@ from seewhy.core.layers import (
     usual_layout,
     with_first_tensor,
 )
-from seewhy.core.observing import graphs, named_modules, undisturbed
+from seewhy.core.observing import Observer, graphs, named_modules, undisturbed
 from seewhy.core.replay import Trace
 from seewhy.core.rules import Mode, WithoutParameters, tensors
 from seewhy.progress import report
@@ -169,7 +170,11 @@ def record(
 
     # Where nothing is to be recorded, nobody needs to watch.
     watches = layers is None or layers or glimpse or excite
-    undisturbed(names, run, recorder.observe if watches else None)
+    observer: Observer | None = recorder.observe if watches else None
+    alone = len(inputs.tensor) == 1 and inputs.tensor.device.type == "cpu"
+    if alone and any(map(_normalises, names)):
+        observer = _with_right_gradients(observer)
+    undisturbed(names, run, observer)
     late = recorder.handed_through and begin != "input"
     if not (late or recorder.doubtful):
         return recording
@@ -205,6 +210,26 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
             "a single image is inputs[None], of shape (B, C, H, W)"
         )
     return None
+
+
+def _normalises(module: nn.Module) -> bool:
+    return isinstance(module, _NormBase)
+
+
+def _with_right_gradients(observer: Observer | None) -> Observer:
+    """The observer, which also lays out in memory what comes back to batch and instance norms.
+
+    On a CPU (PyTorch 2.13) these return a wrong gradient of a single image if the one that comes
+    back to them lies channel by channel, as it does behind tokens, (1, h · w, C).
+    """
+
+    def observe(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            if _normalises(module) and isinstance(output, Tensor) and output.requires_grad:
+                output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+        return None if observer is None else observer(module, args, kwargs, output)
+
+    return observe
 
 
 # Outside of training these take a shortcut through one fused function, whose parts nobody sees,

@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 from seewhy.draw.page import render
 
-COLOURS, DASHES = 8, 3  # of the page's style; together they tell 24 series apart
 LEFT, TOP, PLOT, HEIGHT = 58, 12, 430, 250  # pixels of a chart's plot
 BOX = {"left": LEFT, "top": TOP, "right": LEFT + PLOT, "bottom": TOP + HEIGHT}
 MANY = 6  # of more curves only the one pointed at shows its band

@@ -18,8 +18,9 @@ from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
 from seewhy.data.dataset import Annotation, DatasetError, Sample
 from seewhy.data.grids import key_of, photos_of
+from seewhy.evaluation.question import Question
 from seewhy.evaluation.rows import Answers
-from seewhy.evaluation.run import Question, classes_of, inputs_of
+from seewhy.evaluation.run import inputs_of
 from seewhy.models import LoadedModel
 from seewhy.notes import note
 
@@ -104,7 +105,6 @@ def in_grids(question: Question) -> Question:
 def _recognised(question: Question, confident: float) -> list[tuple[float, str, str, int]]:
     """Probability, key, label and class of the photos that the network is sure of."""
     model, photos = question.model, question.dataset
-    classes = classes_of(question)
     found = []
     unread: list[str] = []
     for one in inputs_of(question, photos.keys, _TOGETHER):
@@ -119,7 +119,7 @@ def _recognised(question: Question, confident: float) -> list[tuple[float, str, 
             label = (
                 labels[0] if len(labels) == 1 and photos_of(sample.key) == [sample.key] else None
             )
-            if label is not None and value >= confident and index in classes(label):
+            if label is not None and value >= confident and index in question.classes(label):
                 found.append((value, sample.key, label, index))
     if unread:
         note(f"{photos.name}: {len(unread)} photos left out of grids, such as {unread[0]}")

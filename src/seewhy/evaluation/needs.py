@@ -8,17 +8,17 @@ that the metrics' functions give to their parameters, see `seewhy.metrics.GIVEN`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seewhy.core.probe import LayerLike
 from seewhy.core.targets import Target
 from seewhy.data.dataset import Annotation, Sample
 from seewhy.data.geometry import Geometry
+from seewhy.evaluation.question import Question
 from seewhy.maps import upsample
 from seewhy.metrics import (
     METRICS,
@@ -30,7 +30,6 @@ from seewhy.metrics import (
     explanation_maps,
 )
 from seewhy.metrics.registry import bare, needs_of
-from seewhy.models import LoadedModel
 from seewhy.naming import Method
 from seewhy.options import options_of
 
@@ -67,18 +66,11 @@ class Pairs:
     """Pairs with their images, ready for the network.
 
     inputs: (P, C, h, w), one for each pair.
-    pointing: what the pointing game is played on, "boxes" or "masks".
-    grids: whether the images are grids, whose boxes are the cells.
-    explain_again: whether a metric wants maps of the masked photos.
     """
 
-    loaded: LoadedModel
+    question: Question
     pairs: Sequence[Pair]
     inputs: Tensor
-    layer: LayerLike
-    pointing: str
-    grids: bool
-    explain_again: bool
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -97,7 +89,7 @@ class Pairs:
     @property
     def model(self) -> nn.Module:
         """The network."""
-        return self.loaded.module
+        return self.question.model.module
 
     @cached_property
     def classes(self) -> list[int]:
@@ -111,7 +103,7 @@ class Pairs:
 
     @cached_property
     def _probability(self) -> Callable[[Tensor, Tensor], Tensor]:
-        return class_probability(self.model, self.classes, self.loaded.probabilities)
+        return class_probability(self.model, self.classes, self.question.model.probabilities)
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         """The probability of each pair's class; of the images themselves it is known."""
@@ -124,17 +116,18 @@ class Pairs:
 
         network: a copy of it that is asked instead.
         """
-        model = self.loaded if network is None else replace(self.loaded, module=network)
-        probe = model.probe(images, target, self.layer)
+        model = self.question.model
+        model = model if network is None else replace(model, module=network)
+        probe = model.probe(images, target, self.question.layer)
         (maps,) = probe.maps([method])
         return upsample(maps.float(), self.size), probe.logits
 
     def _marked(self, pair: Pair, kind: str) -> tuple[Tensor, Tensor | None]:
         """The boxes (n, 4), or the mask (H, W), that a pair's region on the photo is made of."""
         boxes = pair.annotation.boxes
-        if kind == "masks" or (kind == "dataset" and self.pointing == "masks"):
+        if kind == "masks" or (kind == "dataset" and self.question.dataset.region == "masks"):
             return boxes[:0], pair.annotation.mask
-        return boxes[:0] if kind == "cells" and not self.grids else boxes, None
+        return boxes[:0] if kind == "cells" and not self.question.dataset.grid else boxes, None
 
     def on_photo(self, pair: Pair, kind: str) -> Tensor | None:
         """A pair's region on the photo at its own size, (H, W) bool; None where there is none."""
@@ -191,7 +184,7 @@ class Pairs:
                 found.append((nothing.new_zeros(0, *self.size), nothing))
                 continue
             masks = pair.geometry.mask_to_input(torch.from_numpy(scene.masks)).to(device)
-            preprocess = self.loaded.preprocess
+            preprocess = self.question.model.preprocess
             true = effect(self.model, scene, pair.class_index, preprocess=preprocess)
             found.append((masks, true))
         return found
@@ -217,24 +210,18 @@ class Pairs:
         return reasons
 
 
+@dataclass(eq=False, repr=False)
 class Needs:
     """What metrics need of one method's maps of some pairs.
 
     saliency: (P, h, w). others: the same of all methods, for metrics that compare.
-    settings: what options stand at where a metric does not give them, see `metrics_of`.
     """
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        method: Method,
-        saliency: Tensor,
-        others: Mapping[Method, Needs],
-        settings: Mapping[str, Any],
-    ) -> None:
-        self.pairs, self.method, self.saliency = pairs, method, saliency
-        self.others, self.settings = others, settings
-        self._made: dict[str, Any] = {}
+    pairs: Pairs
+    method: Method
+    saliency: Tensor
+    others: Mapping[Method, Needs]
+    _made: dict[str, Any] = field(default_factory=dict)
 
     def only(self, image: int) -> Needs:
         """The same of one image's pairs alone."""
@@ -242,7 +229,7 @@ class Needs:
         pairs = self.pairs.only(places)
         others: dict[Method, Needs] = {}
         for method, own in self.others.items():
-            others[method] = Needs(pairs, method, own.saliency[places], others, self.settings)
+            others[method] = Needs(pairs, method, own.saliency[places], others)
         return others[self.method]
 
     # ------------------------------------------------------------------ what metrics say
@@ -281,7 +268,7 @@ class Needs:
 
     def _options(self, metric: Metric) -> dict[str, Any]:
         """All options of a metric, with the values that they have here."""
-        usual = {**metric.defaults, **self.settings, **dict(metric.options)}
+        usual = {**metric.defaults, **self.pairs.question.settings, **dict(metric.options)}
         return {option: usual[option] for option in metric.defaults}
 
     def _once(self, name: str, options: dict[str, Any], make: Callable[[], Any]) -> Any:
@@ -374,11 +361,11 @@ class Needs:
     def explain(self, images: Tensor, index: Tensor) -> Tensor:
         """The method's maps (N, h, w) of other images for the pairs' targets."""
         classes = [self.pairs.classes[place] for place in index.tolist()]
-        return self.pairs.maps(self.method, images, self.pairs.loaded.target(classes))[0]
+        return self.pairs.maps(self.method, images, self.pairs.question.model.target(classes))[0]
 
     def explain_network(self, network: nn.Module) -> Tensor:
         """The method's maps by a copy of the network."""
-        target = self.pairs.loaded.target(self.pairs.classes)
+        target = self.pairs.question.model.target(self.pairs.classes)
         return self.pairs.maps(self.method, self.pairs.inputs, target, network)[0]
 
     @cached_property
@@ -390,11 +377,12 @@ class Needs:
         pairs = self.pairs
         images = explanation_maps(pairs.inputs, self.saliency)
         places = torch.arange(len(images), device=images.device)
-        if not pairs.explain_again:
+        metrics = pairs.question.metrics
+        if not any("masked_saliency" in metric.all_needs for metric in metrics):
             return pairs.score(images, places), self.saliency[:0]
-        maps, logits = pairs.maps(self.method, images, pairs.loaded.target(pairs.classes))
+        maps, logits = pairs.maps(self.method, images, pairs.question.model.target(pairs.classes))
         classes = torch.tensor(pairs.classes, device=images.device)
-        return pairs.loaded.probabilities(logits)[places, classes], maps
+        return pairs.question.model.probabilities(logits)[places, classes], maps
 
     @property
     def masked(self) -> Tensor:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby, zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
-from seewhy.core.probe import Probe, layer_requests
-from seewhy.data.class_map import ClassMap, classes_by_name, plain
-from seewhy.data.dataset import Annotation, Dataset, Sample
+from seewhy.core.probe import Probe
+from seewhy.data.dataset import Annotation, Sample
 from seewhy.evaluation.needs import Needs, Pair, Pairs
+from seewhy.evaluation.question import Question
 from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.maps import upsample
 from seewhy.metrics import Metric, box_masks, difficult
-from seewhy.models import LoadedModel
 from seewhy.naming import Method
 from seewhy.printable import printable
 
@@ -36,35 +34,17 @@ class Round(NamedTuple):
     places: list[int]
 
 
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What is evaluated; see `seewhy.evaluate` for the parts.
-
-    settings: what options of metrics stand at where a metric does not give them, see `metrics_of`.
-    """
-
-    model: LoadedModel
-    dataset: Dataset
-    methods: tuple[Method, ...]
-    metrics: tuple[Metric, ...]
-    class_map: ClassMap | None = None
-    layer: str | Sequence[str] | None = None
-    top: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
 def answers(question: Question, keys: Sequence[str], batch_size: int) -> Iterator[Answers]:
     """The answers of the samples of `keys`, one by one as they come.
 
     An image that cannot be read, or on which the network or a method fails, is answered by
     omissions; the others of its batch are not touched by that.
     """
-    classes = classes_of(question)
     for one in inputs_of(question, keys, batch_size):
         if isinstance(one, Answers):
             yield one
         else:
-            yield from _answers(question, classes, *one)
+            yield from _answers(question, *one)
 
 
 def inputs_of(
@@ -121,15 +101,10 @@ def read(
         pool.shutdown(cancel_futures=True)
 
 
-def _answers(
-    question: Question,
-    classes: Callable[[str], tuple[int, ...]],
-    samples: Sequence[Sample],
-    inputs: Tensor,
-) -> Iterator[Answers]:
+def _answers(question: Question, samples: Sequence[Sample], inputs: Tensor) -> Iterator[Answers]:
     """Answers for a batch; where it fails as a whole, each image is tried by itself."""
     try:
-        found = _answer_together(question, classes, samples, inputs)
+        found = _answer_together(question, samples, inputs)
     except Exception as error:  # networks and methods are anyone's, and so are their errors
         reason = _reason(error)
     else:
@@ -141,14 +116,11 @@ def _answers(
         yield Answers(key, (), (Omission(key, "", "", reason, True),))
         return
     for place, sample in enumerate(samples):
-        yield from _answers(question, classes, [sample], inputs[place : place + 1])
+        yield from _answers(question, [sample], inputs[place : place + 1])
 
 
 def _answer_together(
-    question: Question,
-    classes: Callable[[str], tuple[int, ...]],
-    samples: Sequence[Sample],
-    inputs: Tensor,
+    question: Question, samples: Sequence[Sample], inputs: Tensor
 ) -> list[Answers]:
     """The answers of one batch.
 
@@ -161,7 +133,7 @@ def _answer_together(
     probe = model.probe(inputs, None, question.layer).expect_for(question.methods)
     pairs = []
     for place, sample in enumerate(samples):
-        own, left_out = _pairs(question, classes, place, sample, probe.logits[place])
+        own, left_out = _pairs(question, place, sample, probe.logits[place])
         pairs.append(own)
         omissions += left_out
 
@@ -175,15 +147,7 @@ def _answer_together(
         flat += asked
     if not flat:
         return _by_image(samples, rows, omissions)
-    at = Pairs(
-        model,
-        flat,
-        inputs[[pair.place for pair in flat]],
-        question.layer,
-        question.dataset.region,
-        question.dataset.grid > 0,
-        any("masked_saliency" in metric.all_needs for metric in question.metrics),
-    )
+    at = Pairs(question, flat, inputs[[pair.place for pair in flat]])
     needs: dict[Method, Needs] = {}
     for method in question.methods:
         try:
@@ -199,7 +163,7 @@ def _answer_together(
             for place, reason in reasons.items():
                 omissions.append(Omission(samples[place].key, "", str(method), reason, True))
         else:
-            needs[method] = Needs(at, method, saliency, needs, question.settings)
+            needs[method] = Needs(at, method, saliency, needs)
     for given in needs.values():
         for metric in question.metrics:
             for one in _graded(metric, given):
@@ -283,11 +247,7 @@ def _by_image(
 
 
 def _pairs(
-    question: Question,
-    classes: Callable[[str], tuple[int, ...]],
-    place: int,
-    sample: Sample,
-    logits: Tensor,
+    question: Question, place: int, sample: Sample, logits: Tensor
 ) -> tuple[list[Pair], list[Omission]]:
     """What can be explained in an image, and what is left out."""
     pairs, left_out = [], []
@@ -304,7 +264,7 @@ def _pairs(
         if annotation.label is None:
             index = int(logits.argmax())
         else:
-            fitting = [i for i in classes(annotation.label) if i < len(logits)]
+            fitting = [i for i in question.classes(annotation.label) if i < len(logits)]
             if not fitting:
                 leave_out(annotation, "the network has no class for this category")
                 continue
@@ -333,49 +293,12 @@ def _difficult(sample: Sample, annotation: Annotation) -> bool:
     return bool(difficult(region, torch.tensor([len(sample.annotations) > 1])))
 
 
-def classes_of(question: Question) -> Callable[[str], tuple[int, ...]]:
-    """The network's classes of a label: by the map given, else the dataset's, else by name."""
-    given = question.class_map or question.dataset.classes
-    named = classes_by_name(question.model.names) if given is None else {}
-
-    def classes(label: str) -> tuple[int, ...]:
-        if given is not None:
-            return given.get(label, ())
-        return named.get(plain(label), ())
-
-    return classes
-
-
 def _label(annotation: Annotation) -> str:
     return printable(annotation.label or "")
 
 
 def _reason(error: Exception) -> str:
     return printable(str(error)) or type(error).__name__
-
-
-def check(question: Question, batch_size: int) -> None:
-    """Raise ValueError for empty lists, options out of range and an unknown layer."""
-    for name, given in (
-        ("methods", question.methods),
-        ("metrics", question.metrics),
-        ("dataset", question.dataset.keys),
-    ):
-        if not given:
-            raise ValueError(f"{name} is empty; at least one is needed")
-    for name, value, least in (
-        ("top", question.top, 1),
-        ("tolerance", question.settings.get("tolerance"), 0),
-        ("steps", question.settings.get("steps"), 1),
-        ("batch_size", batch_size, 1),
-    ):
-        if value is not None and value < least:
-            raise ValueError(f"{name}={value}; it should be {least} at least")
-    for metric in question.metrics:
-        compares = any(need.startswith("other_method_") for need in metric.all_needs)
-        if compares and len(question.methods) < 2:
-            raise ValueError(f"the metric {str(metric)!r} compares methods; name two at least")
-    layer_requests(question.model.module, question.layer)
 
 
 def digest_of(module: nn.Module) -> str:

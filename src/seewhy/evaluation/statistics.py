@@ -368,16 +368,17 @@ def _compared(table: Table, couples: Sequence[Couple], seed: int) -> dict[Couple
         own = [couples[place] for place in places]
         values = torch.from_numpy(table.values[common])
         sums, counts = _by_group(values, rank[table.image[common]])
-        first, second = ((sums / counts[:, None])[:, list(side)] for side in zip(*own, strict=True))
+        images = len(counts)
+        by_image, counts = _pooled(sums / counts[:, None], torch.ones_like(counts), seed)
+        first, second = (by_image[:, list(side)] for side in zip(*own, strict=True))
         gaps = first - second
-        intervals = bootstrap_intervals(gaps, torch.ones_like(counts), seed).tolist()
-        columns = gaps.mean(0).tolist(), intervals, sign_flip_tests(gaps, seed).tolist()
+        intervals = bootstrap_intervals(gaps, counts, seed).tolist()
+        means = (gaps.sum(0) / images).tolist()
+        columns = means, intervals, sign_flip_tests(gaps, seed).tolist()
         for couple, mean, (low, high), p in zip(own, *columns, strict=True):
             better = None if mean == 0 else (mean > 0) == highest
             names = table.methods[couple[0]], table.methods[couple[1]]
-            found[couple] = Comparison(
-                table.metric, *names, len(gaps), mean, low, high, better, p, p
-            )
+            found[couple] = Comparison(table.metric, *names, images, mean, low, high, better, p, p)
     inorder = [couple for couple in couples if couple in found]
     corrected = holm([found[couple].p for couple in inorder])
     return {c: replace(found[c], p_holm=p) for c, p in zip(inorder, corrected, strict=True)}
@@ -408,10 +409,9 @@ def _pooled(sums: Tensor, counts: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     if len(sums) <= UNITS:
         return sums, counts.double()
     order = torch.randperm(len(sums), generator=torch.Generator().manual_seed(seed))
-    both = torch.cat([sums.double(), counts.double()[:, None]], 1)[order]
-    both = torch.nn.functional.pad(both, (0, 0, 0, -len(both) % UNITS))
-    both = both.view(-1, UNITS, both.shape[1]).sum(0)
-    return both[:, :-1], both[:, -1]
+    group = order.argsort() % UNITS
+    whole = sums.new_zeros(UNITS, sums.shape[1]).index_add_(0, group, sums)
+    return whole, torch.zeros(UNITS, dtype=torch.float64).index_add_(0, group, counts.double())
 
 
 def _mean_ranks(table: Table) -> list[float]:

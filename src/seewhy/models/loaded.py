@@ -141,7 +141,11 @@ class LoadedModel:
         """
         text = str(name_or_index).strip()
         if re.fullmatch(r"[+-]?\d{1,9}", text):
-            return self._checked_index(int(text))
+            index = int(text)
+            if index < 0 or (self.names and index >= len(self.names)):
+                known = f"0 to {len(self.names) - 1}" if self.names else "0 or more"
+                raise ModelError(f"class {index} does not exist in {self.name}; give {known}")
+            return index
         if not self.classes:
             raise ModelError(
                 f"{self.name} has no class names, so it knows no {text!r}; "
@@ -192,12 +196,6 @@ class LoadedModel:
             (index, self.class_name(index), value)
             for index, value in zip(indices[:k].tolist(), values[:k].tolist(), strict=True)
         ]
-
-    def _checked_index(self, index: int) -> int:
-        if index < 0 or (self.names and index >= len(self.names)):
-            known = f"0 to {len(self.names) - 1}" if self.names else "0 or more"
-            raise ModelError(f"class {index} does not exist in {self.name}; give {known}")
-        return index
 
 
 def number_of_outputs(model: LoadedModel) -> int | None:

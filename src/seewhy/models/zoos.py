@@ -230,10 +230,8 @@ ZOOS: dict[str, Zoo] = {
 }
 
 
-def own_network(
-    module: str, name: str, *, pretrained: bool, num_classes: int | None
-) -> LoadedModel:
-    """The network of the user's `module:name`, which knows no pretrained and no other size.
+def own_network(module: str, name: str, *, pretrained: bool, num_classes: int | None) -> Any:
+    """What stands behind the user's `module:name`, which knows no pretrained and no other size.
 
     `name` is a network or a function or class that makes one. A network is copied, so that theirs
     stays as it is.
@@ -243,17 +241,15 @@ def own_network(
         imported = with_torchvision(lambda: _import(module, spec))
         made = getattr(imported, name, None)
         if isinstance(made, nn.Module | LoadedModel):
-            made = copy.deepcopy(made)
-        elif callable(made):
-            made = with_torchvision(made)
-        else:
-            raise ModelError(
-                f"model {spec!r}: {module} has no network {name!r}, nor a function that returns one"
-                f"{near(name, [name for name in vars(imported) if name[0] != '_'])}"
-            )
+            return copy.deepcopy(made)
+        if callable(made):
+            return with_torchvision(made)
     except SystemExit as error:  # a script without a guard around its main part
         raise ModelError(f"model {spec!r}: it ends the process (SystemExit: {error})") from error
-    return as_loaded(made, spec)
+    raise ModelError(
+        f"model {spec!r}: {module} has no network {name!r}, nor a function that returns one"
+        f"{near(name, [name for name in vars(imported) if name[0] != '_'])}"
+    )
 
 
 def as_loaded(made: Any, spec: str) -> LoadedModel:

@@ -200,40 +200,38 @@ def check(case: Case, name: str) -> Check:
     if case.constant:
         return _grey(name, "The map is constant: it marks nothing that can be checked.")
     try:
-        return _CHECKS[name](case)
+        found = _CHECKS[name](case)
     except (ValueError, TypeError, RuntimeError) as error:  # methods and networks are anyone's
         return _grey(name, f"Not checked: {error}.")
+    light = THRESHOLDS[name].light(found.value)
+    sentence = f"{found.sentence} {found.verdicts[('green', 'amber', 'red').index(light)]}"
+    rule = str(THRESHOLDS[name])
+    return Check(name, found.value, light, sentence, rule, found.curves, found.picture)
 
 
 def _grey(name: str, sentence: str) -> Check:
     return Check(name, None, "grey", sentence, str(THRESHOLDS[name]))
 
 
-def _found(
-    name: str,
-    value: float,
-    sentence: str,
-    verdicts: tuple[str, str, str],
-    curves: dict[str, list[float]] | None = None,
-    picture: Image.Image | None = None,
-) -> Check:
-    """A check with the verdict that goes with its light: green, amber, red."""
-    light = THRESHOLDS[name].light(value)
-    verdict = verdicts[("green", "amber", "red").index(light)]
-    return Check(
-        name, value, light, f"{sentence} {verdict}", str(THRESHOLDS[name]), curves or {}, picture
-    )
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a check found; `verdicts` are those that go with a green, an amber and a red light."""
+
+    value: float
+    sentence: str
+    verdicts: tuple[str, str, str]
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    picture: Image.Image | None = None
 
 
-def _insertion_deletion(case: Case) -> Check:
+def _insertion_deletion(case: Case) -> _Found:
     curves = case.curves
     quarter = round(case.steps / 4)
     kept, left = (
         _percent(float(scores[0, quarter]) / case.probability)
         for scores in (curves.insertion, curves.deletion)
     )
-    return _found(
-        "insertion and deletion",
+    return _Found(
         float(_scores(case, curves)[0]),
         f"Showing the network only the {_percent(float(curves.pixels[quarter]))} of the picture "
         f"that the map marks most, and the rest blurred, gives {kept} of its confidence in "
@@ -251,7 +249,7 @@ def _insertion_deletion(case: Case) -> Check:
     )
 
 
-def _confidence_drop(case: Case) -> Check:
+def _confidence_drop(case: Case) -> _Found:
     # What speaks against the class is hidden; by its min-max, a signed map would show half of it.
     seen = confidences(case.score, case.inputs, case.saliency.clamp_min(0))
     before, after = float(seen.original), float(seen.masked)
@@ -260,8 +258,7 @@ def _confidence_drop(case: Case) -> Check:
     else:
         verb = "rises" if after > before else "falls"
         moves = f"{verb} from {_percent(before)} to {_percent(after)}"
-    return _found(
-        "confidence drop",
+    return _Found(
         float(average_drop(*seen)),
         f"If everything that the map does not mark is dimmed, the confidence in {case.name} "
         f"{moves}.",
@@ -273,7 +270,7 @@ def _confidence_drop(case: Case) -> Check:
     )
 
 
-def _target_selectivity(case: Case) -> Check:
+def _target_selectivity(case: Case) -> _Found:
     if len(case.logits) == 1:
         raise ValueError(
             "with a single output, the map of the other class is this map with its sign changed"
@@ -281,8 +278,7 @@ def _target_selectivity(case: Case) -> Check:
     other = next(index for index in case.logits.topk(2).indices.tolist() if index != case.target)
     value = float(target_selectivity(case.saliency, case.explain(case.model.module, other)))
     probability = float(case.model.probabilities(case.logits)[other])
-    return _found(
-        "target selectivity",
+    return _Found(
         value,
         f"The map for the most likely other class, {case.named(other)} ({_percent(probability)}), "
         f"has a correlation of {value:.2f} with this one (1: the same map, 0: unrelated).",
@@ -295,7 +291,7 @@ def _target_selectivity(case: Case) -> Check:
     )
 
 
-def _randomised_layers(case: Case) -> Check:
+def _randomised_layers(case: Case) -> _Found:
     network = case.model.module
     last = last_layers(network)
     maps: list[Tensor] = []
@@ -307,8 +303,7 @@ def _randomised_layers(case: Case) -> Check:
     cascades = [randomization_cascade(network, explain, [last], seed) for seed in range(DRAWS)]
     draws = torch.cat([parameter_randomization(cascade) for cascade in cascades])
     value = float(draws.mean())
-    return _found(
-        "randomised layers",
+    return _Found(
         value,
         f"With random weights in the network's last layers{f' ({last})' if last else ''}, the map "
         f"has a rank correlation of {value:.2f} with this one (1: the same map, 0: unrelated).",
@@ -322,14 +317,13 @@ def _randomised_layers(case: Case) -> Check:
     )
 
 
-def _blind_baselines(case: Case) -> Check:
+def _blind_baselines(case: Case) -> _Found:
     curves = case.blind_curves
     own, *blind = [*_scores(case, case.curves).tolist(), *_scores(case, curves).tolist()]
     others = ", ".join(
         f"{words} {score:.2f}" for words, score in zip(BASELINES.values(), blind, strict=True)
     )
-    return _found(
-        "blind baselines",
+    return _Found(
         own - max(blind),
         f"Insertion minus deletion is {own:.2f} for this map (at most 1), and for maps that do not "
         f"look at the network: {others}.",
@@ -346,7 +340,7 @@ def _blind_baselines(case: Case) -> Check:
     )
 
 
-_CHECKS: dict[str, Callable[[Case], Check]] = {
+_CHECKS: dict[str, Callable[[Case], _Found]] = {
     "insertion and deletion": _insertion_deletion,
     "confidence drop": _confidence_drop,
     "target selectivity": _target_selectivity,

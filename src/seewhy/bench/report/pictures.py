@@ -19,7 +19,7 @@ from seewhy.bench.plan import Plan
 from seewhy.bench.report.cell import Cell
 from seewhy.bench.store import Run
 from seewhy.draw.page import webp
-from seewhy.evaluation.run import Question
+from seewhy.evaluation.question import Question
 from seewhy.evaluation.values import Table
 from seewhy.metrics import metric as metric_of
 from seewhy.photos import explain_photos

@@ -1,0 +1,66 @@
+"""What an evaluation asks: a network, a dataset, methods and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy.core.probe import layer_requests
+from seewhy.data.class_map import ClassMap, classes_by_name, plain
+from seewhy.data.dataset import Dataset
+from seewhy.metrics import Metric
+from seewhy.models import LoadedModel
+from seewhy.naming import Method
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is evaluated; see `seewhy.evaluate` for the parts.
+
+    settings: what options of metrics stand at where a metric does not give them, see `metrics_of`.
+    """
+
+    model: LoadedModel
+    dataset: Dataset
+    methods: tuple[Method, ...]
+    metrics: tuple[Metric, ...]
+    class_map: ClassMap | None = None
+    layer: str | Sequence[str] | None = None
+    top: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def classes(self, label: str) -> tuple[int, ...]:
+        """The network's classes of a label: by the map given, else the dataset's, else by name."""
+        given = self.class_map or self.dataset.classes
+        return self._by_name.get(plain(label), ()) if given is None else given.get(label, ())
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, tuple[int, ...]]:
+        return classes_by_name(self.model.names)
+
+
+def check(question: Question, batch_size: int) -> None:
+    """Raise ValueError for empty lists, options out of range and an unknown layer."""
+    for name, given in (
+        ("methods", question.methods),
+        ("metrics", question.metrics),
+        ("dataset", question.dataset.keys),
+    ):
+        if not given:
+            raise ValueError(f"{name} is empty; at least one is needed")
+    for name, value, least in (
+        ("top", question.top, 1),
+        ("tolerance", question.settings.get("tolerance"), 0),
+        ("steps", question.settings.get("steps"), 1),
+        ("batch_size", batch_size, 1),
+    ):
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value}; it should be {least} at least")
+    for metric in question.metrics:
+        compares = any(need.startswith("other_method_") for need in metric.all_needs)
+        if compares and len(question.methods) < 2:
+            raise ValueError(f"the metric {str(metric)!r} compares methods; name two at least")
+    layer_requests(question.model.module, question.layer)
