@@ -2,6 +2,7 @@
 
 python benchmarks/cam_cost.py [--network resnet50] [--device cuda --batch 64]
 python benchmarks/cam_cost.py --only seewhy --cpu-time        # without peers, in CPU time
+python benchmarks/cam_cost.py --batch 1 --size 64 --threads 1 --cpu-time  # little but Python
 """
 
 from __future__ import annotations
@@ -80,12 +81,13 @@ def peers(model: torch.nn.Module, x: torch.Tensor, layer: str) -> dict[str, Run]
 def main() -> None:
     arguments = parser(__doc__, batch=4, rounds=15)
     arguments.add_argument("--network", default="resnet50", help="a torchvision classifier")
+    arguments.add_argument("--size", type=int, default=224)
     arguments.add_argument("--only", default="", metavar="TEXT", help="candidates with this name")
     arguments.add_argument("--without", metavar="TEXT", help="leave out candidates with this name")
     options = arguments.parse_args()
     device = prepare(options)
     model = import_torchvision().models.get_model(options.network, weights=None).eval().to(device)
-    x = torch.randn(options.batch, 3, 224, 224).to(device)
+    x = torch.randn(options.batch, 3, options.size, options.size).to(device)
     layer = seewhy.Probe(model, x).layers[0]
 
     def forward() -> None:

@@ -154,23 +154,20 @@ class Probe:
         """
         if self._origin is not None:
             return self._origin.layers
-        calls = self.explained
+        calls = self.layer_calls
         if self._vague:
             looked = self.shared("stages", self._look)
-            calls = tuple(
-                looked.public(layer)
-                for call in calls
-                for layer in looked.seen
-                if call in layer.calls
-            )
+            (call,) = calls
+            found = (looked.public(layer) for layer in looked.seen if call in layer.calls)
+            calls = (next(found, call),)
         return tuple(call.shown(self.calls) for call in calls)
 
     @property
-    def explained(self) -> tuple[Call, ...]:
+    def layer_calls(self) -> tuple[Call, ...]:
         """The calls of the explained layers; all that takes a layer's name takes these, too."""
         if self._resolved is None:
             if self._origin is not None:
-                self._resolved = self._origin.explained
+                self._resolved = self._origin.layer_calls
             elif self._requests is not None:
                 self._resolved = tuple(map(self._found, self._requests))
             else:
@@ -541,7 +538,7 @@ class Probe:
 
     def _at(self, layer: str | Call | None) -> tuple[Probe, Call]:
         """The probe that answers for a layer, this one or another, and its call there."""
-        calls = self.explained
+        calls = self.layer_calls
         if layer is None:
             if len(calls) != 1:
                 raise ValueError(f"name one of the recorded layers {list(self.layers)}")

@@ -33,7 +33,7 @@ def ablation_cam(probe: Probe, *, batch_size: BatchSize = "auto") -> Tensor:
     scale = torch.where(scale > 0, scale, 1)[:, None]
     maps = [
         weighted(falls(probe, layer, batch_size) / scale, probe.activations(layer))
-        for layer in probe.explained
+        for layer in probe.layer_calls
     ]
     return averaged(maps, probe.size)
 

@@ -34,7 +34,7 @@ def cam_method(source: str) -> Callable[[Cam], Cam]:
         def of_probe(probe: Probe, **options: Any) -> Tensor:
             maps = [
                 function(probe.activations(layer), probe.gradients(layer), **options)
-                for layer in probe.explained
+                for layer in probe.layer_calls
             ]
             return averaged(maps, probe.size)
 

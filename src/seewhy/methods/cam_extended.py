@@ -30,7 +30,7 @@ def cam(probe: Probe) -> Tensor:
     Raises ValueError for other heads.
     """
     maps = []
-    for layer in probe.explained:
+    for layer in probe.layer_calls:
         gradients = probe.gradients(layer)
         mean = of_images(means(gradients), gradients)
         # Places may differ by rounding.
@@ -108,7 +108,7 @@ def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> 
         rest = Score(lambda outputs: _residual_softmax(logits(outputs), classes))
         probe = probe.with_target(probe.target.asking(rest))
     maps = []
-    for layer in probe.explained:
+    for layer in probe.layer_calls:
         weights = probe.gradients(layer) - probe.hessian_product(layer) / 2
         maps.append(weighted(means(weights), probe.activations(layer)))
     return averaged(maps, probe.size)
@@ -142,7 +142,7 @@ def smooth_grad_cam_plus_plus(
     seed: of the noise, which is the same for all images.
     eps: as in `grad_cam_plus_plus`.
     """
-    means = {layer: [torch.zeros_like(probe.activations(layer))] * 3 for layer in probe.explained}
+    means = {layer: [torch.zeros_like(probe.activations(layer))] * 3 for layer in probe.layer_calls}
     copies = noisy_copies(probe.inputs, samples, noise, seed)
     for copy in tracked("Smooth Grad-CAM++", copies, samples):
         at = probe.with_inputs(copy)

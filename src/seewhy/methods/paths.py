@@ -185,7 +185,7 @@ def integrated_grad_cam(
         positions = torch.arange(part.start + first, part.stop + first).to(start) / steps
         points = torch.lerp(start, probe.inputs, of_images(positions, start[None]))
         at = probe.with_inputs(points.flatten(0, 1))
-        for layer in probe.explained:
+        for layer in probe.layer_calls:
             maps = at.activations(layer)
             if difference:
                 maps = maps - origin.activations(layer).repeat(len(points), *[1] * (maps.ndim - 1))
@@ -196,7 +196,7 @@ def integrated_grad_cam(
 
     for _ in in_chunks("Integrated Grad-CAM", run, _steps(steps), probe.inputs, batch_size):
         pass
-    return averaged([totals[layer] for layer in probe.explained], probe.size)
+    return averaged([totals[layer] for layer in probe.layer_calls], probe.size)
 
 
 @method("Gao et al. 2025, GIG-CAM; the path after Kapishnikov et al. 2021", "T (F + h)")
@@ -230,7 +230,7 @@ def gig_cam(
 
     def alone(probe: Probe, start: Tensor) -> Tensor:
         def salience(at: Probe) -> Tensor:
-            maps = [_weighted(at, layer, at.activations(layer)) for layer in at.explained]
+            maps = [_weighted(at, layer, at.activations(layer)) for layer in at.layer_calls]
             return upsample(averaged(maps, probe.size), probe.size)[:, None]
 
         def magnitude(at: Probe) -> Tensor:

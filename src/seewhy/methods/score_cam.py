@@ -130,6 +130,6 @@ def _cam(
             score_weights(probe, layer, what, key, samples, change, batch_size),
             probe.activations(layer),
         )
-        for layer in probe.explained
+        for layer in probe.layer_calls
     ]
     return averaged(maps, probe.size)
