@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import random
 import re
 import time
 import traceback
@@ -58,10 +59,10 @@ def jobs_of(text: str) -> list[Job]:
     content = yaml.safe_load(Path(path).read_text())
     found = [
         Job(Path(path), one["name"], data["name"], part, int(parts or 1))
+        for part in range(int(parts or 1))
         for one in content["networks"]
         for data in content["datasets"]
         if network in ("", one["name"]) and dataset in ("", data["name"])
-        for part in range(int(parts or 1))
     ]
     if not found:
         raise SystemExit(f"{text}: the config has no such network or dataset")
@@ -79,7 +80,9 @@ def work(job: Job, options: argparse.Namespace) -> None:
         }
         file = replace(file, config=file.config.model_copy(update=some))
         plan = make_plan(file, options.device)
-        own = plan.shards[job.part :: job.parts][: options.shards]
+        # in an order by chance, so that what is finished is a sample of all photos
+        mixed = random.Random(0).sample(plan.shards, len(plan.shards))
+        own = mixed[job.part :: job.parts][: options.shards]
         shards = tuple(replace(shard, number=number) for number, shard in enumerate(own))
         plan = replace(plan, shards=shards)
         go_on(plan, file.text, Uncalibrated(plan), options.out / job.name, [])
@@ -97,7 +100,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes beside each other")
     parser.add_argument("--shards", type=int, help="of each run at most, to try it out")
-    parser.add_argument("--methods", type=int, help="the first of each config, to try it out")
+    parser.add_argument("--methods", type=int, help="the first of each config alone")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()

@@ -242,12 +242,12 @@ def save(rows: list[PhotoRow], name: str) -> None:
 def main() -> None:
     """Ask all questions and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--scenes", type=int, default=200, help="scenes per network")
+    parser.add_argument("--scenes", type=int, default=200, help="scenes per network; 0: photos alone")
     parser.add_argument("--pictures", action="store_true", help="draw docs/images as well")
     options = parser.parse_args()
     drawn_rows: dict[str, list[PhotoRow]] = defaultdict(list)
     count = 2 if options.pictures else 0
-    for name in ("scenes:resnet", "scenes:vgg"):
+    for name in ("scenes:resnet", "scenes:vgg") if options.scenes else ():
         model, *_ = load_network(name)
         questions = list(scenes(name, options.scenes))
         drawn_rows["scenes"] += report(name, model, questions, count)
