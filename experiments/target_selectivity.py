@@ -242,7 +242,7 @@ def save(rows: list[PhotoRow], name: str) -> None:
 def main() -> None:
     """Ask all questions and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--scenes", type=int, default=200, help="scenes per network; 0: photos alone")
+    parser.add_argument("--scenes", type=int, default=200, help="scenes per network, or 0")
     parser.add_argument("--pictures", action="store_true", help="draw docs/images as well")
     options = parser.parse_args()
     drawn_rows: dict[str, list[PhotoRow]] = defaultdict(list)
