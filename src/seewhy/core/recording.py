@@ -171,9 +171,9 @@ def record(
     # Where nothing is to be recorded, nobody needs to watch.
     watches = layers is None or layers or glimpse or excite
     observer: Observer | None = recorder.observe if watches else None
-    alone = len(inputs.tensor) == 1 and inputs.tensor.device.type == "cpu"
-    if alone and any(map(_normalises, names)):
-        observer = _with_right_gradients(observer)
+    if len(inputs.tensor) == 1 and inputs.tensor.device.type == "cpu":
+        norms: set[nn.Module] = {one for one in names if isinstance(one, _NormBase)}
+        observer = _with_right_gradients(norms, observer) if norms else observer
     undisturbed(names, run, observer)
     late = recorder.handed_through and begin != "input"
     if not (late or recorder.doubtful):
@@ -212,11 +212,7 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
     return None
 
 
-def _normalises(module: nn.Module) -> bool:
-    return isinstance(module, _NormBase)
-
-
-def _with_right_gradients(observer: Observer | None) -> Observer:
+def _with_right_gradients(norms: set[nn.Module], observer: Observer | None) -> Observer:
     """The observer, which also lays out in memory what comes back to batch and instance norms.
 
     On a CPU (PyTorch 2.13) these return a wrong gradient of a single image if the one that comes
@@ -224,9 +220,10 @@ def _with_right_gradients(observer: Observer | None) -> Observer:
     """
 
     def observe(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        with torch._C.DisableTorchFunction():
-            if _normalises(module) and isinstance(output, Tensor) and output.requires_grad:
-                output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+        if module in norms and isinstance(output, Tensor):
+            with torch._C.DisableTorchFunction():
+                if output.requires_grad:
+                    output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
         return None if observer is None else observer(module, args, kwargs, output)
 
     return observe
@@ -307,10 +304,9 @@ class _Recorder:
             return None
         taken = first_tensor(args)
         if taken is not None:
+            # As a table of relative positions is, and a batch of one may have its length.
             if self._constant(tensor, taken, args, kwargs):
-                return (
-                    None  # as a table of relative positions is, and a batch of one has its length
-                )
+                return None
             self.reader.see_patches(module, taken)
         layout = self.reader.read(module, shape)
         if self.foreign and not tensor.requires_grad:

@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -199,30 +199,15 @@ _INPUT = {1: conv1d_input, 2: conv2d_input, 3: conv3d_input}
 _CONVOLUTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def _share(tensor: Tensor) -> _Share:
-    """What is known of a tensor; a change in place makes it void."""
-    version, share = getattr(tensor, "_seewhy_share", (0, _UNKNOWN))
-    return share if tensor._version == version else _UNKNOWN
-
-
-def _remember(tensor: Tensor, share: _Share) -> Tensor:
-    """The tensor, of which this is known from now on."""
-    tensor._seewhy_share = tensor._version, share  # type: ignore[attr-defined]
-    return tensor
-
-
-def _with_share(value: Tensor, share: _Share) -> Tensor:
-    """A value whose gradient goes back as relevance."""
-    output = _Relevance.apply(value, share.relevance, share.weighted)  # type: ignore[no-untyped-call]
-    return _remember(output, share)
-
-
 class _Pass:
-    """The rules of TSGB for one forward pass."""
+    """The rules of TSGB for one forward pass, and what they know of its tensors."""
 
     def __init__(self, groups: Groups, activations: Activations, strides: Strides) -> None:
         self.separate, self.kept = groups == "separate", activations == "kept"
         self.strides = _Strides(None if strides is None else strides == "even")
+        # By the tensors' ids, with the tensor and its version when this was found: a change in
+        # place makes it void.
+        self.shares: dict[int, tuple[weakref.ref[Tensor], int, _Share]] = {}
         # The convolutions wider than 1×1 that may be the classifier: only the last may, and the
         # input of each would take memory.
         self.last: deque[_Weighted] = deque(maxlen=4)
@@ -251,6 +236,26 @@ class _Pass:
             torch.mul: self.product,
         }
 
+    def share(self, tensor: Tensor) -> _Share:
+        """What is known of a tensor."""
+        found = self.shares.get(id(tensor))
+        if found is None:
+            return _UNKNOWN
+        of, version, share = found
+        return share if of() is tensor and tensor._version == version else _UNKNOWN
+
+    def remember(self, tensor: Tensor, share: _Share) -> Tensor:
+        """The tensor, of which this is known from now on."""
+        key, shares = id(tensor), self.shares
+        of = weakref.ref(tensor, lambda _: shares.pop(key, None))
+        shares[key] = (of, tensor._version, share)
+        return tensor
+
+    def with_share(self, value: Tensor, share: _Share) -> Tensor:
+        """A value whose gradient goes back as relevance."""
+        output = _Relevance.apply(value, share.relevance, share.weighted)  # type: ignore[no-untyped-call]
+        return self.remember(output, share)
+
     def convolution(
         self,
         function: Function,
@@ -268,7 +273,7 @@ class _Pass:
         """
         value = function(input.detach(), weight, bias, stride, padding, dilation, groups)
         parts = groups if self.separate else 1
-        known = _share(input)
+        known = self.share(input)
         # The finest division that both the shares that come in and those that go out respect.
         fine = parts if known.relevance is None else math.lcm(known.relevance.shape[1], parts)
         magnitude = _magnitude(input.detach(), known.rectified, fine)
@@ -276,19 +281,23 @@ class _Pass:
         window = _Window(
             weight.shape[2:], stride, padding, dilation, parts, size, known.pads, self.strides
         )
-        source = input if known.relevance is None else known.relevance
-        way = window, known.relevance is None, known.rectified
-        relevance = _Spread.apply(source, magnitude, way)  # type: ignore[no-untyped-call]
+        relevance = _Spread.apply(  # type: ignore[no-untyped-call]
+            input if known.relevance is None else known.relevance,
+            magnitude,
+            window,
+            known.relevance is None,
+            known.rectified,
+        )
 
         def layer(x: Tensor, w: Tensor) -> Tensor:
             return function(x, w, None, stride, padding, dilation, groups)
 
         weighted = _Weighted(layer, input, weight)
         if math.prod(weight.shape[2:]) == 1 and groups == 1:
-            return _with_share(value, _Share(relevance, weighted=lambda: weighted))
+            return self.with_share(value, _Share(relevance, weighted=lambda: weighted))
         self.last.append(weighted)
         share = _Share(relevance, sparse=groups > 1, weighted=weakref.ref(weighted))
-        return _with_share(value, share)
+        return self.with_share(value, share)
 
     def linear(
         self, linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None
@@ -304,23 +313,23 @@ class _Pass:
         Of a ReLU that is the ordinary gradient. Of the others the ordinary one would lose what is
         strongest, where they saturate.
         """
-        known = _share(input)
+        known = self.share(input)
         rectified = function.__name__ in ("relu", "relu6")
         relu = function.__name__ == "relu"
         if not self.kept and not relu:
-            return _remember(function(input, *args, **kwargs), _Share(rectified=rectified))
+            return self.remember(function(input, *args, **kwargs), _Share(rectified=rectified))
         if not relu:
             self.strides.beyond()
         if known.relevance is not None:
             value = function(input.detach(), *args, **kwargs)
-            return _with_share(value, known._replace(sparse=True, rectified=rectified))
+            return self.with_share(value, known._replace(sparse=True, rectified=rectified))
         if relu:
             output = function(input, *args, **kwargs)
         else:
             x = input.detach()
             value = function(x, *args, **kwargs)
             output = substitute(value, input * torch.where(x == 0, 0, value / x))
-        return _remember(output, _Share(sparse=True, rectified=rectified))
+        return self.remember(output, _Share(sparse=True, rectified=rectified))
 
     def pad(
         self,
@@ -334,11 +343,11 @@ class _Pass:
         output = function(input, pad, mode, value)
         if mode != "constant" or value or min(pad) < 0 or len(pad) > 2 * (input.ndim - 2):
             return output
-        return _remember(output, _Share(rectified=_share(input).rectified, pads=(*pad,)))
+        return self.remember(output, _Share(rectified=self.share(input).rectified, pads=(*pad,)))
 
     def gate(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The ordinary gradient; a product with the result gives it none."""
-        return _remember(function(input, *args, **kwargs), _Share(gate=True))
+        return self.remember(function(input, *args, **kwargs), _Share(gate=True))
 
     def product(self, mul: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
         """All relevance goes to what is gated: by a sigmoid, by one number per channel, by a
@@ -347,12 +356,12 @@ class _Pass:
         if not self.is_gate(factor, signal):
             return mul(a, b, **kwargs)
         factor = factor.detach() if isinstance(factor, Tensor) else factor
-        known = _share(signal)
+        known = self.share(signal)
         if known.relevance is None:
             return mul(signal, factor, **kwargs)
         value = mul(signal.detach(), factor, **kwargs)
         # A constant of another sign or size may follow: no longer a ReLU's.
-        return _with_share(value, known._replace(sparse=True, rectified=False))
+        return self.with_share(value, known._replace(sparse=True, rectified=False))
 
     def is_gate(self, factor: Any, signal: Any) -> bool:
         """Whether a factor lets through a part of the signal."""
@@ -363,17 +372,17 @@ class _Pass:
         if factor.ndim != signal.ndim:
             return False
         broadcast = factor.numel() < signal.numel() and signal.ndim > 2
-        return _share(factor).gate or broadcast
+        return self.share(factor).gate or broadcast
 
     def batch_norm(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Gradient ⊙ output / input: relevance is left as it is."""
         value = function(input.detach(), *args, **kwargs)
-        known = _share(input)
+        known = self.share(input)
         # Zeros take no relevance, so it is only left as it is where there are none. And in double
         # precision the authors' EPS does show.
         if known.relevance is None or known.sparse or torch.finfo(value.dtype).eps < EPS:
             return substitute(value, input * (value * _inverse(input.detach())))
-        return _with_share(value, known._replace(rectified=False))
+        return self.with_share(value, known._replace(rectified=False))
 
 
 def _broadcasts(factor: Tensor, signal: Tensor) -> bool:
@@ -467,25 +476,31 @@ class _Spread(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, source: Tensor, magnitude: Tensor, way: tuple[_Window, bool, bool]
+        ctx: Any,
+        source: Tensor,
+        magnitude: Tensor,
+        window: _Window,
+        as_gradient: bool,
+        rectified: bool,
     ) -> Tensor:
-        ctx.window, ctx.as_gradient, rectified = way
+        ctx.window, ctx.as_gradient = window, as_gradient
         ctx.groups, ctx.dtype = source.shape[1], source.dtype
-        ctx.save_for_backward(magnitude, source if ctx.as_gradient and not rectified else None)
+        ctx.save_for_backward(magnitude, source if as_gradient and not rectified else None)
         # Nobody reads the values: one number for all of them.
-        return magnitude.new_zeros(()).expand(len(source), ctx.window.parts, *ctx.window.size)
+        shape = (len(source), window.parts, *window.size)
+        return torch.zeros((), dtype=magnitude.dtype, device=source.device).expand(shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None]:
         magnitude, input = ctx.saved_tensors
         window: _Window = ctx.window
         share = window.share(relevance, _sums(magnitude, window.parts))
         if not ctx.as_gradient:
             shared = magnitude * _repeated(share, magnitude.shape[1])
-            return _sums(shared, ctx.groups), None, None
+            return _sums(shared, ctx.groups), None, None, None, None
         gradient = _repeated(share, ctx.groups).to(ctx.dtype)
-        return gradient if input is None else gradient * input.sign(), None, None
+        return gradient if input is None else gradient * input.sign(), None, None, None, None
 
 
 @dataclass
@@ -507,16 +522,11 @@ class _Window:
     pads: tuple[int, ...]
     strides: _Strides
 
-    @cached_property
-    def stepping(self) -> bool:
-        """Whether there are fewer windows than cells."""
-        return any(stride != 1 for _, stride, _ in self._sides())
-
-    @cached_property
-    def single(self) -> bool:
-        """Whether each window is one cell, and there is one for each cell."""
+    def __post_init__(self) -> None:
+        """Find out whether each window is one cell, and there is one for each cell."""
+        self.stepping = self.stride != 1 and set(_each(self.stride)) != {1}
         one_cell = math.prod(self.kernel) == 1 and not self.stepping
-        return one_cell and not any(_each(self._pads()))
+        self.single = one_cell and not any(_each(self._pads()))
 
     def share(self, relevance: Tensor, magnitude: Tensor) -> Tensor:
         """What a cell's magnitude is worth: the relevance of its windows / their magnitude.
