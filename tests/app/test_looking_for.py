@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
-from viewers import LIMITS, png
+from viewers import LIMITS, opened, png
 
 import seewhy
 from hugging import save
@@ -44,10 +44,8 @@ def looking(folders, networks) -> dict[str, Network]:
 
 @pytest.fixture(scope="module")
 def viewer(looking) -> Iterator[Viewer]:
-    made = Viewer(looking, LIMITS)
-    yield made
-    made.jobs.close()
-    made.pictures.close()
+    with opened(looking) as viewer:
+        yield viewer
 
 
 @pytest.mark.parametrize("kind", KINDS)

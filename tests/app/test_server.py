@@ -18,7 +18,7 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 from typer.testing import CliRunner
-from viewers import LIMITS, png
+from viewers import LIMITS, opened, png
 
 import seewhy
 from seewhy.app import page, show
@@ -40,10 +40,8 @@ def client(networks):
 
 @pytest.fixture(scope="module")
 def viewer(networks) -> Iterator[Viewer]:
-    made = Viewer(networks, LIMITS)
-    yield made
-    made.jobs.close()
-    made.pictures.close()
+    with opened(networks) as viewer:
+        yield viewer
 
 
 @pytest.fixture

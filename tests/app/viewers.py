@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from seewhy.app.limits import Limits
+from seewhy.app.page import Viewer
 from seewhy.app.question import Network
 
 THOUSAND = tuple(f"thing number {index}" for index in range(1000))
@@ -25,6 +26,15 @@ def png(image: Image.Image) -> bytes:
 
 def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"), dtype=int)
+
+
+@contextmanager
+def opened(networks: Mapping[str, Network]) -> Iterator[Viewer]:
+    """A viewer of these networks, whose processes end with it."""
+    viewer = Viewer(networks, LIMITS)
+    yield viewer
+    viewer.jobs.close()
+    viewer.pictures.close()
 
 
 @contextmanager

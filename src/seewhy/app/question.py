@@ -306,15 +306,17 @@ def bounded(method: Method) -> Method:
 
 def target_of(value: object, asked: Question) -> int | None:
     """The class index that a browser names; None for the predicted class."""
-    texts = asked.texts
-    known = isinstance(value, int) and not isinstance(value, bool)
-    if not known or (texts and not PREDICTED <= value < len(texts)):  # type: ignore[operator]
-        raise ValueError("the class is not in the list; choose one of the list")
-    assert isinstance(value, int)
+    unknown = ValueError("the class is not in the list; choose one of the list")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise unknown
     if value == PREDICTED:
         return None
+    if not asked.texts:
+        return asked.model.class_index(value)
+    if not 0 <= value < len(asked.texts):
+        raise unknown
     # A single text may have "not …" for another class before it.
-    return asked.model.names.index(texts[value]) if texts else asked.model.class_index(value)
+    return asked.model.names.index(asked.texts[value])
 
 
 def texts_of_page(network: Network, values: object) -> tuple[str, ...]:

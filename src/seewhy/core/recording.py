@@ -317,20 +317,21 @@ class _Recorder:
                 excitations.append(taken.detach().clone())
             excitations.append(tensor.detach().clone())
         given = tensor is taken or _among(tensor, args) or _among(tensor, kwargs.values())
-        handed = None
-        if self.layers and (call in self.layers or (call.name, None) in self.layers):
-            kept, handed = self._keep(module, tensor, given)
+        wanted = self.layers and (call in self.layers or (call.name, None) in self.layers)
+        # What a whole backbone returns under several names is no further layer.
+        looks = self.looks and (output is tensor or not isinstance(output, Mapping))
+        if wanted or looks:
             self.doubtful |= self._unsure(layout, shape)
+        handed = None
+        if wanted:
+            kept, handed = self._keep(module, tensor, given)
             usual = layout or usual_layout(tensor, len(self.reader.image))
             self.recording.calls[call] = Recorded(kept, usual, kept._version)
-        # What a whole backbone returns under several names is no further layer.
-        if self.looks and (output is tensor or not isinstance(output, Mapping)):
-            self.doubtful |= self._unsure(layout, shape)
-            if layout is not None and cells(layout.grid) > 1:
-                considered = self._consider(
-                    call, module, tensor if handed is None else handed, given, layout
-                )
-                handed = handed if considered is None else considered
+        if looks and layout is not None and cells(layout.grid) > 1:
+            considered = self._consider(
+                call, module, tensor if handed is None else handed, given, layout
+            )
+            handed = handed if considered is None else considered
         return None if handed is None else with_first_tensor(output, handed)
 
     def _unsure(self, layout: Layout | None, shape: tuple[int, ...]) -> bool:

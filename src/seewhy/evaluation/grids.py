@@ -112,18 +112,25 @@ def _recognised(question: Question, confident: float) -> list[tuple[float, str, 
             unread.append(f"{one.image}: {one.omissions[0].reason}")
             continue
         samples, inputs = one
-        probabilities = model.probabilities(logits(outputs_of(model.module, inputs)).float())
+        labels = {place: _label_of(sample) for place, sample in enumerate(samples)}
+        known = {place: label for place, label in labels.items() if question.classes(label)}
+        if not known:
+            continue
+        outputs = outputs_of(model.module, inputs[[*known]])
+        probabilities = model.probabilities(logits(outputs).float())
         likeliest = zip(*(part.tolist() for part in probabilities.max(1)), strict=True)
-        for sample, (value, index) in zip(samples, likeliest, strict=True):
-            labels = [annotation.label for annotation in sample.annotations]
-            label = (
-                labels[0] if len(labels) == 1 and photos_of(sample.key) == [sample.key] else None
-            )
-            if label is not None and value >= confident and index in question.classes(label):
-                found.append((value, sample.key, label, index))
+        for (place, label), (value, index) in zip(known.items(), likeliest, strict=True):
+            if value >= confident and index in question.classes(label):
+                found.append((value, samples[place].key, label, index))
     if unread:
         note(f"{photos.name}: {len(unread)} photos left out of grids, such as {unread[0]}")
     return found
+
+
+def _label_of(sample: Sample) -> str:
+    """A photo's only label; "" where it has none or several, or its key cannot be in a grid's."""
+    several = len(sample.annotations) != 1 or photos_of(sample.key) != [sample.key]
+    return "" if several else sample.annotations[0].label or ""
 
 
 def _cell(model: LoadedModel, size: tuple[int, int], side: int) -> tuple[int, int]:
