@@ -327,7 +327,8 @@ def test_options_of_a_network_are_those_of_explain(tmp_path):
 
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"sort {index}" for index in range(1000)))
-    networks = allowed(["torchvision:squeezenet1_0"], ["random"], names, "96", "0.4", "0.2,0.3,0.4")
+    options = {"classes": names, "size": "96", "mean": "0.4", "std": "0.2,0.3,0.4"}
+    networks = allowed(["torchvision:squeezenet1_0"], ["random"], **options)
     asked, default, *_ = networks.values()
     assert asked.model.class_name(7) == "sort 7"
     assert (asked.model.preprocess.resize, asked.model.preprocess.crop) == (96, 96)

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seewhy.cli.common import Device, Plugins, err, out, usage_errors
+from seewhy.cli.common import Device, Plugins, err, out, tell_failed, usage_errors
 
 if TYPE_CHECKING:
     from seewhy.bench.engines import Engine
@@ -75,14 +75,13 @@ def bench(
             except OSError as error:
                 err.print(
                     f"[red]error[/red] {escape(str(error))}; what is finished is kept, and the "
-                    "same command goes on from there",
-                    soft_wrap=True,
+                    "same command goes on from there"
                 )
                 raise typer.Exit(1) from None
     failures = run.failures()
     for one in failures:
         where = f"{one['network']} {one['dataset']} {one['image']} {one['method'] or ''}".strip()
-        err.print(f"[red]failed[/red] {escape(where)}: {escape(one['reason'])}", soft_wrap=True)
+        tell_failed(where, one["reason"])
     out.print(f"{run.folder} is finished. Next: seewhy report {run.folder}", soft_wrap=True)
     if failures:
         raise typer.Exit(1)
@@ -129,7 +128,7 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
         loggers = [stack.enter_context(logging(name, folder, config)) for name in logs]
         if run.files:
             there = f"{len(run.files)} of {count(len(plan.shards), 'shard')}"
-            err.print(f"{escape(str(folder))}: {there} are there", soft_wrap=True)
+            err.print(f"{escape(str(folder))}: {there} are there")
         if failed := run.failed():
             err.print(f"{count(len(failed), 'shard')} with failures: tried again")
         total = sum(len(shard.keys) for shard in plan.shards)
@@ -148,7 +147,7 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
                 for log in loggers:
                     log(state.done, values)
         if plan.config.pictures and (problem := keep_pictures(run, plan, engine)):
-            err.print(f"no pictures for the report: {problem}", soft_wrap=True)
+            err.print(f"no pictures for the report: {problem}")
     return run
 
 

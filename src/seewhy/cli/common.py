@@ -39,7 +39,7 @@ class Safe(Console):
 
 # A path such as a:x:b is no emoji.
 out = Safe(emoji=False)
-err = Safe(stderr=True, emoji=False)
+err = Safe(stderr=True, emoji=False, soft_wrap=True)
 
 
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -131,7 +131,7 @@ def notes() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
             if issubclass(category, Note):
-                err.print(f"[yellow]note[/yellow] {escape(str(message))}", soft_wrap=True)
+                err.print(f"[yellow]note[/yellow] {escape(str(message))}")
             else:
                 shown(message, category, *where)
 
@@ -147,18 +147,23 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
-        err.print(f"[red]error[/red] {escape(str(error))}", soft_wrap=True)
+        err.print(f"[red]error[/red] {escape(str(error))}")
         raise typer.Exit(2) from None
+
+
+def tell_failed(what: str, reason: str) -> None:
+    """One line about a photo or map that failed."""
+    err.print(f"[red]failed[/red] {escape(what)}: {escape(reason)}")
 
 
 def load(
     spec: str,
-    weights: str | None,
-    classes: Path | None,
-    size: str | None,
-    mean: str | None,
-    std: str | None,
-    device: str,
+    weights: str | None = None,
+    classes: Path | None = None,
+    size: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    device: str = "cpu",
     activation: Activation | None = None,
     texts: list[str] | None = None,
 ) -> LoadedModel:

@@ -26,6 +26,7 @@ from seewhy.cli.common import (
     parse_methods,
     parted,
     progress,
+    tell_failed,
     usage_errors,
 )
 
@@ -136,7 +137,7 @@ def evaluate(
             check_packages()
         except ValueError as error:
             kept = None
-            err.print(f"Nothing is kept before the end: {escape(str(error))}.", soft_wrap=True)
+            err.print(f"Nothing is kept before the end: {escape(str(error))}.")
         with progress("Evaluating", len(data), quiet=as_json) as advance:
             found = evaluate_methods(
                 loaded,
@@ -162,11 +163,7 @@ def evaluate(
         names = ", ".join(file.name for file in files)
         out.print(f"\nWritten to {folder}: {names}", soft_wrap=True)
     for one in found.failures:
-        about = f" {one.method}" if one.method else ""
-        err.print(
-            f"[red]failed[/red] {escape(one.image)}{escape(about)}: {escape(one.reason)}",
-            soft_wrap=True,
-        )
+        tell_failed(f"{one.image} {one.method or ''}".strip(), one.reason)
     if found.failures:
         raise typer.Exit(1)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import glob
 import json
-import math
 import os
 import re
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,6 +31,7 @@ from seewhy.cli.common import (
     out,
     parse_methods,
     progress,
+    tell_failed,
     usage_errors,
 )
 from seewhy.cli.output import MARK, Output, made, ours, shortened, unused
@@ -110,7 +111,7 @@ def explain(
     """
     from seewhy.data.grey import checked
     from seewhy.models import DEFAULT_MODEL
-    from seewhy.photos import answers, question
+    from seewhy.photos import Answer, answers, question
 
     failures: dict[Path, list[str]] = {}
     with usage_errors():
@@ -157,13 +158,12 @@ def explain(
             advance(1)
     for path in failures:
         if as_json and path not in wanted:
-            print_record(path, None, [], failures[path])
+            print_record(path, Answer([], []), [], failures[path])
     if not as_json:
         out.print(f"\n{done} of {len(paths)} photos explained; the pictures are in {folder}")
     for path, reasons in failures.items():
         for reason in reasons:
-            reason = reason.removeprefix(f"{path}: ")
-            err.print(f"[red]failed[/red] {escape(str(path))}: {escape(reason)}", soft_wrap=True)
+            tell_failed(str(path), reason.removeprefix(f"{path}: "))
     if failures:
         raise typer.Exit(1)
 
@@ -334,18 +334,16 @@ def report(path: Path, answer: Answer, files: list[Path]) -> None:
         out.print(f"  [dim]{escape(str(files[0]))}{more}[/dim]", soft_wrap=True)
 
 
-def print_record(path: Path, answer: Answer | None, files: list[Path], reasons: list[str]) -> None:
+def print_record(path: Path, answer: Answer, files: list[Path], reasons: list[str]) -> None:
     """Print what is known of one photo as a line of JSON."""
-    top = answer.top if answer else []
-    measure = answer.measure if answer else "probability"
     record = {
         "photo": str(path),
         "top": [
             # JSON knows no infinity.
-            {"class": index, "name": name, measure: number if math.isfinite(number) else None}
-            for index, name, number in top
+            {"class": index, "name": name, answer.measure: number if isfinite(number) else None}
+            for index, name, number in answer.top
         ],
-        "explanations": [one.record() for one in (answer.explanations if answer else [])],
+        "explanations": [one.record() for one in answer.explanations],
         "files": [str(file) for file in files],
         "failures": reasons,
     }

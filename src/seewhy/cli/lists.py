@@ -83,7 +83,7 @@ def layers(
     from seewhy.models import DEFAULT_MODEL
 
     with usage_errors():
-        network = load(model or DEFAULT_MODEL, weights, None, size, None, None, "cpu")
+        network = load(model or DEFAULT_MODEL, weights, size=size)
         side = network.preprocess(Image.new("RGB", (256, 256))).shape
         drawn = torch.Generator().manual_seed(0)
         noise = torch.rand(1, *side, generator=drawn, dtype=torch.float32)

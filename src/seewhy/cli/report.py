@@ -59,7 +59,7 @@ def report(
             with progress("Comparing", parts, quiet=False) as advance:
                 write_comparison(first, second, path, advance=advance)
             if not second.complete:
-                err.print(f"{other} is incomplete: the page says how far it is", soft_wrap=True)
+                err.print(f"{other} is incomplete: the page says how far it is")
         if not first.complete:
-            err.print(f"{run} is incomplete: the page says how far it is", soft_wrap=True)
+            err.print(f"{run} is incomplete: the page says how far it is")
     out.print(f"Open [b]{path.resolve()}[/b]", soft_wrap=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from seewhy.cli.common import (
-    Activation,
     ActivationName,
     Classes,
     Device,
@@ -100,15 +98,12 @@ def serve(
         from seewhy.app.serve import application, listen, run
 
         limits = Limits(max_megabytes, max_megapixels, max_seconds, max_queue)
-        if not model and any(
-            one is not None for one in (classes, size, mean, std, activation, text)
-        ):
+        own = {"classes": classes, "size": size, "mean": mean, "std": std, "activation": activation}
+        if not model and any(one is not None for one in (*own.values(), text)):
             raise ValueError(
                 "--classes, --size, --mean, --std, --activation and --text need a --model"
             )
-        networks = allowed(
-            model or [], weights or [], classes, size, mean, std, device, activation, text
-        )
+        networks = allowed(model or [], weights or [], text, device, **own)
         at = listen(host, port)
     app = application(networks, limits, hosts=[host, *(allow_host or [])], frames=allow_frame or [])
     shown = f"[{host}]" if ":" in host else host
@@ -119,15 +114,13 @@ def serve(
 def allowed(
     models: list[str],
     weights: list[str],
-    classes: Path | None = None,
-    size: str | None = None,
-    mean: str | None = None,
-    std: str | None = None,
-    device: str = "cpu",
-    activation: Activation | None = None,
     texts: list[str] | None = None,
+    device: str = "cpu",
+    **own: Any,
 ) -> dict[str, Network]:
     """The networks asked for and the bundled ones, loaded, each by its label on the page.
+
+    own: options of `seewhy.cli.common.load` for the networks asked for.
 
     Raises ValueError where there are not as many weights as models, or texts for no network.
     """
@@ -141,17 +134,15 @@ def allowed(
             "for the zoo's own"
         )
     files = [None if given == "pretrained" else given for given in weights] or [None] * len(models)
-    options = (classes, size, mean, std, device, activation)
     looking = {spec: texts or list(TEXTS) for spec in models if reads_texts(spec)}
     if texts and not looking:
         raise ValueError("--text needs a text-image network: --model hf:… of CLIP or SigLIP")
-    bundled = (None, None, None, None, device)
     loading = [
         *(
-            partial(load, spec, file, *options, looking.get(spec))
+            partial(load, spec, file, device=device, texts=looking.get(spec), **own)
             for spec, file in zip(models, files, strict=True)
         ),
-        *(partial(load, spec, None, *bundled) for spec in (DEFAULT_MODEL, *SCENES)),
+        *(partial(load, spec, None, device=device) for spec in (DEFAULT_MODEL, *SCENES)),
     ]
     networks: dict[str, Network] = {}
     known: set[tuple[str, str | None]] = set()
