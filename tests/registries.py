@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from seewhy import metrics, naming, plugins
 from seewhy.data.load import READERS
-from seewhy.models.load import LISTS
 from seewhy.models.zoos import ZOOS
 
 
@@ -16,7 +15,7 @@ from seewhy.models.zoos import ZOOS
 def forgotten() -> Iterator[None]:
     """Afterwards all registries are as before, and modules that were named as plugins are gone."""
     tables = (
-        naming.METHODS, naming.REFINEMENTS, metrics.METRICS, metrics.SHARED, READERS, ZOOS, LISTS,
+        naming.METHODS, naming.REFINEMENTS, metrics.METRICS, metrics.SHARED, READERS, ZOOS,
         plugins.NAMED, plugins.INSTALLED,
     )  # fmt: skip
     before = [dict(table) for table in tables]

@@ -29,7 +29,18 @@ Picture = Image.Image | npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Preprocess:
+class _Settings:
+    """The settings of `Preprocess` as they are kept."""
+
+    resize: int | tuple[int, int] | None
+    crop: int | tuple[int, int] | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Interpolation
+    channels: int
+
+
+class Preprocess(_Settings):
     """How a photo becomes a network's input: resize, crop at the centre, scale, normalise.
 
     The arithmetic is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize` on PIL images.
@@ -44,30 +55,35 @@ class Preprocess:
     channels: 3 for colour, 1 for greyscale; any other number is for arrays, not for photos.
     """
 
-    resize: int | tuple[int, int] | None = None
-    crop: int | tuple[int, int] | None = None
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    interpolation: Interpolation = "bilinear"
-    channels: int = 3
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        resize: int | Sequence[int] | None = None,
+        crop: int | Sequence[int] | None = None,
+        mean: float | Sequence[float] = (0.485, 0.456, 0.406),
+        std: float | Sequence[float] = (0.229, 0.224, 0.225),
+        interpolation: Interpolation = "bilinear",
+        channels: int = 3,
+    ) -> None:
         """Check the settings, so that a wrong one is named before any photo is read."""
-        for name in ("resize", "crop"):
-            object.__setattr__(self, name, _size(name, getattr(self, name)))
-        if type(self.channels) is not int or self.channels < 1:
-            raise ValueError(f"channels={self.channels!r}; give 3 for colour, 1 for grey")
-        mean = _values("mean", self.mean, self.channels)
-        std = _values("std", self.std, self.channels)
-        if min(std) <= 0:
-            raise ValueError(f"std={self.std}; every value must be positive")
-        scale = _range(mean, std)
-        object.__setattr__(self, "mean", tuple(value / scale for value in mean))
-        object.__setattr__(self, "std", tuple(value / scale for value in std))
-        if self.interpolation not in get_args(Interpolation):
+        resize, crop = _size("resize", resize), _size("crop", crop)
+        if type(channels) is not int or channels < 1:
+            raise ValueError(f"channels={channels!r}; give 3 for colour, 1 for grey")
+        means, deviations = _values("mean", mean, channels), _values("std", std, channels)
+        if min(deviations) <= 0:
+            raise ValueError(f"std={std}; every value must be positive")
+        white = _range(means, deviations)
+        if interpolation not in get_args(Interpolation):
             raise ValueError(
-                f"interpolation={self.interpolation!r}; give one of {get_args(Interpolation)}"
+                f"interpolation={interpolation!r}; give one of {get_args(Interpolation)}"
             )
+        super().__init__(
+            resize,
+            crop,
+            tuple(value / white for value in means),
+            tuple(value / white for value in deviations),
+            interpolation,
+            channels,
+        )
 
     def __str__(self) -> str:
         """The settings in words, for messages."""

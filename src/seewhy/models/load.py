@@ -13,14 +13,13 @@ import torch
 
 from seewhy.data.preprocess import Preprocess
 from seewhy.models.answers import Activation
-from seewhy.models.efficientnet_lite import VARIANTS
 from seewhy.models.loaded import LoadedModel, ModelError
 from seewhy.models.metadata import read_classes, with_classes
-from seewhy.models.packages import import_torchvision, import_zoo
 from seewhy.models.texts import with_texts
 from seewhy.models.weights import with_weights
 from seewhy.models.zoos import (
     ZOOS,
+    Build,
     Zoo,
     as_loaded,
     assumed,
@@ -28,7 +27,6 @@ from seewhy.models.zoos import (
     hf_text_image,
     hf_tokenizer,
     own_network,
-    torchvision_names,
 )
 from seewhy.naming import add
 from seewhy.notes import note
@@ -85,9 +83,9 @@ def load_model(
         )
     if texts is not None and zoo != "hf":
         raise ModelError(f"texts= (--text) is for text-image networks of hf:, which {spec} is not")
-    make: Zoo = partial(own_network, zoo)
+    make: Build = partial(own_network, zoo)
     if zoo in ZOOS:
-        make = ZOOS[zoo] if texts is None else hf_text_image
+        make = ZOOS[zoo].function if texts is None else hf_text_image
 
     def build(**about: Any) -> LoadedModel:
         return as_loaded(make(name, **about), spec)
@@ -115,10 +113,9 @@ def load_model(
     return model
 
 
-Names = Callable[[], Sequence[str]]
-
-
-def register_models(source: str, names: Names | None = None) -> Callable[[Zoo], Zoo]:
+def register_models(
+    source: str, names: Callable[[], Sequence[str]] | None = None
+) -> Callable[[Build], Build]:
     """Make a function a source of networks: `load_model("SOURCE:NAME")`.
 
     It is `function(name, *, pretrained, num_classes)` and returns a `LoadedModel`, or an
@@ -126,11 +123,8 @@ def register_models(source: str, names: Names | None = None) -> Callable[[Zoo], 
     None, or the number of classes in that file. `names` returns the names for `list_models`.
     """
 
-    def register(function: Zoo) -> Zoo:
-        add("model source", ZOOS, source, function)
-        LISTS.pop(source, None)
-        if names is not None:
-            LISTS[source] = names
+    def register(function: Build) -> Build:
+        add("model source", ZOOS, source, Zoo(function, names))
         return function
 
     return register
@@ -156,29 +150,15 @@ def _preprocess(
     return found
 
 
-def _scenes() -> list[str]:
-    from seewhy.data.scenes.networks import ARCHITECTURES
-
-    return list(ARCHITECTURES)
-
-
-LISTS: dict[str, Names] = {
-    "photos": lambda: list(VARIANTS),
-    "scenes": _scenes,
-    "torchvision": lambda: torchvision_names(import_torchvision()),
-    "timm": lambda: list(import_zoo("timm").list_models()),
-}
-"""The names of the networks of each source that can list them."""
-
-
 def list_models(zoo: str | None = None) -> list[str]:
     """The specifications of the bundled networks and those of installed zoos.
 
     `zoo` is "photos", "scenes", "torchvision", "timm" or a plugin's source, and selects its
     networks. The Hugging Face hub (`hf:`) cannot be listed.
     """
-    if zoo is not None and zoo not in LISTS:
-        raise ModelError(f"zoo {zoo!r} has no list; give one of {', '.join(LISTS)}")
+    lists = {name: one.names for name, one in ZOOS.items() if one.names}
+    if zoo is not None and zoo not in lists:
+        raise ModelError(f"zoo {zoo!r} has no list; give one of {', '.join(lists)}")
     missing = [name for name in ("torchvision", "timm") if not importlib.util.find_spec(name)]
-    asked = [name for name in LISTS if name not in missing] if zoo is None else [zoo]
-    return [f"{prefix}:{name}" for prefix in asked for name in LISTS[prefix]()]
+    asked = [name for name in lists if name not in missing] if zoo is None else [zoo]
+    return [f"{prefix}:{name}" for prefix in asked for name in lists[prefix]()]

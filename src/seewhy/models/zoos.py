@@ -1,7 +1,7 @@
 """Networks from the zoos and from your own factories.
 
-Each zoo is one function `(name, *, pretrained, num_classes) -> LoadedModel`, found in `ZOOS` by the
-prefix of the specification; its package is imported when the function is called.
+Each zoo is one entry of `ZOOS`, found by the prefix of the specification; its package is imported
+when its functions are called.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -27,14 +28,22 @@ from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError
 from seewhy.models.packages import import_torchvision, import_zoo, with_torchvision
 from seewhy.options import near
 
-Zoo = Callable[..., LoadedModel | nn.Module]
-"""Builds a network by its name in the zoo, if asked for with another number of classes; with the
-zoo's preprocessing and class names as far as there are any."""
+Build = Callable[..., LoadedModel | nn.Module]
+"""`(name, *, pretrained, num_classes)`: builds a network by its name in the zoo, if asked for with
+another number of classes; with the zoo's preprocessing and class names as far as there are any."""
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """A source of networks, and the names of those that it has, where it can list them."""
+
+    function: Build
+    names: Callable[[], Sequence[str]] | None = None
 
 
 def _torchvision(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
     torchvision = import_torchvision()
-    names = torchvision_names(torchvision)
+    names = _torchvision_names()
     if name not in names:
         raise ModelError(f"torchvision has no network {name!r}{near(name, names)}")
     weights = torchvision.models.get_model_weights(name).DEFAULT
@@ -66,9 +75,9 @@ def _torchvision(name: str, *, pretrained: bool, num_classes: int | None) -> Loa
     )
 
 
-def torchvision_names(torchvision: ModuleType) -> list[str]:
+def _torchvision_names() -> list[str]:
     """Names of its classification and segmentation networks."""
-    models = torchvision.models
+    models = import_torchvision().models
     return [name for zoo in (models, models.segmentation) for name in models.list_models(zoo)]
 
 
@@ -209,6 +218,12 @@ def _scenes(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMo
     return LoadedModel(module, PREPROCESS, CATEGORIES, activation="sigmoid")
 
 
+def _scenes_names() -> list[str]:
+    from seewhy.data.scenes.networks import ARCHITECTURES
+
+    return list(ARCHITECTURES)
+
+
 def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
     if name not in VARIANTS:
         raise ModelError(f"photos has no network {name!r}; give one of {', '.join(VARIANTS)}")
@@ -222,11 +237,11 @@ def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMo
 
 
 ZOOS: dict[str, Zoo] = {
-    "photos": _photos,
-    "scenes": _scenes,
-    "torchvision": _torchvision,
-    "timm": _timm,
-    "hf": _hf,
+    "photos": Zoo(_photos, lambda: list(VARIANTS)),
+    "scenes": Zoo(_scenes, _scenes_names),
+    "torchvision": Zoo(_torchvision, _torchvision_names),
+    "timm": Zoo(_timm, lambda: list(import_zoo("timm").list_models())),
+    "hf": Zoo(_hf),
 }
 
 

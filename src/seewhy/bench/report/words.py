@@ -78,11 +78,6 @@ def meaning(metric: str) -> str:
     return MEANINGS.get(about.name, about.summary.partition(", (B")[0].rstrip(".") + ".")
 
 
-def caution(metric: str) -> str:
-    """How the number can be had without a better explanation; "" if no way is known."""
-    return metric_of(metric).caution
-
-
 def figure(value: float) -> str:
     """A metric's value; "–" for nan."""
     return "–" if value != value else f"{value:.3f}"
