@@ -13,7 +13,7 @@ pytest.importorskip("gradio", reason="the viewer's extra, seewhy[app], is not in
 
 from viewers import THOUSAND, served
 
-from seewhy.app.question import Network, Photo
+from seewhy.app.query import Network, Photo
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import Scenes
 from seewhy.models import LoadedModel, load_model

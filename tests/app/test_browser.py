@@ -19,7 +19,7 @@ from viewers import LIMITS, pixels, png, served
 
 from hugging import save
 from seewhy import explain_photos, load_model
-from seewhy.app.question import Network, Photo
+from seewhy.app.query import Network, Photo
 from seewhy.data.scenes import CATEGORIES
 from seewhy.models import LoadedModel
 

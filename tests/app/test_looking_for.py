@@ -1,4 +1,4 @@
-"""Text-image networks in the viewer: what a visitor looks for is part of the question."""
+"""Text-image networks in the viewer: what a visitor looks for is part of the query."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import seewhy
 from hugging import save
 from seewhy.app.code import as_command, as_python
 from seewhy.app.page import Viewer
-from seewhy.app.question import LONGEST_TEXT, MOST_TEXTS, NOTHING, PREDICTED, Network, question_of
+from seewhy.app.query import LONGEST_TEXT, MOST_TEXTS, NOTHING, PREDICTED, Network, query_of
 from seewhy.app.view import record_of
 from seewhy.cli import app
 from seewhy.cli.serve import TEXTS, allowed
@@ -131,15 +131,13 @@ def test_a_single_text_has_no_percentage(viewer, scene):
 def test_the_code_names_the_texts(kind, looking, folders, scene, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scene.image.save(scene.name)
-    question = question_of(
-        looking[kind], scene, ["le_grad"], [], (1,), LIMITS, ["a dog", "the cat"]
-    )
-    assert shlex.split(as_command(question))[3:11] == [
+    query = query_of(looking[kind], scene, ["le_grad"], [], (1,), LIMITS, ["a dog", "the cat"])
+    assert shlex.split(as_command(query))[3:11] == [
         "--model", f"hf:{folders[kind]}", "--text", "a dog", "--text", "the cat", "--method",
         "le_grad",
     ]  # fmt: skip
     scope: dict[str, Any] = {}
-    exec(as_python(question).split("for number")[0], scope)  # the program that the page shows
+    exec(as_python(query).split("for number")[0], scope)  # the program that the page shows
     assert scope["answer"].explanations[0].target == "the cat"
 
 

@@ -23,7 +23,7 @@ from viewers import LIMITS, opened, png
 import seewhy
 from seewhy.app import page, show
 from seewhy.app.page import Viewer
-from seewhy.app.question import NOTHING, PREDICTED
+from seewhy.app.query import NOTHING, PREDICTED
 from seewhy.app.serve import application, listen
 from seewhy.app.show import percent
 from seewhy.cli import app as command_line

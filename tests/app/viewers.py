@@ -12,7 +12,7 @@ from PIL import Image
 
 from seewhy.app.limits import Limits
 from seewhy.app.page import Viewer
-from seewhy.app.question import Network
+from seewhy.app.query import Network
 
 THOUSAND = tuple(f"thing number {index}" for index in range(1000))
 LIMITS = Limits(megabytes=1, megapixels=0.5, seconds=60, queue=4, maps=6, photos=8, results=4)

@@ -1,27 +1,27 @@
-"""The same question as Python and as a command line, ready to copy and run beside the photo."""
+"""The same query as Python and as a command line, ready to copy and run beside the photo."""
 
 from __future__ import annotations
 
 import shlex
 
-from seewhy.app.question import Question
+from seewhy.app.query import Query
 from seewhy.models import LoadedModel
 from seewhy.models.loaded import ModelError
 
 
-def as_python(question: Question) -> str:
+def as_python(query: Query) -> str:
     """A program that saves one picture for each target and method."""
-    network = question.network
-    given = {"weights": network.weights, "texts": list(question.texts)}
+    network = query.network
+    given = {"weights": network.weights, "texts": list(query.texts)}
     options = "".join(f", {name}={value!r}" for name, value in given.items() if value)
-    targets = [spelled(target, question.model) for target in question.targets]
+    targets = [spelled(target, query.model) for target in query.targets]
     return f"""\
 import seewhy
 from seewhy.data.images import load_image
 
 model = seewhy.load_model({network.model.name!r}{options})
-photo = load_image({question.photo.name!r})
-methods = {list(question.methods)!r}
+photo = load_image({query.photo.name!r})
+methods = {list(query.methods)!r}
 targets = {targets!r}
 (answer,) = seewhy.explain_photos(model, [photo], methods, targets)
 for number, explanation in enumerate(answer.explanations):
@@ -30,18 +30,18 @@ for number, explanation in enumerate(answer.explanations):
 """
 
 
-def as_command(question: Question) -> str:
+def as_command(query: Query) -> str:
     """A command line that saves the same pictures and a gallery of them all."""
-    network = question.network
-    words = ["seewhy", "explain", question.photo.name, "--model", network.model.name]
+    network = query.network
+    words = ["seewhy", "explain", query.photo.name, "--model", network.model.name]
     if network.weights is not None:
         words += ["--weights", network.weights]
-    for text in question.texts:
+    for text in query.texts:
         words += ["--text", text]
-    for method in question.methods:
+    for method in query.methods:
         words += ["--method", method]
-    for target in question.targets:
-        name = spelled(target, question.model)
+    for target in query.targets:
+        name = spelled(target, query.model)
         words += ["--target", "top1" if name is None else str(name)]
     return shlex.join([*words, "--out", "maps"])
 

@@ -20,10 +20,10 @@ import anyio.to_thread
 from PIL import Image
 
 from seewhy.app.limits import Deadline, too_long
-from seewhy.app.question import (
+from seewhy.app.query import (
     Network,
     Photo,
-    Question,
+    Query,
     Result,
     answer_of,
     fields_of,
@@ -84,11 +84,11 @@ class Jobs:
             ) from None
 
 
-def explain(jobs: Jobs, question: Question, seconds: float, report: Report) -> Result:
-    """Answer a question, see `seewhy.app.question.answer_of`."""
-    work = partial(_explained, question.photo, question.methods, question.targets)
+def explain(jobs: Jobs, query: Query, seconds: float, report: Report) -> Result:
+    """Answer a query, see `seewhy.app.query.answer_of`."""
+    work = partial(_explained, query.photo, query.methods, query.targets)
     found: list[Any] = []
-    running = jobs.run(work, question.network, seconds, question.texts)
+    running = jobs.run(work, query.network, seconds, query.texts)
     for kind, item in running:  # to its end, or it is ended
         if kind == "step":
             report(*item)
@@ -97,14 +97,14 @@ def explain(jobs: Jobs, question: Question, seconds: float, report: Report) -> R
     (answer, image), *maps = found
     explanations = [Explanation(image, **fields) for fields, _ in maps]
     answer = replace(answer, explanations=explanations)
-    return Result(question, answer, tuple(facts for _, facts in maps))
+    return Result(query, answer, tuple(facts for _, facts in maps))
 
 
 def checks(jobs: Jobs, result: Result, index: object, seconds: float) -> Iterator[Check]:
     """The checks of one of a result's maps, as they become ready."""
-    question, (method, target) = result.question, result.asked(index)
-    work = partial(_checked, question.photo, method, target)
-    return jobs.run(work, question.network, seconds, question.texts)
+    query, (method, target) = result.query, result.asked(index)
+    work = partial(_checked, query.photo, method, target)
+    return jobs.run(work, query.network, seconds, query.texts)
 
 
 def ask(

@@ -18,7 +18,7 @@ class Limits:
     megapixels: size of a photo.
     seconds: time of one job; checked after each step, and enforced soon after in any case.
     queue: number of waiting jobs; one runs at a time.
-    maps: maps of one question (methods x targets).
+    maps: maps of one query (methods x targets).
     photos, results: how many of each visitor's newest are kept in memory.
     memory: megabytes of all photos together, and of all results together.
     patience: seconds within which a request's body must arrive.

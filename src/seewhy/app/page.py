@@ -19,7 +19,7 @@ from seewhy.app import show
 from seewhy.app.code import as_command, as_python
 from seewhy.app.jobs import GRACE, Jobs, Pictures, ask, checks, explain
 from seewhy.app.limits import Limits
-from seewhy.app.question import (
+from seewhy.app.query import (
     LONGEST_TEXT,
     MOST_TEXTS,
     NOTHING,
@@ -27,7 +27,7 @@ from seewhy.app.question import (
     Network,
     Photo,
     Result,
-    question_of,
+    query_of,
     texts_of_page,
 )
 from seewhy.app.store import Store
@@ -120,7 +120,7 @@ class Viewer:
             if photo is None:
                 raise ValueError("there is no photo yet; give one, or take a sample")
             visitor = self.photos.owner(photo)
-            question = question_of(
+            query = query_of(
                 self.network(network),
                 self.photos[photo],
                 methods,
@@ -129,7 +129,7 @@ class Viewer:
                 self.limits,
                 texts,
             )
-            result = explain(self.jobs, question, self.limits.seconds, report)
+            result = explain(self.jobs, query, self.limits.seconds, report)
             assert isinstance(photo, str)
             token = self.results.add(result, visitor, result.bytes)
             return view_of(result, token, photo), *beside(result)
@@ -173,10 +173,10 @@ class Viewer:
 
 
 def beside(result: Result) -> tuple[str, str, str]:
-    """What the network sees, and the question as Python and as a command line."""
-    question = result.question
-    sees = show.predictions(result.answer, question.network.model.name)
-    return sees, as_python(question), as_command(question)
+    """What the network sees, and the query as Python and as a command line."""
+    query = result.query
+    sees = show.predictions(result.answer, query.network.model.name)
+    return sees, as_python(query), as_command(query)
 
 
 def tokens(values: object) -> Iterator[str]:

@@ -18,7 +18,7 @@ from seewhy.app.guard import Guard
 from seewhy.app.limits import Limits
 from seewhy.app.log import calmly
 from seewhy.app.page import THEME, Viewer, own_file, page_of
-from seewhy.app.question import Network, Photo, fields_of, file_name, measured, numbered, png
+from seewhy.app.query import Network, Photo, fields_of, file_name, measured, numbered, png
 from seewhy.app.view import (
     class_names,
     levels_of,
@@ -134,7 +134,7 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
         request: Request, token: str, index: int, alpha: float = ALPHA, cmap: str = ""
     ) -> Response:
         result = viewer.results[token]
-        asked = result.question.photo, fields_of(result.chosen(index)), alpha, cmap
+        asked = result.query.photo, fields_of(result.chosen(index)), alpha, cmap
         return picture(await made(map_drawn, *asked, left=request.is_disconnected))
 
     @app.get("/results/{token}/{index}.npz")

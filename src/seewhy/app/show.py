@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from seewhy.app.question import png
+from seewhy.app.query import png
 from seewhy.draw.charts import Axis, points
 from seewhy.draw.page import part
 from seewhy.naming import DEFAULT_METHOD, METHODS, list_methods

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.app.question import Network, Photo, Result, png
+from seewhy.app.query import Network, Photo, Result, png
 from seewhy.draw.overlays import DIVERGING, SEQUENTIAL, colour_scale, colours
 from seewhy.explanation import Explanation
 from seewhy.models.loaded import number_of_classes
@@ -65,8 +65,8 @@ def map_saved(saliency: Tensor) -> bytes:
 
 def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
     """A result for the page, ready for JSON: all but the maps' values. Tokens name it."""
-    question, texts = result.question, result.question.texts
-    width, height = shrunk(question.photo.size)
+    query, texts = result.query, result.query.texts
+    width, height = shrunk(query.photo.size)
     top = [(index, name) for index, name, _ in result.answer.top]
     if texts:  # beside a single one there may be a class "not …", which the page does not list
         top = [(texts.index(name), name) for _, name in top if name in texts]
@@ -77,7 +77,7 @@ def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
         "height": height,
         "chosen": 0,
         "maps": [
-            {**facts, "row": question.targets.index(target)}
+            {**facts, "row": query.targets.index(target)}
             for facts, (_, target) in zip(result.facts, result.pairs, strict=True)
         ],
         "failures": [str(failure) for failure in result.answer.failures],
@@ -133,8 +133,8 @@ def record_of(result: Result, index: int) -> dict[str, Any]:
     """What one map is and what made it, ready for JSON."""
     return {
         **result.chosen(index).record(),
-        **({"texts": list(result.question.texts)} if result.question.texts else {}),
-        "weights": result.question.network.weights,
+        **({"texts": list(result.query.texts)} if result.query.texts else {}),
+        "weights": result.query.network.weights,
         "versions": {name: version(name) for name in ("seewhy", "torch", "numpy", "pillow")},
     }
 

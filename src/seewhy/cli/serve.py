@@ -24,7 +24,7 @@ from seewhy.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from seewhy.app.question import Network
+    from seewhy.app.query import Network
 
 TEXTS = ("a photo of an animal", "a photo of food", "a photo of a person")
 """What text-image networks look for at first, where nothing else is asked."""
@@ -124,7 +124,7 @@ def allowed(
 
     Raises ValueError where there are not as many weights as models, or texts for no network.
     """
-    from seewhy.app.question import Network
+    from seewhy.app.query import Network
     from seewhy.models import DEFAULT_MODEL
     from seewhy.models.zoos import reads_texts
 

@@ -17,17 +17,17 @@ from viewers import LIMITS, png
 from seewhy import explain_photos
 from seewhy.app.code import as_command, as_python, spelled
 from seewhy.app.limits import Deadline, Limits, TooLong
-from seewhy.app.question import (
+from seewhy.app.query import (
     NOTHING,
     PREDICTED,
     Network,
     Photo,
-    Question,
+    Query,
     Result,
     answer_of,
     file_name,
     measured,
-    question_of,
+    query_of,
     region_of,
 )
 from seewhy.app.store import Store
@@ -42,9 +42,9 @@ def silent(what: str, done: int, total: int) -> None:
     pass
 
 
-def explain(question: Question, deadline: Deadline, report: Report) -> Result:
-    asked = question.network.model, question.photo, question.methods, question.targets
-    return Result(question, answer_of(*asked, deadline, report))
+def explain(query: Query, deadline: Deadline, report: Report) -> Result:
+    asked = query.network.model, query.photo, query.methods, query.targets
+    return Result(query, answer_of(*asked, deadline, report))
 
 
 @pytest.fixture
@@ -55,17 +55,17 @@ def resnet(networks) -> Network:
 @pytest.fixture
 def result(resnet, scene):
     targets = (PREDICTED, CATEGORIES.index("umbrella"))
-    question = question_of(resnet, scene, ["grad_cam", "tsgb"], [], targets, LIMITS)
-    return explain(question, Deadline(60), silent)
+    query = query_of(resnet, scene, ["grad_cam", "tsgb"], [], targets, LIMITS)
+    return explain(query, Deadline(60), silent)
 
 
 def test_a_question_is_what_was_chosen(resnet, scene):
-    question = question_of(
+    query = query_of(
         resnet, scene, ["grad_cam", "hires_cam+gradual"], ["gradual"], (PREDICTED, NOTHING), LIMITS
     )
-    assert question.methods == ("grad_cam+gradual", "hires_cam+gradual")
-    assert question.targets == (None,)
-    assert question_of(resnet, scene, ["cam", "cam"], None, (3, 3), LIMITS).targets == (3,)
+    assert query.methods == ("grad_cam+gradual", "hires_cam+gradual")
+    assert query.targets == (None,)
+    assert query_of(resnet, scene, ["cam", "cam"], None, (3, 3), LIMITS).targets == (3,)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_a_question_is_what_was_chosen(resnet, scene):
 )
 def test_what_cannot_be_asked(resnet, scene, methods, refinements, targets, words):
     with pytest.raises(ValueError, match=words):
-        question_of(resnet, scene, methods, refinements, targets, LIMITS)
+        query_of(resnet, scene, methods, refinements, targets, LIMITS)
 
 
 def test_maps_of_a_large_photo_are_bounded(resnet):
     large = Photo(Image.new("RGB", (8000, 3000)), "large.png")
     with pytest.raises(ValueError, match="too many to keep; ask for 2"):
-        question_of(resnet, large, ["cam", "tsgb", "grad_cam"], [], (0,), Limits())
+        query_of(resnet, large, ["cam", "tsgb", "grad_cam"], [], (0,), Limits())
 
 
 def test_a_photo_from_bytes(scene):
@@ -148,12 +148,12 @@ def test_a_result_is_what_explain_photos_says(result, resnet, scene):
 
 
 def test_a_job_out_of_time_stops_at_a_step(resnet, scene):
-    question = question_of(resnet, scene, ["rise(masks=64)"], [], (PREDICTED,), LIMITS)
+    query = query_of(resnet, scene, ["rise(masks=64)"], [], (PREDICTED,), LIMITS)
     steps: list[str] = []
     with pytest.raises(TooLong, match="time limit"):
-        explain(question, Deadline(0), lambda what, done, total: steps.append(what))
+        explain(query, Deadline(0), lambda what, done, total: steps.append(what))
     assert not steps
-    explain(question, Deadline(60), lambda what, done, total: steps.append(what))
+    explain(query, Deadline(60), lambda what, done, total: steps.append(what))
     assert all(steps), "that it goes on, without a name, is for the deadline alone"
     assert len(steps) > 1
 
@@ -169,8 +169,8 @@ def test_values_for_the_page_are_those_of_the_map(result):
 
 def test_a_large_photo_is_shown_smaller(networks):
     photo = Photo(Image.new("RGB", (2560, 1000)), "wide.png")
-    question = question_of(networks["thousand"], photo, ["grad_cam"], [], (5,), Limits())
-    (chosen,) = explain(question, Deadline(60), silent).answer.explanations
+    query = query_of(networks["thousand"], photo, ["grad_cam"], [], (5,), Limits())
+    (chosen,) = explain(query, Deadline(60), silent).answer.explanations
     assert shrunk(photo.size) == (1280, 500)
     assert Image.open(io.BytesIO(photo_shown(photo))).size == (1280, 500)
     assert len(gzip.decompress(levels_of(chosen.saliency))) == 2 * 1280 * 500
@@ -191,7 +191,7 @@ def test_the_record_names_all_that_made_the_map(result):
 
 def test_the_printed_python_makes_the_same_pictures(result, scene, tmp_path):
     scene.image.save(tmp_path / scene.name)
-    code = as_python(result.question)
+    code = as_python(result.query)
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     for index, expected in enumerate(result.answer.explanations):
@@ -206,7 +206,7 @@ def test_the_printed_command_makes_the_same_pictures(result, scene, tmp_path, mo
 
     monkeypatch.chdir(tmp_path)
     scene.image.save(scene.name)
-    command = shlex.split(as_command(result.question))
+    command = shlex.split(as_command(result.query))
     assert command[0] == "seewhy"
     ran = CliRunner().invoke(app, command[1:])
     assert ran.exit_code == 0, ran.output
@@ -217,9 +217,9 @@ def test_the_printed_command_makes_the_same_pictures(result, scene, tmp_path, mo
 
 
 def test_code_with_weights_and_ambiguous_names(networks, scene):
-    question = question_of(networks["thousand"], scene, ["rise(masks=8)"], [], (7, 70), LIMITS)
-    assert "load_model('test:thousand', weights='a.safetensors')" in as_python(question)
-    assert "--weights a.safetensors --method 'rise(masks=8)'" in as_command(question)
+    query = query_of(networks["thousand"], scene, ["rise(masks=8)"], [], (7, 70), LIMITS)
+    assert "load_model('test:thousand', weights='a.safetensors')" in as_python(query)
+    assert "--weights a.safetensors --method 'rise(masks=8)'" in as_command(query)
     cranes = LoadedModel(torch.nn.Identity(), classes=("crane", "dog", "crane"))
     assert [spelled(index, cranes) for index in range(3)] == [0, "dog", 2]
 
@@ -240,18 +240,18 @@ def test_a_method_that_fails_costs_no_other(networks, scene):
 
     try:
         methods = ["grad_cam", "always_fails", "layer_cam"]
-        question = question_of(networks["scenes:resnet"], scene, methods, [], (-1, 5), LIMITS)
-        found = explain(question, Deadline(60), silent)
+        query = query_of(networks["scenes:resnet"], scene, methods, [], (-1, 5), LIMITS)
+        found = explain(query, Deadline(60), silent)
         wanted = [(name, target) for target in (None, 5) for name in ("grad_cam", "layer_cam")]
         assert found.pairs == wanted
         assert [found.asked(index) for index in range(4)] == wanted
         assert [one.method for one in found.answer.explanations] == [name for name, _ in wanted]
         assert [one.method for one in found.answer.failures] == ["always_fails"] * 2
         facts = tuple(about(one) for one in found.answer.explanations)
-        view = view_of(Result(question, found.answer, facts), "token", "photo")
+        view = view_of(Result(query, found.answer, facts), "token", "photo")
         assert [one["row"] for one in view["maps"]] == [0, 0, 1, 1]
         assert all("out of luck" in text for text in view["failures"])
-        alone = question_of(networks["scenes:resnet"], scene, ["always_fails"], [], (-1,), LIMITS)
+        alone = query_of(networks["scenes:resnet"], scene, ["always_fails"], [], (-1,), LIMITS)
         with pytest.raises(ValueError, match="out of luck"):
             explain(alone, Deadline(60), silent)
     finally:

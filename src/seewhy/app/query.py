@@ -1,8 +1,8 @@
-"""A question to the viewer: what a browser sent, checked value by value, and its answer.
+"""A query to the viewer: what a browser sent, checked value by value, and its answer.
 
 A browser names photos and results by tokens it was given, networks by their label in the list, and
 methods in the grammar of `seewhy.naming`: no path, address or module name is among them. What a
-text-image network looks for comes with each question, and is remembered with its result alone.
+text-image network looks for comes with each query, and is remembered with its result alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PREDICTED, NOTHING = -1, -2
 """The targets that stand for the predicted class, and for no target at all."""
 
 MAP_PIXELS = 64_000_000
-"""Of all maps of a question together: they are kept in memory at the photo's own size."""
+"""Of all maps of a query together: they are kept in memory at the photo's own size."""
 
 # Options that multiply the work or the memory, and the largest numbers that a browser may give.
 COSTLY = {
@@ -106,7 +106,7 @@ class Photo:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class Query:
     """Methods and targets to explain a photo by; None stands for the predicted class.
 
     texts: what a text-image network looks for; none for a network with its own classes.
@@ -126,16 +126,16 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A question with its answer, and what the page gets to know of each map, see `view.about`."""
+    """A query with its answer, and what the page gets to know of each map, see `view.about`."""
 
-    question: Question
+    query: Query
     answer: Answer
     facts: tuple[dict[str, Any], ...] = ()
 
     @property
     def bytes(self) -> int:
         """What it takes in memory, about: the photo's pixels, and each map with what was seen."""
-        width, height = self.question.photo.size
+        width, height = self.query.photo.size
         return width * height * (4 + 5 * len(self.answer.explanations))
 
     def chosen(self, index: object) -> Explanation:
@@ -150,12 +150,12 @@ class Result:
     def pairs(self) -> list[tuple[str, int | None]]:
         """The method and the target of each explanation; those that failed have none."""
         failed = {(one.method, one.target) for one in self.answer.failures}
-        model = self.question.model
+        model = self.query.model
         found = []
-        for target in self.question.targets:
+        for target in self.query.targets:
             name = "the predicted class" if target is None else model.class_name(target)
             if (None, name) not in failed:
-                methods = self.question.methods
+                methods = self.query.methods
                 found += [(one, target) for one in methods if (one, name) not in failed]
         return found
 
@@ -208,7 +208,7 @@ def file_name(name: str) -> str:
     return kept[-100:] or "photo.png"
 
 
-def question_of(
+def query_of(
     network: Network,
     photo: Photo,
     methods: object,
@@ -216,8 +216,8 @@ def question_of(
     targets: Iterable[object],
     limits: Limits,
     texts: object = None,
-) -> Question:
-    """The question that a browser's values ask.
+) -> Query:
+    """The query that a browser's values ask.
 
     methods: names in the grammar. refinements: names, put behind each method. targets: class
     indices, `PREDICTED` or `NOTHING`. texts: what a text-image network looks for, whose classes
@@ -226,7 +226,7 @@ def question_of(
     Raises ValueError that says which value was wrong and what would be right.
     """
     names = tuple(dict.fromkeys(map(str, method_list(methods, refinements))))
-    asked = Question(network, photo, names, (), texts_of_page(network, texts))
+    asked = Query(network, photo, names, (), texts_of_page(network, texts))
     wanted = (target_of(target, asked) for target in targets if target != NOTHING)
     classes = tuple(dict.fromkeys(wanted))
     if not classes:
@@ -304,7 +304,7 @@ def bounded(method: Method) -> Method:
     return method
 
 
-def target_of(value: object, asked: Question) -> int | None:
+def target_of(value: object, asked: Query) -> int | None:
     """The class index that a browser names; None for the predicted class."""
     unknown = ValueError("the class is not in the list; choose one of the list")
     if isinstance(value, bool) or not isinstance(value, int):
