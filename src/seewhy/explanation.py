@@ -63,8 +63,7 @@ class Explanation:
         """The probability, if any, and the target: "87.1 % tabby cat"."""
         if self.probability is None:
             return self.target
-        percent = f"{100 * self.probability:.1f}" if self.probability >= 0.0005 else "<0.1"
-        return f"{percent} % {self.target}"
+        return f"{percent(self.probability)} {self.target}"
 
     @property
     def signed(self) -> bool:
@@ -131,6 +130,11 @@ class Explanation:
         return png(self.overlay())
 
 
+def percent(probability: float) -> str:
+    """A probability for the eye: 87.1 %, <0.1 %."""
+    return f"{100 * probability:.1f} %" if probability >= 0.0005 else "<0.1 %"
+
+
 def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Image.Image:
     """A gallery with a row for each photo, model and target, and a column for each method.
 
@@ -152,10 +156,8 @@ def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Imag
         place = asked if single else (one.method,)
         rows.setdefault(row if single else row + asked, {})[place] = one
         places[place] = None
-    if single:  # targets are the photo's own, so that those of another leave no gaps
-        drawn = [_row(by_target, list(by_target)) for by_target in rows.values()]
-    else:
-        drawn = [_row(by_method, list(places)) for by_method in rows.values()]
+    # Targets are the photo's own, so that those of another leave no gaps.
+    drawn = [_row(shown, list(shown if single else places)) for shown in rows.values()]
     return gallery(drawn, columns=columns, legend=legend_of(given))
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from seewhy.app.query import png
 from seewhy.draw.charts import Axis, points
 from seewhy.draw.page import part
+from seewhy.explanation import percent
 from seewhy.naming import DEFAULT_METHOD, METHODS, list_methods
 from seewhy.photos import Answer
 from seewhy.trust import Check, Effect
@@ -18,11 +19,6 @@ from seewhy.trust import Check, Effect
 INKS = ("#2563eb", "#d97706", "#64748b", "#7c3aed", "#0d9488")
 LIGHTS = {"green": "trusted", "amber": "doubtful", "red": "not trusted", "grey": "cannot be said"}
 WIDTH, HEIGHT = 260, 120  # of a plot
-
-
-def percent(probability: float) -> str:
-    """A probability for the eye: 87.1 %, <0.1 %."""
-    return f"{100 * probability:.1f} %" if probability >= 0.0005 else "<0.1 %"
 
 
 def plain(value: float) -> str:

@@ -90,17 +90,9 @@ def about(explanation: Explanation) -> dict[str, Any]:
     values = explanation.saliency
     signed = explanation.signed
     zero, full, power = colour_scale(values, seen=explanation.seen, signed=signed)
-    rows, columns = (explanation.seen.any(dim).nonzero()[:, 0].tolist() for dim in (1, 0))
-    width, height = shrunk(explanation.image.size)
-    box = [0.0, 0.0, 0.0, 0.0]
-    if rows:
-        across, down = width / explanation.image.width, height / explanation.image.height
-        box = [
-            columns[0] * across,
-            rows[0] * down,
-            (columns[-1] + 1) * across,
-            (rows[-1] + 1) * down,
-        ]
+    box = Image.fromarray(explanation.seen.numpy()).getbbox() or (0, 0, 0, 0)
+    own = explanation.image.size
+    across, down = (small / large for small, large in zip(shrunk(own), own, strict=True))
     return {
         "method": explanation.method,
         "target": explanation.target,
@@ -112,7 +104,7 @@ def about(explanation: Explanation) -> dict[str, Any]:
         "power": power,
         "low": float(values.min()),
         "high": float(values.max()),
-        "seen": box,
+        "seen": [box[0] * across, box[1] * down, box[2] * across, box[3] * down],
     }
 
 

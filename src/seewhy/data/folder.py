@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from seewhy.data.dataset import (
     Annotation,
@@ -111,8 +112,5 @@ def _labels(table: Path) -> dict[str, list[str]]:
 
 def _box(mask: torch.Tensor) -> torch.Tensor:
     """The tight box of a mask, (1, 4); (0, 4) if it is empty."""
-    y, x = mask.nonzero(as_tuple=True)
-    if not len(x):
-        return torch.zeros(0, 4, dtype=torch.float64)
-    corners = [x.min(), y.min(), x.max() + 1, y.max() + 1]
-    return torch.tensor([[float(c) for c in corners]], dtype=torch.float64)
+    box = Image.fromarray(mask.numpy()).getbbox() or ()
+    return torch.tensor(box, dtype=torch.float64).reshape(-1, 4)

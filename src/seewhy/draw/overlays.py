@@ -147,7 +147,7 @@ def contour(
         saliency = saliency.where(seen.cpu(), saliency.min())
     grid = normalize(_smoothed(saliency)).numpy()
     contours = contourpy.contour_generator(z=grid, line_type=contourpy.LineType.Separate)
-    # Pillow draws without antialiasing, so small pictures are drawn large and shrunk.
+    # A large picture needs no antialiasing.
     zoom = 4 if max(image.size) < 1500 else 1
     scale = np.array([image.width / grid.shape[1], image.height / grid.shape[0]]) * zoom
     width = max(1.6, min(image.size) / 160) * zoom
@@ -156,12 +156,19 @@ def contour(
         paths = [((line + 0.5) * scale).ravel().tolist() for line in lines]
         colour = colours(cmap or SEQUENTIAL)[round(255 * (0.45 + 0.5 * level))]
         for stroke, ink in ((2.4 * width, (0, 0, 0)), (1.3 * width, tuple(colour.tolist()))):
-            mask = Image.new("L", (image.width * zoom, image.height * zoom))
-            draw = ImageDraw.Draw(mask)
-            for path in paths:
-                draw.line(path, fill=255, width=round(stroke), joint="curve")
-            image.paste(ink, (0, 0), mask.resize(image.size, Image.Resampling.BOX))
+            draw_lines(image, paths, ink, round(stroke), zoom)
     return image
+
+
+def draw_lines(
+    image: Image.Image, paths: Sequence[list[float]], ink: tuple[int, ...], width: int, zoom: int
+) -> None:
+    """Draw lines onto an image. Pillow does so without antialiasing: paths and width are zoomed."""
+    mask = Image.new("L", (image.width * zoom, image.height * zoom))
+    draw = ImageDraw.Draw(mask)
+    for path in paths:
+        draw.line(path, fill=255, width=width, joint="curve")
+    image.paste(ink, (0, 0), mask.resize(image.size, Image.Resampling.BOX))
 
 
 def png(image: Image.Image, **options: Any) -> bytes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
-from seewhy.draw.overlays import colorize
+from seewhy.draw.overlays import colorize, draw_lines
 from seewhy.maps import upsample
 
-_ZOOM = 3  # Pillow draws without antialiasing, so the curve is drawn large and shrunk
+_ZOOM = 3  # of the drawing that is shrunk to the picture
 
 
 def overlay_signal(
@@ -45,12 +45,9 @@ def overlay_signal(
     picture = strip.resize((width, height * len(rows)), Image.Resampling.BILINEAR)
     # The middle colour of a signed map is pale, the weakest of the others dark.
     ink, halo = ((0, 0, 0), (255, 255, 255)) if signed else ((255, 255, 255), (0, 0, 0))
+    curves = [_points(row, number, width, height) for number, row in enumerate(rows)]
     for line, colour in ((4, halo), (2, ink)):
-        mask = Image.new("L", (width * _ZOOM, picture.height * _ZOOM))
-        draw = ImageDraw.Draw(mask)
-        for number, row in enumerate(rows):
-            draw.line(_points(row, number, width, height), 255, line * _ZOOM, joint="curve")
-        picture.paste(colour, (0, 0), mask.resize(picture.size, Image.Resampling.BOX))
+        draw_lines(picture, curves, colour, line * _ZOOM, _ZOOM)
     return picture
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seewhy.data.scenes import render
-from seewhy.data.scenes.objects import CATEGORIES
+from seewhy.data.scenes.objects import CATEGORIES, number_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +65,8 @@ class Scene:
 
         An object that a swap has covered wholly has the box 0, 0, 0, 0.
         """
-        boxes = np.zeros((len(self.masks), 4), np.int64)
-        for box, mask in zip(boxes, self.masks, strict=True):
-            x, y = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-            if len(x):
-                box[:] = x[0], y[0], x[-1] + 1, y[-1] + 1
-        return boxes
+        boxes = [Image.fromarray(mask).getbbox() or (0, 0, 0, 0) for mask in self.masks]
+        return np.array(boxes, np.int64).reshape(-1, 4)
 
     @property
     def target(self) -> NDArray[np.float32]:
@@ -92,11 +88,7 @@ class Scene:
         Its outline is another one, so it may cover more or less of what is behind it. Raises
         IndexError where there is no such object and ValueError for an unknown category.
         """
-        if category not in CATEGORIES:
-            raise ValueError(
-                f"category: {category!r} is not one of the scenes' categories: "
-                + ", ".join(CATEGORIES)
-            )
+        number_of("category", category)
         at = self._element(i)
         elements = list(self.composition.elements)
         elements[at] = elements[at].as_kind(category)

@@ -9,7 +9,7 @@ from seewhy.core.observing import outputs_of
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes.dataset import Scene
 from seewhy.data.scenes.networks import PREPROCESS
-from seewhy.data.scenes.objects import CATEGORIES
+from seewhy.data.scenes.objects import number_of
 
 
 def effect(
@@ -28,11 +28,7 @@ def effect(
     Raises ValueError if `target` is neither a category nor an index of the network's outputs.
     """
     if isinstance(target, str):
-        if target not in CATEGORIES:
-            raise ValueError(
-                f"target: {target!r} is not one of the scenes' categories: " + ", ".join(CATEGORIES)
-            )
-        target = CATEGORIES.index(target)
+        target = number_of("target", target)
     scenes = [scene, *(scene.without(i) for i in range(len(scene.labels)))]
     first = next(network.parameters())
     inputs = torch.stack([preprocess(each.image) for each in scenes]).to(first.device, first.dtype)

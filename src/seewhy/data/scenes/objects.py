@@ -460,3 +460,12 @@ _distractors: tuple[Draw, ...] = (blob, ring, bars, patch, crescent, wave, clust
 DRAW: dict[str, Draw] = {draw.__name__: draw for draw in _objects + _distractors}
 CATEGORIES: tuple[str, ...] = tuple(draw.__name__ for draw in _objects)
 DISTRACTORS: tuple[str, ...] = tuple(draw.__name__ for draw in _distractors)
+
+
+def number_of(what: str, category: str) -> int:
+    """The index of a category. Raises ValueError that names `what` for an unknown one."""
+    if category not in CATEGORIES:
+        raise ValueError(
+            f"{what}: {category!r} is not one of the scenes' categories: {', '.join(CATEGORIES)}"
+        )
+    return CATEGORIES.index(category)
