@@ -6,14 +6,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw.galleries import PICTURE, PhotoRow, Tile, gallery
 from seewhy.draw.legend import Key, keys
-from seewhy.draw.overlays import contour, overlay, png, save_saliency
+from seewhy.draw.overlays import check_seen, contour, overlay, png, save_saliency
 from seewhy.draw.words import write_over
 
 
@@ -51,10 +50,7 @@ class Explanation:
         size = (self.image.height, self.image.width)
         if self.saliency.shape != size:
             raise ValueError(f"saliency is {tuple(self.saliency.shape)}; the photo is {size}")
-        if self.seen.shape != size or self.seen.dtype != torch.bool:
-            raise ValueError(
-                f"seen is {tuple(self.seen.shape)}, {self.seen.dtype}; give {size}, torch.bool"
-            )
+        check_seen(self.seen, self.image)
 
     @property
     def caption(self) -> str:

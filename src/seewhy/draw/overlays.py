@@ -102,7 +102,7 @@ def overlay(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha}; give a number from 0 to 1")
     image = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
-    seen = None if seen is None else _check_seen(seen, image)
+    seen = None if seen is None else check_seen(seen, image)
     map = _stretch(torch.as_tensor(saliency), image)
     strength = _strength(map, colour_scale(map, seen=seen, signed=signed), signed)
     # Faint saliency would drown in the photo; but faint colours of a signed map are a pale fog.
@@ -141,7 +141,7 @@ def contour(
     image = image.convert("RGB")
     saliency = _stretch(saliency, image)
     if seen is not None:
-        image = _hatch_unseen(image, image, _check_seen(seen, image))
+        image = _hatch_unseen(image, image, check_seen(seen, image))
         saliency = saliency.where(seen.cpu(), saliency.min())
     grid = normalize(_smoothed(saliency)).numpy()
     contours = contourpy.contour_generator(z=grid, line_type=contourpy.LineType.Separate)
@@ -210,7 +210,8 @@ def _stretch(saliency: Tensor, image: Image.Image) -> Tensor:
     return upsample(_one_map(saliency).cpu().float()[None], (image.height, image.width))[0]
 
 
-def _check_seen(seen: Tensor, image: Image.Image) -> Tensor:
+def check_seen(seen: Tensor, image: Image.Image) -> Tensor:
+    """What was seen, on the CPU. Raises ValueError where it is no mask of the photo's size."""
     if seen.dtype != torch.bool or seen.shape != (image.height, image.width):
         raise ValueError(
             f"seen is {tuple(seen.shape)}, {seen.dtype}; give ({image.height}, {image.width}), "

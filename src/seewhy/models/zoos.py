@@ -108,13 +108,11 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMode
 
 
 def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    transformers = import_zoo("transformers", "hf")
-    factory = transformers.AutoModelForImageClassification
+    config, processor = _from_hub(name, "Config", "ImageProcessor")
+    if num_classes is not None:
+        config.num_labels = num_classes
+    factory = import_zoo("transformers", "hf").AutoModelForImageClassification
     with _fetching(f"hf:{name}", True):
-        config = transformers.AutoConfig.from_pretrained(name)
-        processor = transformers.AutoImageProcessor.from_pretrained(name)
-        if num_classes is not None:
-            config.num_labels = num_classes
         if pretrained:
             module, report = factory.from_pretrained(name, config=config, output_loading_info=True)
         else:
@@ -135,12 +133,11 @@ def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
 
 def hf_text_image(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
     """A text-image network of transformers, such as CLIP; `with_texts` gives it texts."""
-    transformers = import_zoo("transformers", "hf")
-    with _fetching(f"hf:{name}", True):
-        config = transformers.AutoConfig.from_pretrained(name)
-        processor = transformers.AutoImageProcessor.from_pretrained(name)
-        factory = transformers.AutoModel
-        module = factory.from_pretrained(name) if pretrained else factory.from_config(config)
+    config, processor = _from_hub(name, "Config", "ImageProcessor")
+    if pretrained:
+        (module,) = _from_hub(name, "Model")
+    else:
+        module = import_zoo("transformers", "hf").AutoModel.from_config(config)
     return LoadedModel(module.float(), _hf_preprocess(name, processor, 3))
 
 
@@ -149,18 +146,21 @@ def reads_texts(spec: str) -> bool:
     zoo, _, name = spec.partition(":")
     if zoo != "hf" or not name:
         return False
-    transformers = import_zoo("transformers", "hf")
-    with _fetching(spec, True):
-        config = transformers.AutoConfig.from_pretrained(name)
+    (config,) = _from_hub(name, "Config")
     made_for = " ".join(config.architectures or ())
     return hasattr(config, "text_config") and "ForImageClassification" not in made_for
 
 
 def hf_tokenizer(name: str) -> Any:
     """The tokenizer of a network of transformers."""
+    return _from_hub(name, "Tokenizer")[0]
+
+
+def _from_hub(name: str, *kinds: str) -> list[Any]:
+    """What the Auto classes of transformers load of a network: its "Config", "Tokenizer", …"""
     transformers = import_zoo("transformers", "hf")
     with _fetching(f"hf:{name}", True):
-        return transformers.AutoTokenizer.from_pretrained(name)
+        return [getattr(transformers, f"Auto{kind}").from_pretrained(name) for kind in kinds]
 
 
 def _hf_preprocess(name: str, processor: Any, channels: int) -> Preprocess:
