@@ -1,5 +1,7 @@
 """The front door: `explain` asks one probe for any number of maps."""
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Literal, overload
 

@@ -1,5 +1,7 @@
 """Noisy copies of images, as smoothing methods need them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import torch

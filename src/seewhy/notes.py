@@ -1,5 +1,7 @@
 """Notes to the user: what was assumed, ignored or adapted, although nothing is wrong."""
 
+from __future__ import annotations
+
 import warnings
 
 

@@ -1,5 +1,7 @@
 """pytorch-grad-cam's extractors as Seewhy methods."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import Any
 

@@ -1,5 +1,7 @@
 """torch-cam's extractors as Seewhy methods."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import Any
 

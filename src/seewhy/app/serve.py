@@ -1,5 +1,7 @@
 """The viewer as a web application, and a server for it."""
 
+from __future__ import annotations
+
 import json
 import re
 import socket

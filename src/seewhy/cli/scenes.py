@@ -1,5 +1,7 @@
 """`seewhy scenes`: the rendered scenes as files."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -1,5 +1,7 @@
 """A signal drawn as a curve over the colours of its map."""
 
+from __future__ import annotations
+
 import torch
 from PIL import Image
 from torch import Tensor

@@ -1,5 +1,7 @@
 """A volume drawn as a montage of slices, its map laid over them."""
 
+from __future__ import annotations
+
 import math
 
 import torch

@@ -1,5 +1,7 @@
 """Words in pictures."""
 
+from __future__ import annotations
+
 from functools import cache
 from pathlib import Path
 

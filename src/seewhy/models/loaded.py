@@ -1,5 +1,7 @@
 """A loaded network: the module, its preprocessing, and the meaning of its outputs."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

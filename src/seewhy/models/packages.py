@@ -1,5 +1,7 @@
 """Optional packages, imported when they are used."""
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import sys

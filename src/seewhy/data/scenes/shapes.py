@@ -3,6 +3,8 @@
 A path is a closed polygon, a float array (n, 2) of x (right) and y (down).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import lru_cache
 
