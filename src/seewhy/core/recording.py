@@ -417,18 +417,19 @@ class _Recorder:
         the module before handed on under another shape or name, or what the module was given.
         """
         last, version, where = self.last
-        # Views of the same numbers: dropout in eval mode, a permutation.
-        same = last is not None and tensor.data_ptr() == where and tensor.numel() == last.numel()
-        if last is not None and same and tensor._version == version:
-            if tensor.shape == last.shape:  # a module around the last one: one layer, two names
-                self.recording.seen[-1].calls.append(call)
-                return None
-            if only_rearranges(module):
-                return None
-        if given and not _writes(module):
+        # The same numbers, or a view of them: dropout in eval mode, a permutation.
+        same = (
+            last is not None
+            and (tensor.data_ptr(), tensor._version) == (where, version)
+            and tensor.numel() == last.numel()
+        )
+        if same and last is not None and tensor.shape == last.shape:
+            # A module around the last one: one layer, two names.
+            self.recording.seen[-1].calls.append(call)
+            return None
+        if (same and only_rearranges(module)) or (given and not _writes(module)):
             return None  # an earlier output, or none of a module
-        count = cells(layout.grid)
-        lower = count < self.lowest
+        lower = cells(layout.grid) < self.lowest
         pooled = lower and only_rearranges(module)
         made = torch._C._autograd._get_sequence_nr()
         layer = Layer([call], module, layout, pooled, made)
@@ -437,7 +438,7 @@ class _Recorder:
         if pooled:
             return None
         if lower:
-            self.lowest = count
+            self.lowest = cells(layout.grid)
         kept, handed = tensor, None
         if self.begun:
             # A view may be written through, and what has no graph begins one here.

@@ -649,7 +649,8 @@ def _pick(scores: Tensor, classes: Classes) -> Tensor:
         )
     for index in classes:
         _check_class(index, scores)
-    chosen = torch.tensor(classes, device=scores.device)
+    # Otherwise the copy would wait for all that the accelerator has to do before.
+    chosen = torch.tensor(classes).to(scores.device, non_blocking=True)
     return scores.gather(1, chosen[:, None])[:, 0]
 
 

@@ -341,7 +341,7 @@ def advanced(
     kth = 1 + int(fraction * (salience.shape[1] - 1))
     rounds = torch.zeros(len(x), dtype=torch.long, device=x.device)
     unfinished = torch.ones_like(rounds, dtype=torch.bool)
-    while unfinished.any():
+    while True:
         rounds += unfinished
         distance, arrived = way.left(x), (x == ahead).all(2)
         moving = unfinished & _beyond(distance, left) & ~arrived.all(1)
@@ -356,7 +356,8 @@ def advanced(
         nearer = x + (ahead - x) * of_images(share.to(x), x)
         x = torch.where(chosen, torch.where(of_images(share > 1, x), ahead, nearer), x)
         report()
-    return x, rounds
+        if not unfinished.any():
+            return x, rounds
 
 
 def _beyond(distance: Tensor, left: Tensor) -> Tensor:
