@@ -19,7 +19,7 @@ import torch
 from seewhy import LoadedModel, evaluate, load_dataset, load_model
 from seewhy.data.preprocess import Preprocess
 from seewhy.evaluation.grids import in_grids
-from seewhy.evaluation.question import Question
+from seewhy.evaluation.task import Task
 
 METHODS = [
     "auto(effort='quick')",
@@ -71,7 +71,7 @@ def main() -> None:
     methods = options.method or METHODS
     for name in options.network:
         photos = load_dataset(f"grids:imagenet:{options.shared / 'real/imagenet'}")
-        found = in_grids(Question(network(name, options.shared), photos, (), ()))
+        found = in_grids(Task(network(name, options.shared), photos, (), ()))
         chosen = found.dataset[: options.grids]
         table = evaluate(
             found.model,

@@ -12,8 +12,8 @@ from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.grids import in_grids
-from seewhy.evaluation.question import Question, check
 from seewhy.evaluation.run import answers, digest_of
+from seewhy.evaluation.task import Task, check
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import DEFAULT_METHOD, Method, parse
@@ -90,8 +90,8 @@ def evaluate(
         class_map = read_class_map(class_map)
     settings = {"tolerance": tolerance, "steps": steps}
     settings = {name: value for name, value in settings.items() if value is not None}
-    question = in_grids(
-        Question(
+    task = in_grids(
+        Task(
             loaded,
             data,
             tuple(dict.fromkeys(map(parse, methods))),
@@ -102,20 +102,18 @@ def evaluate(
             settings,
         )
     )
-    check(question, batch_size)
-    data = question.dataset
+    check(task, batch_size)
+    data = task.dataset
     if folder is not None:
-        return _kept(question, batch_size, Path(folder), advance)
+        return _kept(task, batch_size, Path(folder), advance)
     done = {}
-    for one in answers(question, data.keys, batch_size):
+    for one in answers(task, data.keys, batch_size):
         done[one.image] = one
         advance(1)
     return Evaluation.of([done[key] for key in data.keys])
 
 
-def _kept(
-    question: Question, batch_size: int, folder: Path, advance: Callable[[int], None]
-) -> Evaluation:
+def _kept(task: Task, batch_size: int, folder: Path, advance: Callable[[int], None]) -> Evaluation:
     """The evaluation by way of a run in a folder, as benchmarks have them: a shard is a batch."""
     check_packages()
     from seewhy.bench import fingerprints
@@ -123,19 +121,19 @@ def _kept(
     from seewhy.bench.run import continued, written
     from seewhy.bench.work import Found, in_order
 
-    model, data = question.model, question.dataset
+    model, data = task.model, task.dataset
     network, dataset = model.name or type(model.module).__name__, data.name
     shards = sliced({(network, dataset): data.keys}, batch_size)
     config = {
         "name": "evaluation",
-        "methods": list(map(str, question.methods)),
-        "metrics": list(map(str, question.metrics)),
-        "layer": question.layer,
-        "top": question.top,
+        "methods": list(map(str, task.methods)),
+        "metrics": list(map(str, task.metrics)),
+        "layer": task.layer,
+        "top": task.top,
         "batch_size": batch_size,
-        **question.settings,
+        **task.settings,
     }
-    classes = question.class_map
+    classes = task.class_map
     about = fingerprints.facts(
         config,
         0,
@@ -152,7 +150,7 @@ def _kept(
 
     def finished(shard: Shard) -> Found:
         found = []
-        for one in answers(question, shard.keys, batch_size):
+        for one in answers(task, shard.keys, batch_size):
             found.append(one)
             advance(1)
         return shard, in_order(shard, found)

@@ -23,9 +23,9 @@ from seewhy.data.images import ImageError
 from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes, export
-from seewhy.evaluation.question import Question
 from seewhy.evaluation.rows import Answers
 from seewhy.evaluation.run import read
+from seewhy.evaluation.task import Task
 from seewhy.metrics import gini, metric, register_metric
 from seewhy.models import LoadedModel
 from seewhy.naming import METHODS, Entry
@@ -207,10 +207,10 @@ def test_a_poisoned_image_fails_alone(model):
 
 def test_reading_ahead_gives_the_same_samples_in_the_same_order(model):
     dataset = poisoned(load_dataset("scenes:7"))
-    question = Question(model, dataset, (), ())
+    task = Task(model, dataset, (), ())
 
     def seen(ahead):
-        batches = [*read(question, dataset.keys, 2, ahead=ahead)]
+        batches = [*read(task, dataset.keys, 2, ahead=ahead)]
         assert [len(batch) for batch in batches] == [2, 2, 2, 1]
         return [one for batch in batches for one in batch]
 
@@ -229,8 +229,8 @@ def test_no_more_than_the_next_batch_is_read_ahead(model):
         asked.append(key)
         return dataset.read(key)
 
-    question = Question(model, replace(dataset, read=noted), (), ())
-    batches = read(question, dataset.keys, 3, ahead=True)
+    task = Task(model, replace(dataset, read=noted), (), ())
+    batches = read(task, dataset.keys, 3, ahead=True)
     next(batches)
     batches.close()  # waits for what has begun
     assert 3 <= len(asked) <= 6

@@ -15,7 +15,7 @@ from seewhy.data.grids import photos_of
 from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.evaluation.grids import gridded, grids_of
-from seewhy.evaluation.question import Question
+from seewhy.evaluation.task import Task
 from seewhy.metrics import metric
 from seewhy.models import LoadedModel
 from seewhy.naming import METHODS, Entry, parse
@@ -72,26 +72,26 @@ def folder(tmp_path):
     return tmp_path
 
 
-def question(folder, model=None, spec="grids:{}"):
+def task(folder, model=None, spec="grids:{}"):
     dataset = load_dataset(spec.format(folder))
-    return Question(model or painter(), dataset, (parse("grad_cam"),), (metric("grid_pointing"),))
+    return Task(model or painter(), dataset, (parse("grad_cam"),), (metric("grid_pointing"),))
 
 
 def test_the_network_chooses_by_its_confidence(folder):
-    grids = [photos_of(key) for key in grids_of(question(folder))]
+    grids = [photos_of(key) for key in grids_of(task(folder))]
     colours = [[key.partition("/")[0] for key in grid] for grid in grids]
     # Two of blue make two grids; a third lacks a fourth colour.
     assert [sorted(own) for own in colours] == [["blue", "green", "red", "yellow"]] * 2
     assert all(key.endswith("/0.png") for key in grids[0])
     assert all(key.endswith("/1.png") for key in grids[1])
-    assert grids_of(question(folder)) == tuple(" | ".join(grid) for grid in grids)
+    assert grids_of(task(folder)) == tuple(" | ".join(grid) for grid in grids)
 
 
 @pytest.mark.parametrize(
     "spec", ["grids:{}", "grids:2x2:{}", "grids:folder:{}", "grids:2x2:folder:{}"]
 )
 def test_each_photo_is_seen_as_large_as_alone(folder, spec):
-    asked = question(folder, spec=spec)
+    asked = task(folder, spec=spec)
     dataset = gridded(asked).dataset
     key = grids_of(asked)[0]
     sample = dataset.read(key)
@@ -106,7 +106,7 @@ def test_each_photo_is_seen_as_large_as_alone(folder, spec):
 
 
 def test_a_network_of_one_size_sees_the_grid_in_it(folder):
-    asked = question(folder, painter(side=8))
+    asked = task(folder, painter(side=8))
     with pytest.warns(Note, match="photos are shrunk to fit a grid of 8x8"):
         sample = gridded(asked).dataset.read(grids_of(asked)[0])
     assert sample.image.size == (8, 8)
@@ -160,7 +160,7 @@ def test_too_few_photos_say_what_was_found(folder):
 def test_a_broken_photo_costs_no_other(folder):
     (folder / "red" / "broken.png").write_bytes(b"nothing")
     with pytest.warns(Note, match="1 photos left out of grids, such as red/broken.png"):
-        assert len(grids_of(question(folder))) == 2
+        assert len(grids_of(task(folder))) == 2
 
 
 @pytest.mark.parametrize(

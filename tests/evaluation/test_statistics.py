@@ -11,21 +11,32 @@ import torch
 from seewhy.evaluation import (
     Row,
     Values,
-    bootstrap_interval,
+    bootstrap_intervals,
     compare,
     holm,
-    sign_flip_test,
+    sign_flip_tests,
     statistics,
     summarize,
 )
 from seewhy.evaluation.statistics import (
     agreement,
-    bootstrap_intervals,
     mean_curves,
     means_by_target,
 )
 
 scipy_stats = pytest.importorskip("scipy.stats")
+
+
+def bootstrap_interval(images):
+    """Of one quantity, from the values of each image."""
+    sums = torch.tensor([[sum(values)] for values in images], dtype=torch.float64)
+    counts = torch.tensor([len(values) for values in images], dtype=torch.float64)
+    return tuple(bootstrap_intervals(sums, counts)[0].tolist())
+
+
+def sign_flip_test(differences):
+    column = torch.tensor(differences, dtype=torch.float64)[:, None]
+    return float(sign_flip_tests(column))
 
 
 def row(image: str, target: str, method: str, value: float, metric: str = "gini") -> Row:

@@ -14,8 +14,8 @@ from torch import Tensor
 from seewhy.bench.engines import Engine
 from seewhy.bench.plan import Plan
 from seewhy.core.observing import outputs_of
-from seewhy.evaluation.question import Question
 from seewhy.evaluation.run import answers
+from seewhy.evaluation.task import Task
 from seewhy.explaining import explain
 from seewhy.metrics import metric
 from seewhy.naming import Method, parse
@@ -59,10 +59,10 @@ def estimate(plan: Plan, calibration: Calibration, workers: int) -> float | None
     return seconds / workers
 
 
-def _calibrated(question: Question, keys: Sequence[str]) -> dict[str, Any]:
+def _calibrated(task: Task, keys: Sequence[str]) -> dict[str, Any]:
     """What is known of a network's seconds, from the first of these images."""
-    model = question.model
-    usable = _usable(question, keys)
+    model = task.model
+    usable = _usable(task, keys)
     if not usable:
         return {}
     inputs = torch.stack([image for _, image in usable]).to(model.device)
@@ -70,12 +70,12 @@ def _calibrated(question: Question, keys: Sequence[str]) -> dict[str, Any]:
     def forward() -> None:
         outputs_of(model.module, inputs)
 
-    seconds = {str(one): _explaining(question, one, inputs) for one in question.methods}
+    seconds = {str(one): _explaining(task, one, inputs) for one in task.methods}
     known = {name: value for name, value in seconds.items() if value is not None}
     if not known:
         return {"forward": _timed(forward, model.device) / len(inputs)}
     cheapest = min(known, key=lambda name: known[name])
-    asked = replace(question, methods=tuple(m for m in question.methods if str(m) == cheapest))
+    asked = replace(task, methods=tuple(m for m in task.methods if str(m) == cheapest))
     chosen = [key for key, _ in usable]
     targets = [len({row.target for row in one.rows}) for one in answers(asked, chosen, IMAGES)]
     every = _timed(lambda: list(answers(asked, chosen, IMAGES)), model.device) / len(chosen)
@@ -90,17 +90,17 @@ def _calibrated(question: Question, keys: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _usable(question: Question, keys: Sequence[str]) -> list[tuple[str, Tensor]]:
+def _usable(task: Task, keys: Sequence[str]) -> list[tuple[str, Tensor]]:
     """The first images of one shape that have a target, and their inputs (C, H, W).
 
     Asking for a map and a metric that cost nothing tells, and warms everything up.
     """
-    free = replace(question, methods=(parse("center_gaussian"),), metrics=(metric("gini"),))
+    free = replace(task, methods=(parse("center_gaussian"),), metrics=(metric("gini"),))
     usable: list[tuple[str, Tensor]] = []
     for key in keys[:_SEARCHED]:
         if not any(one.rows for one in answers(free, [key], 1)):
             continue
-        image = question.model.preprocess(question.dataset.read(key).image)
+        image = task.model.preprocess(task.dataset.read(key).image)
         if not usable or image.shape == usable[0][1].shape:
             usable.append((key, image))
         if len(usable) == IMAGES:
@@ -108,7 +108,7 @@ def _usable(question: Question, keys: Sequence[str]) -> list[tuple[str, Tensor]]
     return usable
 
 
-def _explaining(question: Question, method: Method, inputs: Tensor) -> float | None:
+def _explaining(task: Task, method: Method, inputs: Tensor) -> float | None:
     """Seconds per image; None for a method that does not work on this network.
 
     A method that repeats one step is stopped after a while, if its steps are the whole of it.
@@ -121,12 +121,12 @@ def _explaining(question: Question, method: Method, inputs: Tensor) -> float | N
             raise _Enough(spent * total / done)
 
     def run() -> None:
-        explain(question.model.module, inputs, method, layer=question.layer)
+        explain(task.model.module, inputs, method, layer=task.layer)
 
     try:
         with watching(stop):
             run()
-        return _timed(run, question.model.device) / len(inputs)
+        return _timed(run, task.model.device) / len(inputs)
     except _Enough as enough:
         return float(enough.args[0]) / len(inputs)
     except Exception:  # methods are anyone's; the run tells why

@@ -18,7 +18,7 @@ from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.work import Found, Worker, in_order, said_of, shard_answers
 from seewhy.evaluation import Answers, Omission
-from seewhy.evaluation.question import Question
+from seewhy.evaluation.task import Task
 from seewhy.plugins import NAMED
 
 OPENING = 1800.0
@@ -57,7 +57,7 @@ class InProcess:
             yield shard, in_order(shard, found)
 
     def call(
-        self, function: Callable[[Question], Result], network: str, dataset: str, images: int
+        self, function: Callable[[Task], Result], network: str, dataset: str, images: int
     ) -> Result | None:
         """What a function says of a network and a dataset, by name; None if it kills its worker.
 
@@ -112,7 +112,7 @@ class Crew:
                     seat.leave(future)
 
     def call(
-        self, function: Callable[[Question], Result], network: str, dataset: str, images: int
+        self, function: Callable[[Task], Result], network: str, dataset: str, images: int
     ) -> Result | None:
         """See `InProcess`."""
         (hand,) = self._hired(1)

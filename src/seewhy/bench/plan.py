@@ -21,8 +21,8 @@ from seewhy.data.class_map import ClassMap, read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import below, load_dataset
 from seewhy.evaluation.grids import grids_of
-from seewhy.evaluation.question import Question, check
 from seewhy.evaluation.run import digest_of
+from seewhy.evaluation.task import Task, check
 from seewhy.metrics import metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.models.zoos import ZOOS
@@ -138,11 +138,11 @@ class Plan:
                 device=device,
             )
 
-    def question(self, model: LoadedModel, network: str, dataset: str, data: Dataset) -> Question:
+    def task(self, model: LoadedModel, network: str, dataset: str, data: Dataset) -> Task:
         """What is asked of a network that has been opened, and of a dataset that has."""
         about, config = self.config.dataset(dataset), self.config
         settings = settings_of(config)
-        return Question(
+        return Task(
             model,
             data,
             tuple(map(parse, config.methods)),
@@ -186,7 +186,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
         with file.about("networks", place, "layer"):
             layer_requests(model.module, network.layer)
         for at, (title, data) in enumerate(datasets.items()):
-            asked = plan.question(model, network.title, title, data)
+            asked = plan.task(model, network.title, title, data)
             with file.about("metrics"):
                 check(asked, config.batch_size)
             with file.about("datasets", at, "dataset"):

@@ -15,8 +15,8 @@ from seewhy.bench.plan import Plan, Shard
 from seewhy.data.dataset import Dataset, Sample
 from seewhy.evaluation import Answers
 from seewhy.evaluation.grids import gridded
-from seewhy.evaluation.question import Question
 from seewhy.evaluation.run import answers
+from seewhy.evaluation.task import Task
 from seewhy.plugins import Plugin, load
 
 Result = TypeVar("Result")
@@ -36,13 +36,13 @@ class Worker:
         self._data = cache(plan.data)
         self._model = lru_cache(maxsize=1)(plan.model)
 
-    def question(self, network: str, dataset: str) -> Question:
+    def task(self, network: str, dataset: str) -> Task:
         """What is asked of a network on a dataset, both by name.
 
         Of a dataset of grids it knows no keys: the shards do, which the network has chosen.
         """
         model, data = self._model(network), self._data(dataset)
-        return gridded(self.plan.question(model, network, dataset, data))
+        return gridded(self.plan.task(model, network, dataset, data))
 
     def stream(self, work: Callable[[Worker], Iterator[Any]]) -> Iterator[Any]:
         """What a work yields: for engines that call a worker by its methods."""
@@ -60,22 +60,22 @@ def shard_answers(
 
     Raises ValueError where a network or dataset cannot be opened.
     """
-    question = worker.question(shard.network, shard.dataset)
+    task = worker.task(shard.network, shard.dataset)
     if lost:
-        question = replace(question, dataset=_without(question.dataset, lost))
+        task = replace(task, dataset=_without(task.dataset, lost))
     yield None
     with repeatable(worker.plan, shard.number):
-        yield from answers(question, shard.keys, worker.plan.config.batch_size)
+        yield from answers(task, shard.keys, worker.plan.config.batch_size)
 
 
 def said_of(
-    function: Callable[[Question], Result], network: str, dataset: str, worker: Worker
+    function: Callable[[Task], Result], network: str, dataset: str, worker: Worker
 ) -> Iterator[Result | None]:
     """None when network and dataset are open, then what the function says of them."""
-    question = worker.question(network, dataset)
+    task = worker.task(network, dataset)
     yield None
     with repeatable(worker.plan, 0):
-        yield function(question)
+        yield function(task)
 
 
 def in_order(shard: Shard, found: Sequence[Answers]) -> tuple[Answers, ...]:

@@ -19,36 +19,37 @@ InputsLike = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The arguments of a network; `key` names the explained one: a position or a keyword."""
+    """The arguments of a network.
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    given: all of them, by position or keyword.
+    key: the one that is explained.
+    """
+
+    given: dict[int | str, Any]
     key: int | str
 
     @property
     def tensor(self) -> Tensor:
         """The explained tensor, (B, C, ...)."""
-        found: Tensor = self.args[self.key] if isinstance(self.key, int) else self.kwargs[self.key]
+        found: Tensor = self.given[self.key]
         return found
 
     @property
     def several(self) -> bool:
         """Whether anything else goes into the network beside the explained tensor."""
-        return len(self.args) + len(self.kwargs) > 1
+        return len(self.given) > 1
 
     @property
     def ambiguous(self) -> bool:
         """Whether another input could have been explained as well: a second image, say."""
-        others = (*self.args, *self.kwargs.values())
-        return any(_explainable(value) for value in others if value is not self.tensor)
+        return any(_explainable(value) for key, value in self.given.items() if key != self.key)
 
     @property
     def words(self) -> frozenset[int]:
         """The lengths of rows of token ids, (·, L), among the arguments."""
-        others = (*self.args, *self.kwargs.values())
         return frozenset(
             value.shape[1]
-            for value in others
+            for value in self.given.values()
             if isinstance(value, Tensor) and value.ndim == 2 and value.dtype == torch.int64
         )
 
@@ -64,18 +65,17 @@ class Inputs:
             own = value.ndim and len(value) == images
             return value.repeat(times, *[1] * (value.ndim - 1)) if own else value
 
-        args, kwargs = self.args, self.kwargs
+        given = self.given
         if self.several and times > 1:
-            args, kwargs = tree_map_only(Tensor, repeated, (args, kwargs))
-        if isinstance(self.key, int):
-            args = (*args[: self.key], tensor, *args[self.key + 1 :])
-        else:
-            kwargs = {**kwargs, self.key: tensor}
-        return replace(self, args=args, kwargs=kwargs)
+            given = tree_map_only(Tensor, repeated, given)
+        return replace(self, given={**given, self.key: tensor})
 
     def with_keywords(self, **keywords: Any) -> Inputs:
         """The same arguments and these, unless the caller gave them."""
-        return replace(self, kwargs={**keywords, **self.kwargs})
+        given = {**self.given}
+        for key, value in keywords.items():
+            given.setdefault(key, value)
+        return replace(self, given=given)
 
     def image(self, index: int) -> Inputs:
         """The arguments about one image of the batch."""
@@ -84,21 +84,18 @@ class Inputs:
         def own(value: Tensor) -> Tensor:
             return value[index : index + 1] if value.ndim and len(value) == images else value
 
-        args, kwargs = tree_map_only(Tensor, own, (self.args, self.kwargs))
-        return replace(self, args=args, kwargs=kwargs)
+        return replace(self, given=tree_map_only(Tensor, own, self.given))
 
     def run(self, model: nn.Module, tensor: Tensor) -> Any:
         """What the model returns for these arguments, with `tensor` as the explained one.
 
         The others are given as copies: what the model writes into them does not reach the caller.
         """
-        copied = (
-            tree_map_only(Tensor, torch.clone, (self.args, self.kwargs)) if self.several else None
-        )
-        args, kwargs = copied or (self.args, self.kwargs)
-        if isinstance(self.key, int):
-            return model(*args[: self.key], tensor, *args[self.key + 1 :], **kwargs)
-        return model(*args, **{**kwargs, self.key: tensor})
+        given = tree_map_only(Tensor, torch.clone, self.given) if self.several else self.given
+        given = {**given, self.key: tensor}
+        places = [value for key, value in given.items() if isinstance(key, int)]
+        named = {key: value for key, value in given.items() if not isinstance(key, int)}
+        return model(*places, **named)
 
 
 def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
@@ -109,20 +106,18 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
     Raises TypeError or ValueError where that does not lead to one such tensor; the message lists
     what there is.
     """
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    given: dict[int | str, Any]
     if isinstance(inputs, Tensor):
-        args = (inputs,)
+        given = {0: inputs}
     elif isinstance(inputs, tuple | list):
-        args = tuple(inputs)
+        given = dict(enumerate(inputs))
     elif isinstance(inputs, Mapping):
-        kwargs = dict(inputs)
+        given = dict(inputs.items())
     else:
         raise TypeError(
             f"inputs is a {type(inputs).__name__}; it should be a tensor (B, C, H, W), as "
             "preprocessed for the model, or a tuple or dict of what the model takes"
         )
-    given: dict[int | str, Any] = {**dict(enumerate(args)), **dict(kwargs.items())}
     if explained is None:
         fitting = [key for key, value in given.items() if _explainable(value)]
         if len(given) == 1:
@@ -149,7 +144,7 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
         )
     if found.is_meta:
         raise ValueError("inputs are on the device 'meta', where tensors hold no values")
-    return Inputs(args, kwargs, explained).with_tensor(found.detach())
+    return Inputs(given, explained).with_tensor(found.detach())
 
 
 def _explainable(value: Any) -> bool:

@@ -6,10 +6,10 @@ from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.evaluation.statistics import (
     Comparison,
     Summary,
-    bootstrap_interval,
+    bootstrap_intervals,
     compare,
     holm,
-    sign_flip_test,
+    sign_flip_tests,
     summarize,
 )
 from seewhy.evaluation.values import Values
@@ -25,10 +25,10 @@ __all__ = [
     "Row",
     "Summary",
     "Values",
-    "bootstrap_interval",
+    "bootstrap_intervals",
     "compare",
     "holm",
     "protocol",
-    "sign_flip_test",
+    "sign_flip_tests",
     "summarize",
 ]

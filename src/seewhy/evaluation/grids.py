@@ -18,9 +18,9 @@ from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
 from seewhy.data.dataset import Annotation, DatasetError, Sample
 from seewhy.data.grids import key_of, photos_of
-from seewhy.evaluation.question import Question
 from seewhy.evaluation.rows import Answers
 from seewhy.evaluation.run import inputs_of
+from seewhy.evaluation.task import Task
 from seewhy.models import LoadedModel
 from seewhy.notes import note
 
@@ -29,16 +29,16 @@ CONFIDENT = 0.9
 _TOGETHER = 16  # photos that the network is asked about at a time
 
 
-def gridded(question: Question) -> Question:
-    """The question with a dataset that makes the grids of any keys; others are as they are.
+def gridded(task: Task) -> Task:
+    """The task with a dataset that makes the grids of any keys; others are as they are.
 
     The network then takes the grids as they are, each photo as large as by its own preprocessing;
     where it takes one size only, the whole grid is brought to that size.
     """
-    photos, model = question.dataset, question.model
+    photos, model = task.dataset, task.model
     side = photos.grid
     if not side:
-        return question
+        return task
     try:
         width, height = model.preprocess.geometry((256, 256)).input
         cell = _cell(model, (width, height), side)
@@ -55,13 +55,13 @@ def gridded(question: Question) -> Question:
 
     as_it_is = replace(model.preprocess, resize=None, crop=None)
     return replace(
-        question,
+        task,
         model=replace(model, preprocess=as_it_is),
         dataset=replace(photos, keys=(), read=read),
     )
 
 
-def grids_of(question: Question, confident: float = CONFIDENT) -> tuple[str, ...]:
+def grids_of(task: Task, confident: float = CONFIDENT) -> tuple[str, ...]:
     """The keys of the grids that the network chooses of a dataset's photos.
 
     Photos with a single label count, where the likeliest class is one of the label's, with a
@@ -71,8 +71,8 @@ def grids_of(question: Question, confident: float = CONFIDENT) -> tuple[str, ...
 
     Raises DatasetError if there are too few such photos for a grid.
     """
-    photos, side = question.dataset, question.dataset.grid
-    sure = sorted(_recognised(question, confident), key=lambda one: (-one[0], one[1]))
+    photos, side = task.dataset, task.dataset.grid
+    sure = sorted(_recognised(task, confident), key=lambda one: (-one[0], one[1]))
     grids: list[dict[str, tuple[str, int]]] = []
     for _, key, label, index in sure:
         for grid in grids:
@@ -87,40 +87,40 @@ def grids_of(question: Question, confident: float = CONFIDENT) -> tuple[str, ...
     if not full:
         raise DatasetError(
             f"{photos.name}: no grid of {side}x{side} photos: of {len(photos)} photos "
-            f"{question.model.name} recognises {len(sure)} with a probability of {confident:g}, of "
+            f"{task.model.name} recognises {len(sure)} with a probability of {confident:g}, of "
             f"{len({one[3] for one in sure})} classes; a grid needs {side**2} different ones"
         )
     return full
 
 
-def in_grids(question: Question) -> Question:
-    """The question about the grids that its network chooses; else, or once chosen, as it is."""
-    data = question.dataset
+def in_grids(task: Task) -> Task:
+    """The task about the grids that its network chooses; else, or once chosen, as it is."""
+    data = task.dataset
     if not data.grid or all(len(photos_of(key)) == data.grid**2 for key in data.keys):
-        return question
-    found = gridded(question)
-    return replace(found, dataset=replace(found.dataset, keys=grids_of(question)))
+        return task
+    found = gridded(task)
+    return replace(found, dataset=replace(found.dataset, keys=grids_of(task)))
 
 
-def _recognised(question: Question, confident: float) -> list[tuple[float, str, str, int]]:
+def _recognised(task: Task, confident: float) -> list[tuple[float, str, str, int]]:
     """Probability, key, label and class of the photos that the network is sure of."""
-    model, photos = question.model, question.dataset
+    model, photos = task.model, task.dataset
     found = []
     unread: list[str] = []
-    for one in inputs_of(question, photos.keys, _TOGETHER):
+    for one in inputs_of(task, photos.keys, _TOGETHER):
         if isinstance(one, Answers):
             unread.append(f"{one.image}: {one.omissions[0].reason}")
             continue
         samples, inputs = one
         labels = {place: _label_of(sample) for place, sample in enumerate(samples)}
-        known = {place: label for place, label in labels.items() if question.classes(label)}
+        known = {place: label for place, label in labels.items() if task.classes(label)}
         if not known:
             continue
         outputs = outputs_of(model.module, inputs[[*known]])
         probabilities = model.probabilities(logits(outputs).float())
         likeliest = zip(*(part.tolist() for part in probabilities.max(1)), strict=True)
         for (place, label), (value, index) in zip(known.items(), likeliest, strict=True):
-            if value >= confident and index in question.classes(label):
+            if value >= confident and index in task.classes(label):
                 found.append((value, samples[place].key, label, index))
     if unread:
         note(f"{photos.name}: {len(unread)} photos left out of grids, such as {unread[0]}")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from seewhy.core.targets import Target
 from seewhy.data.dataset import Annotation, Sample
 from seewhy.data.geometry import Geometry
-from seewhy.evaluation.question import Question
+from seewhy.evaluation.task import Task
 from seewhy.maps import upsample
 from seewhy.metrics import (
     METRICS,
@@ -68,7 +68,7 @@ class Pairs:
     inputs: (P, C, h, w), one for each pair.
     """
 
-    question: Question
+    task: Task
     pairs: Sequence[Pair]
     inputs: Tensor
 
@@ -89,7 +89,7 @@ class Pairs:
     @property
     def model(self) -> nn.Module:
         """The network."""
-        return self.question.model.module
+        return self.task.model.module
 
     @cached_property
     def classes(self) -> list[int]:
@@ -103,7 +103,7 @@ class Pairs:
 
     @cached_property
     def _probability(self) -> Callable[[Tensor, Tensor], Tensor]:
-        return class_probability(self.model, self.classes, self.question.model.probabilities)
+        return class_probability(self.model, self.classes, self.task.model.probabilities)
 
     def score(self, images: Tensor, index: Tensor) -> Tensor:
         """The probability of each pair's class; of the images themselves it is known."""
@@ -116,18 +116,18 @@ class Pairs:
 
         network: a copy of it that is asked instead.
         """
-        model = self.question.model
+        model = self.task.model
         model = model if network is None else replace(model, module=network)
-        probe = model.probe(images, target, self.question.layer)
+        probe = model.probe(images, target, self.task.layer)
         (maps,) = probe.maps([method])
         return upsample(maps.float(), self.size), probe.logits
 
     def _marked(self, pair: Pair, kind: str) -> tuple[Tensor, Tensor | None]:
         """The boxes (n, 4), or the mask (H, W), that a pair's region on the photo is made of."""
         boxes = pair.annotation.boxes
-        if kind == "masks" or (kind == "dataset" and self.question.dataset.region == "masks"):
+        if kind == "masks" or (kind == "dataset" and self.task.dataset.region == "masks"):
             return boxes[:0], pair.annotation.mask
-        return boxes[:0] if kind == "cells" and not self.question.dataset.grid else boxes, None
+        return boxes[:0] if kind == "cells" and not self.task.dataset.grid else boxes, None
 
     def on_photo(self, pair: Pair, kind: str) -> Tensor | None:
         """A pair's region on the photo at its own size, (H, W) bool; None where there is none."""
@@ -184,7 +184,7 @@ class Pairs:
                 found.append((nothing.new_zeros(0, *self.size), nothing))
                 continue
             masks = pair.geometry.mask_to_input(torch.from_numpy(scene.masks)).to(device)
-            preprocess = self.question.model.preprocess
+            preprocess = self.task.model.preprocess
             true = effect(self.model, scene, pair.class_index, preprocess=preprocess)
             found.append((masks, true))
         return found
@@ -268,7 +268,7 @@ class Needs:
 
     def _options(self, metric: Metric) -> dict[str, Any]:
         """All options of a metric, with the values that they have here."""
-        usual = {**metric.defaults, **self.pairs.question.settings, **dict(metric.options)}
+        usual = {**metric.defaults, **self.pairs.task.settings, **dict(metric.options)}
         return {option: usual[option] for option in metric.defaults}
 
     def _once(self, name: str, options: dict[str, Any], make: Callable[[], Any]) -> Any:
@@ -361,11 +361,11 @@ class Needs:
     def explain(self, images: Tensor, index: Tensor) -> Tensor:
         """The method's maps (N, h, w) of other images for the pairs' targets."""
         classes = [self.pairs.classes[place] for place in index.tolist()]
-        return self.pairs.maps(self.method, images, self.pairs.question.model.target(classes))[0]
+        return self.pairs.maps(self.method, images, self.pairs.task.model.target(classes))[0]
 
     def explain_network(self, network: nn.Module) -> Tensor:
         """The method's maps by a copy of the network."""
-        target = self.pairs.question.model.target(self.pairs.classes)
+        target = self.pairs.task.model.target(self.pairs.classes)
         return self.pairs.maps(self.method, self.pairs.inputs, target, network)[0]
 
     @cached_property
@@ -377,12 +377,12 @@ class Needs:
         pairs = self.pairs
         images = explanation_maps(pairs.inputs, self.saliency)
         places = torch.arange(len(images), device=images.device)
-        metrics = pairs.question.metrics
+        metrics = pairs.task.metrics
         if not any("masked_saliency" in metric.all_needs for metric in metrics):
             return pairs.score(images, places), self.saliency[:0]
-        maps, logits = pairs.maps(self.method, images, pairs.question.model.target(pairs.classes))
+        maps, logits = pairs.maps(self.method, images, pairs.task.model.target(pairs.classes))
         classes = torch.tensor(pairs.classes, device=images.device)
-        return pairs.question.model.probabilities(logits)[places, classes], maps
+        return pairs.task.model.probabilities(logits)[places, classes], maps
 
     @property
     def masked(self) -> Tensor:

@@ -36,8 +36,8 @@ class Row:
 class Omission:
     """What has no rows, and why: a whole image, a target of it, or a method on it.
 
-    `failed` says that something went wrong, such as a broken file; otherwise the question asked
-    leaves it out, such as a category that the network does not know.
+    `failed` says that something went wrong, such as a broken file; otherwise the task leaves
+    it out, such as a category that the network does not know.
     """
 
     image: str

@@ -17,8 +17,8 @@ import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import Probe
 from seewhy.data.dataset import Annotation, Sample
 from seewhy.evaluation.needs import Needs, Pair, Pairs
-from seewhy.evaluation.question import Question
 from seewhy.evaluation.rows import Answers, Omission, Row
+from seewhy.evaluation.task import Task
 from seewhy.maps import upsample
 from seewhy.metrics import Metric, box_masks, difficult
 from seewhy.naming import Method
@@ -34,28 +34,28 @@ class Round(NamedTuple):
     places: list[int]
 
 
-def answers(question: Question, keys: Sequence[str], batch_size: int) -> Iterator[Answers]:
+def answers(task: Task, keys: Sequence[str], batch_size: int) -> Iterator[Answers]:
     """The answers of the samples of `keys`, one by one as they come.
 
     An image that cannot be read, or on which the network or a method fails, is answered by
     omissions; the others of its batch are not touched by that.
     """
-    for one in inputs_of(question, keys, batch_size):
+    for one in inputs_of(task, keys, batch_size):
         if isinstance(one, Answers):
             yield one
         else:
-            yield from _answers(question, *one)
+            yield from _answers(task, *one)
 
 
 def inputs_of(
-    question: Question, keys: Sequence[str], batch_size: int
+    task: Task, keys: Sequence[str], batch_size: int
 ) -> Iterator[tuple[list[Sample], Tensor] | Answers]:
     """Samples with the network's inputs on its device, (B, C, h, w), as many of a size together.
 
     What cannot be read is there as its answer, an omission.
     """
-    device = question.model.device
-    for batch in read(question, keys, batch_size, ahead=device.type != "cpu"):
+    device = task.model.device
+    for batch in read(task, keys, batch_size, ahead=device.type != "cpu"):
         yield from (one for one in batch if isinstance(one, Answers))
         readable = [one for one in batch if not isinstance(one, Answers)]
         for _, group in groupby(readable, key=lambda one: one[1].shape):
@@ -67,7 +67,7 @@ def inputs_of(
 
 
 def read(
-    question: Question, keys: Sequence[str], batch_size: int, *, ahead: bool
+    task: Task, keys: Sequence[str], batch_size: int, *, ahead: bool
 ) -> Iterator[list[tuple[Sample, Tensor] | Answers]]:
     """The samples of `keys` with the network's inputs, batch by batch, on the CPU.
 
@@ -79,8 +79,8 @@ def read(
 
     def one(key: str) -> tuple[Sample, Tensor] | Answers:
         try:
-            sample = question.dataset.read(key)
-            return sample, question.model.preprocess(sample.image)
+            sample = task.dataset.read(key)
+            return sample, task.model.preprocess(sample.image)
         except Exception as error:  # a dataset may be anyone's, too
             return Answers(key, (), (Omission(key, "", "", _reason(error), True),))
 
@@ -101,10 +101,10 @@ def read(
         pool.shutdown(cancel_futures=True)
 
 
-def _answers(question: Question, samples: Sequence[Sample], inputs: Tensor) -> Iterator[Answers]:
+def _answers(task: Task, samples: Sequence[Sample], inputs: Tensor) -> Iterator[Answers]:
     """Answers for a batch; where it fails as a whole, each image is tried by itself."""
     try:
-        found = _answer_together(question, samples, inputs)
+        found = _answer_together(task, samples, inputs)
     except Exception as error:  # networks and methods are anyone's, and so are their errors
         reason = _reason(error)
     else:
@@ -116,12 +116,10 @@ def _answers(question: Question, samples: Sequence[Sample], inputs: Tensor) -> I
         yield Answers(key, (), (Omission(key, "", "", reason, True),))
         return
     for place, sample in enumerate(samples):
-        yield from _answers(question, [sample], inputs[place : place + 1])
+        yield from _answers(task, [sample], inputs[place : place + 1])
 
 
-def _answer_together(
-    question: Question, samples: Sequence[Sample], inputs: Tensor
-) -> list[Answers]:
+def _answer_together(task: Task, samples: Sequence[Sample], inputs: Tensor) -> list[Answers]:
     """The answers of one batch.
 
     Its first error is raised, unless it has a single image or the error is a method's that answers
@@ -129,11 +127,11 @@ def _answer_together(
     """
     omissions: list[Omission] = []
     rows: list[Row] = []
-    model = question.model
-    probe = model.probe(inputs, None, question.layer).expect_for(question.methods)
+    model = task.model
+    probe = model.probe(inputs, None, task.layer).expect_for(task.methods)
     pairs = []
     for place, sample in enumerate(samples):
-        own, left_out = _pairs(question, place, sample, probe.logits[place])
+        own, left_out = _pairs(task, place, sample, probe.logits[place])
         pairs.append(own)
         omissions += left_out
 
@@ -147,9 +145,9 @@ def _answer_together(
         flat += asked
     if not flat:
         return _by_image(samples, rows, omissions)
-    at = Pairs(question, flat, inputs[[pair.place for pair in flat]])
+    at = Pairs(task, flat, inputs[[pair.place for pair in flat]])
     needs: dict[Method, Needs] = {}
-    for method in question.methods:
+    for method in task.methods:
         try:
             saliency = _saliency(rounds, method, at.size)
         except Exception as error:
@@ -165,7 +163,7 @@ def _answer_together(
         else:
             needs[method] = Needs(at, method, saliency, needs)
     for given in needs.values():
-        for metric in question.metrics:
+        for metric in task.metrics:
             for one in _graded(metric, given):
                 rows.append(one) if isinstance(one, Row) else omissions.append(one)
     return _by_image(samples, rows, list(dict.fromkeys(omissions)))
@@ -247,15 +245,15 @@ def _by_image(
 
 
 def _pairs(
-    question: Question, place: int, sample: Sample, logits: Tensor
+    task: Task, place: int, sample: Sample, logits: Tensor
 ) -> tuple[list[Pair], list[Omission]]:
     """What can be explained in an image, and what is left out."""
     pairs, left_out = [], []
-    probabilities = question.model.probabilities(logits)
+    probabilities = task.model.probabilities(logits)
     if len(logits) == 1:  # which tells two classes apart
         logits = probabilities
-    geometry = question.model.preprocess.geometry(sample.image)
-    localized = any({"masks", "boxes"} & metric.all_needs for metric in question.metrics)
+    geometry = task.model.preprocess.geometry(sample.image)
+    localized = any({"masks", "boxes"} & metric.all_needs for metric in task.metrics)
 
     def leave_out(annotation: Annotation, reason: str) -> None:
         left_out.append(Omission(sample.key, _label(annotation), "", reason, False))
@@ -264,13 +262,13 @@ def _pairs(
         if annotation.label is None:
             index = int(logits.argmax())
         else:
-            fitting = [i for i in question.classes(annotation.label) if i < len(logits)]
+            fitting = [i for i in task.classes(annotation.label) if i < len(logits)]
             if not fitting:
                 leave_out(annotation, "the network has no class for this category")
                 continue
             index = max(fitting, key=lambda i: float(logits[i]))
-        if question.top is not None and int((logits > logits[index]).sum()) >= question.top:
-            leave_out(annotation, f"not among the network's {question.top} likeliest classes")
+        if task.top is not None and int((logits > logits[index]).sum()) >= task.top:
+            leave_out(annotation, f"not among the network's {task.top} likeliest classes")
             continue
         if localized and not _seen(geometry.boxes_to_input(annotation.boxes)):
             leave_out(annotation, "it lies outside of the network's input")

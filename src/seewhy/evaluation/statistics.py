@@ -248,23 +248,14 @@ def means_by_target(table: Table) -> tuple[Ints, Ints, Floats]:
     return targets[order], most[order], (sums / counts).numpy()[order]
 
 
-def bootstrap_interval(images: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
-    """The percentile bootstrap's 95 % interval of the mean of all values.
-
-    `images` holds the values of each image. Images are drawn, each with all its values; of more
-    than 2 000, random groups of them. (nan, nan) for fewer than two images. Source: Efron and
-    Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
-    """
-    sums = torch.tensor([math.fsum(values) for values in images], dtype=torch.float64)
-    counts = torch.tensor([float(len(values)) for values in images], dtype=torch.float64)
-    ((low, high),) = bootstrap_intervals(sums[:, None], counts, seed).tolist()
-    return low, high
-
-
 def bootstrap_intervals(sums: Tensor, counts: Tensor, seed: int = 0) -> Tensor:
-    """The same for many quantities at once: their intervals, (Q, 2) float64.
+    """The percentile bootstrap's 95 % intervals of the means of all values: (Q, 2) float64.
 
     sums: (N, Q) float64, of each image's values. counts: (N,), how many these are.
+
+    Images are drawn, each with all its values; of more than 2 000, random groups of them. nan for
+    fewer than two images. Source: Efron and Tibshirani 1993, "An introduction to the bootstrap",
+    chapter 13.
     """
     sums, counts = _pooled(sums, counts, seed)
     if len(sums) < 2:
@@ -279,8 +270,10 @@ def bootstrap_intervals(sums: Tensor, counts: Tensor, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.concatenate(intervals))
 
 
-def sign_flip_test(differences: Sequence[float], seed: int = 0) -> float:
+def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
     """The probability of a mean as far from 0, if each difference had either sign with equal odds.
+
+    differences: (N, Q) float64; the result is (Q,).
 
     Two-sided: all sign patterns where there are no more than 10 000 of them, else as many random
     ones, with the one found counted among them, so that p is never 0. Of more than 2 000
@@ -288,12 +281,6 @@ def sign_flip_test(differences: Sequence[float], seed: int = 0) -> float:
     "The design of experiments"; Good 2005, "Permutation, parametric and bootstrap tests of
     hypotheses".
     """
-    column = torch.tensor(differences, dtype=torch.float64)[:, None]
-    return float(sign_flip_tests(column, seed)[0])
-
-
-def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
-    """The same for many quantities at once: of (N, Q) float64 the p values, (Q,)."""
     differences, _ = _pooled(differences, differences.new_ones(len(differences)), seed)
     # Flips that only round otherwise are as far.
     found = differences.sum(0).abs() - 1e-12 * differences.abs().sum(0)

@@ -96,10 +96,10 @@ class Values:
             whole.add(names, {name: part.column(name) for name in _COLUMNS})
         return whole.values
 
-    def column(self, name: str) -> NDArray[Any]:
-        """A field of each value's row, (N,); texts as places; of "curve" all, one by one."""
+    def column(self, name: str, some: slice = slice(None)) -> NDArray[Any]:
+        """A field of some values' rows, (N,); texts as places; of "curve" all, one by one."""
         found: NDArray[Any] = getattr(self, name)
-        return found[self.pair] if name in _OF_A_PAIR else found
+        return found[self.pair[some]] if name in _OF_A_PAIR else found[some]
 
     def __len__(self) -> int:
         return len(self.value)
@@ -111,28 +111,17 @@ class Values:
 
     def rows(self) -> Iterator[Row]:
         """Every value as a row, in order."""
-        begin = 0
-        image, target = self.image.tolist(), self.target.tolist()
-        for pair, method, metric, value, end in zip(
-            self.pair.tolist(),
-            self.method.tolist(),
-            self.metric.tolist(),
-            self.value.tolist(),
-            np.cumsum(self.points).tolist(),
-            strict=True,
-        ):
-            yield Row(
-                self.images[image[pair]],
-                self.targets[target[pair]],
-                int(self.class_index[pair]),
-                float(self.probability[pair]),
-                bool(self.difficult[pair]),
-                self.methods[method],
-                self.metrics[metric],
-                value,
-                tuple(self.curve[begin:end].tolist()),
-            )
-            begin = end
+        ends = np.cumsum(self.points)
+        for begin in range(0, len(self), _AT_ONCE):
+            some = slice(begin, begin + _AT_ONCE)
+            columns: list[Iterable[Any]] = []
+            for name in (field.name for field in fields(Row) if field.name != "curve"):
+                own = self.column(name, some).tolist()
+                named = name in _NAMES
+                columns.append(map(getattr(self, _NAMES[name]).__getitem__, own) if named else own)
+            spans = zip(ends[some] - self.points[some], ends[some], strict=True)
+            columns.append(tuple(self.curve[start:end].tolist()) for start, end in spans)
+            yield from (Row(*row) for row in zip(*columns, strict=True))
 
     def to_arrow(self) -> Any:
         """The rows as a `pyarrow.Table`."""
@@ -257,6 +246,7 @@ class Growing:
 
 _NAMES = {"image": "images", "target": "targets", "method": "methods", "metric": "metrics"}
 _OF_A_PAIR = ("image", "target", "class_index", "probability", "difficult")
+_AT_ONCE = 50_000  # rows whose fields are in memory together
 _KINDS: dict[str, Any] = {
     "image": np.int32,
     "target": np.int32,

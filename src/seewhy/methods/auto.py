@@ -12,7 +12,7 @@ from seewhy.core.probe import Probe
 from seewhy.fills import blurred
 from seewhy.maps import unit, upsample
 from seewhy.naming import method, parse
-from seewhy.refine.sharpen import sharpened
+from seewhy.refine.sharpen import THRESHOLDS, sharpened
 
 BLUR = 0.02  # standard deviation as a share of the image's shorter side
 PLATEAU = 0.5  # keeps the gradation of what is shown, see `sharpen`
@@ -35,15 +35,12 @@ def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
         three scales; "quick" costs 4 forward passes and the backward passes at one scale, and tries
         only two thresholds. On networks with attention it is 7 or 4 forward passes.
 
-    Raises ValueError for another effort, and what `grad_cam` raises.
+    Raises what `grad_cam` raises.
     """
-    if effort not in ("full", "quick"):
-        raise ValueError(f"effort={effort!r}; it should be 'full' or 'quick'")
     maps = _parts(probe, ["+multiscale(tiles=False)", ""] if effort == "full" else [""])
     joined = torch.stack([unit(upsample(one, probe.size)) for one in maps]).sum(0)
-    if effort == "quick":
-        return sharpened(probe, joined, thresholds=QUICK, plateau=PLATEAU)
-    return sharpened(probe, joined, plateau=PLATEAU)
+    thresholds = THRESHOLDS if effort == "full" else QUICK
+    return sharpened(probe, joined, thresholds=thresholds, plateau=PLATEAU)
 
 
 def _parts(probe: Probe, scales: Sequence[str]) -> list[Tensor]:

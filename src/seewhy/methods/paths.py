@@ -85,29 +85,20 @@ def quadrature(rule: Quadrature, steps: int) -> tuple[Tensor, Tensor]:
     "middle", "left" and "right" evaluate each of N equal intervals there, "trapezoid" takes N
     points with both ends, and "gauss_legendre" is exact for polynomials up to degree 2N - 1.
 
-    Raises ValueError for an unknown rule or too few steps.
+    Raises ValueError for a trapezoid without both ends.
     """
-    least = 2 if rule == "trapezoid" else 1
-    if steps < least:
-        raise ValueError(f"steps={steps}; the rule {rule!r} needs {least} at least")
-    whole = torch.arange(steps, dtype=torch.float64)
-    even = torch.full((steps,), 1 / steps, dtype=torch.float64)
-    if rule == "middle":
-        return (whole + 0.5) / steps, even
-    if rule == "left":
-        return whole / steps, even
-    if rule == "right":
-        return (whole + 1) / steps, even
-    if rule == "trapezoid":
-        weights = torch.full((steps,), 1 / (steps - 1), dtype=torch.float64)
-        weights[[0, -1]] /= 2
-        return whole / (steps - 1), weights
     if rule == "gauss_legendre":
         roots, weights_of_roots = np.polynomial.legendre.leggauss(steps)
         return torch.from_numpy((1 + roots) / 2), torch.from_numpy(weights_of_roots / 2)
-    raise ValueError(
-        f"rule={rule!r}; it should be 'middle', 'left', 'right', 'trapezoid' or 'gauss_legendre'"
-    )
+    whole = torch.arange(steps, dtype=torch.float64)
+    if rule == "trapezoid":
+        if steps < 2:
+            raise ValueError(f"steps={steps}; the rule {rule!r} needs 2 at least")
+        weights = torch.full((steps,), 1 / (steps - 1), dtype=torch.float64)
+        weights[[0, -1]] /= 2
+        return whole / (steps - 1), weights
+    place = {"left": 0.0, "middle": 0.5, "right": 1.0}[rule]
+    return (whole + place) / steps, torch.full((steps,), 1 / steps, dtype=torch.float64)
 
 
 @method("Kapishnikov et al. 2021, Guided integrated gradients, algorithm 1", "T (F + B)")
@@ -130,7 +121,7 @@ def guided_integrated_gradients(
     Rounding decides which of nearly equal features moves first. So on a CPU images are processed
     one by one; on an accelerator they are processed together, and a map may depend on the batch.
 
-    Raises ValueError for options out of range, and if a gradient is not finite.
+    Raises ValueError if a gradient is not finite.
     """
     starts = _start(probe, baseline, seed)
 
@@ -189,12 +180,10 @@ def integrated_grad_cam(
             maps = at.activations(layer)
             if difference:
                 maps = maps - origin.activations(layer).repeat(len(points), *[1] * (maps.ndim - 1))
-            found = (
-                _weighted(at, layer, maps).relu().view(*points.shape[:2], *maps.shape[2:]).sum(0)
-            )
-            totals[layer] = totals[layer] + found if layer in totals else found
+            cams = _weighted(at, layer, maps).relu().view(*points.shape[:2], *maps.shape[2:])
+            totals[layer] = totals.get(layer, 0) + cams.sum(0)
 
-    for _ in in_chunks("Integrated Grad-CAM", run, _steps(steps), probe.inputs, batch_size):
+    for _ in in_chunks("Integrated Grad-CAM", run, steps, probe.inputs, batch_size):
         pass
     return averaged([totals[layer] for layer in probe.layer_calls], probe.size)
 
@@ -224,24 +213,21 @@ def gig_cam(
     Rounding decides which of nearly equal pixels moves first. So on a CPU images are processed one
     by one; on an accelerator they are processed together, and a map may depend on the batch.
 
-    Raises ValueError for options out of range, and if a Grad-CAM is not finite.
+    Raises ValueError if a Grad-CAM is not finite.
     """
     starts = _start(probe, baseline, seed)
 
     def alone(probe: Probe, start: Tensor) -> Tensor:
-        def salience(at: Probe) -> Tensor:
-            maps = [_weighted(at, layer, at.activations(layer)) for layer in at.layer_calls]
-            return upsample(averaged(maps, probe.size), probe.size)[:, None]
-
         def magnitude(at: Probe) -> Tensor:
-            found.append(salience(at))
-            return found[-1].abs()
+            maps = [_weighted(at, layer, at.activations(layer)) for layer in at.layer_calls]
+            found.append(upsample(averaged(maps, probe.size), probe.size))
+            return found[-1].abs()[:, None]
 
         found: list[Tensor] = []
         total = torch.zeros_like(start[:, 0])
         path = guided_path(probe, start, steps, magnitude, fraction, max_distance)
         for _, _, rounds in tracked("GIG-CAM", path, steps):
-            cam = found.pop()[:, 0].relu()
+            cam = found.pop().relu()
             total += of_images(rounds.to(cam), cam) * cam
         return total
 
@@ -288,14 +274,10 @@ def guided_path(
         equal part with each step.
     max_distance: how far ahead of or behind the straight line a feature may be, in [0, 1].
 
-    Raises ValueError for options out of range, and where the salience is not finite.
+    Raises ValueError where the salience is not finite.
     """
-    if not 0.01 <= fraction <= 1:
-        raise ValueError(f"fraction={fraction}; it should lie in [0.01, 1]")
-    if not 0 <= max_distance <= 1:
-        raise ValueError(f"max_distance={max_distance}; it should lie in [0, 1]")
     image, here = probe.inputs, start
-    for step in range(_steps(steps)):
+    for step in range(steps):
         at = probe.with_inputs(here)
         said = salience(at)
         if not said.isfinite().all():
@@ -362,18 +344,17 @@ def advanced(
     while True:
         rounds += unfinished
         distance, arrived = way.left(x), (x == ahead).all(2)
-        unfinished = unfinished & _beyond(distance, left) & ~arrived.all(1)
+        moving = unfinished & _beyond(distance, left) & ~arrived.all(1)
         # The least salient of those that have not arrived; so each round moves one at least.
         order = salience.masked_fill(arrived, torch.inf)
-        threshold = order.kthvalue(kth, dim=1, keepdim=True).values
-        chosen = (order <= threshold) & ~arrived & unfinished[:, None]
-        # What has to be gained, as a share of what they could: above 1 they go as far as they may,
-        # and others follow in the next round; else that share of their way, and all is done.
-        gain = (distance - left) / _total((x - ahead).abs() * chosen[:, :, None])
-        part = x + (ahead - x) * of_images(gain.to(x), x)
-        moved = torch.where(of_images(gain > 1, x), ahead, part)
-        x = torch.where(chosen[:, :, None], moved, x)
-        unfinished = unfinished & (gain > 1)
+        least = order <= order.kthvalue(kth, dim=1, keepdim=True).values
+        chosen = (least & ~arrived & moving[:, None])[:, :, None]
+        # Of what lies ahead of them, the share that is to be gained. If that is more than all, they
+        # arrive, and others follow in the next round.
+        share = (distance - left) / _total((x - ahead).abs() * chosen)
+        unfinished = moving & (share > 1)
+        nearer = x + (ahead - x) * of_images(share.to(x), x)
+        x = torch.where(chosen, torch.where(of_images(share > 1, x), ahead, nearer), x)
         report()
         if not unfinished.any():
             return x, rounds
@@ -412,12 +393,6 @@ def _inputs(x: Tensor, like: Tensor) -> Tensor:
     """Features as images (B, C, H, W) again."""
     channels = like.shape[1]
     return x.reshape(len(x), *like.shape[2:], channels).movedim(-1, 1).to(like).contiguous()
-
-
-def _steps(steps: int) -> int:
-    if steps < 1:
-        raise ValueError(f"steps={steps}; a path needs 1 at least")
-    return steps
 
 
 def _start(probe: Probe, kind: Fill, seed: int) -> Tensor:

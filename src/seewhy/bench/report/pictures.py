@@ -19,7 +19,7 @@ from seewhy.bench.plan import Plan
 from seewhy.bench.report.cell import Cell
 from seewhy.bench.store import Run
 from seewhy.draw.page import webp
-from seewhy.evaluation.question import Question
+from seewhy.evaluation.task import Task
 from seewhy.evaluation.values import Table
 from seewhy.metrics import metric as metric_of
 from seewhy.photos import explain_photos
@@ -161,15 +161,15 @@ def _wanted(cell: Cell, number: int) -> Wanted:
     return {pair: (index, list(methods)) for pair, (index, methods) in found.items()}
 
 
-def draw(wanted: Wanted, question: Question) -> tuple[list[dict[str, Any]], list[str]]:
+def draw(wanted: Wanted, task: Task) -> tuple[list[dict[str, Any]], list[str]]:
     """The pictures as records of the run's table, and what could not be drawn."""
-    model, data = question.model, question.dataset
+    model, data = task.model, task.dataset
     records = []
     missing: Counter[str] = Counter()
     for (key, target), (index, methods) in wanted.items():
         try:
             image = data.read(key).image
-            (answer,) = explain_photos(model, [image], methods, [index], layer=question.layer)
+            (answer,) = explain_photos(model, [image], methods, [index], layer=task.layer)
             if answer.failures:
                 raise ValueError(str(answer.failures[0]))
             drawn = {"": webp(image, SIDE)}

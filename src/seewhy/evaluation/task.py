@@ -1,4 +1,4 @@
-"""What an evaluation asks: a network, a dataset, methods and metrics."""
+"""What is evaluated: a network on a dataset, methods by metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seewhy.naming import Method
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class Task:
     """What is evaluated; see `seewhy.evaluate` for the parts.
 
     settings: what options of metrics stand at where a metric does not give them, see `metrics_of`.
@@ -42,25 +42,25 @@ class Question:
         return classes_by_name(self.model.names)
 
 
-def check(question: Question, batch_size: int) -> None:
+def check(task: Task, batch_size: int) -> None:
     """Raise ValueError for empty lists, options out of range and an unknown layer."""
     for name, given in (
-        ("methods", question.methods),
-        ("metrics", question.metrics),
-        ("dataset", question.dataset.keys),
+        ("methods", task.methods),
+        ("metrics", task.metrics),
+        ("dataset", task.dataset.keys),
     ):
         if not given:
             raise ValueError(f"{name} is empty; at least one is needed")
     for name, value, least in (
-        ("top", question.top, 1),
-        ("tolerance", question.settings.get("tolerance"), 0),
-        ("steps", question.settings.get("steps"), 1),
+        ("top", task.top, 1),
+        ("tolerance", task.settings.get("tolerance"), 0),
+        ("steps", task.settings.get("steps"), 1),
         ("batch_size", batch_size, 1),
     ):
         if value is not None and value < least:
             raise ValueError(f"{name}={value}; it should be {least} at least")
-    for metric in question.metrics:
+    for metric in task.metrics:
         compares = any(need.startswith("other_method_") for need in metric.all_needs)
-        if compares and len(question.methods) < 2:
+        if compares and len(task.methods) < 2:
             raise ValueError(f"the metric {str(metric)!r} compares methods; name two at least")
-    layer_requests(question.model.module, question.layer)
+    layer_requests(task.model.module, task.layer)
