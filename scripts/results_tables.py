@@ -7,6 +7,8 @@ with intervals over all networks, in which a pair counts once for each network a
 over images, then one for each network. Where there is only one metric it is one table, with a
 column for each network. A star says that a method differs from Grad-CAM, or from another
 --reference, with p < 0.05 after Holm's correction over all methods of the column.
+
+With --only it is these methods alone, and the pairs that all of them have values of.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seewhy.bench.store import Run
+from seewhy.evaluation.rows import Row
 from seewhy.evaluation.statistics import Summary, compare, summarize
 from seewhy.evaluation.values import Values
 from seewhy.metrics import metric
@@ -47,6 +50,16 @@ def pooled(networks: Mapping[str, Values]) -> Values:
         replace(own, targets=tuple(f"{network}: {target}" for target in own.targets))
         for network, own in networks.items()
     )
+
+
+def common(values: Values, methods: Sequence[str]) -> Values:
+    """The values of these methods, of the pairs that all of them have some of."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in values.rows():
+        if row.method in methods:
+            found.setdefault((row.image, row.target), []).append(row)
+    complete = (own for own in found.values() if len({row.method for row in own}) == len(methods))
+    return Values.of(row for own in complete for row in own)
 
 
 def counts(values: Values) -> str:
@@ -100,9 +113,11 @@ def main() -> None:
     parser.add_argument(
         "--reference", default="grad_cam", help="method that the others are set against"
     )
-    parser.add_argument("--only", nargs="+", metavar="METHOD", help="no other rows")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="no other methods")
     options = parser.parse_args()
     for dataset, networks in read(options.runs).items():
+        if options.only:
+            networks = {name: common(own, options.only) for name, own in networks.items()}
         shown = {"All networks": pooled(networks)} | networks if len(networks) > 1 else networks
         methods = options.only or list(next(iter(shown.values())).methods)
         found = {name: columns(own, methods, options.reference) for name, own in shown.items()}

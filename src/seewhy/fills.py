@@ -89,10 +89,11 @@ def blurred(
 
 
 def _expanded(given: Tensor, inputs: Tensor) -> Tensor:
-    if not given.to(inputs).isfinite().all():
+    given = given.detach().to(inputs.dtype)
+    if not given.isfinite().all():
         raise ValueError("the fill holds values that are not finite as numbers of the inputs' type")
     try:
-        return given.detach().to(inputs).expand_as(inputs)
+        return given.to(inputs.device, non_blocking=True).expand_as(inputs)
     except RuntimeError:
         raise ValueError(
             f"the fill has shape {tuple(given.shape)}, which does not fit inputs of shape "

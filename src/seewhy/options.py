@@ -58,7 +58,8 @@ Positive = Annotated[float, Range(above=0, most=1e6)]
 Share = Annotated[float, Range(least=0, most=1)]
 
 
-def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+@cache
+def options_of(function: Callable[..., Any]) -> Mapping[str, Any]:
     """A function's options and their defaults.
 
     Those are its keyword-only parameters, and where it has none, all that have a default.

@@ -12,6 +12,7 @@ from seewhy.core.targets import (
     AnyOf,
     Class,
     Contrast,
+    Of,
     Predicted,
     Probability,
     Segment,
@@ -82,6 +83,18 @@ def test_errors_name_counts(target, message):
 def test_wrong_options(wrong):
     with pytest.raises(ValueError, match=r"AnyOf|reduce"):
         wrong()
+
+
+def test_a_head_within_a_head():
+    outputs = {"heads": [SCORES, {"age": SCORES.flip(1)}]}
+    for target in (
+        Of("heads.1.age", 0),
+        Of("heads", Of("1.age", 0)),
+        Of("heads", Of(1, Of("age", 0))),
+    ):
+        assert target == Of("heads.1.age", Class(0))
+        assert torch.equal(target.resolve(outputs)(outputs), SCORES[:, 2])
+        assert target.question == Class(0)
 
 
 def test_segment_is_the_mean_over_its_region():

@@ -50,15 +50,18 @@ def named_modules(model: nn.Module) -> dict[nn.Module, str]:
     As `model.named_modules()`, which takes several times as long.
     """
     names: dict[nn.Module, str] = {}
-    left = [(model, "")]
-    while left:
-        module, name = left.pop()
-        if module not in names:
-            names[module] = name
-            children = [*module._modules.items()] if module._modules else []
-            for key, child in reversed(children):
-                if child is not None:
-                    left.append((child, f"{name}.{key}" if name else key))
+
+    def walk(module: nn.Module, name: str) -> None:
+        names[module] = name
+        for key, child in module._modules.items():
+            if child is not None and child not in names:
+                inside = f"{name}.{key}" if name else key
+                if child._modules:
+                    walk(child, inside)
+                else:
+                    names[child] = inside
+
+    walk(model, "")
     return names
 
 

@@ -8,7 +8,8 @@ copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -175,6 +176,7 @@ def record(
         norms: set[nn.Module] = {one for one in names if isinstance(one, _NormBase)}
         observer = _with_right_gradients(norms, observer) if norms else observer
     undisturbed(names, run, observer)
+    recorder.arrive()
     late = recorder.handed_through and begin != "input"
     if not (late or recorder.doubtful):
         return recording
@@ -258,10 +260,16 @@ class _Recorder:
         self.late = _last(names) if begin == "late" and layers is None else set()
         # Before the first call of one of these nothing is looked at.
         self.ahead = set() if whole else self.late or _leading(names, self.asked)
+        # What was called before, and what it returned there: a module of each type and shape, in
+        # the order of their last calls.
+        self.passed: list[nn.Module] = []
+        self.shapes: dict[tuple[Any, Sequence[int]], nn.Module] = {}
         self.glimpse, self.foreign = glimpse, foreign
         self.batch, self.dims = len(inputs.tensor), inputs.tensor.ndim
         self.reader = Reader(inputs.tensor.shape[2:], inputs.words, inputs.tensor.shape[1])
         self.lowest = math.inf
+        # Of the network's own numbers alone; kept, so that their ids stay theirs.
+        self.computed: list[Tensor] = []
         # What was handed on last: the tensor, its version then, and where its numbers are.
         self.last: tuple[Tensor | None, int, int] = (None, 0, 0)
         self.handed_through = False
@@ -270,16 +278,20 @@ class _Recorder:
 
     def observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """See one module's output; return what to hand on in its place, if anything."""
+        if self.ahead:
+            if module not in self.ahead:
+                # Of most modules this is all that is done, so it is little.
+                self.passed.append(module)
+                if module._parameters and type(output) is Tensor:
+                    key = type(module), output.shape
+                    self.shapes.pop(key, None)
+                    self.shapes[key] = module
+                return None
+            self.arrive()
         name = self.names.get(module)
         if not name:
             return None
         number = self.counts[name] = self.counts.get(name, 0) + 1
-        if self.ahead:
-            if module not in self.ahead and name not in self.asked:
-                if module._parameters:
-                    self._pass_by(module, output)
-                return None
-            self.ahead = set()
         if not self.begun and module in self.late:
             self.begun = True
         tensor = output if type(output) is Tensor else first_tensor(output)
@@ -288,13 +300,18 @@ class _Recorder:
         with torch._C.DisableTorchFunction():  # what is looked up here is no call of the network
             return self._see(Call(name, number), module, args, kwargs, output, tensor)
 
-    def _pass_by(self, module: nn.Module, output: Any) -> None:
-        """Learn what resolutions there are before anything is looked at."""
-        shape: tuple[int, ...] = output.shape if type(output) is Tensor else ()
-        if len(shape) == self.dims and shape[0] == self.batch:
-            layout = self.reader.read(module, shape)
-            if layout is not None and 1 < cells(layout.grid) < self.lowest:
-                self.lowest = cells(layout.grid)
+    def arrive(self) -> None:
+        """Learn from what was passed by how often modules were called, and the resolutions."""
+        if not self.ahead:
+            return
+        self.ahead = set()
+        called = (self.names.get(module) for module in self.passed)
+        self.counts.update(Counter(name for name in called if name))
+        for (_, shape), module in self.shapes.items():
+            if module in self.names and len(shape) == self.dims and shape[0] == self.batch:
+                layout = self.reader.read(module, shape)
+                if layout is not None and 1 < cells(layout.grid) < self.lowest:
+                    self.lowest = cells(layout.grid)
 
     def _see(
         self, call: Call, module: nn.Module, args: Any, kwargs: Any, output: Any, tensor: Tensor
@@ -343,14 +360,14 @@ class _Recorder:
         return layout.guessed or layout.kind == "tokens"
 
     @cached_property
-    def constants(self) -> dict[int, Tensor]:
-        """The network's own numbers, and what modules computed from them alone; by id."""
-        return {
-            id(tensor): tensor
-            for module in self.names
-            for tensor in (*module._parameters.values(), *module._buffers.values())
-            if tensor is not None
-        }
+    def constants(self) -> set[int]:
+        """The ids of the network's own numbers, and of what modules computed from them alone."""
+        found: set[int] = set()
+        for module in self.names:
+            if module._parameters or module._buffers:
+                found.update(map(id, module._parameters.values()))
+                found.update(map(id, module._buffers.values()))
+        return found - {id(None)}
 
     def _constant(self, output: Tensor, first: Tensor, args: Any, kwargs: Any) -> bool:
         """Whether a module was given nothing but the network's own numbers."""
@@ -361,7 +378,8 @@ class _Recorder:
         # The first nearly always answers it.
         constant = known(first) and all(map(known, tensors((args, kwargs))))
         if constant:
-            self.constants[id(output)] = output
+            self.constants.add(id(output))
+            self.computed.append(output)
         return constant
 
     def _keep(self, module: nn.Module, tensor: Tensor, given: bool) -> tuple[Tensor, Tensor]:
@@ -399,18 +417,19 @@ class _Recorder:
         the module before handed on under another shape or name, or what the module was given.
         """
         last, version, where = self.last
-        # Views of the same numbers: dropout in eval mode, a permutation.
-        same = last is not None and tensor.data_ptr() == where and tensor.numel() == last.numel()
-        if last is not None and same and tensor._version == version:
-            if tensor.shape == last.shape:  # a module around the last one: one layer, two names
-                self.recording.seen[-1].calls.append(call)
-                return None
-            if only_rearranges(module):
-                return None
-        if given and not _writes(module):
+        # The same numbers, or a view of them: dropout in eval mode, a permutation.
+        same = (
+            last is not None
+            and (tensor.data_ptr(), tensor._version) == (where, version)
+            and tensor.numel() == last.numel()
+        )
+        if same and last is not None and tensor.shape == last.shape:
+            # A module around the last one: one layer, two names.
+            self.recording.seen[-1].calls.append(call)
+            return None
+        if (same and only_rearranges(module)) or (given and not _writes(module)):
             return None  # an earlier output, or none of a module
-        count = cells(layout.grid)
-        lower = count < self.lowest
+        lower = cells(layout.grid) < self.lowest
         pooled = lower and only_rearranges(module)
         made = torch._C._autograd._get_sequence_nr()
         layer = Layer([call], module, layout, pooled, made)
@@ -419,7 +438,7 @@ class _Recorder:
         if pooled:
             return None
         if lower:
-            self.lowest = count
+            self.lowest = cells(layout.grid)
         kept, handed = tensor, None
         if self.begun:
             # A view may be written through, and what has no graph begins one here.
@@ -452,10 +471,10 @@ def _last(names: Mapping[nn.Module, str]) -> set[nn.Module]:
     return set(learned[-min(16, max(4, len(learned) // 4)) :])
 
 
-def _leading(names: Mapping[nn.Module, str], asked: Iterable[str]) -> set[nn.Module]:
-    """The last modules with weights inside of those that are asked for, or else all beside them."""
+def _leading(names: Mapping[nn.Module, str], asked: Collection[str]) -> set[nn.Module]:
+    """Those that are asked for, and the last modules with weights inside, or else all beside."""
     learned = {name: module for module, name in names.items() if module._parameters}
-    found: set[nn.Module] = set()
+    found = {module for module, name in names.items() if name in asked}
     for name in asked:
         own = [module for of, module in learned.items() if f"{of}.".startswith(f"{name}.")]
         around = name.rpartition(".")[0]

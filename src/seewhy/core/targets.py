@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar, Literal, SupportsInt, TypeGuard
@@ -137,12 +138,10 @@ class Predicted(ClassTarget):
 
     def resolve(self, outputs: Any) -> Class:
         """The classes that these outputs rank there."""
-        scores = _class_scores(outputs).detach()
-        _check_count("rank", self.rank, scores)
-        return Class(tuple(scores.topk(self.rank, dim=1).indices[:, -1].tolist()))
+        return Class(tuple(_likeliest(outputs, "rank", self.rank)[:, -1].tolist()))
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class AnyOf(ClassTarget):
     """Any of several classes: the log-sum-exp of their logits, or the largest of them.
 
@@ -154,7 +153,7 @@ class AnyOf(ClassTarget):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        object.__setattr__(self, "classes", tuple(self.classes))
+        self.classes = tuple(self.classes)
         if not self.classes:
             raise ValueError("AnyOf needs at least one class")
         if self.reduce not in ("logsumexp", "max"):
@@ -179,9 +178,7 @@ class TopK(ClassTarget):
 
     def resolve(self, outputs: Any) -> Target:
         """The classes that these outputs rank highest."""
-        scores = _class_scores(outputs).detach()
-        _check_count("k", self.k, scores)
-        return AnyOf(tuple(map(tuple, scores.topk(self.k, dim=1).indices.T.tolist())))
+        return AnyOf(tuple(map(tuple, _likeliest(outputs, "k", self.k).T.tolist())))
 
 
 @dataclass(frozen=True)
@@ -313,7 +310,7 @@ class Similarity(Target):
         return F.cosine_similarity(vectors, reference.expand_as(vectors), dim=1)
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class Text(ClassTarget):
     """How well a picture fits a text: the cosine of their embeddings, in [-1, 1].
 
@@ -330,8 +327,7 @@ class Text(ClassTarget):
 
     def __post_init__(self) -> None:
         """Settle what is meant."""
-        against = (self.against,) if isinstance(self.against, str) else tuple(self.against)
-        object.__setattr__(self, "against", against)
+        self.against = (self.against,) if isinstance(self.against, str) else tuple(self.against)
 
     def __str__(self) -> str:
         """In words."""
@@ -339,30 +335,28 @@ class Text(ClassTarget):
 
     def __call__(self, outputs: Any) -> Tensor:
         """Cosines (B,), or differences of cosines."""
-        cosines = self._cosines(outputs, self.text)
-        if self.against:
-            others = [self._cosines(outputs, other) for other in self.against]
-            cosines = cosines - torch.stack(others).mean(0)
-        return cosines
-
-    def _cosines(self, outputs: Any, text: str) -> Tensor:
-        texts = getattr(outputs, "texts", None)
-        if texts is None:
-            raise ValueError(
-                f"Text({self.text!r}) needs a text-image network, loaded with its texts: "
-                "load_model('hf:…', texts=[…]); of one of your own name the scores, as in "
-                "Of('logits_per_image', 0)"
-            )
-        if text not in texts:
-            raise ValueError(
-                f"the network was loaded with the texts {', '.join(map(repr, texts))}, and without "
-                f"{text!r}; add it to texts="
-            )
-        cosines: Tensor = outputs.cosines[:, texts.index(text)]
-        return cosines
+        own, *others = (_cosines(outputs, text) for text in (self.text, *self.against))
+        return own - torch.stack(others).mean(0) if others else own
 
 
-@dataclass(frozen=True, init=False)
+def _cosines(outputs: Any, text: str) -> Tensor:
+    texts = getattr(outputs, "texts", None)
+    if texts is None:
+        raise ValueError(
+            f"Text({text!r}) needs a text-image network, loaded with its texts: "
+            "load_model('hf:…', texts=[…]); of one of your own name the scores, as in "
+            "Of('logits_per_image', 0)"
+        )
+    if text not in texts:
+        raise ValueError(
+            f"the network was loaded with the texts {', '.join(map(repr, texts))}, and without "
+            f"{text!r}; add it to texts="
+        )
+    cosines: Tensor = outputs.cosines[:, texts.index(text)]
+    return cosines
+
+
+@dataclass(init=False, unsafe_hash=True)
 class Token(Target):
     """A word of a caption that a network writes: its logit, given the picture and the text before.
 
@@ -371,7 +365,7 @@ class Token(Target):
     """
 
     places: tuple[int, ...]
-    tokens: tuple[int, ...] | None
+    tokens: tuple[Classes, ...] | None
     length: int | None
     word: str | None
 
@@ -389,54 +383,50 @@ class Token(Target):
         Raises ValueError for places and words that are not in the text.
         """
         given = None if ids is None else _row(ids)
-        length = None if given is None else len(given)
-        word = None
+        self.length = None if given is None else len(given)
+        self.word = where if isinstance(where, str) else None
+        end = self.length or 0
         if isinstance(where, str):
             if given is None or tokenizer is None:
                 raise ValueError(
                     f"Token({where!r}) needs the text it is a word of: Token({where!r}, ids, "
                     "tokenizer)"
                 )
-            word, places = where, _places_of(where, given, tokenizer)
+            self.places = _places_of(where, given, tokenizer)
         elif where is None:
-            places = (0,) if length is None else (length,)
+            self.places = (end,)
+        elif given is not None and not -end <= where < end:
+            raise ValueError(f"Token({where}): the text has {end} tokens, 0 to {end - 1}")
         else:
-            if length is not None and not -length <= where < length:
-                raise ValueError(f"Token({where}): the text has {length} tokens, 0 to {length - 1}")
-            places = (where + length if length is not None and where < 0 else where,)
-        if where is not None and 0 in places:
+            self.places = (where + end if where < 0 else where,)
+        if where is not None and 0 in self.places:
             raise ValueError("Token(0): nothing comes before the first token, so nothing scores it")
-        tokens = None
+        self.tokens = None
         if given is not None and where is not None:
-            tokens = tuple(given[place] for place in places)
-        for name, value in (
-            ("places", places), ("tokens", tokens), ("length", length), ("word", word)
-        ):  # fmt: skip
-            object.__setattr__(self, name, value)
+            self.tokens = tuple(given[place] for place in self.places)
 
     def __str__(self) -> str:
         """In words."""
         if self.word is not None:
             return self.word
-        return "the next token" if self._follows else f"token {self.places[0]}"
+        follows = self.places == (self.length or 0,)
+        return "the next token" if follows else f"token {self.places[0]}"
 
     def __call__(self, outputs: Any) -> Tensor:
         """Logits (B,)."""
         if self.tokens is None:
             return self.resolve(outputs)(outputs)
         places = zip(self._scores(outputs), self.tokens, strict=True)
-        return torch.stack([scores[:, token] for scores, token in places]).sum(0)
+        return torch.stack([_pick(scores, token) for scores, token in places]).sum(0)
 
-    def resolve(self, outputs: Any) -> Target:
+    def resolve(self, outputs: Any) -> Token:
         """With the most likely token of each image, if none was given."""
         if self.tokens is not None:
             return self
         (scores,) = self._scores(outputs)
-        return _TokenOfEach(self, tuple(scores.detach().argmax(1).tolist()))
-
-    @property
-    def _follows(self) -> bool:
-        return self.places == ((0,) if self.length is None else (self.length,))
+        found = copy(self)
+        found.tokens = (tuple(scores.detach().argmax(1).tolist()),)
+        return found
 
     def _scores(self, outputs: Any) -> list[Tensor]:
         """The scores (B, V) at each place."""
@@ -456,24 +446,6 @@ class Token(Target):
                 raise ValueError(f"{self}: the network scored {scores.shape[1]} places")
             found.append(scores[:, index])
         return found
-
-
-@dataclass(frozen=True)
-class _TokenOfEach(Target):
-    """A place in a text, and a token there for each image."""
-
-    asked: Token
-    tokens: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return str(self.asked)
-
-    def __call__(self, outputs: Any) -> Tensor:
-        (scores,) = self.asked._scores(outputs)
-        return _pick(scores, self.tokens)
-
-    def of_image(self, index: int, images: int) -> _TokenOfEach:
-        return _TokenOfEach(self.asked, (self.tokens[index],))
 
 
 def _row(ids: Any) -> tuple[int, ...]:
@@ -513,8 +485,19 @@ class Score(Target):
         return self.function(outputs)
 
 
-@dataclass(frozen=True)
-class Of(Target):
+class _Asked(Target):
+    """Another target, asked in another way."""
+
+    target: Target
+
+    @property
+    def of_classes(self) -> bool:  # type: ignore[override]
+        """Whether it is a question about classes."""
+        return self.target.of_classes
+
+
+@dataclass(init=False, unsafe_hash=True)
+class Of(_Asked):
     """A target for one part of the outputs, such as one of several heads.
 
     path: key, index or attribute, or several of them joined by dots: "gender", "0", "heads.age".
@@ -522,43 +505,40 @@ class Of(Target):
     """
 
     path: str | int
-    target: TargetLike = None
+    target: Target
 
-    def __post_init__(self) -> None:
+    def __init__(self, path: str | int, target: TargetLike = None) -> None:
         """Settle what is meant."""
-        object.__setattr__(self, "target", as_target(self.target))
+        self.path, self.target = path, as_target(target)
+        if isinstance(self.target, Of):
+            self.path, self.target = f"{path}.{self.target.path}", self.target.target
 
     def __call__(self, outputs: Any) -> Tensor:
         """Scores (B,)."""
-        return as_target(self.target)(self.read(outputs))
+        return self.target(self.read(outputs))
 
     def resolve(self, outputs: Any) -> Of:
         """With its target settled by that part."""
-        return Of(self.path, as_target(self.target).resolve(self.read(outputs)))
+        return Of(self.path, self.target.resolve(self.read(outputs)))
 
     def read(self, outputs: Any) -> Any:
         """That part of the outputs."""
         for step in str(self.path).split("."):
             outputs = _part(outputs, step, self.path)
-        return as_target(self.target).read(outputs)
+        return outputs
 
     def asking(self, question: Target) -> Of:
         """Another question about that part."""
-        return Of(self.path, as_target(self.target).asking(question))
+        return Of(self.path, question)
 
     @property
     def question(self) -> Target:
         """What is asked of that part."""
-        return as_target(self.target).question
+        return self.target
 
     def of_image(self, index: int, images: int) -> Of:
         """The question about one image."""
-        return Of(self.path, as_target(self.target).of_image(index, images))
-
-    @property
-    def of_classes(self) -> bool:  # type: ignore[override]
-        """Whether it is a question about classes."""
-        return as_target(self.target).of_classes
+        return Of(self.path, self.target.of_image(index, images))
 
 
 def _part(outputs: Any, step: str, path: str | int) -> Any:
@@ -573,21 +553,10 @@ def _part(outputs: Any, step: str, path: str | int) -> Any:
 
 
 @dataclass(frozen=True)
-class _Asked(Target):
-    """Another target, asked in another way."""
-
-    target: Target
-
-    @property
-    def of_classes(self) -> bool:  # type: ignore[override]
-        """Whether it is a question about classes."""
-        return self.target.of_classes
-
-
-@dataclass(frozen=True)
 class _OfImage(_Asked):
     """A target of a batch, asked of one of its images alone."""
 
+    target: Target
     index: int
     images: int
 
@@ -605,6 +574,7 @@ class _OfImage(_Asked):
 class Repeated(_Asked):
     """A target asked of several images for each of its own: `times` runs of a batch of `images`."""
 
+    target: Target
     times: int
     images: int
 
@@ -679,7 +649,8 @@ def _pick(scores: Tensor, classes: Classes) -> Tensor:
         )
     for index in classes:
         _check_class(index, scores)
-    chosen = torch.tensor(classes, device=scores.device)
+    # Otherwise the copy would wait for all that the accelerator has to do before.
+    chosen = torch.tensor(classes).to(scores.device, non_blocking=True)
     return scores.gather(1, chosen[:, None])[:, 0]
 
 
@@ -691,8 +662,11 @@ def _check_class(index: int, scores: Tensor) -> None:
         )
 
 
-def _check_count(option: str, count: int, scores: Tensor) -> None:
+def _likeliest(outputs: Any, option: str, count: int) -> Tensor:
+    """The indices of each image's `count` highest scores, (B, count), from the highest on."""
+    scores = _class_scores(outputs).detach()
     if not 1 <= count <= scores.shape[1]:
         raise ValueError(
             f"{option}={count} is out of range: the model has {scores.shape[1]} classes"
         )
+    return scores.topk(count, dim=1).indices

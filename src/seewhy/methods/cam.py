@@ -159,10 +159,10 @@ def leading(matrices: Tensor) -> tuple[Tensor, Tensor]:
     return values[:, -1], vectors
 
 
-def leading_by_squaring(matrices: Tensor, times: int = 20) -> tuple[Tensor, Tensor]:
-    """As `leading`, by squaring the matrices so many times: products of matrices alone.
+def leading_by_squaring(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """As `leading`, by squaring the matrices 21 times: products of matrices alone.
 
-    What is left of the second component is (λ₂/λ₁)^(2^times) of it.
+    What is left of the second component is (λ₂/λ₁)^(2^21) of it.
     """
 
     def to_trace_one(power: Tensor) -> Tensor:
@@ -172,8 +172,9 @@ def leading_by_squaring(matrices: Tensor, times: int = 20) -> tuple[Tensor, Tens
     # In float64 where there is one, so that no setting for faster products rounds the squares.
     dtype = matrices.dtype if matrices.device.type == "mps" else torch.float64
     power = to_trace_one(matrices.to(dtype))
-    for _ in range(times):
-        power = to_trace_one(power @ power)
+    for _ in range(7):
+        # Three times between two scalings: the trace is n^-7 at least, which float32 has, too.
+        power = to_trace_one(torch.linalg.matrix_power(power, 8))
     power = power.to(matrices.dtype)
     # All columns are multiples of the eigenvector by then; the longest has the least rounding.
     longest = power.diagonal(dim1=1, dim2=2).argmax(1)

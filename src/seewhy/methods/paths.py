@@ -359,12 +359,10 @@ def advanced(
     kth = 1 + int(fraction * (salience.shape[1] - 1))
     rounds = torch.zeros(len(x), dtype=torch.long, device=x.device)
     unfinished = torch.ones_like(rounds, dtype=torch.bool)
-    while unfinished.any():
+    while True:
         rounds += unfinished
         distance, arrived = way.left(x), (x == ahead).all(2)
         unfinished = unfinished & _beyond(distance, left) & ~arrived.all(1)
-        if not unfinished.any():
-            break
         # The least salient of those that have not arrived; so each round moves one at least.
         order = salience.masked_fill(arrived, torch.inf)
         threshold = order.kthvalue(kth, dim=1, keepdim=True).values
@@ -377,7 +375,8 @@ def advanced(
         x = torch.where(chosen[:, :, None], moved, x)
         unfinished = unfinished & (gain > 1)
         report()
-    return x, rounds
+        if not unfinished.any():
+            return x, rounds
 
 
 def _beyond(distance: Tensor, left: Tensor) -> Tensor:

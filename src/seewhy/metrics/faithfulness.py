@@ -9,7 +9,7 @@ has its own value, whatever else is in the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -25,7 +25,7 @@ from seewhy.metrics.quality import POPPI, adcc, spearman
 from seewhy.metrics.registry import Curve, register_metric, shared
 from seewhy.noise import drawn
 from seewhy.options import Count, NotNegative, Range, Seed
-from seewhy.progress import BatchSize, images_per_pass, in_chunks
+from seewhy.progress import BatchSize, in_chunks
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -206,11 +206,11 @@ def insertion_deletion(
     order = ranks(saliency).to(inputs.device)[:, None]
 
     def curve(changed: Tensor, unchanged: Tensor, counts: Tensor) -> Tensor:
-        scores = []
-        for index, step in _pairs(inputs, len(counts), batch_size):
+        def mixed(index: Tensor, step: Tensor) -> Tensor:
             change = order[index] < of_images(counts[step], order)
-            scores.append(score(torch.where(change, changed[index], unchanged[index]), index))
-        return torch.cat(scores).view(-1, len(counts))
+            return torch.where(change, changed[index], unchanged[index])
+
+        return _scores("insertion and deletion", score, inputs, len(counts), mixed, batch_size)
 
     deletion = curve(filled(inputs, delete_with), inputs, counts)
     begun = curve(inputs, filled(inputs, insert_into), counts[:-1])
@@ -242,6 +242,9 @@ def deletion(curves: Curves) -> Tensor:
     return torch.trapezoid(curves.deletion, curves.pixels)
 
 
+_TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
 class RoadCurves(NamedTuple):
     """Scores (B, F) with the most and with the least relevant share of pixels imputed."""
 
@@ -256,17 +259,7 @@ def road_curves(
     inputs: Tensor,
     saliency: Tensor,
     *,
-    removed: Sequence[Annotated[float, Range(above=0, below=1)]] = (
-        0.1,
-        0.2,
-        0.3,
-        0.4,
-        0.5,
-        0.6,
-        0.7,
-        0.8,
-        0.9,
-    ),
+    removed: Sequence[Annotated[float, Range(above=0, below=1)]] = _TENTHS,
     noise: NotNegative = 0.01,
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
@@ -290,14 +283,15 @@ def road_curves(
     start, stop = torch.tensor(spans, device=inputs.device)[:, :, None, None].unbind(1)
     order = ranks(saliency).to(inputs.device)
     speckle = noise * drawn(inputs.shape[1:], torch.Generator().manual_seed(seed), inputs)
-    scores = []
-    for index, step in _pairs(inputs, len(spans), batch_size):
+
+    def imputed(index: Tensor, step: Tensor) -> Tensor:
         missing = (order[index] >= start[step]) & (order[index] < stop[step])
         # A hundredth of the usual noise is exact enough.
-        filled = linear_imputation(inputs[index], missing, tolerance=3e-6)
-        imputed = filled + speckle * missing[:, None]
-        scores.append(score(imputed, index))
-    both = torch.cat(scores).view(len(inputs), 2, len(counts))
+        known = linear_imputation(inputs[index], missing, tolerance=3e-6)
+        return known + speckle * missing[:, None]
+
+    scores = _scores("ROAD", score, inputs, len(spans), imputed, batch_size)
+    both = scores.view(len(inputs), 2, len(counts))
     return RoadCurves(both.new_tensor(counts) / pixels, both[:, 0], both[:, 1])
 
 
@@ -359,12 +353,13 @@ def single_deletion(
     patch = (row[:, None] * side + column).to(inputs.device)
     number = side * side
     hiding = filled(inputs, fill)
-    scores = []
-    for index, step in _pairs(inputs, number, "auto"):
+
+    def without(index: Tensor, step: Tensor) -> Tensor:
         hidden = (patch == step[:, None, None])[:, None]
-        scores.append(score(torch.where(hidden, hiding[index], inputs[index]), index))
+        return torch.where(hidden, hiding[index], inputs[index])
+
     whole = score(inputs, torch.arange(len(inputs), device=inputs.device))
-    fallen = whole[:, None] - torch.cat(scores).view(-1, number)
+    fallen = whole[:, None] - _scores("single deletion", score, inputs, number, without)
     flat = saliency.flatten(1).to(inputs.device)
     masses = flat.new_zeros(len(flat), number).index_add_(1, patch.flatten(), flat)
     return spearman(masses[:, None], fallen.to(masses)[:, None])
@@ -399,8 +394,23 @@ def _counts(steps: int | Sequence[int], pixels: int) -> Tensor:
     return counts
 
 
-def _pairs(inputs: Tensor, steps: int, batch_size: BatchSize) -> Iterator[tuple[Tensor, Tensor]]:
-    """Image and step of all changed images, image by image, `batch_size` at a time."""
-    every = torch.arange(len(inputs) * steps, device=inputs.device)
-    for jobs in torch.split(every, images_per_pass(inputs, batch_size)):
-        yield jobs // steps, jobs % steps
+def _scores(
+    what: str,
+    score: Score,
+    inputs: Tensor,
+    steps: int,
+    changed: Callable[[Tensor, Tensor], Tensor],
+    batch_size: BatchSize = "auto",
+) -> Tensor:
+    """The scores (B, S) of S changed versions of each image, image by image.
+
+    changed: the versions (N, C, H, W) of so many images and steps, (N,) each.
+    """
+    image = torch.arange(len(inputs), device=inputs.device).repeat_interleave(steps)
+    step = torch.arange(steps, device=inputs.device).repeat(len(inputs))
+
+    def scored(part: slice) -> Tensor:
+        return score(changed(image[part], step[part]), image[part])
+
+    parts = in_chunks(what, scored, len(image), inputs[:1], batch_size)
+    return torch.cat([*parts]).view(len(inputs), steps)
