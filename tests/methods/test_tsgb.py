@@ -216,15 +216,21 @@ def test_average_pools_keep_their_options() -> None:
     assert torch.allclose(gradient * x, expected)
 
 
-def test_string_padding_is_the_same_as_numbers() -> None:
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (4, 1), (2, 3), (4, 2)])
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_string_padding_is_the_same_as_zeros(kernel: int, dilation: int) -> None:
     x = torch.randn(2, 3, 9, 8, dtype=torch.float64, requires_grad=True)
-    w = torch.randn(4, 3, 3, 3, dtype=torch.float64)
-    gradients = []
-    for padding in ("same", 1):
+    w = torch.randn(4, 3, kernel, 1, dtype=torch.float64)
+    before = dilation * (kernel - 1) // 2
+    padded = F.pad(x.detach(), (0, 0, before, dilation * (kernel - 1) - before)).requires_grad_()
+    found = []
+    for image, padding in ((x, "same"), (padded, "valid"), (padded, 0)):
         with applying(rules("joint")):
-            y = F.conv2d(x, w, padding=padding)
-        gradients.append(torch.autograd.grad(y.square().sum(), x)[0])
-    assert torch.allclose(*gradients, rtol=1e-12)
+            y = F.conv2d(image, w, padding=padding, dilation=dilation)
+        found.append(torch.autograd.grad(y.square().sum(), image)[0])
+    same, valid, none = found
+    assert torch.equal(valid, none)
+    assert torch.allclose(same, valid[:, :, before : before + 9], rtol=1e-12)
 
 
 class Head(nn.Module):

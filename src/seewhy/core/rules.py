@@ -25,7 +25,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode
 
 from seewhy.core.observing import end_frames, is_scripted
@@ -67,8 +67,6 @@ class applying(Mode):
         super().__init__()
         self._needed = needed
         self._rules = {_name(function): rule for function, rule in rules.items()}
-        # The rule of each function that was called, and whether it may write: looked up once.
-        self._plans: dict[Callable[..., Any], tuple[Rule | None, bool]] = {}
         self._called = False
 
     def __torch_function__(
@@ -79,11 +77,8 @@ class applying(Mode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run one call by its rule, or as it is."""
-        plan = self._plans.get(function)
-        if plan is None:
-            plan = (self._rules.get(_name(function)), _may_write(function))
-            self._plans[function] = plan
-        rule, writes = plan
+        name, plain, place = _read(function)
+        rule, writes = self._rules.get(name), plain is not function or place is not None
         args, kwargs = without_parameters(args, kwargs)
         if rule is None and not writes:
             return function(*args, **kwargs)
@@ -139,6 +134,14 @@ def check_open(modules: Mapping[nn.Module, str]) -> None:
 # ---------------------------------------------------------------------- to write rules with
 
 
+def apply_of(node: type[torch.autograd.Function]) -> Callable[..., Tensor]:
+    """The `apply` of an autograd function, without what torch does for `torch.func` before it.
+
+    That takes longer than the rest of it.
+    """
+    return super(torch.autograd.Function, node).apply  # type: ignore[misc, no-any-return]
+
+
 def substitute(value: Tensor, surrogate: Tensor) -> Tensor:
     """`value`, with the gradient of `surrogate`; both have the same shape."""
     if value.shape != surrogate.shape:
@@ -146,14 +149,12 @@ def substitute(value: Tensor, surrogate: Tensor) -> Tensor:
             f"value is {tuple(value.shape)} and surrogate {tuple(surrogate.shape)}; "
             "their shapes should be equal"
         )
-    substituted: Tensor = _Substitute.apply(value.detach(), surrogate)  # type: ignore[no-untyped-call]
-    return substituted
+    return _substitute(surrogate, (value.detach(),))
 
 
 def rectified(value: Tensor) -> Tensor:
     """`value`; only the positive part of its gradient is passed back."""
-    passed: Tensor = _Rectified.apply(value)  # type: ignore[no-untyped-call]
-    return passed
+    return _rectify(value)
 
 
 def nodes(output: Tensor) -> Iterator[Any]:
@@ -197,12 +198,12 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 class _Substitute(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, value: Tensor, surrogate: Tensor) -> Tensor:
-        return value
+    def forward(ctx: FunctionCtx, surrogate: Tensor, value: tuple[Tensor]) -> Tensor:
+        return value[0]  # out of a tuple, since an input would not be returned as it is
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[None, Tensor]:
-        return None, gradient
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
 
 
 class _Rectified(torch.autograd.Function):
@@ -211,9 +212,11 @@ class _Rectified(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         return gradient.clamp(min=0)
+
+
+_substitute, _rectify = apply_of(_Substitute), apply_of(_Rectified)
 
 
 def _plain_attention(
@@ -251,7 +254,6 @@ PLAIN_ATTENTION: Rules = {
 # ------------------------------------------------------------------------ reading a call
 
 
-@lru_cache(maxsize=1024)
 def _name(function: Callable[..., Any]) -> str:
     """One name for all spellings of a function: relu for F.relu, torch.relu_ and Tensor.relu."""
     name = getattr(function, "__name__", "")
@@ -265,10 +267,20 @@ def out_of_place(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """The call that returns what this one would write into its argument, and writes nothing."""
-    return _out_of_place(function), *_not_in_place(function, args, kwargs)
+    _, plain, place = _read(function)
+    if place is not None:
+        kwargs = {**kwargs}
+        kwargs.pop("inplace", None)
+        args = args if place >= len(args) else (*args[:place], False, *args[place + 1 :])
+    return plain, args, kwargs
 
 
 @lru_cache(maxsize=1024)
+def _read(function: Callable[..., Any]) -> tuple[str, Callable[..., Any], int | None]:
+    """A function's name, the one that writes nothing, and the position of its `inplace`, if any."""
+    return _name(function), _out_of_place(function), _place_of_inplace(function)
+
+
 def _out_of_place(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function that returns what this one would write into its argument."""
     name = getattr(function, "__name__", "")
@@ -288,12 +300,6 @@ def _copied(written: Tensor, source: Tensor, non_blocking: bool = False) -> Tens
     return source.to(written).expand_as(written).clone()
 
 
-@lru_cache(maxsize=1024)
-def _may_write(function: Callable[..., Any]) -> bool:
-    """Whether a call of the function may write into its argument."""
-    return _out_of_place(function) is not function or _place_of_inplace(function) is not None
-
-
 def _varies(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a gradient is recorded for any of the arguments."""
     if args and isinstance(args[0], Tensor) and args[0].requires_grad:
@@ -301,7 +307,6 @@ def _varies(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return any(tensor.requires_grad for tensor in tensors((args, kwargs)))
 
 
-@lru_cache(maxsize=1024)
 def _place_of_inplace(function: Callable[..., Any]) -> int | None:
     """The position of the parameter `inplace`, if the function has one."""
     try:
@@ -311,27 +316,20 @@ def _place_of_inplace(function: Callable[..., Any]) -> int | None:
     return names.index("inplace") if "inplace" in names else None
 
 
-def _not_in_place(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    place = _place_of_inplace(function)
-    if place is None:
-        return args, kwargs
-    kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
-    return (args if place >= len(args) else (*args[:place], False, *args[place + 1 :])), kwargs
-
-
 def without_parameters(
     args: tuple[Any, ...], kwargs: dict[str, Any] | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments in which parameters are cut from the graph."""
     # Asked of every call and nearly always plain, so it calls no function of Python's without need.
-    args = tuple([a if type(a) in _PLAIN else _without_parameters(a) for a in args])
-    if kwargs:
+    if not _PLAIN.issuperset(map(type, args)):
+        args = tuple([a if type(a) in _PLAIN else _without_parameters(a) for a in args])
+    if not kwargs:
+        return args, {}
+    if not _PLAIN.issuperset(map(type, kwargs.values())):
         kwargs = {
             key: a if type(a) in _PLAIN else _without_parameters(a) for key, a in kwargs.items()
         }
-    return args, kwargs or {}
+    return args, kwargs
 
 
 # Neither parameters nor what may hold some.

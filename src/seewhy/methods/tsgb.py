@@ -12,20 +12,18 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge
-from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Rules, nearest, substitute, tensors
+from seewhy.core.rules import Rules, apply_of, nearest, substitute, tensors
 from seewhy.core.targets import Score
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method
@@ -151,7 +149,9 @@ def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
     def total(output: Tensor) -> Tensor:
         weighed = output.detach() * gradient.abs()
         others = [d for d in range(1, output.ndim) if d != axis % output.ndim]
-        return weighed.sum(others, keepdim=True, dtype=_precise(output)) if others else weighed
+        return (
+            weighed.sum(others, keepdim=True, dtype=_precise(output.dtype)) if others else weighed
+        )
 
     beta = balance * total(speaking) / total(against).abs()
     beta = beta.nan_to_num(nan=0, posinf=0, neginf=0).to(gradient)
@@ -162,52 +162,52 @@ def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
 # ------------------------------------------------------------------------------ the rules
 
 
-class _Share(NamedTuple):
-    """What is known of a tensor that a rule made.
+class _Known(NamedTuple):
+    """What is known of a tensor that a rule made; its node in the graph holds it.
 
     relevance: (B, groups, h, w), whose gradient is the tensor's relevance summed over the channels
-        of each group; None where only the ordinary gradient leads back. Its values mean nothing.
-    sparse: whether it can be zero where the input that it was computed from is not: behind an
+        of each group. Its values mean nothing.
+    sparse: whether the tensor can be zero where the convolution's output is not: behind an
         activation, and where a channel sees few of the channels before.
     rectified: whether it comes from a ReLU: not negative, and zero where no gradient passes.
     weighted: the convolution, if it is one, or an activation behind one.
-    pads: how many cells on each side are padding, as `F.pad` takes it.
     """
 
-    relevance: Tensor | None = None
-    sparse: bool = False
-    rectified: bool = False
-    gate: bool = False
-    pads: tuple[int, ...] = ()
-    weighted: Callable[[], _Weighted | None] = lambda: None
+    relevance: Tensor
+    sparse: bool
+    rectified: bool
+    weighted: Callable[[], _Weighted | None]
+
+
+def _known(tensor: Tensor) -> _Known | None:
+    """What is known of a tensor, unless it was made by no rule, or written into since."""
+    node: Any = tensor.grad_fn
+    known: _Known | None = getattr(node, "known", None)
+    return known if known is None or node.version == tensor._version else None
+
+
+def _made_by(tensor: Tensor, *functions: str) -> bool:
+    """Whether one of torch's functions made a tensor."""
+    node = tensor.grad_fn
+    return node is not None and node.name().removesuffix("Backward0") in functions
 
 
 @dataclass
 class _Strides:
-    """Whether strided windows are made even; None is no, until the network is seen."""
+    """Whether strided windows are made even; None is no, until the network is seen.
+
+    That is when it has an activation that is not in the authors' networks.
+    """
 
     even: bool | None
 
-    def beyond(self) -> None:
-        """The network has an activation that is not in the authors' networks."""
-        if self.even is None:
-            self.even = True
-
-
-_UNKNOWN = _Share()
-_INPUT = {1: conv1d_input, 2: conv2d_input, 3: conv3d_input}
-_CONVOLUTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-
 
 class _Pass:
-    """The rules of TSGB for one forward pass, and what they know of its tensors."""
+    """The rules of TSGB for one forward pass."""
 
     def __init__(self, groups: Groups, activations: Activations, strides: Strides) -> None:
         self.separate, self.kept = groups == "separate", activations == "kept"
         self.strides = _Strides(None if strides is None else strides == "even")
-        # By the tensors' ids, with the tensor and its version when this was found: a change in
-        # place makes it void.
-        self.shares: dict[int, tuple[weakref.ref[Tensor], int, _Share]] = {}
         # The convolutions wider than 1×1 that may be the classifier: only the last may, and the
         # input of each would take memory.
         self.last: deque[_Weighted] = deque(maxlen=4)
@@ -226,35 +226,14 @@ class _Pass:
         return {
             **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), self.convolution),
             **dict.fromkeys(activations, self.activation),
-            **dict.fromkeys((torch.sigmoid, F.hardsigmoid), self.gate),
             **dict.fromkeys(averages, _average_pool),
             **dict.fromkeys(attention, _no_attention),
-            F.linear: self.linear,
-            F.pad: self.pad,
-            F.batch_norm: self.batch_norm,
+            F.linear: _linear,
+            F.pad: _pad,
+            F.batch_norm: _batch_norm,
             F.layer_norm: _layer_norm,
-            torch.mul: self.product,
+            torch.mul: _product,
         }
-
-    def share(self, tensor: Tensor) -> _Share:
-        """What is known of a tensor."""
-        found = self.shares.get(id(tensor))
-        if found is None:
-            return _UNKNOWN
-        of, version, share = found
-        return share if of() is tensor and tensor._version == version else _UNKNOWN
-
-    def remember(self, tensor: Tensor, share: _Share) -> Tensor:
-        """The tensor, of which this is known from now on."""
-        key, shares = id(tensor), self.shares
-        of = weakref.ref(tensor, lambda _: shares.pop(key, None))
-        shares[key] = (of, tensor._version, share)
-        return tensor
-
-    def with_share(self, value: Tensor, share: _Share) -> Tensor:
-        """A value whose gradient goes back as relevance."""
-        output = _Relevance.apply(value, share.relevance, share.weighted)  # type: ignore[no-untyped-call]
-        return self.remember(output, share)
 
     def convolution(
         self,
@@ -271,41 +250,39 @@ class _Pass:
 
         Per window the share is Σ|x| over its part of the window / Σ|x| over the window.
         """
-        value = function(input.detach(), weight, bias, stride, padding, dilation, groups)
+        kernel = weight.shape[2:]
+        if isinstance(padding, str):
+            input, padding = _padded(input, padding, kernel, dilation)
+
+        def layer(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+            return function(x, w, b, stride, padding, dilation, groups)
+
+        x, known = input.detach(), _known(input)
+        value = layer(x, weight, bias)
         parts = groups if self.separate else 1
-        known = self.share(input)
-        # The finest division that both the shares that come in and those that go out respect.
-        fine = parts if known.relevance is None else math.lcm(known.relevance.shape[1], parts)
-        magnitude = _magnitude(input.detach(), known.rectified, fine)
-        size = value.shape[2:]
         window = _Window(
-            weight.shape[2:], stride, padding, dilation, parts, size, known.pads, self.strides
+            kernel,
+            _each(stride, kernel),
+            _each(padding, kernel),
+            _each(dilation, kernel),
+            parts,
+            getattr(input.grad_fn, "pads", ()),
+            self.strides,
         )
-        relevance = _Spread.apply(  # type: ignore[no-untyped-call]
-            input if known.relevance is None else known.relevance,
-            magnitude,
-            window,
-            known.relevance is None,
-            known.rectified,
-        )
-
-        def layer(x: Tensor, w: Tensor) -> Tensor:
-            return function(x, w, None, stride, padding, dilation, groups)
-
+        # The finest division that both the shares that come in and those that go out respect.
+        fine = parts if known is None else math.lcm(known.relevance.shape[1], parts)
+        rectified = _made_by(input, "Relu") if known is None else known.rectified
+        magnitude = _sums(x if rectified else x.abs(), fine)
+        size = value.shape[2:]
+        if known is None:
+            relevance = _to_input(input, magnitude, window, size, rectified)
+        else:
+            relevance = _to_relevance(known.relevance, magnitude, window, size)
         weighted = _Weighted(layer, input, weight)
-        if math.prod(weight.shape[2:]) == 1 and groups == 1:
-            return self.with_share(value, _Share(relevance, weighted=lambda: weighted))
+        if groups == 1 and max(kernel) == 1:
+            return _with(_Known(relevance, False, False, lambda: weighted), lambda: value)
         self.last.append(weighted)
-        share = _Share(relevance, sparse=groups > 1, weighted=weakref.ref(weighted))
-        return self.with_share(value, share)
-
-    def linear(
-        self, linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None
-    ) -> Tensor:
-        """The ordinary gradient, unless it is the classifier."""
-        weighted = _Weighted(lambda x, w: linear(x, w), input, weight)
-        value = linear(input.detach(), weight, bias)
-        return _Linear.apply(value, input, weight, weighted)  # type: ignore[no-untyped-call, no-any-return]
+        return _with(_Known(relevance, groups > 1, False, weakref.ref(weighted)), lambda: value)
 
     def activation(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Relevance is left as it is: gradient ⊙ output / input.
@@ -313,76 +290,89 @@ class _Pass:
         Of a ReLU that is the ordinary gradient. Of the others the ordinary one would lose what is
         strongest, where they saturate.
         """
-        known = self.share(input)
-        rectified = function.__name__ in ("relu", "relu6")
-        relu = function.__name__ == "relu"
-        if not self.kept and not relu:
-            return self.remember(function(input, *args, **kwargs), _Share(rectified=rectified))
-        if not relu:
-            self.strides.beyond()
-        if known.relevance is not None:
-            value = function(input.detach(), *args, **kwargs)
-            return self.with_share(value, known._replace(sparse=True, rectified=rectified))
-        if relu:
-            output = function(input, *args, **kwargs)
-        else:
+        name = function.__name__
+        if name != "relu":
+            if not self.kept:
+                return function(input, *args, **kwargs)
+            if self.strides.even is None:
+                self.strides.even = True
+        known = _known(input)
+        if known is None and name == "relu":
+            return function(input, *args, **kwargs)
+        if known is None:
             x = input.detach()
             value = function(x, *args, **kwargs)
-            output = substitute(value, input * torch.where(x == 0, 0, value / x))
-        return self.remember(output, _Share(sparse=True, rectified=rectified))
+            return substitute(value, input * torch.where(x == 0, 0, value / x))
+        known = _Known(known.relevance, True, name in ("relu", "relu6"), known.weighted)
+        return _with(known, lambda: function(input, *args, **kwargs))
 
-    def pad(
-        self,
-        function: Function,
-        input: Tensor,
-        pad: Sequence[int],
-        mode: str = "constant",
-        value: float | None = None,
-    ) -> Tensor:
-        """The ordinary gradient; a strided convolution asks which cells are zeros from here."""
-        output = function(input, pad, mode, value)
-        if mode != "constant" or value or min(pad) < 0 or len(pad) > 2 * (input.ndim - 2):
-            return output
-        return self.remember(output, _Share(rectified=self.share(input).rectified, pads=(*pad,)))
 
-    def gate(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The ordinary gradient; a product with the result gives it none."""
-        return self.remember(function(input, *args, **kwargs), _Share(gate=True))
+def _linear(linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The ordinary gradient, unless it is the classifier."""
+    weighted = _Weighted(linear, input, weight)
+    return _ordinary(input, (linear(input.detach(), weight, bias),), weighted)
 
-    def product(self, mul: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
-        """All relevance goes to what is gated: by a sigmoid, by one number per channel, by a
-        constant."""
-        signal, factor = (b, a) if self.is_gate(a, b) else (a, b)
-        if not self.is_gate(factor, signal):
-            return mul(a, b, **kwargs)
-        factor = factor.detach() if isinstance(factor, Tensor) else factor
-        known = self.share(signal)
-        if known.relevance is None:
-            return mul(signal, factor, **kwargs)
-        value = mul(signal.detach(), factor, **kwargs)
-        # A constant of another sign or size may follow: no longer a ReLU's.
-        return self.with_share(value, known._replace(sparse=True, rectified=False))
 
-    def is_gate(self, factor: Any, signal: Any) -> bool:
-        """Whether a factor lets through a part of the signal."""
-        if not isinstance(signal, Tensor) or not signal.requires_grad:
-            return False
-        if not isinstance(factor, Tensor) or not factor.requires_grad:
-            return not isinstance(factor, Tensor) or _broadcasts(factor, signal)
-        if factor.ndim != signal.ndim:
-            return False
-        broadcast = factor.numel() < signal.numel() and signal.ndim > 2
-        return self.share(factor).gate or broadcast
+def _pad(
+    function: Function,
+    input: Tensor,
+    pad: Sequence[int],
+    mode: str = "constant",
+    value: float | None = None,
+) -> Tensor:
+    """The ordinary gradient; a strided convolution asks which cells are zeros from here."""
+    if mode != "constant" or value or min(pad) < 0 or len(pad) > 2 * (input.ndim - 2):
+        return function(input, pad, mode, value)
+    return _with_zeros(input, (*pad,))
 
-    def batch_norm(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Gradient ⊙ output / input: relevance is left as it is."""
-        value = function(input.detach(), *args, **kwargs)
-        known = self.share(input)
-        # Zeros take no relevance, so it is only left as it is where there are none. And in double
-        # precision the authors' EPS does show.
-        if known.relevance is None or known.sparse or torch.finfo(value.dtype).eps < EPS:
-            return substitute(value, input * (value * _inverse(input.detach())))
-        return self.with_share(value, known._replace(rectified=False))
+
+def _padded(
+    input: Tensor, padding: str, kernel: Sequence[int], dilation: int | Sequence[int]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """The input and the padding in numbers, of which there is one for both ends of a side."""
+    spans = [d * (k - 1) for d, k in zip(_each(dilation, kernel), kernel, strict=True)]
+    spans = spans if padding == "same" else [0 for _ in spans]
+    odd = [cells for span in reversed(spans) for cells in (0, span % 2)]
+    return _with_zeros(input, (*odd,)) if any(odd) else input, tuple(span // 2 for span in spans)
+
+
+def _product(mul: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
+    """All relevance goes to what is gated: by a sigmoid, by one number per channel, by a
+    constant."""
+    signal, factor = (b, a) if _is_gate(a, b) else (a, b)
+    if not _is_gate(factor, signal):
+        return mul(a, b, **kwargs)
+    factor = factor.detach() if isinstance(factor, Tensor) else factor
+    known = _known(signal)
+    if known is None:
+        return mul(signal, factor, **kwargs)
+    # A constant of another sign or size may follow: no longer a ReLU's.
+    known = _Known(known.relevance, True, False, known.weighted)
+    return _with(known, lambda: mul(signal, factor, **kwargs))
+
+
+def _is_gate(factor: Any, signal: Any) -> bool:
+    """Whether a factor lets through a part of the signal."""
+    if not isinstance(signal, Tensor) or not signal.requires_grad:
+        return False
+    if not isinstance(factor, Tensor) or not factor.requires_grad:
+        return not isinstance(factor, Tensor) or _broadcasts(factor, signal)
+    if factor.ndim != signal.ndim:
+        return False
+    broadcast = factor.numel() < signal.numel() and signal.ndim > 2
+    return broadcast or _made_by(factor, "Sigmoid", "Hardsigmoid")
+
+
+def _batch_norm(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Gradient ⊙ output / input: relevance is left as it is."""
+    known = _known(input)
+    # Zeros take no relevance, so it is only left as it is where there are none. And in double
+    # precision the authors' EPS does show.
+    if known is None or known.sparse or input.dtype == torch.float64:
+        x = input.detach()
+        value = function(x, *args, **kwargs)
+        return substitute(value, input * (value * _inverse(x)))
+    return _with(known, lambda: function(input, *args, **kwargs))
 
 
 def _broadcasts(factor: Tensor, signal: Tensor) -> bool:
@@ -431,189 +421,193 @@ def _no_attention(function: Function, *args: Any, **kwargs: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- relevance
+#
+# A node computes its value itself or gets it in a tuple, since torch copies inputs that it returns.
 
 
-class _Relevance(torch.autograd.Function):
+class _Ordinary(torch.autograd.Function):
+    """A linear layer's value with its ordinary gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, value: tuple[Tensor], weighted: _Weighted) -> Tensor:
+        ctx.weight, ctx.weighted = weighted.weight, lambda: weighted
+        return value[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient @ ctx.weight, None, None
+
+
+class _WithZeros(torch.autograd.Function):
+    """Padding with zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, pads: tuple[int, ...]) -> Tensor:
+        ctx.pads = pads
+        return F.pad(input, pads)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return F.pad(gradient, [-cells for cells in ctx.pads]), None
+
+
+class _WithRelevance(torch.autograd.Function):
     """A value whose gradient goes back as relevance, summed over the channels of each group."""
 
     @staticmethod
     def forward(
-        ctx: Any, value: Tensor, relevance: Tensor, weighted: Callable[[], _Weighted | None]
+        ctx: Any, relevance: Tensor, known: _Known, compute: Callable[[], Tensor]
     ) -> Tensor:
-        ctx.groups, ctx.weighted = relevance.shape[1], weighted
+        value = compute()
         ctx.save_for_backward(value)
+        ctx.known, ctx.version, ctx.weighted = known, value._version, known.weighted
         return value
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (value,) = ctx.saved_tensors
-        return None, _sums(gradient * value, ctx.groups), None
+        return _sums(gradient * value, ctx.known.relevance.shape[1]), None, None
 
 
-class _Linear(torch.autograd.Function):
-    """A linear layer's value with its ordinary gradient."""
+class _ToRelevance(torch.autograd.Function):
+    """The relevance of a convolution's output, from that of its input.
 
-    @staticmethod
-    def forward(
-        ctx: Any, value: Tensor, input: Tensor, weight: Tensor, weighted: _Weighted
-    ) -> Tensor:
-        ctx.weight, ctx.weighted = weight, lambda: weighted
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None]:
-        return None, gradient @ ctx.weight, None, None
-
-
-class _Spread(torch.autograd.Function):
-    """The relevance of a convolution's output, from that of its input, or from the input itself.
-
-    Backward, each output's relevance goes to its window in proportion to the input's magnitude;
-    to an input whose own relevance is unknown as a gradient, relevance / input.
+    Backward, each output's relevance goes to its window in proportion to the input's magnitude.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        source: Tensor,
-        magnitude: Tensor,
-        window: _Window,
-        as_gradient: bool,
-        rectified: bool,
+        ctx: Any, input: Tensor, magnitude: Tensor, window: _Window, size: Sequence[int]
     ) -> Tensor:
-        ctx.window, ctx.as_gradient = window, as_gradient
-        ctx.groups, ctx.dtype = source.shape[1], source.dtype
-        ctx.save_for_backward(magnitude, source if as_gradient and not rectified else None)
-        # Nobody reads the values: one number for all of them.
-        shape = (len(source), window.parts, *window.size)
-        return torch.zeros((), dtype=magnitude.dtype, device=source.device).expand(shape)
+        ctx.magnitude, ctx.window, ctx.groups = magnitude, window, input.shape[1]
+        return magnitude.new_empty(input.shape[0], window.parts, *size)  # nobody reads it
 
     @staticmethod
-    @once_differentiable
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None]:
+        magnitude, share = ctx.magnitude, ctx.window.share(relevance, ctx.magnitude)
+        if share.shape[1] > 1:
+            share = _repeated(share, magnitude.shape[1])
+        return _sums(magnitude * share, ctx.groups), None, None, None
+
+
+class _ToInput(torch.autograd.Function):
+    """The same from an input whose own relevance is unknown: as a gradient, relevance / input."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        magnitude: Tensor,
+        window: _Window,
+        size: Sequence[int],
+        rectified: bool,
+    ) -> Tensor:
+        ctx.magnitude, ctx.window = magnitude, window
+        ctx.channels, ctx.dtype = input.shape[1], input.dtype
+        ctx.save_for_backward(None if rectified else input)
+        return magnitude.new_empty(input.shape[0], window.parts, *size)  # nobody reads it
+
+    @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None]:
-        magnitude, input = ctx.saved_tensors
-        window: _Window = ctx.window
-        share = window.share(relevance, _sums(magnitude, window.parts))
-        if not ctx.as_gradient:
-            shared = magnitude * _repeated(share, magnitude.shape[1])
-            return _sums(shared, ctx.groups), None, None, None, None
-        gradient = _repeated(share, ctx.groups).to(ctx.dtype)
+        share = ctx.window.share(relevance, ctx.magnitude)
+        gradient = _repeated(share, ctx.channels).to(ctx.dtype)
+        (input,) = ctx.saved_tensors
         return gradient if input is None else gradient * input.sign(), None, None, None, None
 
 
-@dataclass
-class _Window:
+def _with(known: _Known, compute: Callable[[], Tensor]) -> Tensor:
+    """The value that is computed, without a graph of its own; of it this is known from now on."""
+    return _with_relevance(known.relevance, known, compute)
+
+
+_ordinary, _with_zeros, _with_relevance = map(apply_of, (_Ordinary, _WithZeros, _WithRelevance))
+_to_relevance, _to_input = map(apply_of, (_ToRelevance, _ToInput))
+
+
+class _Window(NamedTuple):
     """The windows of a convolution, whose channels are taken together within each of the `parts`.
 
-    size: resolution of the output. pads: which of the cells are padding already.
+    pads: which of the cells are padding already, as `F.pad` takes it.
     strides: whether they are made even. With a stride, some cells lie in more windows than their
         neighbours, and cells at the border share with nobody; a few such layers draw a grid and a
         bright border into the map.
     """
 
-    kernel: tuple[int, ...]
-    stride: int | tuple[int, ...]
-    padding: int | tuple[int, ...] | str
-    dilation: int | tuple[int, ...]
+    kernel: Sequence[int]
+    stride: Sequence[int]
+    padding: Sequence[int]
+    dilation: Sequence[int]
     parts: int
-    size: tuple[int, ...]
     pads: tuple[int, ...]
     strides: _Strides
-
-    def __post_init__(self) -> None:
-        """Find out whether each window is one cell, and there is one for each cell."""
-        self.stepping = self.stride != 1 and set(_each(self.stride)) != {1}
-        one_cell = math.prod(self.kernel) == 1 and not self.stepping
-        self.single = one_cell and not any(_each(self._pads()))
 
     def share(self, relevance: Tensor, magnitude: Tensor) -> Tensor:
         """What a cell's magnitude is worth: the relevance of its windows / their magnitude.
 
-        relevance: (B, parts, h', w'); magnitude: (B, parts, h, w).
+        relevance: (B, parts, h', w'); magnitude: (B, parts or more, h, w).
         """
-        size = magnitude.shape[2:]
-        if not (self.strides.even and self.stepping):
-            return self.spread(relevance / (self.sums(magnitude) + EPS), size)
-        once, inside = self._evenness(magnitude)
-        total = self.sums(magnitude * once)
-        return self.spread(relevance * inside / (total + EPS), size) * once
+        magnitude = _sums(magnitude, self.parts)
+        strided = max(self.stride) > 1
+        if not strided and max(self.kernel) == 1 and not any(self.padding):
+            return relevance / (magnitude + EPS)
+        sums, spread = self._convolution(magnitude)
+        if not (strided and self.strides.even):
+            return spread(relevance / (sums(magnitude) + EPS))
+        once, inside = self._evenness(magnitude[:1, :1], relevance.shape[2:])
+        return spread(relevance * inside / (sums(magnitude * once) + EPS)) * once
 
-    def _evenness(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def _convolution(self, maps: Tensor) -> tuple[Function, Function]:
+        """The sum over each window, (B, parts, h, w) -> (B, parts, h', w'), and its transpose.
+
+        That gives each window's value to all of its cells, added up. maps: as large as these.
+        """
+        ones = maps.new_ones(self.parts, 1, *self.kernel)
+        how = (*self[1:4], False, (0,) * len(self.kernel), self.parts)
+
+        def sums(maps: Tensor) -> Tensor:
+            return torch.convolution(maps, ones, None, *how)
+
+        def spread(windows: Tensor) -> Tensor:
+            back = torch.ops.aten.convolution_backward.default
+            found: Tensor = back(windows, maps, ones, None, *how, (True, False, False))[0]
+            return found
+
+        return sums, spread
+
+    def _evenness(self, cells: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """What a cell counts in each of its windows, and which part of a window is in the image.
 
         The first is 1 / (number of its windows), (1, 1, h, w), the second (1, 1, h', w'). What
         falls on the padding is lost.
         """
-        one, ones = replace(self, parts=1), maps.new_ones(1, 1, *self.size)
-        once = 1 / one.spread(ones, maps.shape[2:]).clamp(min=1)
-        inner = [side - sum(p) for side, p in zip(maps.shape[2:], self._padded(), strict=True)]
-        image = F.pad(maps.new_ones(1, 1, *inner), self.pads)
+        sums, spread = self._replace(parts=1)._convolution(cells)
+        once = 1 / spread(cells.new_ones(1, 1, *size)).clamp(min=1)
+        image = F.pad(F.pad(torch.ones_like(cells), [-p for p in self.pads]), self.pads)
         # In a window away from the border the cells count as much as there are cells for each.
-        whole = math.prod(len({step * d % s for step in range(k)}) for k, s, d in self._sides())
-        return once, (one.sums(once * image) / whole).clamp(max=1)
-
-    def _sides(self) -> Iterable[tuple[int, int, int]]:
-        """Kernel, stride and dilation of each side."""
-        stride, dilation = (
-            [given] * len(self.kernel) if isinstance(given, int) else given
-            for given in (self.stride, self.dilation)
-        )
-        return zip(self.kernel, stride, dilation, strict=True)
-
-    def _padded(self) -> list[Sequence[int]]:
-        """Before and behind each side."""
-        pairs = [self.pads[i : i + 2] for i in range(0, len(self.pads), 2)]
-        return [*[(0, 0)] * (len(self.kernel) - len(pairs)), *reversed(pairs)]
-
-    def sums(self, maps: Tensor) -> Tensor:
-        """The sum over each window: (B, parts, h, w) -> (B, parts, h', w')."""
-        if self.single:
-            return maps
-        convolution = _CONVOLUTION[len(self.kernel)]
-        return convolution(
-            maps, self._ones(maps), None, self.stride, self.padding, self.dilation, self.parts
-        )
-
-    def spread(self, maps: Tensor, size: Sequence[int]) -> Tensor:
-        """The transpose: each window's value to all of its cells, added up."""
-        if self.single:
-            return maps
-        shape = (*maps.shape[:2], *size)
-        found: Tensor = _INPUT[len(self.kernel)](  # type: ignore[no-untyped-call]
-            shape, self._ones(maps), maps, self.stride, self._pads(), self.dilation, self.parts
-        )
-        return found
-
-    def _ones(self, maps: Tensor) -> Tensor:
-        return maps.new_ones(self.parts, 1, *self.kernel)
-
-    def _pads(self) -> int | tuple[int, ...]:
-        if not isinstance(self.padding, str):
-            return self.padding
-        if self.padding == "valid":
-            return 0
-        return tuple(d * (k - 1) // 2 for k, _, d in self._sides())
+        sides = zip(self.kernel, self.stride, self.dilation, strict=True)
+        whole = math.prod(len({step * d % s for step in range(k)}) for k, s, d in sides)
+        return once, (sums(once * image) / whole).clamp(max=1)
 
 
-def _each(sides: int | Sequence[int]) -> Sequence[int]:
-    return (sides,) if isinstance(sides, int) else sides
-
-
-def _magnitude(input: Tensor, rectified: bool, groups: int) -> Tensor:
-    """Σ|x| over the channels of each group, in single precision at least: (B, groups, h, w)."""
-    return _sums(input if rectified else input.abs(), groups)
+def _each(given: int | Sequence[int], kernel: Sequence[int]) -> Sequence[int]:
+    """One number per side."""
+    if isinstance(given, int):
+        return (given,) * len(kernel)
+    return given if len(given) == len(kernel) else (*given,) * len(kernel)
 
 
 def _sums(maps: Tensor, groups: int) -> Tensor:
-    """Sums over the channels of each group: (B, C, h, w) -> (B, groups, h, w)."""
-    if maps.shape[1] == groups:
-        return maps.to(_precise(maps))
+    """Sums over the channels of each group, in single precision at least.
+
+    (B, C, h, w) -> (B, groups, h, w).
+    """
+    b, channels, *size = maps.shape
+    precise = _precise(maps.dtype)
+    if channels == groups:
+        return maps if maps.dtype == precise else maps.to(precise)
     if groups == 1:
-        return maps.sum(1, keepdim=True, dtype=_precise(maps))
-    b, c, *size = maps.shape
-    return maps.reshape(b, groups, c // groups, *size).sum(2, dtype=_precise(maps))
+        return maps.sum(1, keepdim=True, dtype=precise)
+    return maps.reshape(b, groups, channels // groups, *size).sum(2, dtype=precise)
 
 
 def _repeated(maps: Tensor, channels: int) -> Tensor:
@@ -624,12 +618,8 @@ def _repeated(maps: Tensor, channels: int) -> Tensor:
     return maps.repeat_interleave(channels // groups, 1) if channels != groups else maps
 
 
-def _precise(tensor: Tensor) -> torch.dtype:
-    return _promoted(tensor.dtype)
-
-
 @lru_cache
-def _promoted(dtype: torch.dtype) -> torch.dtype:
+def _precise(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
