@@ -725,12 +725,16 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
     wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
     if not wanted:
         return ()
-    by_module = {module: name for name, module in model.named_modules() if name}
-    # A module may go by several names; the first is its own. Compiled parts go by their originals'.
-    by_name = {
-        name.replace("_orig_mod.", ""): module
-        for name, module in model.named_modules(remove_duplicate=False)
-    }
+    by_module = {module: name for module, name in named_modules(model).items() if name}
+    by_name = {name: module for module, name in by_module.items()}
+    named = [item.partition("#")[0] for item in wanted if isinstance(item, str)]
+    if not all(name in by_name for name in named):
+        # A module may go by several names; the first is its own. Compiled parts go by their
+        # originals'.
+        by_name = {
+            name.replace("_orig_mod.", ""): module
+            for name, module in model.named_modules(remove_duplicate=False)
+        }
     requests: list[Request] = []
     for item in wanted:
         if isinstance(item, nn.Module):
