@@ -117,3 +117,12 @@ def test_it_shows_itself_in_lines() -> None:
     assert "4 ('a', 'b', 'c', ...)" in shown
     assert "shorter side to 256" in shown
     assert "without names" in repr(named())
+
+
+def test_class_names_given_as_a_list_do_not_change_with_it() -> None:
+    names = ["cat", "dog"]
+    module = torch.nn.Flatten()
+    model = LoadedModel(module, classes=names)  # type: ignore[arg-type]
+    names.append("bird")
+    assert model == LoadedModel(module, classes=("cat", "dog"))
+    assert hash(model) == hash(LoadedModel(module, classes=("cat", "dog")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -46,7 +45,7 @@ class LoadedModel:
 
     module: nn.Module
     preprocess: Preprocess = IMAGENET_PREPROCESS
-    classes: Sequence[str] = ()
+    classes: tuple[str, ...] = ()
     name: str = ""
     activation: Activation | None = None
 
@@ -56,6 +55,7 @@ class LoadedModel:
             raise ModelError(
                 f"activation={self.activation!r}; give one of {', '.join(get_args(Activation))}"
             )
+        object.__setattr__(self, "classes", tuple(self.classes))
 
     def __repr__(self) -> str:
         """What it is, in lines: the network, its classes, and how it takes photos."""
@@ -81,7 +81,7 @@ class LoadedModel:
         """The name of each class, two for a single logit; empty if they have none."""
         if len(self.classes) == 1 and self.activation != "none":
             return (f"not {self.classes[0]}", self.classes[0])
-        return tuple(self.classes)
+        return self.classes
 
     def probe(
         self,
