@@ -1,4 +1,4 @@
-"""Experiments, scripts and benchmarks run too seldom to notice that a name of the package moved."""
+"""Examples, experiments, scripts and benchmarks run too seldom to notice that a name of the package moved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [
     file
-    for folder in ("benchmarks", "experiments", "scripts")
+    for folder in ("benchmarks", "examples", "experiments", "scripts")
     for file in (ROOT / folder).rglob("*.py")
 ]
 

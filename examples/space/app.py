@@ -2,7 +2,7 @@
 
 from seewhy import load_model
 from seewhy.app.limits import Limits
-from seewhy.app.question import Network
+from seewhy.app.query import Network
 from seewhy.app.serve import application, listen, run
 
 # The networks that visitors can choose; add others by name, such as "torchvision:resnet50".
