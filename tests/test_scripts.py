@@ -1,4 +1,4 @@
-"""Examples, experiments, scripts and benchmarks run too seldom to notice that a name of the package moved."""
+"""Examples, experiments, scripts and benchmarks are run too seldom to notice that a name moved."""
 
 from __future__ import annotations
 
