@@ -501,18 +501,19 @@ class Probe:
         requests: tuple[Request, ...] | None = self._resolved or self._requests
         if requests is None and (self._origin is not None or not self._looks):
             requests = ()  # where the layers matter, they were resolved before
-        self._recording = record(
-            self.model,
-            self._given,
-            requests,
-            names=self._names,
-            begin=begin,
-            glimpse="stages" in self._expected,
-            excite="excitations" in self._expected,
-            trace="tail" in self._expected,
-            around=self._around,
-            whole="name" in self._expected,
-        )
+        with _without_checkpoints():
+            self._recording = record(
+                self.model,
+                self._given,
+                requests,
+                names=self._names,
+                begin=begin,
+                glimpse="stages" in self._expected,
+                excite="excitations" in self._expected,
+                trace="tail" in self._expected,
+                around=self._around,
+                whole="name" in self._expected,
+            )
         if not self._settled:
             self._target = self._target.resolve(self._recording.outputs)
             self._settled = True
@@ -664,21 +665,28 @@ class Probe:
 
     def _differentiating(self, run: Callable[[], Result]) -> Result:
         """A backward pass, in eval mode: checkpoints run parts of the network again."""
-        try:
+        with _without_checkpoints():
             if in_training(self._names):
                 return undisturbed(self._names, run)
             return run()
-        except RuntimeError as error:
-            if isinstance(error, CheckpointError):
-                what = "which runs parts of it again without the rules of this method"
-            elif "use_reentrant" in str(error):
-                what = "which in its reentrant form allows no gradient of a layer"
-            else:
-                raise
-            raise ValueError(
-                f"the network uses gradient checkpointing, {what}; switch it off, or call "
-                "checkpoint(..., use_reentrant=False) and use a method without rules"
-            ) from error
+
+
+@contextmanager
+def _without_checkpoints() -> Iterator[None]:
+    """Say of an error that gradient checkpointing is its reason."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, CheckpointError):
+            what = "which runs parts of it again without the rules of this method"
+        elif "use_reentrant" in str(error):
+            what = "which in its reentrant form allows no gradient of a layer"
+        else:
+            raise
+        raise ValueError(
+            f"the network uses gradient checkpointing, {what}; switch it off, or call "
+            "checkpoint(..., use_reentrant=False) and use a method without rules"
+        ) from error
 
 
 def layers_of(model: nn.Module, inputs: InputsLike) -> tuple[Probe, Recording, list[str]]:

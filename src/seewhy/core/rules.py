@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode
+from torch.utils import checkpoint
 
 from seewhy.core.observing import end_frames, is_scripted
 
@@ -140,6 +141,17 @@ def apply_of(node: type[torch.autograd.Function]) -> Callable[..., Tensor]:
     That takes longer than the rest of it.
     """
     return super(torch.autograd.Function, node).apply  # type: ignore[misc, no-any-return]
+
+
+def check_kept() -> None:
+    """Raise CheckpointError where what nodes save is not kept until the backward pass.
+
+    Gradient checkpointing makes it anew then, without rules, and notices a difference only by the
+    number of tensors and their shapes.
+    """
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    if hooks is not None and hooks[0].__module__ == checkpoint.__name__:
+        raise checkpoint.CheckpointError("a rule saves what the network itself does not")
 
 
 def substitute(value: Tensor, surrogate: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Rules, apply_of, nearest, substitute, tensors
+from seewhy.core.rules import Rules, apply_of, check_kept, nearest, substitute, tensors
 from seewhy.core.targets import Score
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method
@@ -517,6 +517,7 @@ class _ToInput(torch.autograd.Function):
 
 def _with(known: _Known, compute: Callable[[], Tensor]) -> Tensor:
     """The value that is computed, without a graph of its own; of it this is known from now on."""
+    check_kept()
     return _with_relevance(known.relevance, known, compute)
 
 
