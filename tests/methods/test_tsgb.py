@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from networks import Cnn
 from reference import Oracles, relative_error
@@ -573,3 +574,40 @@ def test_strided_windows_are_the_authors_where_all_activations_are_relus() -> No
     }
     assert torch.equal(maps[None], maps["uneven"])
     assert not torch.allclose(maps[None], maps["even"])
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+        nn.BatchNorm2d(8),
+        nn.AvgPool2d(2),
+        nn.SiLU(),
+        nn.MaxPool2d(2),
+    ],
+    ids=lambda block: type(block).__name__,
+)
+def test_checkpointed_parts_are_refused_or_right(block: nn.Module) -> None:
+    """Torch would take the tensors that it makes anew for those that a rule saved."""
+
+    class Net(nn.Module):
+        def __init__(self, checkpointed: bool) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU())
+            self.block, self.fc, self.checkpointed = block, nn.Linear(8, 5), checkpointed
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            x = checkpoint(self.block, x, use_reentrant=False) if self.checkpointed else block(x)
+            scores: Tensor = self.fc(x.mean((2, 3)))
+            return scores
+
+    torch.manual_seed(0)
+    plain, images = Net(False), torch.rand(2, 3, 33, 33)
+    model = Net(True)
+    model.load_state_dict(plain.state_dict())
+    if isinstance(block, nn.MaxPool2d):  # it has no rule
+        assert torch.equal(explain(model, images, "tsgb", 1), explain(plain, images, "tsgb", 1))
+    else:
+        with pytest.raises(ValueError, match="gradient checkpointing"):
+            explain(model, images, "tsgb", 1)

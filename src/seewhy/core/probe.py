@@ -501,7 +501,7 @@ class Probe:
         requests: tuple[Request, ...] | None = self._resolved or self._requests
         if requests is None and (self._origin is not None or not self._looks):
             requests = ()  # where the layers matter, they were resolved before
-        with _without_checkpoints():
+        with _naming_checkpoints():
             self._recording = record(
                 self.model,
                 self._given,
@@ -665,14 +665,14 @@ class Probe:
 
     def _differentiating(self, run: Callable[[], Result]) -> Result:
         """A backward pass, in eval mode: checkpoints run parts of the network again."""
-        with _without_checkpoints():
+        with _naming_checkpoints():
             if in_training(self._names):
                 return undisturbed(self._names, run)
             return run()
 
 
 @contextmanager
-def _without_checkpoints() -> Iterator[None]:
+def _naming_checkpoints() -> Iterator[None]:
     """Say of an error that gradient checkpointing is its reason."""
     try:
         yield

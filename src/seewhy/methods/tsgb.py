@@ -302,7 +302,7 @@ class _Pass:
         if known is None:
             x = input.detach()
             value = function(x, *args, **kwargs)
-            return substitute(value, input * torch.where(x == 0, 0, value / x))
+            return _scaled(value, input * torch.where(x == 0, 0, value / x))
         known = _Known(known.relevance, True, name in ("relu", "relu6"), known.weighted)
         return _with(known, lambda: function(input, *args, **kwargs))
 
@@ -371,8 +371,14 @@ def _batch_norm(function: Function, input: Tensor, *args: Any, **kwargs: Any) ->
     if known is None or known.sparse or input.dtype == torch.float64:
         x = input.detach()
         value = function(x, *args, **kwargs)
-        return substitute(value, input * (value * _inverse(x)))
+        return _scaled(value, input * (value * _inverse(x)))
     return _with(known, lambda: function(input, *args, **kwargs))
+
+
+def _scaled(value: Tensor, surrogate: Tensor) -> Tensor:
+    """`value`, with the gradient of `surrogate`, whose factors the network itself does not save."""
+    check_kept()
+    return substitute(value, surrogate)
 
 
 def _broadcasts(factor: Tensor, signal: Tensor) -> bool:
@@ -385,7 +391,7 @@ def _average_pool(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> T
     """Relevance goes back through the pool as a gradient would: Pᵀ(gradient ⊙ output) / input."""
     value = pool(input.detach(), *args, **kwargs)
     inverse = _inverse(input.detach())
-    return substitute(value, pool(input * inverse, *args, **kwargs) * value)
+    return _scaled(value, pool(input * inverse, *args, **kwargs) * value)
 
 
 def _layer_norm(
@@ -406,7 +412,7 @@ def _layer_norm(
     deviation = (centred.detach().square().mean(axes, keepdim=True) + eps).sqrt()
     scaled = centred / deviation
     value = layer_norm(input.detach(), shape, weight, bias, eps, *args)
-    return substitute(value, scaled if weight is None else scaled * weight)
+    return _scaled(value, scaled if weight is None else scaled * weight)
 
 
 def _no_attention(function: Function, *args: Any, **kwargs: Any) -> Any:
