@@ -180,5 +180,7 @@ def leading_by_squaring(matrices: Tensor) -> tuple[Tensor, Tensor]:
     power = power.to(matrices.dtype)
     # All columns are multiples of the eigenvector by then; the longest has the least rounding.
     longest = power.diagonal(dim1=1, dim2=2).argmax(1)[:, None, None]
-    vectors = F.normalize(power.take_along_dim(longest, 2), dim=1, eps=torch.finfo(power.dtype).tiny)
+    vectors = F.normalize(
+        power.take_along_dim(longest, 2), dim=1, eps=torch.finfo(power.dtype).tiny
+    )
     return (vectors.mT @ matrices @ vectors)[:, 0, 0], vectors[..., 0]
