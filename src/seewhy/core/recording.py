@@ -97,9 +97,9 @@ class Recording:
 
     def public(self, layer: Layer) -> Call:
         """The layer's usual name; of what was seen in part, that of the outermost module."""
-        if len(layer.calls) == 1 or not self.whole:
-            return layer.calls[-1]
-        return public_call(layer, self.stages)
+        if len(layer.calls) == 1:
+            return layer.calls[0]
+        return public_call(layer, self.stages if self.whole else ())
 
 
 def record(
