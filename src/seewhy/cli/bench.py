@@ -11,7 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seewhy.cli.common import Device, Plugins, err, out, tell_failed, usage_errors
+from seewhy.cli import options
+from seewhy.cli.common import err, out, tell_failed, usage_errors
 
 if TYPE_CHECKING:
     from seewhy.bench.engines import Engine
@@ -42,14 +43,14 @@ def bench(
         str | None,
         typer.Option(help="Address of a Ray cluster: auto or ray://HOST:PORT. Default: start Ray."),
     ] = None,
-    device: Device = "cpu",
+    device: options.Device = "cpu",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print the estimated cost.")
     ] = False,
     log: Annotated[
         list[str] | None, typer.Option(help="Log intermediate means: tensorboard.")
     ] = None,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Run a benchmark, or resume one that was interrupted; the command is the same.
 

@@ -11,24 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seewhy.cli.common import (
-    Classes,
-    Device,
-    Mean,
-    ModelName,
-    Plugins,
-    Size,
-    Std,
-    Weights,
-    err,
-    load,
-    out,
-    parse_methods,
-    parted,
-    progress,
-    tell_failed,
-    usage_errors,
-)
+from seewhy.cli import options
+from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
 
 if TYPE_CHECKING:
     from seewhy.evaluation import Evaluation, Protocol
@@ -42,9 +26,9 @@ def evaluate(
             "the prefix grids: for grids of its photos."
         ),
     ],
-    model: ModelName = None,
-    weights: Weights = None,
-    classes: Classes = None,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    classes: options.Classes = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,9 +80,9 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Steps of insertion and deletion, unless a metric sets its own."),
     ] = None,
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     folder: Annotated[
         Path,
         typer.Option("--out", help="Output folder. The same call resumes an interrupted run."),
@@ -106,9 +90,9 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per method and metric.")
     ] = False,
-    device: Device = "cpu",
+    device: options.Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Evaluate methods with metrics on a dataset, with intervals and paired tests.
 
@@ -124,14 +108,16 @@ def evaluate(
 
     with usage_errors():
         papers = None if protocol is None else protocol_of(protocol)
-        asked = [*(papers.metrics if papers else ()), *parted(metric or [])]
+        asked = [*(papers.metrics if papers else ()), *options.parted(metric or [])]
         asked = asked or list(DEFAULT_METRICS)
-        methods = parse_methods(method or []) or list(papers.methods if papers else EVALUATED)
+        methods = options.parse_methods(method or []) or list(
+            papers.methods if papers else EVALUATED
+        )
         data = load_dataset(dataset, **({} if split is None else {"split": split}))[:limit]
         bundled = "scenes:resnet" if dataset.startswith("scenes") else DEFAULT_MODEL
         if model is None:
             err.print(f"No --model given: evaluating on [b]{bundled}[/b].")
-        loaded = load(model or bundled, weights, classes, size, mean, std, device)
+        loaded = options.load(model or bundled, weights, classes, size, mean, std, device)
         kept: Path | None = folder
         try:
             check_packages()

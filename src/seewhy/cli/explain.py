@@ -15,25 +15,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seewhy.cli.common import (
-    ActivationName,
-    Classes,
-    Device,
-    Mean,
-    ModelName,
-    Plugins,
-    Size,
-    Std,
-    Texts,
-    Weights,
-    err,
-    load,
-    out,
-    parse_methods,
-    progress,
-    tell_failed,
-    usage_errors,
-)
+from seewhy.cli import options
+from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
 from seewhy.cli.output import MARK, Output, made, ours, shortened, unused
 
 if TYPE_CHECKING:
@@ -55,9 +38,9 @@ def explain(
         list[str] | None,
         typer.Argument(help="Photos, folders or globs. Default: the bundled sample scenes."),
     ] = None,
-    model: ModelName = None,
-    weights: Weights = None,
-    classes: Classes = None,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    classes: options.Classes = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,15 +55,15 @@ def explain(
             "Default: the predicted class, or each --text."
         ),
     ] = None,
-    text: Texts = None,
+    text: options.Texts = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(help="Layer for the CAM family; several are averaged. See `seewhy layers`."),
     ] = None,
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
-    activation: ActivationName = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    activation: options.ActivationName = None,
     window: Annotated[
         tuple[float, float] | None,
         typer.Option(
@@ -99,9 +82,9 @@ def explain(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
     ] = False,
-    device: Device = "cpu",
+    device: options.Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per forward pass.")] = 8,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Explain photos: which parts of them are evidence for a class.
 
@@ -124,9 +107,9 @@ def explain(
             raise ValueError("name at least one photo, folder or glob")
         if window is not None:
             checked(window)
-        methods = parse_methods(method) if method else None
+        methods = options.parse_methods(method) if method else None
         paths = found_photos(photos or [], folder, failures)
-        loaded = load(model, weights, classes, size, mean, std, device, activation, text)
+        loaded = options.load(model, weights, classes, size, mean, std, device, activation, text)
         targets = parse_targets(target or [], loaded) if target or not text else list(text)
         asked = question(loaded, methods, targets, layer)
         made(folder)

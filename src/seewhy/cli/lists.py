@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from seewhy.cli.common import ModelName, Plugins, Size, Weights, load, out, usage_errors
+from seewhy.cli import options
+from seewhy.cli.common import out, usage_errors
 
 if TYPE_CHECKING:
     from seewhy.naming import Entry
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON list instead.")]
 
 
-def methods(as_json: Json = False, plugin: Plugins = None) -> None:
+def methods(as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the methods: what they do, source, options with defaults, and cost in passes."""
     from seewhy.naming import METHODS
 
     tell(METHODS, as_json)
 
 
-def refinements(as_json: Json = False, plugin: Plugins = None) -> None:
+def refinements(as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the refinements that can follow a method, as in grad_cam+NAME."""
     from seewhy.naming import REFINEMENTS
 
     tell(REFINEMENTS, as_json)
 
 
-def metrics(as_json: Json = False, plugin: Plugins = None) -> None:
+def metrics(as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the metrics: options, cost, direction, range, needs; what they measure, and source."""
     from seewhy.metrics import METRICS
 
@@ -46,7 +47,7 @@ def models(
         str | None,
         typer.Argument(help="List all networks of a source: photos, scenes, torchvision, timm."),
     ] = None,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """List the networks that --model knows."""
     from seewhy.models.load import list_models
@@ -66,14 +67,14 @@ def models(
 
 
 def layers(
-    model: ModelName = None,
-    weights: Weights = None,
-    size: Size = None,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    size: options.Size = None,
     all_layers: Annotated[
         bool, typer.Option("--all", help="List every layer with maps, not only the stages.")
     ] = False,
     as_json: Json = False,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """List the layers that the CAM family can explain, and mark the one chosen by default."""
     import torch
@@ -83,7 +84,7 @@ def layers(
     from seewhy.models import DEFAULT_MODEL
 
     with usage_errors():
-        network = load(model or DEFAULT_MODEL, weights, size=size)
+        network = options.load(model or DEFAULT_MODEL, weights, size=size)
         side = network.preprocess(Image.new("RGB", (256, 256))).shape
         drawn = torch.Generator().manual_seed(0)
         noise = torch.rand(1, *side, generator=drawn, dtype=torch.float32)
@@ -125,8 +126,8 @@ def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
             "passes": entry.passes,
             "source": entry.source,
         }
-        options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
-        line = f"[b]{name}[/b]" + (f"({escape(options)})" if options else "")
+        given = ", ".join(f"{key}={value}" for key, value in row["options"].items())
+        line = f"[b]{name}[/b]" + (f"({escape(given)})" if given else "")
         line += f"  [cyan]{escape(entry.passes)}[/cyan]"
         about = escape(entry.summary)
         if isinstance(entry, Measure):
