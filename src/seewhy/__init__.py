@@ -7,7 +7,7 @@ from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw import overlay
 from seewhy.evaluating import evaluate
-from seewhy.evaluation import Evaluation
+from seewhy.evaluation.evaluation import Evaluation
 from seewhy.explaining import explain
 from seewhy.maps import normalize
 from seewhy.metrics import Metric, list_metrics

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.data.load import reader_of
-from seewhy.evaluation import protocol
+from seewhy.evaluation.protocols import protocol
 from seewhy.metrics import metric, metrics_of
 from seewhy.models.answers import Activation
 from seewhy.naming import checked, parse, suggestion

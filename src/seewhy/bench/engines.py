@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.work import Found, Worker, in_order, said_of, shard_answers
-from seewhy.evaluation import Answers, Omission
+from seewhy.evaluation.rows import Answers, Omission
 from seewhy.evaluation.task import Task
 from seewhy.plugins import NAMED
 

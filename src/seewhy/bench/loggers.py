@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from seewhy.evaluation import Answers
+from seewhy.evaluation.rows import Answers
 
 Log = Callable[[int, Mapping[str, float]], None]
 """Takes numbers under names, after each shard, with the number of images done."""

@@ -23,7 +23,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seewhy.bench.manifest import check_manifest
-from seewhy.evaluation import Answers, Evaluation, Omission, Row
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.evaluation.values import Growing
 from seewhy.reading import parsed, text_of
 

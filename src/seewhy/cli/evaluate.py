@@ -15,7 +15,8 @@ from seewhy.cli import options
 from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
 
 if TYPE_CHECKING:
-    from seewhy.evaluation import Evaluation, Protocol
+    from seewhy.evaluation.evaluation import Evaluation
+    from seewhy.evaluation.protocols import Protocol
 
 
 def evaluate(
@@ -103,7 +104,7 @@ def evaluate(
     from seewhy.data.load import load_dataset
     from seewhy.evaluating import DEFAULT_METRICS, EVALUATED
     from seewhy.evaluating import evaluate as evaluate_methods
-    from seewhy.evaluation import protocol as protocol_of
+    from seewhy.evaluation.protocols import protocol as protocol_of
     from seewhy.models import DEFAULT_MODEL
 
     with usage_errors():

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from seewhy.bench.store import Run
-from seewhy.evaluation import Comparison, Evaluation, Summary
-from seewhy.evaluation.statistics import attainable
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.statistics import Comparison, Summary, attainable
 from seewhy.evaluation.values import Table
 
 
