@@ -20,15 +20,7 @@ import anyio.to_thread
 from PIL import Image
 
 from seewhy.app.limits import Deadline, too_long
-from seewhy.app.query import (
-    Network,
-    Photo,
-    Query,
-    Result,
-    answer_of,
-    fields_of,
-    region_of,
-)
+from seewhy.app.query import Network, Photo, Query, Result, answer_of, fields_of, region_of
 from seewhy.app.view import about
 from seewhy.aside import Aside, Gone, Late, tell
 from seewhy.explanation import Explanation
