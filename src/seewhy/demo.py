@@ -1,7 +1,5 @@
 """The demonstration: real photos asked real questions, and scenes on which methods are graded."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path

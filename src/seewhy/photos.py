@@ -1,7 +1,5 @@
 """From photos to explanations: predictions, and maps laid back on each photo at its own size."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence

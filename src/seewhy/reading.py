@@ -3,8 +3,6 @@
 The errors say what is wrong; the callers add the file's name.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

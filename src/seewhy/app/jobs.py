@@ -5,8 +5,6 @@ networks and runs one job at a time. Another, without networks, reads photos and
 one at a time.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The page: what stands where, and which values go to which function."""
 
-from __future__ import annotations
-
 import logging
 import re
 import traceback

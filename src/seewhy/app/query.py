@@ -5,8 +5,6 @@ methods in the grammar of `seewhy.naming`: no path, address or module name is am
 text-image network looks for comes with each query, and is remembered with its result alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO

@@ -1,7 +1,5 @@
 """The viewer as a web application, and a server for it."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket

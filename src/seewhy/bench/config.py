@@ -1,7 +1,5 @@
 """What a benchmark's YAML file may say. Mistakes are reported with their line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

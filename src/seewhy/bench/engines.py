@@ -4,8 +4,6 @@ All engines give shards to workers and return the answers as they come. The answ
 on the engine.
 """
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Where a run's numbers may go while it runs: TensorBoard, or a logger of one's own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path

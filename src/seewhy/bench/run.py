@@ -1,7 +1,5 @@
 """A benchmark from its plan to its last shard, going on where an earlier go was cut off."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

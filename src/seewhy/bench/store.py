@@ -365,14 +365,9 @@ def _schema() -> Any:
     import pyarrow
 
     text, number, flag = pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
-    kinds = {
-        "str": text,
-        "int": pyarrow.int64(),
-        "float": number,
-        "bool": flag,
-        "tuple[float, ...]": pyarrow.list_(number),
-    }
-    row = {field.name: kinds[str(field.type)] for field in fields(Row)}
+    kinds: dict[Any, Any] = {str: text, int: pyarrow.int64(), float: number, bool: flag}
+    kinds[tuple[float, ...]] = pyarrow.list_(number)
+    row = {field.name: kinds[field.type] for field in fields(Row)}
     return pyarrow.schema({"network": text, "dataset": text, **row, "reason": text, "failed": flag})
 
 

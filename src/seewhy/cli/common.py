@@ -1,7 +1,5 @@
 """What commands share: consoles, notes, errors and progress."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager

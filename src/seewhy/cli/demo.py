@@ -1,7 +1,5 @@
 """`seewhy demo`: real photos explained, and methods graded where the truth is known."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`seewhy report`: a run as one page for the browser, or two runs compared."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """From a dataset's categories to a network's classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

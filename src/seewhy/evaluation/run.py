@@ -1,7 +1,5 @@
 """From a dataset to rows: every method's maps, made once, graded by every metric."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Networks by name: those for photos, those of the model zoos, the bundled ones, or your own."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

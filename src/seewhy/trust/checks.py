@@ -4,8 +4,6 @@ They grade one map of one photo on what the network took in (after resize and cr
 are worth is measured on scenes, see docs/trust.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The numbers of one network on one dataset, each computed once for all parts of the page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
