@@ -68,7 +68,7 @@ class Viewer:
 
     def keep(self, photo: Photo, visitor: str) -> str:
         """Remember a visitor's photo; its token. Raises ValueError where there is no room."""
-        return self.photos.add(photo, visitor, photo.bytes)
+        return self.photos.add(photo, visitor, len(photo.content))
 
     def hold(self, values: object) -> None:
         """What a job that now waits is about, by the tokens in its values, stays until it begins.

@@ -161,9 +161,9 @@ def picture(data: bytes) -> Response:
 @cache
 def samples() -> list[Photo]:
     """The sample scenes and then the photos, each made once; see `page.kinds`."""
-    scenes = [Photo(scene.image, f"{scene.key}.png") for scene in sample_scenes()]
-    photos = [Photo(one.image, f"{one.name}.png") for one in sample_photos().values()]
-    return [*scenes, *photos]
+    scenes = [(scene.image, scene.key) for scene in sample_scenes()]
+    photos = [(one.image, one.name) for one in sample_photos().values()]
+    return [Photo(png(image), f"{name}.png", image.size) for image, name in (*scenes, *photos)]
 
 
 def listen(host: str, port: int) -> socket.socket:
