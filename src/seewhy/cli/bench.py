@@ -11,8 +11,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from seewhy.bench import check_packages
 from seewhy.cli import options
 from seewhy.cli.common import err, out, tell_failed, usage_errors
+from seewhy.metrics import metric
+from seewhy.naming import METHODS, REFINEMENTS, parse
 
 if TYPE_CHECKING:
     from seewhy.bench.engines import Engine
@@ -57,8 +60,6 @@ def bench(
     Shards with failures are tried again. The exit code is 1 if some images or the disk failed;
     finished work is kept.
     """
-    from seewhy.bench import check_packages
-
     with usage_errors():
         check_packages()  # better to know before than after
         from seewhy.bench.config import read_config
@@ -156,8 +157,6 @@ def tell_plan(plan: Plan, engine: Engine) -> None:
     """Print what a plan computes and what that costs."""
     from seewhy.bench.calibrate import calibrate, estimate
     from seewhy.bench.progress import count, duration
-    from seewhy.metrics import metric
-    from seewhy.naming import METHODS, REFINEMENTS, parse
 
     calibration = calibrate(plan, engine)
     table = Table("network", "dataset", box=None)

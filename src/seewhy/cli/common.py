@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.text import Text
 
+from seewhy.notes import Note
 from seewhy.printable import printable
 
 LONGEST = 5_000  # characters
@@ -37,10 +39,6 @@ err = Safe(stderr=True, emoji=False, soft_wrap=True)
 @contextmanager
 def notes() -> Iterator[None]:
     """Show what was assumed, ignored or adapted as lines, not as Python's warnings."""
-    from PIL import Image
-
-    from seewhy.notes import Note
-
     with warnings.catch_warnings():
         shown = warnings.showwarning
 

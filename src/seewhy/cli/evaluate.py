@@ -1,22 +1,23 @@
 """`seewhy evaluate`: methods graded by metrics on a dataset."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from seewhy import evaluating
+from seewhy.bench import check_packages
 from seewhy.cli import options
 from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
-
-if TYPE_CHECKING:
-    from seewhy.evaluation.evaluation import Evaluation
-    from seewhy.evaluation.protocols import Protocol
+from seewhy.data.load import load_dataset
+from seewhy.evaluation import protocols
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.metrics import metric
+from seewhy.models import DEFAULT_MODEL
 
 
 def evaluate(
@@ -100,19 +101,12 @@ def evaluate(
     Writes rows, summary, comparisons and omissions as CSV, and the rows as Parquet where pyarrow
     is installed.
     """
-    from seewhy.bench import check_packages
-    from seewhy.data.load import load_dataset
-    from seewhy.evaluating import DEFAULT_METRICS, EVALUATED
-    from seewhy.evaluating import evaluate as evaluate_methods
-    from seewhy.evaluation.protocols import protocol as protocol_of
-    from seewhy.models import DEFAULT_MODEL
-
     with usage_errors():
-        papers = None if protocol is None else protocol_of(protocol)
+        papers = None if protocol is None else protocols.protocol(protocol)
         asked = [*(papers.metrics if papers else ()), *options.parted(metric or [])]
-        asked = asked or list(DEFAULT_METRICS)
+        asked = asked or list(evaluating.DEFAULT_METRICS)
         methods = options.parse_methods(method or []) or list(
-            papers.methods if papers else EVALUATED
+            papers.methods if papers else evaluating.EVALUATED
         )
         data = load_dataset(dataset, **({} if split is None else {"split": split}))[:limit]
         bundled = "scenes:resnet" if dataset.startswith("scenes") else DEFAULT_MODEL
@@ -126,7 +120,7 @@ def evaluate(
             kept = None
             err.print(f"Nothing is kept before the end: {escape(str(error))}.")
         with progress("Evaluating", len(data), quiet=as_json) as advance:
-            found = evaluate_methods(
+            found = evaluating.evaluate(
                 loaded,
                 data,
                 methods,
@@ -155,10 +149,8 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def tell(found: Evaluation, model: str, dataset: str, papers: Protocol | None) -> None:
+def tell(found: Evaluation, model: str, dataset: str, papers: protocols.Protocol | None) -> None:
     """Print an evaluation's summary, and the published figures of a protocol beside it."""
-    from seewhy.metrics import metric
-
     summaries = found.summary()
     if not summaries:
         out.print("no values, for the reasons below")

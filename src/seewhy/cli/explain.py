@@ -1,7 +1,5 @@
 """`seewhy explain`: pictures of the evidence for a class in photos."""
 
-from __future__ import annotations
-
 import glob
 import json
 import os
@@ -9,22 +7,25 @@ import re
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 from rich.markup import escape
 from rich.table import Table
 
 from seewhy.cli import options
 from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
 from seewhy.cli.output import MARK, Output, made, ours, shortened, unused
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from seewhy.models import LoadedModel
-    from seewhy.photos import Answer, PhotoTarget
-
+from seewhy.core.targets import Predicted
+from seewhy.data.finding import find_images
+from seewhy.data.grey import checked
+from seewhy.data.images import ImageError
+from seewhy.explanation import gallery_of
+from seewhy.models import DEFAULT_MODEL, LoadedModel, ModelError
+from seewhy.models.loaded import number_of_classes
+from seewhy.photos import Answer, PhotoTarget, answers, question
 
 LOSSY = (".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif")
 
@@ -92,10 +93,6 @@ def explain(
     Existing files are kept. The default network is photos:efficientnet_lite0, which is installed
     with Seewhy and predicts ImageNet's 1000 classes.
     """
-    from seewhy.data.grey import checked
-    from seewhy.models import DEFAULT_MODEL
-    from seewhy.photos import Answer, answers, question
-
     failures: dict[Path, list[str]] = {}
     with usage_errors():
         if model is None and not photos:
@@ -153,9 +150,6 @@ def explain(
 
 def parse_targets(texts: list[str], model: LoadedModel) -> list[PhotoTarget]:
     """Class names and indices; top3 is three targets; none is the predicted class."""
-    from seewhy.core.targets import Predicted
-    from seewhy.models.loaded import ModelError, number_of_classes
-
     if not texts:
         return [None]
     count = number_of_classes(model) or 1000
@@ -208,9 +202,6 @@ def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[s
 
     Raises ImageError where none leads anywhere.
     """
-    from seewhy.data.finding import find_images
-    from seewhy.data.images import ImageError
-
     paths: dict[Path, None] = {}
     problem: ImageError | None = None
     results = Path(os.path.realpath(folder))
@@ -257,8 +248,6 @@ def save(
 
     What cannot be written is added to the reasons, and the rest is written all the same.
     """
-    from seewhy.explanation import gallery_of
-
     files: list[Path] = []
 
     def write(path: Path, saver: Callable[[Path], None]) -> None:
@@ -288,12 +277,8 @@ def suffix_for(photo: str | None) -> str:
 
 def save_marked(picture: Image.Image, path: Path) -> None:
     """Write a picture that says whose it is; a PNG quickly rather than small where it is large."""
-    from PIL import ExifTags
-    from PIL.Image import Exif
-    from PIL.PngImagePlugin import PngInfo
-
     if path.suffix == ".jpg":
-        exif = Exif()
+        exif = Image.Exif()
         exif[ExifTags.Base.Software] = MARK[1]
         picture.save(path, format="JPEG", quality=90, exif=exif)
         return

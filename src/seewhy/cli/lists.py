@@ -1,44 +1,39 @@
 """`seewhy methods`, `refinements`, `metrics`, `models`, `layers`: what there is."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import torch
 import typer
+from PIL import Image
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
 from seewhy.cli import options
 from seewhy.cli.common import out, usage_errors
-
-if TYPE_CHECKING:
-    from seewhy.naming import Entry
-
+from seewhy.core.probe import layers_of
+from seewhy.metrics import METRICS
+from seewhy.metrics.registry import Measure
+from seewhy.models import DEFAULT_MODEL, list_models
+from seewhy.naming import METHODS, REFINEMENTS, Entry
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON list instead.")]
 
 
 def methods(as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the methods: what they do, source, options with defaults, and cost in passes."""
-    from seewhy.naming import METHODS
-
     tell(METHODS, as_json)
 
 
 def refinements(as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the refinements that can follow a method, as in grad_cam+NAME."""
-    from seewhy.naming import REFINEMENTS
-
     tell(REFINEMENTS, as_json)
 
 
 def metrics(as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the metrics: options, cost, direction, range, needs; what they measure, and source."""
-    from seewhy.metrics import METRICS
-
     tell(METRICS, as_json)
 
 
@@ -50,8 +45,6 @@ def models(
     plugin: options.Plugins = None,
 ) -> None:
     """List the networks that --model knows."""
-    from seewhy.models.load import list_models
-
     with usage_errors():
         found = list_models(zoo)
     if zoo:
@@ -77,12 +70,6 @@ def layers(
     plugin: options.Plugins = None,
 ) -> None:
     """List the layers that the CAM family can explain, and mark the one chosen by default."""
-    import torch
-    from PIL import Image
-
-    from seewhy.core.probe import layers_of
-    from seewhy.models import DEFAULT_MODEL
-
     with usage_errors():
         network = options.load(model or DEFAULT_MODEL, weights, size=size)
         side = network.preprocess(Image.new("RGB", (256, 256))).shape
@@ -115,8 +102,6 @@ def layers(
 
 def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
     """Print what is registered: methods, refinements or metrics."""
-    from seewhy.metrics.registry import Measure
-
     rows: list[dict[str, Any]] = []
     for name, entry in sorted(entries.items()):
         row: dict[str, Any] = {

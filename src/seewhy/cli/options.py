@@ -1,20 +1,19 @@
 """Options that commands share, and what they ask for: plugins, a network, methods."""
 
-from __future__ import annotations
-
 import re
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from seewhy.cli.common import usage_errors
+from seewhy.models import LoadedModel, ModelError, load_model
+from seewhy.models.answers import Activation
+from seewhy.models.zoos import ZOOS
+from seewhy.naming import parse
+from seewhy.plugins import load_plugins, on_path
 
-if TYPE_CHECKING:
-    from seewhy.models import LoadedModel
-
-Activation = Literal["softmax", "sigmoid", "none"]
 ModelName = Annotated[
     str | None,
     typer.Option(
@@ -70,8 +69,6 @@ ActivationName = Annotated[
 
 def load_named(plugins: list[str] | None) -> list[str]:
     """Load the plugins that are named, before anything else is looked at."""
-    from seewhy.plugins import load_plugins
-
     with usage_errors():
         load_plugins(plugins or [])
     return plugins or []
@@ -103,10 +100,6 @@ def load(
     texts: list[str] | None = None,
 ) -> LoadedModel:
     """The network with the preprocessing and the activation that the options ask for."""
-    from seewhy.models import ModelError, load_model
-    from seewhy.models.zoos import ZOOS
-    from seewhy.plugins import on_path
-
     preprocess = parse_size(size) if size is not None else {}
     preprocess |= {
         name: parse_channels(name, text)
@@ -160,8 +153,6 @@ def parse_channels(name: str, text: str) -> float | tuple[float, ...]:
 
 def parse_methods(texts: list[str]) -> list[str]:
     """Names of methods, each as it is spelled in full; commas between them part them, too."""
-    from seewhy.naming import parse
-
     return [str(parse(part)) for part in parted(texts)]
 
 

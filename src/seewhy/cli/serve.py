@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from seewhy.cli import options
 from seewhy.cli.common import out, usage_errors
+from seewhy.models import DEFAULT_MODEL
+from seewhy.models.zoos import reads_texts
 
 if TYPE_CHECKING:
     from seewhy.app.query import Network
@@ -114,8 +116,6 @@ def allowed(
     Raises ValueError where there are not as many weights as models, or texts for no network.
     """
     from seewhy.app.query import Network
-    from seewhy.models import DEFAULT_MODEL
-    from seewhy.models.zoos import reads_texts
 
     if weights and len(weights) != len(models):
         raise ValueError(
