@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import LayerLike, Probe, layer_names
 from seewhy.core.targets import Class, Score, Target, TargetLike
 from seewhy.data.arrays import load_array, shown

@@ -12,7 +12,6 @@ from typing import Any, cast, get_args
 
 import gradio as gr
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.app import show
 from seewhy.app.code import as_command, as_python
 from seewhy.app.jobs import GRACE, Jobs, Pictures, ask, checks, explain

@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.data.load import reader_of
 from seewhy.evaluation.protocols import protocol
 from seewhy.metrics import metric, metrics_of

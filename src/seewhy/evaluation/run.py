@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import Probe
 from seewhy.data.dataset import Annotation, Sample
 from seewhy.evaluation.needs import Needs, Pair, Pairs

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import layer_requests
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Dataset

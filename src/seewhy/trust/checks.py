@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy import metrics
 from seewhy.core.probe import LayerLike, layer_names
 from seewhy.draw import overlay
