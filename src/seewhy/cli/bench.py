@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from seewhy.bench import check_packages
+from seewhy.bench.loggers import Means, logging
+from seewhy.bench.progress import State, count, duration, shown
 from seewhy.cli import options
 from seewhy.cli.common import err, out, tell_failed, usage_errors
 from seewhy.metrics import metric
@@ -108,8 +110,6 @@ def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | 
 def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) -> Run:
     """Begin a run or go on with it, showing how far it is."""
     from seewhy.bench.calibrate import calibrate
-    from seewhy.bench.loggers import Means, logging
-    from seewhy.bench.progress import State, count, shown
     from seewhy.bench.report.pictures import keep_pictures
     from seewhy.bench.run import continued, written
 
@@ -156,7 +156,6 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
 def tell_plan(plan: Plan, engine: Engine) -> None:
     """Print what a plan computes and what that costs."""
     from seewhy.bench.calibrate import calibrate, estimate
-    from seewhy.bench.progress import count, duration
 
     calibration = calibrate(plan, engine)
     table = Table("network", "dataset", box=None)
