@@ -33,11 +33,6 @@ def text_of(path: Path, most: int = MOST) -> str:
         raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
 
 
-def json_of(path: Path, most: int = MOST) -> Any:
-    """What a JSON file holds. Raises ValueError as `text_of` does, and for what is no JSON."""
-    return parsed(text_of(path, most))
-
-
 def parsed(text: str | bytes) -> Any:
     """What a JSON text holds.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from seewhy.reading import json_of
+from seewhy.reading import parsed, text_of
 
 ClassMap = dict[str, tuple[int, ...]]
 
@@ -14,7 +14,7 @@ def read_class_map(path: str | Path) -> ClassMap:
     Raises ValueError if the file is missing or holds anything else.
     """
     try:
-        content = json_of(Path(path))
+        content = parsed(text_of(Path(path)))
     except ValueError as error:
         raise ValueError(f"class map {path}: {error}") from None
     if not isinstance(content, dict):
