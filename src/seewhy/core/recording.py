@@ -96,8 +96,10 @@ class Recording:
         return stages_of(self.seen, kinds)
 
     def public(self, layer: Layer) -> Call:
-        """The layer's usual name."""
-        return public_call(layer, self.stages) if len(layer.calls) > 1 else layer.calls[0]
+        """The layer's usual name; of what was seen in part, that of the outermost module."""
+        if len(layer.calls) == 1 or not self.whole:
+            return layer.calls[-1]
+        return public_call(layer, self.stages)
 
 
 def record(
@@ -305,8 +307,7 @@ class _Recorder:
         if not self.ahead:
             return
         self.ahead = set()
-        called = (self.names.get(module) for module in self.passed)
-        self.counts.update(Counter(name for name in called if name))
+        self.counts.update(Counter(filter(None, map(self.names.get, self.passed))))
         for (_, shape), module in self.shapes.items():
             if module in self.names and len(shape) == self.dims and shape[0] == self.batch:
                 layout = self.reader.read(module, shape)
@@ -364,8 +365,9 @@ class _Recorder:
         """The ids of the network's own numbers, and of what modules computed from them alone."""
         found: set[int] = set()
         for module in self.names:
-            if module._parameters or module._buffers:
+            if module._parameters:
                 found.update(map(id, module._parameters.values()))
+            if module._buffers:
                 found.update(map(id, module._buffers.values()))
         return found - {id(None)}
 
@@ -466,9 +468,9 @@ class _Recorder:
 
 
 def _last(names: Mapping[nn.Module, str]) -> set[nn.Module]:
-    """The last modules with weights: a quarter of them, 4 at least and 16 at most."""
+    """The last modules with weights: a quarter of them, 4 at least and 12 at most."""
     learned = [module for module in names if module._parameters]
-    return set(learned[-min(16, max(4, len(learned) // 4)) :])
+    return set(learned[-min(12, max(4, len(learned) // 4)) :])
 
 
 def _leading(names: Mapping[nn.Module, str], asked: Collection[str]) -> set[nn.Module]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map, tree_map_only
 
 from seewhy.core.observing import graphs
-from seewhy.core.rules import Mode, nodes, out_of_place, tensors
+from seewhy.core.rules import Mode, nearest, nodes, out_of_place, tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +169,15 @@ def mixes_nothing(end: Tensor, start: Tensor) -> bool:
 
     Functions that it does not know count as learned; so does a graph that does not lead there.
     """
-    between = _between(end, _node(start))
+    origin = _node(start)
+
+    def stops(node: Any) -> bool:
+        return node is origin or _kind(node) not in _CHANNELWISE
+
+    # The last function of most networks is learned: what lies behind it need not be followed.
+    if origin not in nearest(end, stops):
+        return False
+    between = _between(end, origin)
     return bool(between) and all(_kind(node) in _CHANNELWISE for node in between)
 
 
