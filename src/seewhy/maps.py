@@ -58,7 +58,7 @@ def upsample_all(maps: Sequence[Tensor], size: Sequence[int]) -> list[Tensor]:
     alike = all(m.shape == first.shape and m.dtype == first.dtype for m in others)
     if not others or not alike or first.shape[1:] == tuple(size):
         return [upsample(m, size) for m in maps]
-    return list(upsample(torch.cat([*maps]), size).split(len(first)))
+    return list(upsample(torch.cat([*maps]), size).chunk(len(maps)))
 
 
 def averaged(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
