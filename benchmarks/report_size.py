@@ -31,7 +31,7 @@ def write(folder: Path, images: int, methods: int, targets: int, shard: int = 51
     """A finished run in a folder."""
     from seewhy.bench.config import Config
     from seewhy.bench.store import Run
-    from seewhy.evaluation import Answers, Row
+    from seewhy.evaluation.rows import Answers, Row
 
     names = [f"method_{place:02}" for place in range(methods)]
     config = Config(

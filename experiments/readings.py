@@ -33,7 +33,7 @@ from seewhy import Probe, list_methods, load_model
 from seewhy.core.targets import Probability
 from seewhy.data.dataset import Dataset, Sample
 from seewhy.data.load import load_dataset
-from seewhy.evaluation import Evaluation
+from seewhy.evaluation.evaluation import Evaluation
 from seewhy.maps import unit, upsample
 from seewhy.metrics import pointing_game, rank_accuracy, register_metric
 from seewhy.models import LoadedModel

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from networks import Cnn, seeded
 from seewhy.cli import app
-from seewhy.cli.common import parse_size
+from seewhy.cli.options import parse_size
 from seewhy.cli.output import unused
 
 FACTORY = """

@@ -11,7 +11,7 @@ from seewhy.data.imagenet_classes import imagenet_classes
 from seewhy.data.samples import grid_of, sample_photos
 from seewhy.data.scenes import SAMPLES
 from seewhy.demo import demo, sample_scenes
-from seewhy.evaluation import Summary
+from seewhy.evaluation.statistics import Summary
 from seewhy.models import DEFAULT_MODEL, load_model
 
 

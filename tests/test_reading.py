@@ -7,7 +7,7 @@ import os
 import pytest
 
 from seewhy.printable import on_one_line, printable
-from seewhy.reading import json_of, parsed, text_of
+from seewhy.reading import parsed, text_of
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_what_is_no_json(tmp_path, text, message):
         parsed(text)
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=message):
-        json_of(tmp_path / "a.json")
+        parsed(text_of(tmp_path / "a.json"))

@@ -1,5 +1,6 @@
 """Seewhy: saliency maps of vision networks, and measurements of how good they are."""
 
+import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core import rules, targets
 from seewhy.core.probe import Probe
 from seewhy.data.images import load_image
@@ -7,7 +8,7 @@ from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw import overlay
 from seewhy.evaluating import evaluate
-from seewhy.evaluation import Evaluation
+from seewhy.evaluation.evaluation import Evaluation
 from seewhy.explaining import explain
 from seewhy.maps import normalize
 from seewhy.metrics import Metric, list_metrics

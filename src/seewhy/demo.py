@@ -1,7 +1,5 @@
 """The demonstration: real photos asked real questions, and scenes on which methods are graded."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,8 @@ from seewhy.data.samples import SamplePhoto, grid_of, sample_photos
 from seewhy.data.scenes import SAMPLES, Scene, Scenes
 from seewhy.draw.page import write_page
 from seewhy.evaluating import evaluate
-from seewhy.evaluation import Evaluation, Summary
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.statistics import Summary
 from seewhy.explanation import Explanation, gallery_of, legend_of
 from seewhy.metrics.localization import energy_pointing_game
 from seewhy.models import DEFAULT_MODEL, LoadedModel, load_model

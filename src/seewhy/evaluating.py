@@ -1,7 +1,5 @@
 """`evaluate`: methods and metrics on one network and one dataset."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -12,7 +12,7 @@ from seewhy.core.inputs import InputsLike
 from seewhy.core.observing import undisturbed
 from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import TargetLike
-from seewhy.maps import upsample_all
+from seewhy.maps import upsample
 from seewhy.models.loaded import LoadedModel
 from seewhy.naming import DEFAULT_METHOD, Method, alternatives, first_that_works, parse
 from seewhy.options import shown
@@ -102,7 +102,7 @@ def explain(
         else:
             maps = probe.maps(chosen)
         if size == "input":
-            maps = upsample_all(maps, probe.size)
+            maps = [upsample(found, probe.size) for found in maps]
         return maps
 
     maps = undisturbed((), run)

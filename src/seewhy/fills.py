@@ -1,7 +1,5 @@
 """Fills: the start of paths, and the content of hidden pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

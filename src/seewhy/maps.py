@@ -52,15 +52,6 @@ def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
 
 
-def upsample_all(maps: Sequence[Tensor], size: Sequence[int]) -> list[Tensor]:
-    """As `upsample` for several maps (B, h, w); where they are all alike, in one call."""
-    first, *others = maps
-    alike = all(m.shape == first.shape and m.dtype == first.dtype for m in others)
-    if not others or not alike or first.shape[1:] == tuple(size):
-        return [upsample(m, size) for m in maps]
-    return list(upsample(torch.cat([*maps]), size).chunk(len(maps)))
-
-
 def averaged(maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     """The mean at another size, (B, H, W), of maps of several layers; of one layer its own map."""
     if len(maps) == 1:

@@ -1,7 +1,5 @@
 """Noisy copies of images, as smoothing methods need them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

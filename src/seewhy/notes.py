@@ -1,7 +1,5 @@
 """Notes to the user: what was assumed, ignored or adapted, although nothing is wrong."""
 
-from __future__ import annotations
-
 import warnings
 
 

@@ -6,8 +6,6 @@ are refused before the network runs, with the same message everywhere. Annotatio
 of these, and `Annotated[X, Range(...)]`. What has no annotation is not checked.
 """
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import math

@@ -1,7 +1,5 @@
 """From photos to explanations: predictions, and maps laid back on each photo at its own size."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import LayerLike, Probe, layer_names
 from seewhy.core.targets import Class, Score, Target, TargetLike
 from seewhy.data.arrays import load_array, shown

@@ -4,8 +4,6 @@ A plugin registers its contents when it is imported. Installed plugins, the entr
 group `seewhy.plugins`, are loaded with Seewhy; others are named, and may be in a folder.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

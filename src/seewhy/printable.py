@@ -1,7 +1,5 @@
 """Making untrusted text safe to show on a terminal, in a log or in a table."""
 
-from __future__ import annotations
-
 import re
 
 # Control codes but for tab and line feed, which a terminal would obey; separators of lines and

@@ -1,7 +1,5 @@
 """Long runs: their progress, and how much fits into memory at a time."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 The errors say what is wrong; the callers add the file's name.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -33,11 +31,6 @@ def text_of(path: Path, most: int = MOST) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
-
-
-def json_of(path: Path, most: int = MOST) -> Any:
-    """What a JSON file holds. Raises ValueError as `text_of` does, and for what is no JSON."""
-    return parsed(text_of(path, most))
 
 
 def parsed(text: str | bytes) -> Any:

@@ -13,7 +13,7 @@ pytest.importorskip("gradio", reason="the viewer's extra, seewhy[app], is not in
 
 from viewers import THOUSAND, served
 
-from seewhy.app.query import Network, Photo
+from seewhy.app.query import Network, Photo, png
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import Scenes
 from seewhy.models import LoadedModel, load_model
@@ -33,8 +33,8 @@ def networks() -> dict[str, Network]:
 
 @pytest.fixture(scope="session")
 def scene() -> Photo:
-    image = Scenes(16, size=160)[15].image
-    return Photo(image.crop((0, 20, 160, 140)), "clock.png")
+    image = Scenes(16, size=160)[15].image.crop((0, 20, 160, 140))
+    return Photo(png(image), "clock.png", image.size)
 
 
 @pytest.fixture(scope="session")

@@ -425,9 +425,10 @@ def test_a_pasted_photo_and_a_sample(visit, scene):
 def test_two_browsers_at_once_and_the_second_sees_that_it_waits(
     browser, address, scene, photo_file, networks, tmp_path
 ):
-    turned = Photo(scene.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "turned.png")
+    image = scene.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    turned = Photo(png(image), "turned.png", image.size)
     path = tmp_path / turned.name
-    turned.image.save(path)
+    path.write_bytes(turned.content)
     visits = [Visit(browser, address), Visit(browser, address)]
     for visit, file in zip(visits, (photo_file, path), strict=True):
         visit.give(file)

@@ -97,7 +97,7 @@ def test_what_cannot_be_asked(resnet, scene, methods, refinements, targets, word
 
 
 def test_maps_of_a_large_photo_are_bounded(resnet):
-    large = Photo(Image.new("RGB", (8000, 3000)), "large.png")
+    large = Photo(png(Image.new("RGB", (8000, 3000))), "large.png", (8000, 3000))
     with pytest.raises(ValueError, match="too many to keep; ask for 2"):
         query_of(resnet, large, ["cam", "tsgb", "grad_cam"], [], (0,), Limits())
 
@@ -168,7 +168,7 @@ def test_values_for_the_page_are_those_of_the_map(result):
 
 
 def test_a_large_photo_is_shown_smaller(networks):
-    photo = Photo(Image.new("RGB", (2560, 1000)), "wide.png")
+    photo = Photo(png(Image.new("RGB", (2560, 1000))), "wide.png", (2560, 1000))
     query = query_of(networks["thousand"], photo, ["grad_cam"], [], (5,), Limits())
     (chosen,) = explain(query, Deadline(60), silent).answer.explanations
     assert shrunk(photo.size) == (1280, 500)

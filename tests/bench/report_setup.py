@@ -12,7 +12,7 @@ from seewhy.bench.engines import InProcess
 from seewhy.bench.plan import Plan
 from seewhy.bench.report.pictures import keep_pictures
 from seewhy.bench.store import Run
-from seewhy.evaluation import Answers, Omission, Row
+from seewhy.evaluation.rows import Answers, Omission, Row
 
 
 def row(

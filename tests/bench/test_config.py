@@ -13,7 +13,7 @@ from bench_setup import bench, write_bench
 from seewhy.bench.config import ConfigError, read_config
 from seewhy.bench.plan import make_plan
 from seewhy.data.load import load_dataset
-from seewhy.evaluation import protocol
+from seewhy.evaluation.protocols import protocol
 from seewhy.models import load_model
 
 GOOD = """\

@@ -16,7 +16,7 @@ from seewhy.bench.config import read_config
 from seewhy.bench.store import Run
 from seewhy.data.class_map import read_class_map
 from seewhy.data.scenes import CATEGORIES, export
-from seewhy.evaluation import PROTOCOLS
+from seewhy.evaluation.protocols import PROTOCOLS
 from seewhy.naming import parse
 
 RECIPES = Path(__file__).parents[2] / "benchmarks" / "recipes"

@@ -29,9 +29,11 @@ from seewhy.bench.report.words import MEANINGS, findings
 from seewhy.bench.store import Run
 from seewhy.cli import app
 from seewhy.draw.charts import HEIGHT, LEFT, PLOT, TOP
-from seewhy.evaluation import Evaluation, Omission, Row, Values
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.rows import Omission, Row
 from seewhy.evaluation.run import digest_of
 from seewhy.evaluation.statistics import mean_curves
+from seewhy.evaluation.values import Values
 from seewhy.metrics import list_metrics
 
 IMAGES = 40

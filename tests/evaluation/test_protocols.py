@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seewhy.evaluation import PROTOCOLS, protocol
+from seewhy.evaluation.protocols import PROTOCOLS, protocol
 from seewhy.metrics import metric
 from seewhy.naming import parse
 

@@ -8,21 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from seewhy.evaluation import (
-    Row,
-    Values,
+from seewhy.evaluation import statistics
+from seewhy.evaluation.rows import Row
+from seewhy.evaluation.statistics import (
+    agreement,
     bootstrap_intervals,
     compare,
     holm,
-    sign_flip_tests,
-    statistics,
-    summarize,
-)
-from seewhy.evaluation.statistics import (
-    agreement,
     mean_curves,
     means_by_target,
+    sign_flip_tests,
+    summarize,
 )
+from seewhy.evaluation.values import Values
 
 scipy_stats = pytest.importorskip("scipy.stats")
 

@@ -1,7 +1,5 @@
 """Captum's attributions as Seewhy methods, and a Seewhy method as a Captum attribution."""
 
-from __future__ import annotations
-
 import inspect
 from importlib import import_module
 from typing import Any

@@ -1,7 +1,5 @@
 """What the adapters share: a network that other libraries may change, and registration."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from types import ModuleType

@@ -1,7 +1,5 @@
 """Seewhy methods as an `explain_func` of Quantus."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """torch-cam's extractors as Seewhy methods."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

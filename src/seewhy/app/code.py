@@ -1,7 +1,5 @@
 """The same query as Python and as a command line, ready to copy and run beside the photo."""
 
-from __future__ import annotations
-
 import shlex
 
 from seewhy.app.query import Query

@@ -3,8 +3,6 @@
 Gradio serves and accepts files by path; the page does not need that, so those routes are closed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

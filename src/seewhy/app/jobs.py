@@ -5,8 +5,6 @@ networks and runs one job at a time. Another, without networks, reads photos and
 one at a time.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,15 +18,7 @@ import anyio.to_thread
 from PIL import Image
 
 from seewhy.app.limits import Deadline, too_long
-from seewhy.app.query import (
-    Network,
-    Photo,
-    Query,
-    Result,
-    answer_of,
-    fields_of,
-    region_of,
-)
+from seewhy.app.query import Network, Photo, Query, Result, answer_of, fields_of, region_of
 from seewhy.app.view import about
 from seewhy.aside import Aside, Gone, Late, tell
 from seewhy.explanation import Explanation

@@ -1,7 +1,5 @@
 """Limits of the viewer, so that no visitor can exhaust the machine."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What the viewer says on the terminal: a line of writing each, and no flood of them."""
 
-from __future__ import annotations
-
 import io
 import logging
 import sys

@@ -1,7 +1,5 @@
 """The page: what stands where, and which values go to which function."""
 
-from __future__ import annotations
-
 import logging
 import re
 import traceback
@@ -14,7 +12,6 @@ from typing import Any, cast, get_args
 
 import gradio as gr
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.app import show
 from seewhy.app.code import as_command, as_python
 from seewhy.app.jobs import GRACE, Jobs, Pictures, ask, checks, explain
@@ -70,7 +67,7 @@ class Viewer:
 
     def keep(self, photo: Photo, visitor: str) -> str:
         """Remember a visitor's photo; its token. Raises ValueError where there is no room."""
-        return self.photos.add(photo, visitor, photo.bytes)
+        return self.photos.add(photo, visitor, len(photo.content))
 
     def hold(self, values: object) -> None:
         """What a job that now waits is about, by the tokens in its values, stays until it begins.

@@ -5,8 +5,6 @@ methods in the grammar of `seewhy.naming`: no path, address or module name is am
 text-image network looks for comes with each query, and is remembered with its result alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -77,32 +75,20 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo and the name of its file, without folders.
+    """A photo: an image file, which takes a tenth of the memory of its pixels.
 
-    content: an image, or a file of one, which takes a tenth of the memory.
-    measured: width and height of what is in a file, upright.
+    name: of its file, without folders.
+    size: width and height, upright.
     """
 
-    content: Image.Image | bytes
+    content: bytes
     name: str
-    measured: tuple[int, int] = (0, 0)
+    size: tuple[int, int]
 
     @property
     def image(self) -> Image.Image:
         """The photo, RGB and upright; each time decoded anew."""
-        return load_image(self.content) if isinstance(self.content, bytes) else self.content
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.measured if isinstance(self.content, bytes) else self.content.size
-
-    @property
-    def bytes(self) -> int:
-        """What it takes in memory, about."""
-        if isinstance(self.content, bytes):
-            return len(self.content)
-        return 4 * self.content.width * self.content.height
+        return load_image(self.content)
 
 
 @dataclass(frozen=True, eq=False)

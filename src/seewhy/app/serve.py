@@ -1,7 +1,5 @@
 """The viewer as a web application, and a server for it."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket
@@ -14,20 +12,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from PIL import ImageOps
 
+from seewhy.app import view
 from seewhy.app.guard import Guard
 from seewhy.app.limits import Limits
 from seewhy.app.log import calmly
 from seewhy.app.page import THEME, Viewer, own_file, page_of
 from seewhy.app.query import Network, Photo, fields_of, file_name, measured, numbered, png
-from seewhy.app.view import (
-    class_names,
-    levels_of,
-    map_drawn,
-    map_saved,
-    photo_shown,
-    photo_whole,
-    record_of,
-)
 from seewhy.data.samples import sample_photos
 from seewhy.demo import sample_scenes
 from seewhy.draw.overlays import ALPHA
@@ -110,22 +100,23 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
 
     @app.get("/networks/{place}/classes.json")
     def classes(place: int) -> JSONResponse:
-        return JSONResponse(class_names(numbered("network", [*viewer.networks.values()], place)))
+        network = numbered("network", [*viewer.networks.values()], place)
+        return JSONResponse(view.class_names(network))
 
     @app.get("/photos/{token}.png")
     async def photo(request: Request, token: str) -> Response:
         asked = viewer.photos[token]
-        return picture(await made(photo_shown, asked, left=request.is_disconnected))
+        return picture(await made(view.photo_shown, asked, left=request.is_disconnected))
 
     @app.get("/photos/{token}/full.png")
     async def photo_full(request: Request, token: str) -> Response:
         asked = viewer.photos[token]
-        return picture(await made(photo_whole, asked, left=request.is_disconnected))
+        return picture(await made(view.photo_whole, asked, left=request.is_disconnected))
 
     @app.get("/results/{token}/{index}.map")
     async def values(request: Request, token: str, index: int) -> Response:
         chosen = viewer.results[token].chosen(index)
-        data = await made(levels_of, chosen.saliency, left=request.is_disconnected)
+        data = await made(view.levels_of, chosen.saliency, left=request.is_disconnected)
         packed = {"content-encoding": "gzip"}
         return Response(data, media_type="application/octet-stream", headers=packed)
 
@@ -135,17 +126,17 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
     ) -> Response:
         result = viewer.results[token]
         asked = result.query.photo, fields_of(result.chosen(index)), alpha, cmap
-        return picture(await made(map_drawn, *asked, left=request.is_disconnected))
+        return picture(await made(view.map_drawn, *asked, left=request.is_disconnected))
 
     @app.get("/results/{token}/{index}.npz")
     async def saliency(request: Request, token: str, index: int) -> Response:
         chosen = viewer.results[token].chosen(index)
-        data = await made(map_saved, chosen.saliency, left=request.is_disconnected)
+        data = await made(view.map_saved, chosen.saliency, left=request.is_disconnected)
         return Response(data, media_type="application/octet-stream")
 
     @app.get("/results/{token}/{index}.json")
     def record(token: str, index: int) -> Response:
-        content = json.dumps(record_of(viewer.results[token], index), indent=2)
+        content = json.dumps(view.record_of(viewer.results[token], index), indent=2)
         return Response(content, media_type="application/json")
 
 
@@ -170,9 +161,9 @@ def picture(data: bytes) -> Response:
 @cache
 def samples() -> list[Photo]:
     """The sample scenes and then the photos, each made once; see `page.kinds`."""
-    scenes = [Photo(scene.image, f"{scene.key}.png") for scene in sample_scenes()]
-    photos = [Photo(one.image, f"{one.name}.png") for one in sample_photos().values()]
-    return [*scenes, *photos]
+    scenes = [(scene.image, scene.key) for scene in sample_scenes()]
+    photos = [(one.image, one.name) for one in sample_photos().values()]
+    return [Photo(png(image), f"{name}.png", image.size) for image, name in (*scenes, *photos)]
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,7 +1,5 @@
 """Parts of the page as HTML: bars, checks with their lights, curves. Pure functions."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any

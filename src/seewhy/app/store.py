@@ -1,7 +1,5 @@
 """The viewer's memory: each visitor's newest photos and results, never on disk."""
 
-from __future__ import annotations
-
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass

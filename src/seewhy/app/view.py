@@ -4,8 +4,6 @@ The numbers go to the browser once, so that opacity, colours, threshold, reading
 the hand without asking the server again.
 """
 
-from __future__ import annotations
-
 import gzip
 from base64 import b64encode
 from importlib.metadata import version

@@ -1,7 +1,5 @@
 """What a plan will take, from a few images that are really explained and graded."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What a benchmark's YAML file may say. Mistakes are reported with their line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,9 +10,8 @@ from typing import Annotated, Any, ClassVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.data.load import reader_of
-from seewhy.evaluation import protocol
+from seewhy.evaluation.protocols import protocol
 from seewhy.metrics import metric, metrics_of
 from seewhy.models.answers import Activation
 from seewhy.naming import checked, parse, suggestion

@@ -4,8 +4,6 @@ All engines give shards to workers and return the answers as they come. The answ
 on the engine.
 """
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
 from seewhy.bench.work import Found, Worker, in_order, said_of, shard_answers
-from seewhy.evaluation import Answers, Omission
+from seewhy.evaluation.rows import Answers, Omission
 from seewhy.evaluation.task import Task
 from seewhy.plugins import NAMED
 

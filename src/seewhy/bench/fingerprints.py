@@ -1,7 +1,5 @@
 """Fingerprints of everything that a run depends on, by content."""
 
-from __future__ import annotations
-
 import json
 import platform
 import sys

@@ -1,13 +1,11 @@
 """Where a run's numbers may go while it runs: TensorBoard, or a logger of one's own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from seewhy.evaluation import Answers
+from seewhy.evaluation.rows import Answers
 
 Log = Callable[[int, Mapping[str, float]], None]
 """Takes numbers under names, after each shard, with the number of images done."""

@@ -1,7 +1,5 @@
 """What a run's manifest says, checked: the file may be anyone's, and may be damaged."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError

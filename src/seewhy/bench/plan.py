@@ -4,8 +4,6 @@ Shards, batches and threads depend only on the plan. So the rows are identical t
 engine, any number of workers and any number of interruptions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """A benchmark from its plan to its last shard, going on where an earlier go was cut off."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +14,7 @@ from seewhy.bench.plan import Shard
 from seewhy.bench.store import CHECKSUMS, LOCK, MANIFEST, Run, locked
 from seewhy.bench.work import Found
 from seewhy.data.dataset import Dataset
-from seewhy.evaluation import Answers, Omission
+from seewhy.evaluation.rows import Answers, Omission
 from seewhy.notes import note
 
 Samples = dict[str, dict[str, str]]  # fingerprints by dataset and key

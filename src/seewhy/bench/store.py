@@ -14,16 +14,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from functools import cache, lru_cache
+from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 from filelock import FileLock, Timeout
+from pyarrow import parquet
 
 from seewhy.bench.manifest import check_manifest
-from seewhy.evaluation import Answers, Evaluation, Omission, Row
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.evaluation.values import Growing
 from seewhy.reading import parsed, text_of
 
@@ -33,6 +36,20 @@ PICTURES = "pictures.parquet"
 LOCK = ".lock"
 _TEXTS = ("image", "target", "method", "metric")
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
+
+_TEXT, _NUMBER, _FLAG = pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
+_KINDS: dict[Any, Any] = {str: _TEXT, int: pyarrow.int64(), float: _NUMBER, bool: _FLAG}
+_KINDS[tuple[float, ...]] = pyarrow.list_(_NUMBER)
+# The columns of a shard: network and dataset, those of a row, and why there is none.
+_OF_ROWS = pyarrow.schema(
+    {"network": _TEXT, "dataset": _TEXT}
+    | {field.name: _KINDS[field.type] for field in fields(Row)}
+    | {"reason": _TEXT, "failed": _FLAG}
+)
+_OF_PICTURES = pyarrow.schema(
+    dict.fromkeys(("network", "dataset", "image", "target", "method"), _TEXT)
+    | {"picture": pyarrow.binary()}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +138,8 @@ class Run:
 
     def table(self) -> Any:
         """All rows so far as a `pyarrow.Table`, in the plan's order."""
-        import pyarrow
-
         tables = [self._read(file) for file in self.files.values()]
-        return pyarrow.concat_tables([_schema().empty_table(), *tables])
+        return pyarrow.concat_tables([_OF_ROWS.empty_table(), *tables])
 
     def failed(self) -> dict[int, int]:
         """How many rows of each finished shard say that something failed; without the zeros."""
@@ -144,7 +159,7 @@ class Run:
 
     def samples(self, shard: int) -> dict[str, str]:
         """The fingerprints of a finished shard's samples, by key, as they were graded."""
-        with self._opening(self._file(shard), _schema()) as opened:
+        with self._opening(self._file(shard), _OF_ROWS) as opened:
             found: dict[str, str] = _described(opened)["samples"]
             return found
 
@@ -160,7 +175,7 @@ class Run:
         values: dict[tuple[str, str], Growing] = {}
         omissions: dict[tuple[str, str], list[Omission]] = {}
         for file in self.files.values():
-            with self._opening(file, _schema(), _TEXTS) as opened:
+            with self._opening(file, _OF_ROWS, _TEXTS) as opened:
                 about = _described(opened)
                 cell = str(about["network"]), str(about["dataset"])
                 images[cell] = images.get(cell, 0) + int(about["images"])
@@ -196,12 +211,12 @@ class Run:
             for one in answers
             for record in _records(one)
         ]
-        content = _parquet(records, _schema(), {**about, "samples": dict(samples or {})})
+        content = _parquet(records, _OF_ROWS, {**about, "samples": dict(samples or {})})
         self.put(f"rows/{self._file(shard).name}", content)
 
     def add_pictures(self, records: Sequence[dict[str, Any]], about: Mapping[str, Any]) -> None:
         """Write pictures down, see `seewhy.bench.pictures`; OSError names the file."""
-        self.put(PICTURES, _parquet(records, _picture_schema(), about))
+        self.put(PICTURES, _parquet(records, _OF_PICTURES, about))
 
     def pictures(self) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
         """What `add_pictures` wrote; None where it has written nothing, or that is damaged."""
@@ -209,7 +224,7 @@ class Run:
         if not path.exists():
             return None
         try:
-            with self._opening(path, _picture_schema()) as opened:
+            with self._opening(path, _OF_PICTURES) as opened:
                 return opened.read().to_pylist(), _described(opened)
         except ValueError:
             return None
@@ -228,7 +243,7 @@ class Run:
             )
 
     def _read(self, file: Path, columns: list[str] | None = None) -> Any:
-        with self._opening(file, _schema()) as opened:
+        with self._opening(file, _OF_ROWS) as opened:
             return opened.read(columns).replace_schema_metadata()
 
     @contextmanager
@@ -237,15 +252,13 @@ class Run:
 
         dictionaries: columns of texts to be read as such.
         """
-        from pyarrow import BufferReader, lib, parquet
-
-        content = self._content(file)
+        content = pyarrow.BufferReader(self._content(file))
         try:
-            with parquet.ParquetFile(BufferReader(content), read_dictionary=dictionaries) as opened:
+            with parquet.ParquetFile(content, read_dictionary=dictionaries) as opened:
                 if opened.schema.to_arrow_schema().remove_metadata() != schema:
                     raise ValueError("its columns are not those of a run")
                 yield opened
-        except (lib.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(_broken(file, str(error))) from error
 
     def _content(self, file: Path) -> bytes:
@@ -349,39 +362,10 @@ def _described(opened: Any) -> dict[str, Any]:
 
 
 def _parquet(records: Sequence[dict[str, Any]], schema: Any, about: Mapping[str, Any]) -> bytes:
-    import pyarrow
-    from pyarrow import parquet
-
     stream = BytesIO()
     described = schema.with_metadata({"seewhy": json.dumps(about)})
     parquet.write_table(pyarrow.Table.from_pylist(records, schema=described), stream)
     return stream.getvalue()
-
-
-@cache
-def _schema() -> Any:
-    """The columns of a shard: network and dataset, those of a row, and why there is none."""
-    import pyarrow
-
-    text, number, flag = pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
-    kinds = {
-        "str": text,
-        "int": pyarrow.int64(),
-        "float": number,
-        "bool": flag,
-        "tuple[float, ...]": pyarrow.list_(number),
-    }
-    row = {field.name: kinds[str(field.type)] for field in fields(Row)}
-    return pyarrow.schema({"network": text, "dataset": text, **row, "reason": text, "failed": flag})
-
-
-@cache
-def _picture_schema() -> Any:
-    import pyarrow
-
-    names = ("network", "dataset", "image", "target", "method")
-    fields = {**dict.fromkeys(names, pyarrow.string()), "picture": pyarrow.binary()}
-    return pyarrow.schema(fields)
 
 
 def _records(answers: Answers) -> Iterator[dict[str, Any]]:

@@ -13,8 +13,8 @@ import torch
 
 from seewhy.bench.plan import Plan, Shard
 from seewhy.data.dataset import Dataset, Sample
-from seewhy.evaluation import Answers
 from seewhy.evaluation.grids import gridded
+from seewhy.evaluation.rows import Answers
 from seewhy.evaluation.run import answers
 from seewhy.evaluation.task import Task
 from seewhy.plugins import Plugin, load

@@ -1,7 +1,5 @@
 """The command line. Exit codes: 0 done, 1 some inputs failed (the rest is done), 2 wrong usage."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from typing import Annotated
 

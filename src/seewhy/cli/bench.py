@@ -11,7 +11,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seewhy.cli.common import Device, Plugins, err, out, tell_failed, usage_errors
+from seewhy.bench import check_packages
+from seewhy.bench.loggers import Means, logging
+from seewhy.bench.progress import State, count, duration, shown
+from seewhy.cli import options
+from seewhy.cli.common import err, out, tell_failed, usage_errors
+from seewhy.metrics import metric
+from seewhy.naming import METHODS, REFINEMENTS, parse
 
 if TYPE_CHECKING:
     from seewhy.bench.engines import Engine
@@ -42,22 +48,20 @@ def bench(
         str | None,
         typer.Option(help="Address of a Ray cluster: auto or ray://HOST:PORT. Default: start Ray."),
     ] = None,
-    device: Device = "cpu",
+    device: options.Device = "cpu",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print the estimated cost.")
     ] = False,
     log: Annotated[
         list[str] | None, typer.Option(help="Log intermediate means: tensorboard.")
     ] = None,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Run a benchmark, or resume one that was interrupted; the command is the same.
 
     Shards with failures are tried again. The exit code is 1 if some images or the disk failed;
     finished work is kept.
     """
-    from seewhy.bench import check_packages
-
     with usage_errors():
         check_packages()  # better to know before than after
         from seewhy.bench.config import read_config
@@ -106,8 +110,6 @@ def engine_of(plan: Plan, name: EngineName, workers: int | None, address: str | 
 def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) -> Run:
     """Begin a run or go on with it, showing how far it is."""
     from seewhy.bench.calibrate import calibrate
-    from seewhy.bench.loggers import Means, logging
-    from seewhy.bench.progress import State, count, shown
     from seewhy.bench.report.pictures import keep_pictures
     from seewhy.bench.run import continued, written
 
@@ -154,9 +156,6 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
 def tell_plan(plan: Plan, engine: Engine) -> None:
     """Print what a plan computes and what that costs."""
     from seewhy.bench.calibrate import calibrate, estimate
-    from seewhy.bench.progress import count, duration
-    from seewhy.metrics import metric
-    from seewhy.naming import METHODS, REFINEMENTS, parse
 
     calibration = calibrate(plan, engine)
     table = Table("network", "dataset", box=None)

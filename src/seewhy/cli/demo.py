@@ -1,7 +1,5 @@
 """`seewhy demo`: real photos explained, and methods graded where the truth is known."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +8,7 @@ from rich.table import Table
 
 from seewhy.cli.common import out, progress, usage_errors
 from seewhy.cli.output import Output, made
+from seewhy.models import DEFAULT_MODEL
 
 
 def demo(
@@ -20,7 +19,6 @@ def demo(
 ) -> None:
     """Explain sample photos, and measure methods on scenes, without any download."""
     from seewhy import demo as demonstration
-    from seewhy.models import DEFAULT_MODEL
 
     with usage_errors():
         made(folder)

@@ -1,37 +1,23 @@
 """`seewhy evaluate`: methods graded by metrics on a dataset."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from seewhy.cli.common import (
-    Classes,
-    Device,
-    Mean,
-    ModelName,
-    Plugins,
-    Size,
-    Std,
-    Weights,
-    err,
-    load,
-    out,
-    parse_methods,
-    parted,
-    progress,
-    tell_failed,
-    usage_errors,
-)
-
-if TYPE_CHECKING:
-    from seewhy.evaluation import Evaluation, Protocol
+from seewhy import evaluating
+from seewhy.bench import check_packages
+from seewhy.cli import options
+from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
+from seewhy.data.load import load_dataset
+from seewhy.evaluation import protocols
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.metrics import metric
+from seewhy.models import DEFAULT_MODEL
 
 
 def evaluate(
@@ -42,9 +28,9 @@ def evaluate(
             "the prefix grids: for grids of its photos."
         ),
     ],
-    model: ModelName = None,
-    weights: Weights = None,
-    classes: Classes = None,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    classes: options.Classes = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,9 +82,9 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Steps of insertion and deletion, unless a metric sets its own."),
     ] = None,
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
     folder: Annotated[
         Path,
         typer.Option("--out", help="Output folder. The same call resumes an interrupted run."),
@@ -106,32 +92,27 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per method and metric.")
     ] = False,
-    device: Device = "cpu",
+    device: options.Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Evaluate methods with metrics on a dataset, with intervals and paired tests.
 
     Writes rows, summary, comparisons and omissions as CSV, and the rows as Parquet where pyarrow
     is installed.
     """
-    from seewhy.bench import check_packages
-    from seewhy.data.load import load_dataset
-    from seewhy.evaluating import DEFAULT_METRICS, EVALUATED
-    from seewhy.evaluating import evaluate as evaluate_methods
-    from seewhy.evaluation import protocol as protocol_of
-    from seewhy.models import DEFAULT_MODEL
-
     with usage_errors():
-        papers = None if protocol is None else protocol_of(protocol)
-        asked = [*(papers.metrics if papers else ()), *parted(metric or [])]
-        asked = asked or list(DEFAULT_METRICS)
-        methods = parse_methods(method or []) or list(papers.methods if papers else EVALUATED)
+        papers = None if protocol is None else protocols.protocol(protocol)
+        asked = [*(papers.metrics if papers else ()), *options.parted(metric or [])]
+        asked = asked or list(evaluating.DEFAULT_METRICS)
+        methods = options.parse_methods(method or []) or list(
+            papers.methods if papers else evaluating.EVALUATED
+        )
         data = load_dataset(dataset, **({} if split is None else {"split": split}))[:limit]
         bundled = "scenes:resnet" if dataset.startswith("scenes") else DEFAULT_MODEL
         if model is None:
             err.print(f"No --model given: evaluating on [b]{bundled}[/b].")
-        loaded = load(model or bundled, weights, classes, size, mean, std, device)
+        loaded = options.load(model or bundled, weights, classes, size, mean, std, device)
         kept: Path | None = folder
         try:
             check_packages()
@@ -139,7 +120,7 @@ def evaluate(
             kept = None
             err.print(f"Nothing is kept before the end: {escape(str(error))}.")
         with progress("Evaluating", len(data), quiet=as_json) as advance:
-            found = evaluate_methods(
+            found = evaluating.evaluate(
                 loaded,
                 data,
                 methods,
@@ -168,10 +149,8 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def tell(found: Evaluation, model: str, dataset: str, papers: Protocol | None) -> None:
+def tell(found: Evaluation, model: str, dataset: str, papers: protocols.Protocol | None) -> None:
     """Print an evaluation's summary, and the published figures of a protocol beside it."""
-    from seewhy.metrics import metric
-
     summaries = found.summary()
     if not summaries:
         out.print("no values, for the reasons below")

@@ -1,7 +1,5 @@
 """`seewhy explain`: pictures of the evidence for a class in photos."""
 
-from __future__ import annotations
-
 import glob
 import json
 import os
@@ -9,39 +7,25 @@ import re
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 from rich.markup import escape
 from rich.table import Table
 
-from seewhy.cli.common import (
-    ActivationName,
-    Classes,
-    Device,
-    Mean,
-    ModelName,
-    Plugins,
-    Size,
-    Std,
-    Texts,
-    Weights,
-    err,
-    load,
-    out,
-    parse_methods,
-    progress,
-    tell_failed,
-    usage_errors,
-)
+from seewhy.cli import options
+from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
 from seewhy.cli.output import MARK, Output, made, ours, shortened, unused
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from seewhy.models import LoadedModel
-    from seewhy.photos import Answer, PhotoTarget
-
+from seewhy.core.targets import Predicted
+from seewhy.data.finding import find_images
+from seewhy.data.grey import checked
+from seewhy.data.images import ImageError
+from seewhy.explanation import gallery_of
+from seewhy.models import DEFAULT_MODEL, LoadedModel, ModelError
+from seewhy.models.loaded import number_of_classes
+from seewhy.photos import Answer, PhotoTarget, answers, question
 
 LOSSY = (".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif")
 
@@ -55,9 +39,9 @@ def explain(
         list[str] | None,
         typer.Argument(help="Photos, folders or globs. Default: the bundled sample scenes."),
     ] = None,
-    model: ModelName = None,
-    weights: Weights = None,
-    classes: Classes = None,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    classes: options.Classes = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,15 +56,15 @@ def explain(
             "Default: the predicted class, or each --text."
         ),
     ] = None,
-    text: Texts = None,
+    text: options.Texts = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(help="Layer for the CAM family; several are averaged. See `seewhy layers`."),
     ] = None,
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
-    activation: ActivationName = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    activation: options.ActivationName = None,
     window: Annotated[
         tuple[float, float] | None,
         typer.Option(
@@ -99,9 +83,9 @@ def explain(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
     ] = False,
-    device: Device = "cpu",
+    device: options.Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per forward pass.")] = 8,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Explain photos: which parts of them are evidence for a class.
 
@@ -109,10 +93,6 @@ def explain(
     Existing files are kept. The default network is photos:efficientnet_lite0, which is installed
     with Seewhy and predicts ImageNet's 1000 classes.
     """
-    from seewhy.data.grey import checked
-    from seewhy.models import DEFAULT_MODEL
-    from seewhy.photos import Answer, answers, question
-
     failures: dict[Path, list[str]] = {}
     with usage_errors():
         if model is None and not photos:
@@ -124,9 +104,9 @@ def explain(
             raise ValueError("name at least one photo, folder or glob")
         if window is not None:
             checked(window)
-        methods = parse_methods(method) if method else None
+        methods = options.parse_methods(method) if method else None
         paths = found_photos(photos or [], folder, failures)
-        loaded = load(model, weights, classes, size, mean, std, device, activation, text)
+        loaded = options.load(model, weights, classes, size, mean, std, device, activation, text)
         targets = parse_targets(target or [], loaded) if target or not text else list(text)
         asked = question(loaded, methods, targets, layer)
         made(folder)
@@ -170,9 +150,6 @@ def explain(
 
 def parse_targets(texts: list[str], model: LoadedModel) -> list[PhotoTarget]:
     """Class names and indices; top3 is three targets; none is the predicted class."""
-    from seewhy.core.targets import Predicted
-    from seewhy.models.loaded import ModelError, number_of_classes
-
     if not texts:
         return [None]
     count = number_of_classes(model) or 1000
@@ -225,9 +202,6 @@ def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[s
 
     Raises ImageError where none leads anywhere.
     """
-    from seewhy.data.finding import find_images
-    from seewhy.data.images import ImageError
-
     paths: dict[Path, None] = {}
     problem: ImageError | None = None
     results = Path(os.path.realpath(folder))
@@ -274,8 +248,6 @@ def save(
 
     What cannot be written is added to the reasons, and the rest is written all the same.
     """
-    from seewhy.explanation import gallery_of
-
     files: list[Path] = []
 
     def write(path: Path, saver: Callable[[Path], None]) -> None:
@@ -305,12 +277,8 @@ def suffix_for(photo: str | None) -> str:
 
 def save_marked(picture: Image.Image, path: Path) -> None:
     """Write a picture that says whose it is; a PNG quickly rather than small where it is large."""
-    from PIL import ExifTags
-    from PIL.Image import Exif
-    from PIL.PngImagePlugin import PngInfo
-
     if path.suffix == ".jpg":
-        exif = Exif()
+        exif = Image.Exif()
         exif[ExifTags.Base.Software] = MARK[1]
         picture.save(path, format="JPEG", quality=90, exif=exif)
         return

@@ -1,43 +1,39 @@
 """`seewhy methods`, `refinements`, `metrics`, `models`, `layers`: what there is."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import torch
 import typer
+from PIL import Image
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from seewhy.cli.common import ModelName, Plugins, Size, Weights, load, out, usage_errors
-
-if TYPE_CHECKING:
-    from seewhy.naming import Entry
-
+from seewhy.cli import options
+from seewhy.cli.common import out, usage_errors
+from seewhy.core.probe import layers_of
+from seewhy.metrics import METRICS
+from seewhy.metrics.registry import Measure
+from seewhy.models import DEFAULT_MODEL, list_models
+from seewhy.naming import METHODS, REFINEMENTS, Entry
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON list instead.")]
 
 
-def methods(as_json: Json = False, plugin: Plugins = None) -> None:
+def methods(as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the methods: what they do, source, options with defaults, and cost in passes."""
-    from seewhy.naming import METHODS
-
     tell(METHODS, as_json)
 
 
-def refinements(as_json: Json = False, plugin: Plugins = None) -> None:
+def refinements(as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the refinements that can follow a method, as in grad_cam+NAME."""
-    from seewhy.naming import REFINEMENTS
-
     tell(REFINEMENTS, as_json)
 
 
-def metrics(as_json: Json = False, plugin: Plugins = None) -> None:
+def metrics(as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the metrics: options, cost, direction, range, needs; what they measure, and source."""
-    from seewhy.metrics import METRICS
-
     tell(METRICS, as_json)
 
 
@@ -46,11 +42,9 @@ def models(
         str | None,
         typer.Argument(help="List all networks of a source: photos, scenes, torchvision, timm."),
     ] = None,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """List the networks that --model knows."""
-    from seewhy.models.load import list_models
-
     with usage_errors():
         found = list_models(zoo)
     if zoo:
@@ -66,24 +60,18 @@ def models(
 
 
 def layers(
-    model: ModelName = None,
-    weights: Weights = None,
-    size: Size = None,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    size: options.Size = None,
     all_layers: Annotated[
         bool, typer.Option("--all", help="List every layer with maps, not only the stages.")
     ] = False,
     as_json: Json = False,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """List the layers that the CAM family can explain, and mark the one chosen by default."""
-    import torch
-    from PIL import Image
-
-    from seewhy.core.probe import layers_of
-    from seewhy.models import DEFAULT_MODEL
-
     with usage_errors():
-        network = load(model or DEFAULT_MODEL, weights, size=size)
+        network = options.load(model or DEFAULT_MODEL, weights, size=size)
         side = network.preprocess(Image.new("RGB", (256, 256))).shape
         drawn = torch.Generator().manual_seed(0)
         noise = torch.rand(1, *side, generator=drawn, dtype=torch.float32)
@@ -114,8 +102,6 @@ def layers(
 
 def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
     """Print what is registered: methods, refinements or metrics."""
-    from seewhy.metrics.registry import Measure
-
     rows: list[dict[str, Any]] = []
     for name, entry in sorted(entries.items()):
         row: dict[str, Any] = {
@@ -125,8 +111,8 @@ def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
             "passes": entry.passes,
             "source": entry.source,
         }
-        options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
-        line = f"[b]{name}[/b]" + (f"({escape(options)})" if options else "")
+        given = ", ".join(f"{key}={value}" for key, value in row["options"].items())
+        line = f"[b]{name}[/b]" + (f"({escape(given)})" if given else "")
         line += f"  [cyan]{escape(entry.passes)}[/cyan]"
         about = escape(entry.summary)
         if isinstance(entry, Measure):

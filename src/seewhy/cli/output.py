@@ -1,7 +1,5 @@
 """Files that a command writes: never onto anything that it did not make itself."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterable

@@ -1,13 +1,12 @@
 """`seewhy report`: a run as one page for the browser, or two runs compared."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from seewhy.cli.common import Plugins, err, out, progress, usage_errors
+from seewhy.cli import options
+from seewhy.cli.common import err, out, progress, usage_errors
 
 
 def report(
@@ -35,7 +34,7 @@ def report(
             "pictures. 0 for no gallery.",
         ),
     ] = 3,
-    plugin: Plugins = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Write a run as one web page, which can be viewed offline.
 

@@ -1,7 +1,5 @@
 """`seewhy scenes`: the rendered scenes as files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

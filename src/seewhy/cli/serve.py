@@ -9,19 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from seewhy.cli.common import (
-    ActivationName,
-    Classes,
-    Device,
-    Mean,
-    Plugins,
-    Size,
-    Std,
-    Texts,
-    load,
-    out,
-    usage_errors,
-)
+from seewhy.cli import options
+from seewhy.cli.common import out, usage_errors
+from seewhy.models import DEFAULT_MODEL
+from seewhy.models.zoos import reads_texts
 
 if TYPE_CHECKING:
     from seewhy.app.query import Network
@@ -73,14 +64,14 @@ def serve(
             help="A site that may show the page in a frame: https://example.org. Repeatable."
         ),
     ] = None,
-    classes: Classes = None,
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
-    activation: ActivationName = None,
-    text: Texts = None,
-    device: Device = "cpu",
-    plugin: Plugins = None,
+    classes: options.Classes = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    activation: options.ActivationName = None,
+    text: options.Texts = None,
+    device: options.Device = "cpu",
+    plugin: options.Plugins = None,
 ) -> None:
     """Open the viewer: look at maps in the browser, compare them, and check them.
 
@@ -120,13 +111,11 @@ def allowed(
 ) -> dict[str, Network]:
     """The networks asked for and the bundled ones, loaded, each by its label on the page.
 
-    own: options of `seewhy.cli.common.load` for the networks asked for.
+    own: options of `seewhy.cli.options.load` for the networks asked for.
 
     Raises ValueError where there are not as many weights as models, or texts for no network.
     """
     from seewhy.app.query import Network
-    from seewhy.models import DEFAULT_MODEL
-    from seewhy.models.zoos import reads_texts
 
     if weights and len(weights) != len(models):
         raise ValueError(
@@ -139,10 +128,10 @@ def allowed(
         raise ValueError("--text needs a text-image network: --model hf:… of CLIP or SigLIP")
     loading = [
         *(
-            partial(load, spec, file, device=device, texts=looking.get(spec), **own)
+            partial(options.load, spec, file, device=device, texts=looking.get(spec), **own)
             for spec, file in zip(models, files, strict=True)
         ),
-        *(partial(load, spec, None, device=device) for spec in (DEFAULT_MODEL, *SCENES)),
+        *(partial(options.load, spec, None, device=device) for spec in (DEFAULT_MODEL, *SCENES)),
     ]
     networks: dict[str, Network] = {}
     known: set[tuple[str, str | None]] = set()

@@ -38,6 +38,8 @@ Result = TypeVar("Result")
 # What may be read of a pass beside the layers' maps: the input's gradient, the stages' maps, what
 # max pools and strided convolutions return, the calls behind the layer, and the layer's name.
 Read = Literal["input", "stages", "excitations", "tail", "name"]
+# Of the scores of a batch, (B,), and some tensors of its graph, the gradients of these, or None.
+Backward = Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor | None]]
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
 
 
@@ -87,6 +89,7 @@ class Probe:
             raise ValueError("layer is an empty list; name at least one layer, or give None")
         self._origin: Probe | None = None
         self._around = around
+        self._differentiate: Backward = gradients_of
         self._clear()
 
     def _clear(self) -> None:
@@ -467,11 +470,15 @@ class Probe:
             other._gradients = self._gradients
         return other
 
-    def with_rules(self, rules: Rules, layer: LayerLike = ()) -> Probe:
+    def with_rules(
+        self, rules: Rules, layer: LayerLike = (), backward: Backward = gradients_of
+    ) -> Probe:
         """A probe with another backward pass (see `seewhy.rules`).
 
         Scores and activations are the same; gradients follow the rules, at the layers named here,
         or else at the input.
+
+        backward: how gradients are found, torch's own backward pass or a walk (`seewhy.core.walk`).
 
         Raises TypeError for scripted networks.
         """
@@ -479,7 +486,7 @@ class Probe:
         other = self._derived()
         other._target = self._target
         other._requests, other._origin = layer_requests(self.model, layer), None
-        other._around = lambda: applying(rules)
+        other._around, other._differentiate = lambda: applying(rules), backward
         return other if other._requests else other.expect("input")
 
     def _derived(self) -> Probe:
@@ -567,7 +574,9 @@ class Probe:
         if len(calls) == 1:
             return calls[0]
         with_maps = [call for call in calls if recorded[call].layout] or calls
-        gradients = gradients_of(self._scored(), [recorded[call].tensor for call in with_maps])
+        gradients = self._differentiate(
+            self._scored(), [recorded[call].tensor for call in with_maps]
+        )
         used = [c for c, gradient in zip(with_maps, gradients, strict=True) if gradient is not None]
         return (used or with_maps)[-1]
 
@@ -661,7 +670,7 @@ class Probe:
             assert image is not None
             tensors.append(image)
         score = self._scored()
-        return self._differentiating(lambda: gradients_of(score, tensors))
+        return self._differentiating(lambda: self._differentiate(score, tensors))
 
     def _differentiating(self, run: Callable[[], Result]) -> Result:
         """A backward pass, in eval mode: checkpoints run parts of the network again."""

@@ -96,10 +96,8 @@ class Recording:
         return stages_of(self.seen, kinds)
 
     def public(self, layer: Layer) -> Call:
-        """The layer's usual name; of what was seen in part, that of the outermost module."""
-        if len(layer.calls) == 1:
-            return layer.calls[0]
-        return public_call(layer, self.stages if self.whole else ())
+        """The layer's usual name."""
+        return public_call(layer, self.stages) if len(layer.calls) > 1 else layer.calls[0]
 
 
 def record(
@@ -468,9 +466,9 @@ class _Recorder:
 
 
 def _last(names: Mapping[nn.Module, str]) -> set[nn.Module]:
-    """The last modules with weights: a quarter of them, 4 at least and 12 at most."""
+    """The last modules with weights: a quarter of them, 4 at least and 16 at most."""
     learned = [module for module in names if module._parameters]
-    return set(learned[-min(12, max(4, len(learned) // 4)) :])
+    return set(learned[-min(16, max(4, len(learned) // 4)) :])
 
 
 def _leading(names: Mapping[nn.Module, str], asked: Collection[str]) -> set[nn.Module]:

@@ -18,7 +18,7 @@ whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +33,8 @@ from seewhy.core.observing import end_frames, is_scripted
 
 Rule = Callable[..., Any]
 Rules = Mapping[Callable[..., Any], Rule]
+# A node of an autograd graph, and which of the tensors that it made.
+Edge = tuple[Any, int]
 
 
 class NoRuleError(ValueError):
@@ -169,15 +171,19 @@ def rectified(value: Tensor) -> Tensor:
     return _rectify(value)
 
 
+def edges(node: Any) -> Sequence[Edge]:
+    """Where a node passes something back to; `edges` that a rule gave it come first."""
+    ours: Sequence[Edge] | None = getattr(node, "edges", None)
+    return [to for to in node.next_functions if to[0] is not None] if ours is None else ours
+
+
 def nodes(output: Tensor) -> Iterator[Any]:
     """The nodes of a tensor's autograd graph, nearest first."""
-    found = [output.grad_fn]
-    known = {output.grad_fn, None}
+    found = [output.grad_fn] if output.grad_fn else []
+    known = {*found}
     for node in found:
-        if node is None:
-            continue
         yield node
-        for following, _ in node.next_functions:
+        for following, _ in edges(node):
             if following not in known:
                 known.add(following)
                 found.append(following)
@@ -185,13 +191,14 @@ def nodes(output: Tensor) -> Iterator[Any]:
 
 def nearest(output: Tensor, wanted: Callable[[Any], bool]) -> Iterator[Any]:
     """The first nodes of a kind on each path from a tensor back through its autograd graph."""
-    left, known = [output.grad_fn], {output.grad_fn, None}
+    left = [output.grad_fn] if output.grad_fn else []
+    known = {*left}
     while left:
         node = left.pop()
-        if node is not None and wanted(node):
+        if wanted(node):
             yield node
             continue
-        for following, _ in getattr(node, "next_functions", ()):
+        for following, _ in edges(node):
             if following not in known:
                 known.add(following)
                 left.append(following)

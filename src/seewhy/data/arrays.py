@@ -1,7 +1,5 @@
 """Pictures of any number of channels, such as those of satellites: arrays instead of photos."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -1,11 +1,9 @@
 """From a dataset's categories to a network's classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
-from seewhy.reading import json_of
+from seewhy.reading import parsed, text_of
 
 ClassMap = dict[str, tuple[int, ...]]
 
@@ -16,7 +14,7 @@ def read_class_map(path: str | Path) -> ClassMap:
     Raises ValueError if the file is missing or holds anything else.
     """
     try:
-        content = json_of(Path(path))
+        content = parsed(text_of(Path(path)))
     except ValueError as error:
         raise ValueError(f"class map {path}: {error}") from None
     if not isinstance(content, dict):

@@ -1,7 +1,5 @@
 """COCO 2014 and 2017: instances with boxes and outlines."""
 
-from __future__ import annotations
-
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path

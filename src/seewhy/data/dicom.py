@@ -1,7 +1,5 @@
 """DICOM files: X-rays and the like, with their own window. Needs the extra `seewhy[dicom]`."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from io import BytesIO
 from typing import Any

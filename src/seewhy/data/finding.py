@@ -1,7 +1,5 @@
 """Which files are photos: files, folders and globs as a person names them."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence

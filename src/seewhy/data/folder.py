@@ -1,7 +1,5 @@
 """Any folder of photos, with labels and masks as far as there are any."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from io import StringIO

@@ -4,8 +4,6 @@ Coordinates are continuous and count from the top-left *edge*: pixel i covers [i
 centre is i + 0.5, and a box over the whole image is (0, 0, width, height).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Grey values of any depth as 8 bits: which value is black, and which is white."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

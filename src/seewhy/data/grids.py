@@ -4,8 +4,6 @@ Which photos make a grid depends on the network that is asked, see `seewhy.evalu
 is named by its photos, so that its key alone says what to read.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """ImageNet (ILSVRC 2012): one class per photo, boxes where they were drawn."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """ImageNet's thousand classes (ILSVRC 2012) in the order in which networks count them."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The development kit of ILSVRC 2012: what it says of classes and validation photos."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Reading photos: `load_image` takes files, bytes, arrays and PIL images."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from io import BytesIO

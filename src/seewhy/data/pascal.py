@@ -1,7 +1,5 @@
 """The XML annotations of PASCAL VOC, which ImageNet's boxes come in too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as xml

@@ -1,7 +1,5 @@
 """How a photo becomes a network's input, and the position of the photo in it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Scenes as a dataset: rendered when asked for, with everything known of them."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

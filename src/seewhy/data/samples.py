@@ -1,7 +1,5 @@
 """Sample photos of the real world, all CC0 or in the public domain, that come with Seewhy."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass
 from functools import cache

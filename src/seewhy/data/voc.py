@@ -1,7 +1,5 @@
 """PASCAL VOC 2007 and 2012: boxes of every photo, outlines of some."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

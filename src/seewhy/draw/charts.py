@@ -4,8 +4,6 @@ A chart is SVG and a list, put into a page from whose style (`page.css`) it take
 dark; pointing at a series or its name makes the others recede.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain

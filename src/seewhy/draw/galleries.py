@@ -1,7 +1,5 @@
 """One picture of many: photos down the page, their explanations side by side."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import chain

@@ -1,7 +1,5 @@
 """What the colours of an overlay mean: small samples, each with a few words."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -6,8 +6,6 @@ the values of a map that is high nearly everywhere, see `Scale`. `normalize`, `s
 the levels of `contour` are plain min-max.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from io import BytesIO

@@ -4,8 +4,6 @@ Templates escape every text that they are given. A page is one file: its style, 
 are in it, and its policy keeps the browser from asking anyone for anything.
 """
 
-from __future__ import annotations
-
 import base64
 from functools import cache
 from hashlib import sha256

@@ -1,7 +1,5 @@
 """A signal drawn as a curve over the colours of its map."""
 
-from __future__ import annotations
-
 import torch
 from PIL import Image
 from torch import Tensor

@@ -1,7 +1,5 @@
 """A volume drawn as a montage of slices, its map laid over them."""
 
-from __future__ import annotations
-
 import math
 
 import torch

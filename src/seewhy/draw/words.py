@@ -1,7 +1,5 @@
 """Words in pictures."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

@@ -6,8 +6,6 @@ Böhle et al. 2021, "Convolutional dynamic alignment networks"; Rao et al. 2022,
 understanding attribution methods" (GridPG).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -4,8 +4,6 @@ Published figures are of other networks and photos. They are printed beside ours
 kind, and never mixed with them.
 """
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files

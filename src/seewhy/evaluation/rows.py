@@ -1,7 +1,5 @@
 """The parts of an evaluation: rows of values, and omissions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """From a dataset to rows: every method's maps, made once, graded by every metric."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,7 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import Probe
 from seewhy.data.dataset import Annotation, Sample
 from seewhy.evaluation.needs import Needs, Pair, Pairs

@@ -1,13 +1,10 @@
 """What is evaluated: a network on a dataset, methods by metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.probe import layer_requests
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Dataset

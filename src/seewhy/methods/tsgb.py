@@ -20,11 +20,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Rules, apply_of, check_kept, nearest, substitute, tensors
+from seewhy.core.rules import Edge, Rules, apply_of, check_kept, nearest, substitute, tensors
 from seewhy.core.targets import Score
+from seewhy.core.walk import edge, gradients, walk
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method
 from seewhy.options import NotNegative
@@ -83,7 +83,7 @@ def selective(
     """The same question under TSGB's backward pass; one forward pass serves all targets."""
 
     def ruled() -> Probe:
-        return probe.with_rules(rules(groups, activations, strides), probe.named)
+        return probe.with_rules(rules(groups, activations, strides), probe.named, gradients)
 
     shared: Probe = probe.shared(("tsgb", groups, activations, strides, probe.named), ruled)
     return _balanced(shared.with_target(probe.asked), balance)
@@ -92,7 +92,7 @@ def selective(
 def rules(
     groups: Groups = "separate", activations: Activations = "kept", strides: Strides = None
 ) -> Rules:
-    """The rules of TSGB for one forward pass."""
+    """The rules of TSGB for one forward pass; gradients are those of a walk."""
     return _Pass(groups, activations, strides).table()
 
 
@@ -111,12 +111,13 @@ class _Weighted:
 def _balanced(ruled: Probe, balance: float) -> Probe:
     """The probe of a score whose gradient at the classifier's input is the balanced one."""
     score = ruled.target(ruled.outputs)
-    starts = []
-    for node in nearest(score, lambda node: _classifier(node) is not None):
-        classifier, edge = _classifier(node), GradientEdge(node, 0)
-        (gradient,) = torch.autograd.grad(score.sum(), edge, retain_graph=True, allow_unused=True)
-        if classifier is not None and gradient is not None:
-            starts.append((classifier.input, _balance(gradient, classifier, balance)))
+    found = nearest(score, lambda node: _classifier(node) is not None)
+    ends = {(node, 0): _classifier(node) for node in found}
+    starts = [
+        (classifier.input, _balance(gradient, classifier, balance))
+        for end, gradient in walk(score, ends, through=False).items()
+        if (classifier := ends[end]) is not None
+    ]
 
     def linear(_: Any) -> Tensor:
         return torch.stack([(x * gradient).flatten(1).sum(1) for x, gradient in starts]).sum(0)
@@ -165,15 +166,14 @@ def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
 class _Known(NamedTuple):
     """What is known of a tensor that a rule made; its node in the graph holds it.
 
-    relevance: (B, groups, h, w), whose gradient is the tensor's relevance summed over the channels
-        of each group. Its values mean nothing.
+    shares: where its relevance goes, summed over the channels of each group: (B, groups, h, w).
     sparse: whether the tensor can be zero where the convolution's output is not: behind an
         activation, and where a channel sees few of the channels before.
     rectified: whether it comes from a ReLU: not negative, and zero where no gradient passes.
     weighted: the convolution, if it is one, or an activation behind one.
     """
 
-    relevance: Tensor
+    shares: _Shares
     sparse: bool
     rectified: bool
     weighted: Callable[[], _Weighted | None]
@@ -229,7 +229,6 @@ class _Pass:
             **dict.fromkeys(averages, _average_pool),
             **dict.fromkeys(attention, _no_attention),
             F.linear: _linear,
-            F.pad: _pad,
             F.batch_norm: _batch_norm,
             F.layer_norm: _layer_norm,
             torch.mul: _product,
@@ -266,23 +265,33 @@ class _Pass:
             _each(padding, kernel),
             _each(dilation, kernel),
             parts,
-            getattr(input.grad_fn, "pads", ()),
+            _zeros_around(input),
             self.strides,
         )
         # The finest division that both the shares that come in and those that go out respect.
-        fine = parts if known is None else math.lcm(known.relevance.shape[1], parts)
+        fine = parts if known is None else math.lcm(known.shares.window.parts, parts)
         rectified = _made_by(input, "Relu") if known is None else known.rectified
         magnitude = _sums(x if rectified else x.abs(), fine)
-        size = value.shape[2:]
-        if known is None:
-            relevance = _to_input(input, magnitude, window, size, rectified)
+        if known is not None:
+            to, groups_of_input = [(known.shares, 0)], known.shares.window.parts
+
+            def onward(share: Tensor) -> Tensor:
+                return _sums(magnitude * _repeated(share, fine), groups_of_input)
+
         else:
-            relevance = _to_relevance(known.relevance, magnitude, window, size)
+            to, dtype = [edge(input)] if input.requires_grad else [], x.dtype
+            channels, signs = x.shape[1], None if rectified else x
+
+            def onward(share: Tensor) -> Tensor:
+                gradient = _repeated(share, channels).to(dtype)
+                return gradient if signs is None else gradient * signs.sign()
+
+        shares = _Shares(window, magnitude, to, onward)
         weighted = _Weighted(layer, input, weight)
         if groups == 1 and max(kernel) == 1:
-            return _with(_Known(relevance, False, False, lambda: weighted), lambda: value)
+            return _with(_Known(shares, False, False, lambda: weighted), lambda: value)
         self.last.append(weighted)
-        return _with(_Known(relevance, groups > 1, False, weakref.ref(weighted)), lambda: value)
+        return _with(_Known(shares, groups > 1, False, weakref.ref(weighted)), lambda: value)
 
     def activation(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Relevance is left as it is: gradient ⊙ output / input.
@@ -303,7 +312,7 @@ class _Pass:
             x = input.detach()
             value = function(x, *args, **kwargs)
             return _scaled(value, input * torch.where(x == 0, 0, value / x))
-        known = _Known(known.relevance, True, name in ("relu", "relu6"), known.weighted)
+        known = _Known(known.shares, True, name in ("relu", "relu6"), known.weighted)
         return _with(known, lambda: function(input, *args, **kwargs))
 
 
@@ -313,17 +322,11 @@ def _linear(linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None
     return _ordinary(input, (linear(input.detach(), weight, bias),), weighted)
 
 
-def _pad(
-    function: Function,
-    input: Tensor,
-    pad: Sequence[int],
-    mode: str = "constant",
-    value: float | None = None,
-) -> Tensor:
-    """The ordinary gradient; a strided convolution asks which cells are zeros from here."""
-    if mode != "constant" or value or min(pad) < 0 or len(pad) > 2 * (input.ndim - 2):
-        return function(input, pad, mode, value)
-    return _with_zeros(input, (*pad,))
+def _zeros_around(input: Tensor) -> tuple[int, ...]:
+    """Which cells of a tensor are padding, as `F.pad` takes it."""
+    pads: tuple[int, ...] = getattr(input.grad_fn, "_saved_pad", ())
+    inside = len(pads) <= 2 * (input.ndim - 2) and min(pads, default=0) >= 0
+    return pads if inside else ()
 
 
 def _padded(
@@ -333,7 +336,7 @@ def _padded(
     spans = [d * (k - 1) for d, k in zip(_each(dilation, kernel), kernel, strict=True)]
     spans = spans if padding == "same" else [0 for _ in spans]
     odd = [cells for span in reversed(spans) for cells in (0, span % 2)]
-    return _with_zeros(input, (*odd,)) if any(odd) else input, tuple(span // 2 for span in spans)
+    return F.pad(input, odd) if any(odd) else input, tuple(span // 2 for span in spans)
 
 
 def _product(mul: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
@@ -347,7 +350,7 @@ def _product(mul: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
     if known is None:
         return mul(signal, factor, **kwargs)
     # A constant of another sign or size may follow: no longer a ReLU's.
-    known = _Known(known.relevance, True, False, known.weighted)
+    known = _Known(known.shares, True, False, known.weighted)
     return _with(known, lambda: mul(signal, factor, **kwargs))
 
 
@@ -441,94 +444,37 @@ class _Ordinary(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return gradient @ ctx.weight, None, None
-
-
-class _WithZeros(torch.autograd.Function):
-    """Padding with zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, input: Tensor, pads: tuple[int, ...]) -> Tensor:
-        ctx.pads = pads
-        return F.pad(input, pads)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return F.pad(gradient, [-cells for cells in ctx.pads]), None
+        return gradient.to(ctx.weight.dtype) @ ctx.weight, None, None  # autocast may differ
 
 
 class _WithRelevance(torch.autograd.Function):
-    """A value whose gradient goes back as relevance, summed over the channels of each group."""
+    """A value whose gradient goes back as relevance, summed over the channels of each group.
+
+    It holds nothing of what the value was computed from: a walk goes on with the shares. All that
+    torch sees is a leaf.
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any, relevance: Tensor, known: _Known, compute: Callable[[], Tensor]
-    ) -> Tensor:
+    def forward(ctx: Any, leaf: Tensor, known: _Known, compute: Callable[[], Tensor]) -> Tensor:
         value = compute()
         ctx.save_for_backward(value)
         ctx.known, ctx.version, ctx.weighted = known, value._version, known.weighted
+        ctx.edges = ((known.shares, 0),)
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (value,) = ctx.saved_tensors
-        return _sums(gradient * value, ctx.known.relevance.shape[1]), None, None
+        return _sums(gradient * value, ctx.known.shares.window.parts), None, None
 
 
-class _ToRelevance(torch.autograd.Function):
-    """The relevance of a convolution's output, from that of its input.
-
-    Backward, each output's relevance goes to its window in proportion to the input's magnitude.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, input: Tensor, magnitude: Tensor, window: _Window, size: Sequence[int]
-    ) -> Tensor:
-        ctx.magnitude, ctx.window, ctx.groups = magnitude, window, input.shape[1]
-        return magnitude.new_empty(input.shape[0], window.parts, *size)  # nobody reads it
-
-    @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None]:
-        magnitude, share = ctx.magnitude, ctx.window.share(relevance, ctx.magnitude)
-        if share.shape[1] > 1:
-            share = _repeated(share, magnitude.shape[1])
-        return _sums(magnitude * share, ctx.groups), None, None, None
-
-
-class _ToInput(torch.autograd.Function):
-    """The same from an input whose own relevance is unknown: as a gradient, relevance / input."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        input: Tensor,
-        magnitude: Tensor,
-        window: _Window,
-        size: Sequence[int],
-        rectified: bool,
-    ) -> Tensor:
-        ctx.magnitude, ctx.window = magnitude, window
-        ctx.channels, ctx.dtype = input.shape[1], input.dtype
-        ctx.save_for_backward(None if rectified else input)
-        return magnitude.new_empty(input.shape[0], window.parts, *size)  # nobody reads it
-
-    @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None, None, None]:
-        share = ctx.window.share(relevance, ctx.magnitude)
-        gradient = _repeated(share, ctx.channels).to(ctx.dtype)
-        (input,) = ctx.saved_tensors
-        return gradient if input is None else gradient * input.sign(), None, None, None, None
+_ordinary, _with_relevance = apply_of(_Ordinary), apply_of(_WithRelevance)
 
 
 def _with(known: _Known, compute: Callable[[], Tensor]) -> Tensor:
     """The value that is computed, without a graph of its own; of it this is known from now on."""
     check_kept()
-    return _with_relevance(known.relevance, known, compute)
-
-
-_ordinary, _with_zeros, _with_relevance = map(apply_of, (_Ordinary, _WithZeros, _WithRelevance))
-_to_relevance, _to_input = map(apply_of, (_ToRelevance, _ToInput))
+    return _with_relevance(known.shares.magnitude.requires_grad_(), known, compute)
 
 
 class _Window(NamedTuple):
@@ -557,17 +503,31 @@ class _Window(NamedTuple):
         strided = max(self.stride) > 1
         if not strided and max(self.kernel) == 1 and not any(self.padding):
             return relevance / (magnitude + EPS)
-        sums, spread = self._convolution(magnitude)
+        sums, spread = self._sums(magnitude)
         if not (strided and self.strides.even):
             return spread(relevance / (sums(magnitude) + EPS))
         once, inside = self._evenness(magnitude[:1, :1], relevance.shape[2:])
         return spread(relevance * inside / (sums(magnitude * once) + EPS)) * once
 
-    def _convolution(self, maps: Tensor) -> tuple[Function, Function]:
+    def _sums(self, maps: Tensor) -> tuple[Function, Function]:
         """The sum over each window, (B, parts, h, w) -> (B, parts, h', w'), and its transpose.
 
         That gives each window's value to all of its cells, added up. maps: as large as these.
         """
+        sides = zip(self.kernel, self.padding, self.dilation, strict=True)
+        if (
+            self.parts == 1
+            and len(self.kernel) == 2
+            and all(2 * pad <= k and step == 1 for k, pad, step in sides)
+        ):
+            # It is the faster one there, and knows no others.
+            pool = ([*self.kernel], [*self.stride], [*self.padding], False, True, 1)
+
+            def back(windows: Tensor) -> Tensor:
+                found: Tensor = torch.ops.aten.avg_pool2d_backward.default(windows, maps, *pool)
+                return found
+
+            return lambda maps: F.avg_pool2d(maps, *pool), back
         ones = maps.new_ones(self.parts, 1, *self.kernel)
         how = (*self[1:4], False, (0,) * len(self.kernel), self.parts)
 
@@ -587,13 +547,32 @@ class _Window(NamedTuple):
         The first is 1 / (number of its windows), (1, 1, h, w), the second (1, 1, h', w'). What
         falls on the padding is lost.
         """
-        sums, spread = self._replace(parts=1)._convolution(cells)
+        sums, spread = self._replace(parts=1)._sums(cells)
         once = 1 / spread(cells.new_ones(1, 1, *size)).clamp(min=1)
         image = F.pad(F.pad(torch.ones_like(cells), [-p for p in self.pads]), self.pads)
         # In a window away from the border the cells count as much as there are cells for each.
         sides = zip(self.kernel, self.stride, self.dilation, strict=True)
         whole = math.prod(len({step * d % s for step in range(k)}) for k, s, d in sides)
         return once, (sums(once * image) / whole).clamp(max=1)
+
+
+@dataclass(eq=False)  # it is itself, as a node is
+class _Shares:
+    """The step from the relevance of a convolution's output to that of its input.
+
+    Each output's relevance goes to its window in proportion to the input's magnitude.
+
+    edges: the input, or the shares of the convolution before, where that is all between.
+    """
+
+    window: _Window
+    magnitude: Tensor
+    edges: Sequence[Edge]
+    onward: Callable[[Tensor], Tensor]
+
+    def back(self, relevance: Tensor) -> list[Tensor]:
+        """What is passed on of (B, parts, h', w')."""
+        return [self.onward(self.window.share(relevance, self.magnitude))] * len(self.edges)
 
 
 def _each(given: int | Sequence[int], kernel: Sequence[int]) -> Sequence[int]:

@@ -4,8 +4,6 @@ Maps of images are (B, H, W); what is said of them holds for maps of signals, (B
 volumes, (B, D, H, W), too, unless a metric says otherwise.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -6,8 +6,6 @@ is made. `class_probability` makes one of a network and its classes. Maps are (B
 has its own value, whatever else is in the batch.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple

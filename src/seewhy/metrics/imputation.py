@@ -6,8 +6,6 @@ conjugate gradients, each round preconditioned at halved resolutions too, which 
 values into large holes (Bramble, Pasciak and Xu 1990, "Parallel multilevel preconditioners").
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

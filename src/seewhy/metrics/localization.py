@@ -4,8 +4,6 @@ Maps are (B, H, W) float, masks (B, H, W) bool of the same size, and each image 
 every function returns (B,). Annotations given as boxes become masks by `box_masks`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

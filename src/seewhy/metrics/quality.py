@@ -3,8 +3,6 @@
 Maps are (B, H, W) float and each image has its own value: every function returns (B,).
 """
 
-from __future__ import annotations
-
 from math import inf
 
 import torch

@@ -5,8 +5,6 @@ them. After `register_metric` a metric can be used by its name everywhere, with 
 method's: `"iou(threshold=0.3)"`.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

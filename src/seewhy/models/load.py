@@ -1,7 +1,5 @@
 """Networks by name: those for photos, those of the model zoos, the bundled ones, or your own."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,22 +10,13 @@ from typing import Any
 import torch
 
 from seewhy.data.preprocess import Preprocess
+from seewhy.models import zoos
 from seewhy.models.answers import Activation
 from seewhy.models.loaded import LoadedModel, ModelError
 from seewhy.models.metadata import read_classes, with_classes
 from seewhy.models.texts import with_texts
 from seewhy.models.weights import with_weights
-from seewhy.models.zoos import (
-    ZOOS,
-    Build,
-    Zoo,
-    as_loaded,
-    assumed,
-    channels_of,
-    hf_text_image,
-    hf_tokenizer,
-    own_network,
-)
+from seewhy.models.zoos import ZOOS, Build, Zoo
 from seewhy.naming import add
 from seewhy.notes import note
 
@@ -83,12 +72,12 @@ def load_model(
         )
     if texts is not None and zoo != "hf":
         raise ModelError(f"texts= (--text) is for text-image networks of hf:, which {spec} is not")
-    make: Build = partial(own_network, zoo)
+    make: Build = partial(zoos.own_network, zoo)
     if zoo in ZOOS:
-        make = ZOOS[zoo].function if texts is None else hf_text_image
+        make = ZOOS[zoo].function if texts is None else zoos.hf_text_image
 
     def build(**about: Any) -> LoadedModel:
-        return as_loaded(make(name, **about), spec)
+        return zoos.as_loaded(make(name, **about), spec)
 
     if weights is None or weights == "random":
         model = build(pretrained=weights is None, num_classes=None)
@@ -106,7 +95,7 @@ def load_model(
     if texts is not None:
         if classes is not None:
             raise ModelError("give texts= or classes=: of a text-image network texts are classes")
-        return with_texts(model, hf_tokenizer(name), texts)
+        return with_texts(model, zoos.hf_tokenizer(name), texts)
     if classes is not None:
         where, names = read_classes(classes)
         model = with_classes(model, names, where, spec)
@@ -141,7 +130,7 @@ def _preprocess(
         found = replace(model.preprocess, **changes)
     except (TypeError, ValueError) as error:
         raise ModelError(f"preprocess of {spec}: {error}") from error
-    assumed_all = model.preprocess is assumed(channels_of(model.module))
+    assumed_all = model.preprocess is zoos.assumed(zoos.channels_of(model.module))
     if assumed_all and not {"resize", "mean", "std"} <= set(changes):
         note(
             f"{spec} does not say how it takes photos; assuming {found}. If that is wrong, give "

@@ -1,7 +1,5 @@
 """A loaded network: the module, its preprocessing, and the meaning of its outputs."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import get_args

@@ -1,7 +1,5 @@
 """What files say about a network: class names, and the metadata of safetensors files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

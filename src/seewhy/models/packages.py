@@ -1,7 +1,5 @@
 """Optional packages, imported when they are used."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys

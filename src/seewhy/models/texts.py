@@ -1,7 +1,5 @@
 """Text-image networks (CLIP, SigLIP): the texts that a user gives are the classes of a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple

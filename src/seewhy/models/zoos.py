@@ -4,8 +4,6 @@ Each zoo is one entry of `ZOOS`, found by the prefix of the specification; its p
 when its functions are called.
 """
 
-from __future__ import annotations
-
 import copy
 import importlib
 import math

@@ -1,7 +1,5 @@
 """Detail: a coarse map gives the region, a fine one the pixels in it. Our own refinement."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from torch import Tensor

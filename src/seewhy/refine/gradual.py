@@ -1,7 +1,5 @@
 """Gradual Extrapolation: brings a coarse map to the resolution of the image."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """Multi-scale fusion: maps of the image at several sizes, put together."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import product

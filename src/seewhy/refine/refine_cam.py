@@ -1,7 +1,5 @@
 """RefineCAM: the product of the maps of several layers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Literal

@@ -1,7 +1,5 @@
 """Sharpening as far as the network still recognises the class. Our own refinement."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated
 

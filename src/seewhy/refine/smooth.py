@@ -1,7 +1,5 @@
 """Smoothing: the mean of the maps of noisy or mirrored copies of the image."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

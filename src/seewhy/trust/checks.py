@@ -4,8 +4,6 @@ They grade one map of one photo on what the network took in (after resize and cr
 are worth is measured on scenes, see docs/trust.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,21 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
+from seewhy import metrics
 from seewhy.core.probe import LayerLike, layer_names
 from seewhy.draw import overlay
 from seewhy.maps import finite, upsample
-from seewhy.metrics import (
-    average_drop,
-    class_probability,
-    confidences,
-    deletion,
-    insertion,
-    insertion_deletion,
-    parameter_randomization,
-    randomization_cascade,
-    target_selectivity,
-)
 from seewhy.metrics.faithfulness import Curves
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, parse
@@ -118,13 +105,13 @@ class Case:
         """The target's probability on pictures (N, C, h, w), (N,)."""
         if self.model.activation == "none":
             raise ValueError("the network gives plain numbers, not probabilities")
-        ask = class_probability(self.model.module, [self.target], self.model.probabilities)
+        ask = metrics.class_probability(self.model.module, [self.target], self.model.probabilities)
         return ask(images, torch.zeros_like(index))
 
     def sweep(self, maps: Tensor) -> Curves:
         """Insertion and deletion of maps (N, h, w) of the photo."""
         inputs = self.inputs.expand(len(maps), -1, -1, -1)
-        return insertion_deletion(self.score, inputs, maps, steps=self.steps)
+        return metrics.insertion_deletion(self.score, inputs, maps, steps=self.steps)
 
     def explain(self, network: nn.Module, target: int, method: Method | None = None) -> Tensor:
         """The map (1, h, w) of a network for a class."""
@@ -251,7 +238,7 @@ def _insertion_deletion(case: Case) -> _Found:
 
 def _confidence_drop(case: Case) -> _Found:
     # What speaks against the class is hidden; by its min-max, a signed map would show half of it.
-    seen = confidences(case.score, case.inputs, case.saliency.clamp_min(0))
+    seen = metrics.confidences(case.score, case.inputs, case.saliency.clamp_min(0))
     before, after = float(seen.original), float(seen.masked)
     if _percent(before) == _percent(after):
         moves = f"stays at {_percent(before)}"
@@ -259,7 +246,7 @@ def _confidence_drop(case: Case) -> _Found:
         verb = "rises" if after > before else "falls"
         moves = f"{verb} from {_percent(before)} to {_percent(after)}"
     return _Found(
-        float(average_drop(*seen)),
+        float(metrics.average_drop(*seen)),
         f"If everything that the map does not mark is dimmed, the confidence in {case.name} "
         f"{moves}.",
         (
@@ -276,7 +263,7 @@ def _target_selectivity(case: Case) -> _Found:
             "with a single output, the map of the other class is this map with its sign changed"
         )
     other = next(index for index in case.logits.topk(2).indices.tolist() if index != case.target)
-    value = float(target_selectivity(case.saliency, case.explain(case.model.module, other)))
+    value = float(metrics.target_selectivity(case.saliency, case.explain(case.model.module, other)))
     probability = float(case.model.probabilities(case.logits)[other])
     return _Found(
         value,
@@ -300,8 +287,10 @@ def _randomised_layers(case: Case) -> _Found:
         maps.append(case.saliency if one is network else finite(case.explain(one, case.target)))
         return maps[-1]
 
-    cascades = [randomization_cascade(network, explain, [last], seed) for seed in range(DRAWS)]
-    draws = torch.cat([parameter_randomization(cascade) for cascade in cascades])
+    cascades = [
+        metrics.randomization_cascade(network, explain, [last], seed) for seed in range(DRAWS)
+    ]
+    draws = torch.cat([metrics.parameter_randomization(cascade) for cascade in cascades])
     value = float(draws.mean())
     return _Found(
         value,
@@ -375,7 +364,7 @@ def _learned(module: nn.Module) -> bool:
 
 def _scores(case: Case, curves: Curves) -> Tensor:
     """Insertion minus deletion as a share of the confidence, (N,), in [-1, 1]."""
-    return ((insertion(curves) - deletion(curves)) / case.probability).clamp(-1, 1)
+    return ((metrics.insertion(curves) - metrics.deletion(curves)) / case.probability).clamp(-1, 1)
 
 
 def _picture(case: Case, saliency: Tensor) -> Image.Image:

@@ -1,7 +1,5 @@
 """Hide a region of a photo, and compare the network's probabilities before and after."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """When a check's light is green, amber or red: thresholds, measured on scenes (docs/trust.md)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

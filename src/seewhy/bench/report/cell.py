@@ -1,7 +1,5 @@
 """The numbers of one network on one dataset, each computed once for all parts of the page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from seewhy.bench.store import Run
-from seewhy.evaluation import Comparison, Evaluation, Summary
-from seewhy.evaluation.statistics import attainable
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.statistics import Comparison, Summary, attainable
 from seewhy.evaluation.values import Table
 
 

@@ -1,7 +1,5 @@
 """The page that compares two runs: the same images, methods and metrics, value by value."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple

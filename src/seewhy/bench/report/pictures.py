@@ -4,8 +4,6 @@ The run draws them when it is finished, with the network and the photos that it 
 makes a page of it needs neither, and runs nothing that a folder names.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What exactly was run, and by what."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The page of one run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,8 +16,7 @@ from seewhy.bench.store import Run
 from seewhy.draw.charts import Curve, Point, curves, pareto_front, scatter
 from seewhy.draw.legend import keys
 from seewhy.draw.page import write_page
-from seewhy.evaluation import Summary
-from seewhy.evaluation.statistics import ALPHA, mean_curves, means_by_target
+from seewhy.evaluation.statistics import ALPHA, Summary, mean_curves, means_by_target
 from seewhy.metrics import metric as metric_of
 
 CLASSES = 100  # rows of a table of classes; VOC has 20, COCO 80

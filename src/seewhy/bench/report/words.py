@@ -1,7 +1,5 @@
 """What the numbers say, in sentences; no claim goes beyond a paired test."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

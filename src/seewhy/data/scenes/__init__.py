@@ -2,7 +2,7 @@
 
 from seewhy.data.scenes.dataset import Scene, Scenes
 from seewhy.data.scenes.effects import effect
-from seewhy.data.scenes.exporting import LAYOUTS, export
+from seewhy.data.scenes.exporting import export
 from seewhy.data.scenes.networks import load_network
 from seewhy.data.scenes.objects import CATEGORIES
 
@@ -11,7 +11,6 @@ SAMPLES = (15, 47, 2, 43, 30, 10, 20, 26)
 
 __all__ = [
     "CATEGORIES",
-    "LAYOUTS",
     "SAMPLES",
     "Scene",
     "Scenes",

@@ -4,8 +4,6 @@ A ground is a pure function of a random generator, a palette and a size: float32
 0-1. Geometry is in units of the picture's side, so that the same ground is drawn at any size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 

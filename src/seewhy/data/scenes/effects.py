@@ -1,7 +1,5 @@
 """What a network used: the change of a logit when an object is taken away."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Scenes written to disk in the layouts that standard readers know."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Iterable

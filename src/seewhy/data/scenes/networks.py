@@ -3,8 +3,6 @@
 They take (B, 3, H, W) in about -1 to 1 and give one logit per category, (B, 18).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

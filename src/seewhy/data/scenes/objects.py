@@ -5,8 +5,6 @@ to the right, y down). It takes all its colours from `Paint`, which is drawn in 
 every category and distractor, so that no colour belongs to a category.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 A path is a closed polygon, a float array (n, 2) of x (right) and y (down).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 

@@ -1,0 +1,125 @@
+"""A backward pass in Python, in which a node of the graph may be an object of ours.
+
+Torch's own backward pass knows its nodes alone, and a `torch.autograd.Function` takes longer than
+what a rule computes. In a walk a node of torch's may lead on to a `Step`, which is one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.autograd.graph import get_gradient_edge
+
+from seewhy.core.observing import graphs
+from seewhy.core.rules import Edge, edges
+
+
+class Step(Protocol):
+    """A node that torch does not know: of one tensor.
+
+    edges: where what it passes back goes to.
+    """
+
+    edges: Sequence[Edge]
+
+    def back(self, gradient: Tensor) -> Sequence[Tensor]:
+        """What it passes back along each of its edges."""
+        ...
+
+
+def edge(tensor: Tensor) -> Edge:
+    """The place in the graph of a tensor with a gradient."""
+    node = tensor.grad_fn
+    return (get_gradient_edge(tensor).node, 0) if node is None else (node, tensor.output_nr)
+
+
+def gradients(score: Tensor, tensors: Sequence[Tensor]) -> list[Tensor | None]:
+    """Gradients of each image's score by a walk; None for a tensor on which no score depends."""
+    if not score.requires_grad:
+        return [None] * len(tensors)
+    ends = [edge(tensor) if tensor.requires_grad else None for tensor in tensors]
+    found = walk(score, {end for end in ends if end})
+    return [found.get(end) if end else None for end in ends]
+
+
+def walk(output: Tensor, ends: Collection[Edge], through: bool = True) -> dict[Edge, Tensor]:
+    """Pass the gradient of a tensor's sum back; returns what arrives at each of the `ends`.
+
+    The graph is kept. Hooks of tensors and nodes are not run.
+
+    through: whether it goes on through an end to those behind it.
+    """
+    received = {edge(output): torch.ones_like(output)}
+    found: dict[Edge, Tensor | None] = {}
+    with graphs(), torch.no_grad(), torch.autocast(output.device.type, enabled=False):
+        for node, onward in _ordered(edge(output)[0], {node for node, _ in ends}, through):
+            # What it made, as torch describes it; a step stands for one tensor.
+            made = getattr(node, "_input_metadata", (None,))
+            at = [(node, place) for place in range(len(made))]
+            got = [received.pop(one, None) for one in at]
+            found |= {one: g for one, g in zip(at, got, strict=True) if one in ends}
+            if not onward or all(gradient is None for gradient in got):
+                continue
+            for to, passed in zip(onward, _passed(node, made, got), strict=True):
+                if passed is not None:
+                    passed = _fitting(passed, *to)
+                    received[to] = received[to] + passed if to in received else passed
+    return {end: gradient for end, gradient in found.items() if gradient is not None}
+
+
+def _ordered(start: Any, ends: set[Any], through: bool) -> list[tuple[Any, Sequence[Edge]]]:
+    """The nodes that lead to an end, each before all that it passes something to, with its edges.
+
+    The last ends have none.
+    """
+    order, leads = [], {*ends}
+    onward: dict[Any, Sequence[Edge]] = {}
+    left = [(start, False)]
+    while left:
+        node, done = left.pop()  # whether all behind it is
+        if done:
+            further = not leads.isdisjoint([to for to, _ in onward[node]])
+            if further or node in leads:
+                leads.add(node)
+                order.append((node, onward[node] if further else ()))
+        elif node not in onward:
+            onward[node] = edges(node) if through or node not in ends else ()
+            left.append((node, True))
+            left += [(to, False) for to, _ in onward[node]]
+    return order[::-1]
+
+
+def _passed(node: Any, made: Sequence[Any], got: list[Tensor | None]) -> Sequence[Tensor | None]:
+    """What a node passes back along each of its edges."""
+    if made[0] is None:
+        return node.back(*got)  # type: ignore[no-any-return]
+    used: Sequence[Any] = [to for to, _ in node.next_functions]
+    if isinstance(node, BackwardCFunction):
+        given = [
+            torch.zeros(one.shape, dtype=one.dtype, device=one.device) if g is None else g
+            for one, g in zip(made, got, strict=True)
+        ]
+        # One for each argument, and not only for tensors.
+        used = node.needs_input_grad
+        passed = node.apply(*given)  # type: ignore[no-untyped-call]
+    elif "BatchNorm" in node.name():
+        # A single image's is wrong otherwise, on a CPU (PyTorch 2.13).
+        passed = node(*[None if g is None else g.contiguous() for g in got])
+    else:
+        passed = node(*got)
+    passed = passed if isinstance(passed, tuple) else (passed,)
+    return [one for one, needed in zip(passed, used, strict=False) if needed]
+
+
+def _fitting(gradient: Tensor, node: Any, place: int) -> Tensor:
+    """A gradient in the shape and precision of the tensor that it is for, as torch would do it."""
+    taken = getattr(node, "_input_metadata", None)
+    if taken is None:
+        return gradient
+    if gradient.shape != taken[place].shape:
+        gradient = gradient.sum_to_size(taken[place].shape)
+    return gradient if gradient.dtype == taken[place].dtype else gradient.to(taken[place].dtype)
