@@ -3,8 +3,8 @@
 The rules are written in terms of *relevance*, gradient ⊙ value. A convolution needs of its output
 only the relevance summed over channels, which a batch norm and an activation leave as it is. So
 what leaves a convolution carries its `_Shares`, a step of the backward walk, through these to the
-next convolution, and what lies between needs neither gradients nor memory. Wherever anything else reads
-such a tensor, its node in the graph turns the gradient into relevance for that step.
+next convolution, and what lies between needs neither gradients nor memory. Wherever anything else
+reads such a tensor, its node in the graph turns the gradient into relevance for that step.
 """
 
 from __future__ import annotations
