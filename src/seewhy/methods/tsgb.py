@@ -1,10 +1,10 @@
 """Target-selective gradient backprop (TSGB): gradients that follow activations and not weights.
 
 The rules are written in terms of *relevance*, gradient ⊙ value. A convolution needs of its output
-only the relevance summed over channels, which a batch norm and an activation leave as it is. So one
-channel travels beside the output of a convolution (its `_Share`) through these to the next
-convolution, and what lies between needs neither gradients nor memory. Wherever anything else reads
-such a tensor, it meets an ordinary node of the graph that turns its gradient into relevance.
+only the relevance summed over channels, which a batch norm and an activation leave as it is. So
+what leaves a convolution carries its `_Shares`, a step of the backward walk, through these to the
+next convolution, and what lies between needs neither gradients nor memory. Wherever anything else
+reads such a tensor, its node in the graph turns the gradient into relevance for that step.
 """
 
 from __future__ import annotations
