@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from seewhy.maps import normalize, upsample, upsample_all
+from seewhy.maps import normalize, upsample
 
 
 def test_normalize_is_min_max_of_each_map_alone() -> None:
@@ -34,12 +33,3 @@ def test_upsample_keeps_pixel_centres() -> None:
     expected = (torch.arange(8) + 0.5) / 2 - 0.5
     assert torch.allclose(found, expected.clamp(0, 3).expand(1, 6, 8))
     assert upsample(ramp, (3, 4)) is ramp
-
-
-@pytest.mark.parametrize("sides", [[(2, 3)] * 3, [(2, 3), (4, 4)], [(2, 3)], [(8, 9)] * 2])
-def test_maps_that_are_resized_together_are_as_each_alone(sides):
-    given = [torch.rand(2, *one) for one in sides]
-    together = upsample_all(given, (8, 9))
-    assert len(together) == len(given)
-    for one, found in zip(given, together, strict=True):
-        assert torch.equal(found, upsample(one, (8, 9)))
