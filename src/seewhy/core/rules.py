@@ -172,8 +172,13 @@ def rectified(value: Tensor) -> Tensor:
 
 
 def edges(node: Any) -> Sequence[Edge]:
-    """Where a node passes something back to; `edges` that a rule gave it come first."""
-    ours: Sequence[Edge] | None = getattr(node, "edges", None)
+    """Where a node passes something back to: what a rule put there as `seewhy_edges` comes first.
+
+    The name is ours: the nodes of a network's own functions hold whatever it likes.
+    """
+    if not hasattr(node, "next_functions"):
+        return node.edges  # type: ignore[no-any-return]
+    ours: Sequence[Edge] | None = getattr(node, "seewhy_edges", None)
     return [to for to in node.next_functions if to[0] is not None] if ours is None else ours
 
 

@@ -459,7 +459,7 @@ class _WithRelevance(torch.autograd.Function):
         value = compute()
         ctx.save_for_backward(value)
         ctx.known, ctx.version, ctx.weighted = known, value._version, known.weighted
-        ctx.edges = ((known.shares, 0),)
+        ctx.seewhy_edges = ((known.shares, 0),)
         return value
 
     @staticmethod
