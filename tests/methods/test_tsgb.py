@@ -612,3 +612,35 @@ def test_checkpointed_parts_are_refused_or_right(block: nn.Module) -> None:
     else:
         with pytest.raises(ValueError, match="gradient checkpointing"):
             explain(model, images, "tsgb", 1)
+
+
+def test_functions_of_the_network_may_hold_what_they_like() -> None:
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.known = ctx.weighted = ctx.edges = ctx.walk = ctx.version = 3
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            return 2 * gradient
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.stem, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+            self.head, self.custom = nn.Linear(4, 2), True
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x).relu()
+            x = self.last(Doubled.apply(x) if self.custom else 2 * x).relu().mean((2, 3))
+            scores: Tensor = self.head(x)
+            return Doubled.apply(scores) if self.custom else 2 * scores
+
+    model, x = Net(), torch.rand(2, 3, 12, 12)
+    names = ["tsgb", "contrastive_excitation_backprop(at_input=True)"]
+    custom = explain(model, x, names, 1)
+    model.custom = False
+    for name, expected in explain(model, x, names, 1).items():
+        torch.testing.assert_close(custom[name], expected)

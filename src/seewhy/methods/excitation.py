@@ -53,12 +53,14 @@ def contrastive_excitation_backprop(
     ruled = _ruled(probe, skip, at_input)
     score = ruled.target(ruled.outputs)
     starts = []
-    for node in nearest(score, lambda node: hasattr(node, "walk")):
+    for node in nearest(score, lambda node: hasattr(node, "seewhy_walk")):
         edge = GradientEdge(node, 0)
         (p,) = torch.autograd.grad(score.sum(), edge, retain_graph=True, allow_unused=True)
         if p is not None:
             input, weight = node.saved_tensors
-            starts.append((input, node.walk(p, input, weight) - node.walk(p, input, -weight)))
+            starts.append(
+                (input, node.seewhy_walk(p, input, weight) - node.seewhy_walk(p, input, -weight))
+            )
     if not starts:
         raise ValueError(
             "the contrast is made in the last Linear or convolution before the score, and there "
@@ -156,13 +158,13 @@ class _Excitation(torch.autograd.Function):
             )
             return torch.mul(x.detach(), back)
 
-        ctx.walk = walk
+        ctx.seewhy_walk = walk
         return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, probability: Tensor) -> tuple[None, Tensor, None, None]:
-        return None, ctx.walk(probability, *ctx.saved_tensors), None, None
+        return None, ctx.seewhy_walk(probability, *ctx.saved_tensors), None, None
 
 
 def _eps(tensor: Tensor) -> float:

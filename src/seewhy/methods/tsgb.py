@@ -127,7 +127,7 @@ def _balanced(ruled: Probe, balance: float) -> Probe:
 
 def _classifier(node: Any) -> _Weighted | None:
     """The layer whose output a node of the graph is, or of whose activation."""
-    weighted: Callable[[], _Weighted | None] = getattr(node, "weighted", lambda: None)
+    weighted: Callable[[], _Weighted | None] = getattr(node, "seewhy_weighted", lambda: None)
     return weighted()
 
 
@@ -182,7 +182,7 @@ class _Known(NamedTuple):
 def _known(tensor: Tensor) -> _Known | None:
     """What is known of a tensor, unless it was made by no rule, or written into since."""
     node: Any = tensor.grad_fn
-    known: _Known | None = getattr(node, "known", None)
+    known: _Known | None = getattr(node, "seewhy_known", None)
     return known if known is None or node.version == tensor._version else None
 
 
@@ -439,7 +439,7 @@ class _Ordinary(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, value: tuple[Tensor], weighted: _Weighted) -> Tensor:
-        ctx.weight, ctx.weighted = weighted.weight, lambda: weighted
+        ctx.weight, ctx.seewhy_weighted = weighted.weight, lambda: weighted
         return value[0]
 
     @staticmethod
@@ -458,14 +458,14 @@ class _WithRelevance(torch.autograd.Function):
     def forward(ctx: Any, leaf: Tensor, known: _Known, compute: Callable[[], Tensor]) -> Tensor:
         value = compute()
         ctx.save_for_backward(value)
-        ctx.known, ctx.version, ctx.weighted = known, value._version, known.weighted
-        ctx.seewhy_edges = ((known.shares, 0),)
+        ctx.seewhy_known, ctx.version = known, value._version
+        ctx.seewhy_weighted, ctx.seewhy_edges = known.weighted, ((known.shares, 0),)
         return value
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (value,) = ctx.saved_tensors
-        return _sums(gradient * value, ctx.known.shares.window.parts), None, None
+        return _sums(gradient * value, ctx.seewhy_known.shares.window.parts), None, None
 
 
 _ordinary, _with_relevance = apply_of(_Ordinary), apply_of(_WithRelevance)
