@@ -1,13 +1,10 @@
 """The front door: `explain` asks one probe for any number of maps."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Literal, overload
 
 from torch import Tensor, nn
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.inputs import InputsLike
 from seewhy.core.observing import undisturbed
 from seewhy.core.probe import LayerLike, Probe

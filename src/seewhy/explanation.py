@@ -1,7 +1,5 @@
 """An explanation: one map of one photo for one target, with all that is needed to show it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version

@@ -5,8 +5,6 @@ recorded outputs, so that parameters never receive any. Each recorded output is 
 copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -15,8 +15,6 @@ whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x
 `F.relu`. Only the thread that applies a table sees it.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache

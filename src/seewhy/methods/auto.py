@@ -1,7 +1,5 @@
 """The method for users who do not want to choose: the best composition for its cost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Baselines: maps that do not use the network. Every method should be better than these."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

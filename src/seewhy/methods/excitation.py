@@ -4,8 +4,6 @@ The backward pass computes, instead of a gradient, the probability that a random
 explained class reaches a neuron.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Literal
 

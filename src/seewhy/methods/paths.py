@@ -5,8 +5,6 @@ baseline to the image: a straight line, or a guided path, on which the least sal
 image come first. On a guided path each image goes its own way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal

@@ -4,8 +4,6 @@ The masks are the same for all images of a batch and for all classes, so probes 
 target alone (`probe.with_target`) share the forward passes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Hashable
 from typing import Annotated
