@@ -339,20 +339,22 @@ def advanced(
     kth = 1 + int(fraction * (salience.shape[1] - 1))
     rounds = torch.zeros(len(x), dtype=torch.long, device=x.device)
     unfinished = torch.ones_like(rounds, dtype=torch.bool)
+    arrived = (x == ahead).all(2)
     while True:
         rounds += unfinished
-        distance, arrived = way.left(x), (x == ahead).all(2)
+        distance = way.left(x)
         moving = unfinished & _beyond(distance, left) & ~arrived.all(1)
         # The least salient of those that have not arrived; so each round moves one at least.
         order = salience.masked_fill(arrived, torch.inf)
         least = order <= order.kthvalue(kth, dim=1, keepdim=True).values
-        chosen = (least & ~arrived & moving[:, None])[:, :, None]
+        chosen = least & ~arrived & moving[:, None]
         # Of what lies ahead of them, the share that is to be gained. If that is more than all, they
         # arrive, and others follow in the next round.
-        share = (distance - left) / _total((x - ahead).abs() * chosen)
-        unfinished = moving & (share > 1)
-        nearer = x + (ahead - x) * of_images(share.to(x), x)
-        x = torch.where(chosen, torch.where(of_images(share > 1, x), ahead, nearer), x)
+        further = (ahead - x) * chosen[:, :, None]
+        share = torch.where(moving, (distance - left) / _total(further.abs()), 0)
+        unfinished = share > 1
+        arrived |= chosen & unfinished[:, None]
+        x = torch.where(arrived[:, :, None], ahead, x + further * of_images(share.to(x), x))
         report()
         if not unfinished.any():
             return x, rounds
