@@ -111,6 +111,8 @@ def test_methods_are_told_apart_and_explained():
         "/gradio_api/queue/../file=/etc/passwd",
         "/assets/../../../../../../etc/passwd",
         "/static/..%2f..%2f..%2f..%2fetc/passwd",
+        "/static/" + 300 * "a",  # no file system has such a name
+        "/assets/" + 90 * "%e2%82%ac",
     ],
 )
 def test_no_file_of_the_machine_is_served(client, path):
