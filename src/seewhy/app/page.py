@@ -14,7 +14,7 @@ import gradio as gr
 
 from seewhy.app import show
 from seewhy.app.code import as_command, as_python
-from seewhy.app.jobs import GRACE, Jobs, Pictures, ask, checks, explain
+from seewhy.app.jobs import START, Jobs, Pictures, ask, checks, explain
 from seewhy.app.limits import Limits
 from seewhy.app.query import (
     LONGEST_TEXT,
@@ -74,7 +74,7 @@ class Viewer:
 
         However many wait before it, and whatever its visitor gives in the meantime.
         """
-        seconds = (self.limits.queue + 2) * (self.limits.seconds + GRACE)
+        seconds = (self.limits.queue + 2) * (self.limits.seconds + START)
         for token in tokens(values):
             self.photos.hold(token, seconds)
             self.results.hold(token, seconds)
@@ -110,8 +110,7 @@ class Viewer:
         """The maps, what the network sees, and the same call as Python and as a command line."""
 
         def report(what: str, done: int, total: int) -> None:
-            if total:  # else something goes on, of unknown length
-                progress(done / total, desc=f"{what}: {done} of {total}")
+            progress(done / total, desc=f"{what}: {done} of {total}")
 
         with in_words("explaining"):
             if photo is None:
