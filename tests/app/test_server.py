@@ -243,6 +243,23 @@ def test_a_failure_is_logged_by_place_and_kind_alone(viewer, scene, monkeypatch,
     assert scene.name not in caplog.text
 
 
+def test_a_photo_makes_room_as_soon_as_its_job_has_begun(viewer, scene):
+    own = [viewer.keep(scene, "busy") for _ in range(LIMITS.photos)]
+    for token in (*own, own[0]):
+        viewer.hold([{"photo": token}, "scenes:resnet"])
+    jobs = iter((*own, own[0]))
+    with pytest.raises(ValueError, match="jobs of yours wait"):
+        viewer.keep(scene, "busy")
+    with pytest.raises(gr.Error):
+        viewer.ask({"photo": next(jobs)}, "scenes:resnet", [], "grey")
+    with pytest.raises(ValueError, match="jobs of yours wait"):  # for the first one is another
+        viewer.keep(scene, "busy")
+    for token in jobs:
+        with pytest.raises(gr.Error):
+            viewer.ask({"photo": token}, "scenes:resnet", [], "grey")
+        viewer.keep(scene, "busy")
+
+
 def test_checks_fill_the_panel_one_by_one(viewer, asked):
     panels = list(viewer.check({"result": asked[0]["result"], "chosen": 0}))
     counts = [len(re.findall('class="card (?!waiting)', panel)) for panel in panels]

@@ -79,6 +79,12 @@ class Viewer:
             self.photos.hold(token, seconds)
             self.results.hold(token, seconds)
 
+    def begin(self, *values: object) -> None:
+        """What a job that now begins is about, by the tokens in its values, may go after it."""
+        for token in tokens(list(values)):
+            self.photos.begin(token)
+            self.results.begin(token)
+
     def network(self, label: object) -> Network:
         """A network of the list. Raises ValueError for any other label."""
         if not isinstance(label, str) or label not in self.networks:
@@ -112,6 +118,7 @@ class Viewer:
         def report(what: str, done: int, total: int) -> None:
             progress(done / total, desc=f"{what}: {done} of {total}")
 
+        self.begin(photo)
         with in_words("explaining"):
             if photo is None:
                 raise ValueError("there is no photo yet; give one, or take a sample")
@@ -132,6 +139,7 @@ class Viewer:
 
     def shown(self, view: object) -> tuple[Any, Any, Any]:
         """What stands beside the maps that a page shows again, as it was loaded again."""
+        self.begin(view)
         try:
             return beside(self.results[view.get("result") if isinstance(view, dict) else None])
         except ValueError:  # it is no longer remembered
@@ -139,6 +147,7 @@ class Viewer:
 
     def check(self, view: object) -> Iterator[str]:
         """The checks of the map chosen on the page, as they become ready."""
+        self.begin(view)
         with in_words("checking a map"):
             if not isinstance(view, dict):
                 raise ValueError("there is no map yet; explain a photo first")
@@ -153,6 +162,7 @@ class Viewer:
 
     def ask(self, brushed: object, network: object, texts: object, fill: object) -> str:
         """How the probabilities move with the brushed region hidden, and what was looked at."""
+        self.begin(brushed)
         with in_words("asking the network"):
             if not isinstance(brushed, dict) or not isinstance(brushed.get("photo"), str):
                 raise ValueError("there is no photo yet; give one, or take a sample")
