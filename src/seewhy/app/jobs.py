@@ -93,20 +93,6 @@ def checks(jobs: Jobs, result: Result, index: object, seconds: float) -> Iterato
     return jobs.run(work, query.network, seconds, query.texts)
 
 
-def ask(
-    jobs: Jobs,
-    network: Network,
-    texts: Sequence[str],
-    photo: Photo,
-    mask: bytes,
-    fill: Fill,
-    seconds: float,
-) -> tuple[list[Effect], Image.Image, float]:
-    """How probabilities move, the photo with its part hidden, small, and the share of that part."""
-    (found,) = jobs.run(partial(_asked, photo, mask, fill), network, seconds, texts)
-    return cast(tuple[list[Effect], Image.Image, float], found)
-
-
 class Pictures:
     """What reads photos and draws pictures: one process without a network, one picture at a time.
 
@@ -239,15 +225,16 @@ def _checked(photo: Photo, method: str, target: int | None, model: LoadedModel) 
     return examine(model, photo.image, method, target)
 
 
-def _asked(
+def hidden(
     photo: Photo, mask: bytes, fill: Fill, model: LoadedModel
 ) -> Iterator[tuple[list[Effect], Image.Image, float]]:
+    """How probabilities move, the photo with its part hidden, small, and the share of that part."""
     image = photo.image
     region = region_of(mask, photo)
     if not region.any():
         raise ValueError("nothing is brushed yet; brush over what should be hidden")
-    hidden = hide(image, region, fill)
-    moved = effects(model, image, hidden)
-    small = hidden.copy()
+    picture = hide(image, region, fill)
+    moved = effects(model, image, picture)
+    small = picture.copy()
     small.thumbnail((HIDDEN, HIDDEN))
     yield moved, small, float(region.float().mean())

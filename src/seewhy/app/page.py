@@ -6,6 +6,7 @@ import traceback
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from html import escape
 from importlib.resources import files
 from typing import Any, cast, get_args
@@ -14,7 +15,7 @@ import gradio as gr
 
 from seewhy.app import show
 from seewhy.app.code import as_command, as_python
-from seewhy.app.jobs import START, Jobs, Pictures, ask, checks, explain
+from seewhy.app.jobs import START, Jobs, Pictures, checks, explain, hidden
 from seewhy.app.limits import Limits
 from seewhy.app.query import (
     LONGEST_TEXT,
@@ -171,10 +172,9 @@ class Viewer:
             drawn = re.fullmatch(r"data:image/png;base64,([\w+/=]+)", str(brushed.get("mask")))
             if not drawn:
                 raise ValueError("nothing is brushed yet; brush over what should be hidden")
-            mask = b64decode(drawn[1])
             kind = cast(Fill, fill)  # which is looked at where it is used
-            seconds = self.limits.seconds
-            found = ask(self.jobs, asked, wanted, photo, mask, kind, seconds)
+            work = partial(hidden, photo, b64decode(drawn[1]), kind)
+            (found,) = self.jobs.run(work, asked, self.limits.seconds, wanted)
             return show.changes(*found, values=asked.named(wanted).activation == "none")
 
 

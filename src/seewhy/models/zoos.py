@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor, nn
 
-from seewhy.data.imagenet_classes import imagenet_classes
+from seewhy.data.imagenet import imagenet_classes
 from seewhy.data.preprocess import Preprocess
 from seewhy.models.efficientnet_lite import VARIANTS, EfficientNetLite, pretrained_state
 from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError
