@@ -289,7 +289,7 @@ def test_jobs_stop_in_time_and_the_next_one_goes_on(viewer, asked, monkeypatch):
             patch.setattr(viewer, "limits", replace(LIMITS, seconds=seconds))
             with pytest.raises(gr.Error, match="time limit"):
                 job()
-    assert 0 < max(steps) < 1
+    assert 1 not in steps
     assert len(list(viewer.check(view))) == len(CHECKS) + 1
 
 

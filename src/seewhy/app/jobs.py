@@ -86,13 +86,6 @@ def explain(jobs: Jobs, query: Query, seconds: float, report: Report) -> Result:
     return Result(query, answer, tuple(facts for _, facts in maps))
 
 
-def checks(jobs: Jobs, result: Result, index: object, seconds: float) -> Iterator[Check]:
-    """The checks of one of a result's maps, as they become ready."""
-    query, (method, target) = result.query, result.asked(index)
-    work = partial(_checked, query.photo, method, target)
-    return jobs.run(work, query.network, seconds, query.texts)
-
-
 class Pictures:
     """What reads photos and draws pictures: one process without a network, one picture at a time.
 
@@ -221,7 +214,8 @@ def _explained(
         yield "found", (fields_of(one), about(one))
 
 
-def _checked(photo: Photo, method: str, target: int | None, model: LoadedModel) -> Iterator[Check]:
+def checks(photo: Photo, method: str, target: int | None, model: LoadedModel) -> Iterator[Check]:
+    """The checks of a map, as they become ready."""
     return examine(model, photo.image, method, target)
 
 

@@ -157,7 +157,8 @@ class Viewer:
             about = f"{chosen.method} for {chosen.target}, {chosen.model}"
             done: list[Check] = []
             yield show.checks(done, len(CHECKS), about, caution(chosen.model))
-            for found in checks(self.jobs, result, index, self.limits.seconds):
+            query, work = result.query, partial(checks, result.query.photo, *result.asked(index))
+            for found in self.jobs.run(work, query.network, self.limits.seconds, query.texts):
                 done.append(found)
                 yield show.checks(done, len(CHECKS), about, caution(chosen.model))
 
