@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from seewhy.cli.common import out, progress, usage_errors
-from seewhy.cli.output import Output, made
+from seewhy.cli.output import Output
 from seewhy.models import DEFAULT_MODEL
 
 
@@ -21,7 +21,6 @@ def demo(
     from seewhy import demo as demonstration
 
     with usage_errors():
-        made(folder)
         output = Output(folder, [], overwrite)
         for name in ("index.html", "gallery.jpg"):
             output.check(folder / name)
