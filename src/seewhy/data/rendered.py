@@ -6,6 +6,8 @@ import torch
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample
 from seewhy.options import Count, Seed
 
+_MOST = 1_000_000
+
 
 def read_scenes(count: int | str = 100, *, seed: Seed = 0, size: Count = 128) -> Dataset:
     """The first `count` scenes of a seed, `size` pixels wide; nothing is read from a disk.
@@ -14,10 +16,10 @@ def read_scenes(count: int | str = 100, *, seed: Seed = 0, size: Count = 128) ->
 
     Raises ValueError for a count, seed or size out of range or that is no number.
     """
-    from seewhy.data.scenes import Scenes
+    from seewhy.data.scenes.dataset import Scenes, key_of
 
     scenes = Scenes(_whole(count), seed, size)
-    index = {scene.key: scene.index for scene in scenes}
+    index = {key_of(seed, number, size): number for number in range(len(scenes))}
 
     def read(key: str) -> Sample:
         scene = scenes[index[key]]
@@ -35,6 +37,9 @@ def read_scenes(count: int | str = 100, *, seed: Seed = 0, size: Count = 128) ->
 
 def _whole(count: int | str) -> int:
     try:
-        return int(count)
+        whole = int(count)
     except ValueError:
         raise DatasetError(f"scenes:{count} says not how many; write scenes:100") from None
+    if whole > _MOST:
+        raise DatasetError(f"scenes:{count} are too many; {_MOST:,} at most")
+    return whole

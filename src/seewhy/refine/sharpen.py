@@ -54,8 +54,6 @@ def sharpened(
     plateau: float,
 ) -> Tensor:
     """Maps (B, h, w) that a method gave, as `sharpen` sharpens them."""
-    if not thresholds:
-        raise ValueError("thresholds=(); it should hold one at least")
     maps = unit(upsample(maps, probe.size))
     said = _said(probe)
     tiny = torch.finfo(maps.dtype).tiny

@@ -33,7 +33,7 @@ class Scene:
     @property
     def key(self) -> str:
         """A stable name, fit for a file: equal keys mean equal pixels."""
-        return f"scene-{self.seed}-{self.index:06d}-{self.size}{self.change}"
+        return key_of(self.seed, self.index, self.size) + self.change
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -110,6 +110,11 @@ class Scene:
     def _changed(self, change: str, **parts: object) -> Scene:
         composition = replace(self.composition, **parts)  # type: ignore[arg-type]
         return Scene(self.seed, self.index, self.size, composition, self.change + change)
+
+
+def key_of(seed: int, index: int, size: int) -> str:
+    """The key of an unchanged scene, which need not be composed for that."""
+    return f"scene-{seed}-{index:06d}-{size}"
 
 
 class Scenes(Sequence[Scene]):
