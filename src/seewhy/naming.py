@@ -207,9 +207,13 @@ class Method(Named):
         if self.refinements:
             last = self.refinements[-1]
             inner = self._refined(self.refinements[:-1])
-            refined: Tensor = REFINEMENTS[last.name].function(probe, inner, **dict(last.options))
-            return refined
-        maps: Tensor = METHODS[self.name].function(probe, **dict(self.options))
+            maps = REFINEMENTS[last.name].function(probe, inner, **dict(last.options))
+        else:
+            maps = METHODS[self.name].function(probe, **dict(self.options))
+        count = len(probe.inputs)
+        if not isinstance(maps, Tensor) or maps.ndim < 2 or len(maps) != count:  # it is anyone's
+            found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+            raise ValueError(f"{self} returned {found}; it should be a map per image, ({count}, …)")
         return maps
 
     @property
@@ -243,6 +247,11 @@ def parse(text: str | Method) -> Method:
     for name, options in rest:
         found = found + Refinement(name, **options)
     return found
+
+
+def listed(given: Any) -> list[Any]:
+    """One or many, as many."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def terms(kind: str, text: str, *examples: str) -> list[tuple[str, dict[str, Any]]]:
@@ -309,6 +318,8 @@ def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
         )
     options = {}
     for keyword in term.keywords:
+        if keyword.arg in options:
+            raise ValueError(f"{keyword.arg} is given twice in {shown(word)}")
         value = ast.get_source_segment(text.strip(), keyword.value)
         try:
             options[str(keyword.arg)] = ast.literal_eval(keyword.value)
