@@ -90,6 +90,8 @@ def test_refinements_apply_in_the_order_written():
         ("grad_cam*scaled", r"cannot read 'grad_cam\*scaled'"),
         ("grad_cam+", "cannot read the method"),
         ("", "cannot read the method"),
+        ("Grad-CAM", "did you mean 'grad_cam'"),
+        ("gradcam++", "did you mean 'grad_cam_plus_plus'"),
     ],
 )
 def test_errors_point_at_the_word(text, message):
