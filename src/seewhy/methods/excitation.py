@@ -113,7 +113,7 @@ def _weighted(
         return layer(x, w, None, *args)
 
     value = layer(input.detach(), weight, bias, *args)
-    return _Excitation.apply(value, input, weight, unbiased)  # type: ignore[no-any-return, no-untyped-call]
+    return _Excitation.apply((value,), input, weight, unbiased)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -143,7 +143,7 @@ class _Excitation(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        value: Tensor,
+        value: tuple[Tensor],
         input: Tensor,
         weight: Tensor,
         layer: Callable[[Tensor, Tensor], Tensor],
@@ -160,7 +160,7 @@ class _Excitation(torch.autograd.Function):
             return torch.mul(x.detach(), back)
 
         ctx.seewhy_walk = walk
-        return value
+        return value[0]
 
     @staticmethod
     @once_differentiable
