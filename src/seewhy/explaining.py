@@ -62,7 +62,7 @@ def explain(
         then share one forward pass. None is Grad-CAM, or, for a network without maps or without
         gradients, the first of `seewhy.naming.FALLBACKS` that works.
     target: None for the predicted class, a class index for all images, a list or tensor with one
-        index per image, or a target (`seewhy.targets`).
+        index per image, a target (`seewhy.targets`), or a function of the model's outputs.
     layer: the layer for the CAM family: a name, a module, or a list of these, whose maps are
         averaged after upsampling. `relu#2` is the second call of a module. None chooses a layer.
     size: "input" upsamples to (B, H, W), bilinear with align_corners=False; "layer" keeps the

@@ -14,7 +14,7 @@ from seewhy.models import DEFAULT_MODEL
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Output folder.")] = Path("demo"),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier page and gallery.")
+        bool, typer.Option("--overwrite", metavar="", help="Replace an earlier page and gallery.")
     ] = False,
 ) -> None:
     """Explain sample photos, and measure methods on scenes, without any download."""

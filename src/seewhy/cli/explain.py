@@ -78,10 +78,15 @@ def explain(
         MapFormat | None,
         typer.Option(help="Also save the maps: as numbers (npy, npz) or 16-bit grey (png)."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", metavar="", help="Replace existing files.")
+    ] = False,
     style: Annotated[Style, typer.Option(help="How the map is drawn.")] = "overlay",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
+        bool,
+        typer.Option(
+            "--json", metavar="", help="Print one JSON object per photo instead of a table."
+        ),
     ] = False,
     device: options.Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per forward pass.")] = 8,
@@ -139,7 +144,8 @@ def explain(
         if as_json and path not in wanted:
             print_record(path, Answer([], []), [], failures[path])
     if not as_json:
-        out.print(f"\n{done} of {len(paths)} photos explained; the pictures are in {folder}")
+        where = f"; the pictures are in {folder}" if done else ""
+        out.print(f"\n{done} of {len(paths)} photo{'s' * (len(paths) > 1)} explained{where}")
     for path, reasons in failures.items():
         for reason in reasons:
             tell_failed(str(path), reason.removeprefix(f"{path}: "))

@@ -209,6 +209,11 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
             f"the network failed on inputs of shape {shape}, which count as (B, C, L): {error}; "
             "a single image is inputs[None], of shape (B, C, H, W)"
         )
+    if inputs.ndim == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4):
+        return (
+            f"the network failed on inputs of shape {shape}, which count as (B, C, H, W): {error}; "
+            "if the channels are last, give inputs.permute(0, 3, 1, 2)"
+        )
     return None
 
 

@@ -92,7 +92,7 @@ def overlay(
 
     image: the photo, its path, or an array as `seewhy.load_image` takes it.
     saliency: (h, w) of any size, stretched over the whole photo.
-    cmap, signed: as in `colorize`.
+    cmap, signed: as in `seewhy.draw.colorize`.
     alpha: opacity of the strongest saliency, 0 to 1.
     seen: (H, W) bool at the photo's size; False where the network did not see the photo.
 

@@ -22,7 +22,7 @@ def overlay_signal(
 
     signal: (L,) or (C, L). Each channel is scaled by its own minimum and maximum.
     saliency: (l,) of any length, stretched over the whole signal.
-    cmap, signed: as in `colorize`.
+    cmap, signed: as in `seewhy.draw.colorize`.
     width: of the picture, in pixels.
     height: of each channel, in pixels.
 

@@ -47,8 +47,11 @@ def integrated_gradients(
 
     The map sums to score(x) - score(x_0), up to the error of numerical integration.
 
-    baseline: see `seewhy.fills.filled`; 0 is the mean colour of normalised inputs.
-    rule: the integration rule, see `quadrature`.
+    baseline: a number in units of the input, "black", "darkest", "blurred", "blur", "random" or a
+        tensor, see `seewhy.fills.filled`; 0 is the mean colour of normalised
+        inputs.
+    rule: the integration rule: "middle", "left" or "right" of equal intervals, "trapezoid" or
+        "gauss_legendre".
     batch_size: images per pass; "auto" as many as fit.
     """
     start = _start(probe, baseline, seed)
@@ -161,7 +164,8 @@ def integrated_grad_cam(
 
     As in the authors' demo, the points are x_0 … x_{T-1}, and the path begins at black pixels.
 
-    baseline: see `seewhy.fills.filled`.
+    baseline: a number in units of the input, "black", "darkest", "blurred", "blur", "random" or a
+        tensor, see `seewhy.fills.filled`.
     difference: use A(x_t) - A(x_0) at x_1 … x_T, as in equation 6 of the paper.
     batch_size: images per pass; "auto" as many as fit.
     """
@@ -204,8 +208,9 @@ def gig_cam(
     its T-th part. The map is the sum of the Grad-CAMs at x_0 … x_{T-1}, each counted as often as
     pixels were chosen at this point, as in the authors' code.
 
-    baseline: see `seewhy.fills.filled`.
-    fraction: from 0.01 to 1.
+    baseline: a number in units of the input, "black", "darkest", "blurred", "blur", "random" or a
+        tensor, see `seewhy.fills.filled`.
+    fraction: share of the pixels that moves in a round, from 0.01 to 1.
     max_distance: how far a pixel may be ahead of or behind the straight line; 1 is a free path.
 
     Rounding decides which of nearly equal pixels moves first. So on a CPU images are processed one

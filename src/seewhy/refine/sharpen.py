@@ -42,8 +42,6 @@ def sharpen(
 
     Raises ValueError if there is no threshold.
     """
-    if not thresholds:
-        raise ValueError("thresholds=(); it should hold one at least")
     maps = unit(upsample(method(probe), probe.size))
     said = _said(probe)
     tiny = torch.finfo(maps.dtype).tiny

@@ -17,6 +17,8 @@ from seewhy.data.scenes import render
 from seewhy.data.scenes.objects import CATEGORIES, number_of
 from seewhy.options import Count, Seed
 
+_MOST = 1_000_000
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:
@@ -36,7 +38,7 @@ class Scene:
     @property
     def key(self) -> str:
         """A stable name, fit for a file: equal keys mean equal pixels."""
-        return f"scene-{self.seed}-{self.index:06d}-{self.size}{self.change}"
+        return key_of(self.seed, self.index, self.size) + self.change
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -115,6 +117,11 @@ class Scene:
         return Scene(self.seed, self.index, self.size, composition, self.change + change)
 
 
+def key_of(seed: int, index: int, size: int) -> str:
+    """The key of an unchanged scene, which need not be composed for that."""
+    return f"scene-{seed}-{index:06d}-{size}"
+
+
 class Scenes(Sequence[Scene]):
     """`count` scenes, rendered when asked for: scene `i` is a pure function of (seed, i, size).
 
@@ -156,8 +163,10 @@ def read_scenes(count: int | str = 100, *, seed: Seed = 0, size: Count = 128) ->
         whole = int(count)
     except ValueError:
         raise DatasetError(f"scenes:{count} says not how many; write scenes:100") from None
+    if whole > _MOST:
+        raise DatasetError(f"scenes:{count} are too many; {_MOST:,} at most")
     scenes = Scenes(whole, seed, size)
-    index = {scene.key: scene.index for scene in scenes}
+    index = {key_of(seed, number, size): number for number in range(whole)}
 
     def read(key: str) -> Sample:
         scene = scenes[index[key]]
