@@ -101,6 +101,8 @@ def test_a_method_that_returns_no_map_per_image_says_so(monkeypatch, returned, w
         ("grad_cam*scaled", r"cannot read 'grad_cam\*scaled'"),
         ("grad_cam+", "cannot read the method"),
         ("", "cannot read the method"),
+        ("Grad-CAM", "did you mean 'grad_cam'"),
+        ("gradcam++", "did you mean 'grad_cam_plus_plus'"),
     ],
 )
 def test_errors_point_at_the_word(text, message):

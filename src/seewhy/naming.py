@@ -242,7 +242,11 @@ def parse(text: str | Method) -> Method:
     """
     if isinstance(text, Method):
         return text
-    (name, options), *rest = terms("method", text, "grad_cam", "gig_cam(steps=20)+multiscale")
+    try:
+        (name, options), *rest = terms("method", text, "grad_cam", "gig_cam(steps=20)+multiscale")
+    except ValueError as error:  # perhaps spelled as in a paper: Grad-CAM++
+        spelled = text.replace("++", "_plus_plus").replace("-", "_")
+        raise ValueError(f"{error}{near(spelled, METHODS)}") from None
     found = Method(name, **options)
     for name, options in rest:
         found = found + Refinement(name, **options)

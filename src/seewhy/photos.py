@@ -174,7 +174,9 @@ def explain_photos(
     if failed and not any(answer.explanations for answer in found):
         raise ValueError(str(failed[0][1]))
     for answer, failure in failed:
-        warnings.warn(f"{answer.source or 'a photo'}: {failure}", RuntimeWarning, stacklevel=2)
+        source = answer.source or "a photo"
+        reason = str(failure).removeprefix(f"{source}: ")  # what reads files names them
+        warnings.warn(f"{source}: {reason}", RuntimeWarning, stacklevel=2)
     return found
 
 

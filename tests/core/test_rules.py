@@ -83,6 +83,62 @@ def test_every_spelling_of_a_sum_meets_its_rule(add: Any) -> None:
     assert torch.equal(a, x)
 
 
+WRITES = {
+    "all": lambda x: (x.mul_(3), x.add_(1), torch.square_(x), F.relu(x, inplace=True)),
+    "parts": lambda x: (x[:, :2].mul_(3), x[:, 2:].sub_(x[:, :2])),
+    "a view": lambda x: x.flatten(1).mul_(3),
+    "each image": lambda x: [x[i].sub_(1).div_(2) for i in range(2)],
+    "what a view shows": lambda x: (lambda view: (x.mul_(3), view[0].add_(view[1])))(x[0]),
+    "a copy": lambda x: x[:, 1].copy_(2 * x[:, 0]),
+    "precision": lambda x: x.mul_(x.double()),
+}
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("write", WRITES)
+def test_networks_may_ignore_what_a_call_in_place_returns(write: str, transposed: bool) -> None:
+    leaf = torch.rand(2, 4, 4, requires_grad=True)
+
+    def run() -> Tensor:
+        x = leaf * 2
+        x = x.transpose(1, 2) if transposed else x
+        WRITES[write](x)
+        return torch.cat([x, x.square()])
+
+    expected = run()
+    with applying({F.relu: counted([])}, needed=False):
+        found = run()
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(y.sum(), leaf)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("method", ["full_grad", "guided_backprop", "tsgb"])
+def test_what_is_written_into_a_part_does_not_get_around_a_rule(method: str) -> None:
+    class Writing(Cnn):
+        def __init__(self, write: Any) -> None:
+            super().__init__()
+            self.write = write
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.write(self.write(self.conv1(x)).relu())
+            return self.head(self.conv2(x).mean((2, 3)))
+
+    def in_place(x: Tensor) -> Tensor:
+        x[:, :3].mul_(-2)
+        return x
+
+    def joined(x: Tensor) -> Tensor:
+        return torch.cat([-2 * x[:, :3], x[:, 3:]], 1)
+
+    x, maps = torch.randn(2, 3, 16, 16), []
+    for write in (in_place, joined):
+        torch.manual_seed(0)
+        maps.append(explain(Writing(write), x, method, 1))
+    torch.testing.assert_close(*maps)
+
+
 def test_what_is_not_differentiated_runs_as_it_is() -> None:
     calls: list[str] = []
     mask = torch.ones(3)

@@ -73,7 +73,10 @@ class Probe:
         around: Callable[[], AbstractContextManager[Any]] | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise TypeError(f"model is a {type(model).__name__}; it should be a torch.nn.Module")
+            hint = ", such as seewhy.load_model(name)" * isinstance(model, str)
+            raise TypeError(
+                f"model is a {type(model).__name__}; it should be a torch.nn.Module{hint}"
+            )
         # A compiled network would be compiled anew with what watches it; its original runs as is.
         self.model: nn.Module = getattr(model, "_orig_mod", model)
         self.black = None if black is None else tuple(black)
@@ -763,7 +766,10 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
         name = name.replace("_orig_mod.", "")
         if by_name.get(name) not in by_module or (number and not number.isdecimal()):
             close = difflib.get_close_matches(name, list(by_module.values()), n=3)
-            hint = f"; did you mean {', '.join(close)}?" if close else ""
+            parts = [part for part, _ in model.named_children()]
+            hint = f"; its parts are {', '.join(parts[:12])}{' …' * (len(parts) > 12)}"
+            if close:
+                hint = f"; did you mean {', '.join(close)}?"
             if isinstance(model, torch.jit.ScriptModule):
                 hint = "; it is scripted, which may hide its layers: explain the original module"
             raise ValueError(f"the model has no layer {shown(item)}{hint}")

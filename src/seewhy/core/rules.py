@@ -15,8 +15,6 @@ whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x
 `F.relu`. Only the thread that applies a table sees it.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -28,6 +26,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode
 from torch.utils import checkpoint
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from seewhy.core.observing import end_frames, is_scripted
 
@@ -59,8 +59,8 @@ class applying(Mode):
     """Apply a table of rules to all that this thread runs inside the `with`.
 
     Rules apply where a gradient is recorded. No gradient is computed for parameters, and in-place
-    calls run out of place, since rules may need the values that they would overwrite. (The returned
-    value is right; a network that ignores it and reads the overwritten argument is not supported.)
+    calls run out of place, since rules may need the values that they would overwrite. A network may
+    read the result from the tensor that it meant to write into, or from what that is a view of.
 
     Raises NoRuleError at the end if none of the table's functions was called and `needed` is set.
     """
@@ -71,6 +71,8 @@ class applying(Mode):
         self._needed = needed
         self._rules = {_name(function): rule for function, rule in rules.items()}
         self._called = False
+        # What to read in place of a tensor that was to be written into, or into a view of it.
+        self._instead = WeakTensorKeyDictionary()
 
     def __torch_function__(
         self,
@@ -83,14 +85,38 @@ class applying(Mode):
         name, plain, place = _read(function)
         rule, writes = self._rules.get(name), plain is not function or place is not None
         args, kwargs = without_parameters(args, kwargs)
+        if self._instead:
+            args, kwargs = tree_map_only(Tensor, self._current, (args, kwargs))
         if rule is None and not writes:
             return function(*args, **kwargs)
         self._called |= rule is not None
         if not (torch.is_grad_enabled() and _varies(args, kwargs)):
             return function(*args, **kwargs)
+        written = _written(function, args, kwargs) if writes else None
         if writes:
             function, args, kwargs = out_of_place(function, args, kwargs)
-        return function(*args, **kwargs) if rule is None else rule(function, *args, **kwargs)
+        value = function(*args, **kwargs) if rule is None else rule(function, *args, **kwargs)
+        return value if written is None or value is written else self._write(written, value)
+
+    def _current(self, tensor: Tensor) -> Tensor:
+        """What to read in its place."""
+        while tensor in self._instead:
+            tensor = self._instead[tensor]
+        base = tensor._base
+        if base is None or (whole := self._current(base)) is base:
+            return tensor
+        return _part(whole, tensor, base)
+
+    def _write(self, written: Tensor, value: Tensor) -> Tensor:
+        """`value`, which is read from now on in place of what was there."""
+        if written.shape != value.shape:
+            return value
+        value, base = value.to(written.dtype), written._base
+        if base is None:
+            self._instead[written] = value
+            return value
+        self._instead[base] = whole = base.clone()
+        return _part(whole, written, base).copy_(value)
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         """Stop applying the rules."""
@@ -168,7 +194,7 @@ def substitute(value: Tensor, surrogate: Tensor) -> Tensor:
 
 def rectified(value: Tensor) -> Tensor:
     """`value`; only the positive part of its gradient is passed back."""
-    return _rectify(value)
+    return _rectify(value, (value.detach(),))
 
 
 def edges(node: Any) -> Sequence[Edge]:
@@ -232,12 +258,12 @@ class _Substitute(torch.autograd.Function):
 
 class _Rectified(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, value: Tensor) -> Tensor:
-        return value.view_as(value)
+    def forward(ctx: FunctionCtx, value: Tensor, same: tuple[Tensor]) -> Tensor:
+        return same[0]  # and no view of it, since who wrote into that would get around this
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
-        return gradient.clamp(min=0)
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.clamp(min=0), None
 
 
 _substitute, _rectify = apply_of(_Substitute), apply_of(_Rectified)
@@ -297,6 +323,21 @@ def out_of_place(
         kwargs.pop("inplace", None)
         args = args if place >= len(args) else (*args[:place], False, *args[place + 1 :])
     return plain, args, kwargs
+
+
+def _part(whole: Tensor, view: Tensor, base: Tensor) -> Tensor:
+    """The part of a tensor that a view shows of its base, whose place the tensor takes."""
+    place = view.storage_offset() - base.storage_offset()
+    return whole.as_strided(view.shape, view.stride(), place)
+
+
+def _written(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Tensor | None:
+    """The tensor that a call writes into, if any."""
+    _, plain, place = _read(function)
+    given = place is not None and (kwargs.get("inplace") or args[place : place + 1] == (True,))
+    return next(tensors((args, kwargs)), None) if plain != function or given else None
 
 
 @lru_cache(maxsize=1024)

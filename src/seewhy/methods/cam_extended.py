@@ -2,8 +2,6 @@
 second derivatives.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 

@@ -4,8 +4,6 @@ The backward pass computes, instead of a gradient, the probability that a random
 explained class reaches a neuron.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -47,8 +45,11 @@ def contrastive_excitation_backprop(
 ) -> Tensor:
     """Positive part of the excitation minus that of the opposite class.
 
-    The opposite class has the last layer's weights with the sign changed. Layers and options are
-    those of `excitation_backprop`.
+    The opposite class has the last layer's weights with the sign changed. Layers are those of
+    `excitation_backprop`.
+
+    skip: as in `excitation_backprop`.
+    at_input: as in `excitation_backprop`.
     """
     ruled = _ruled(probe, skip, at_input)
     score = ruled.target(ruled.outputs)
@@ -112,7 +113,7 @@ def _weighted(
         return layer(x, w, None, *args)
 
     value = layer(input.detach(), weight, bias, *args)
-    return _Excitation.apply(value, input, weight, unbiased)  # type: ignore[no-any-return, no-untyped-call]
+    return _Excitation.apply((value,), input, weight, unbiased)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -142,7 +143,7 @@ class _Excitation(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        value: Tensor,
+        value: tuple[Tensor],
         input: Tensor,
         weight: Tensor,
         layer: Callable[[Tensor, Tensor], Tensor],
@@ -159,7 +160,7 @@ class _Excitation(torch.autograd.Function):
             return torch.mul(x.detach(), back)
 
         ctx.seewhy_walk = walk
-        return value
+        return value[0]
 
     @staticmethod
     @once_differentiable

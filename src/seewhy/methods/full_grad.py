@@ -1,7 +1,5 @@
 """FullGrad: the input's gradient and those of all biases, added up into one map."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -83,7 +81,7 @@ def _scaled(product: Tensor) -> Tensor:
 
 
 def _tap(value: Tensor, show: Callable[[Tensor], None]) -> Tensor:
-    tapped: Tensor = _Tap.apply(value, show)  # type: ignore[no-untyped-call]
+    tapped: Tensor = _Tap.apply(value, (value.detach(),), show)  # type: ignore[no-untyped-call]
     return tapped
 
 
@@ -91,12 +89,14 @@ class _Tap(torch.autograd.Function):
     """The value itself; shows the gradient that passes."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, value: Tensor, show: Callable[[Tensor], None]) -> Tensor:
+    def forward(
+        ctx: FunctionCtx, value: Tensor, same: tuple[Tensor], show: Callable[[Tensor], None]
+    ) -> Tensor:
         ctx.show = show  # type: ignore[attr-defined]
-        return value.view_as(value)
+        return same[0]  # and no view of it, since who wrote into that would get around this
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
         ctx.show(gradient)  # type: ignore[attr-defined]
-        return gradient, None
+        return gradient, None, None
