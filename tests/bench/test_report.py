@@ -470,6 +470,8 @@ def test_wrong_usage_is_one_line_and_exit_code_2(made, tmp_path):
         (run.folder, tmp_path / "bare"): "bare: holds no run",
         (run.folder, "--metric", "iou"): "no values of 'iou'; it has gini, deletion",
         (run.folder, "--out", tmp_path / "no" / "r.html"): "no/r.html",
+        (run.folder, "--out", run.folder / "manifest.json"): "manifest.json is there already",
+        (run.folder, run.folder, "--out", tmp_path / "bare"): "bare is there already",
     }
     for arguments, message in cases.items():
         found = invoke(*arguments)
@@ -485,6 +487,7 @@ def test_the_command_writes_where_it_says(made, tmp_path):
     shutil.copytree(run.folder, folder)
     (folder / "report.html").unlink()
     assert invoke(folder, "--images", 0).exit_code == 0
+    assert invoke(folder, "--images", 0).exit_code == 0, "its own page may be made anew"
     assert "Leader board" in (folder / "report.html").read_text()
     found = invoke(run.folder, folder)
     assert found.exit_code == 0
