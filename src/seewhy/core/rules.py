@@ -85,7 +85,7 @@ class applying(Mode):
         name, plain, place = _read(function)
         rule, writes = self._rules.get(name), plain is not function or place is not None
         args, kwargs = without_parameters(args, kwargs)
-        if self._instead:
+        if self._instead.data and any(map(self._replaced, tensors((args, kwargs)))):
             args, kwargs = tree_map_only(Tensor, self._current, (args, kwargs))
         if rule is None and not writes:
             return function(*args, **kwargs)
@@ -97,6 +97,10 @@ class applying(Mode):
             function, args, kwargs = out_of_place(function, args, kwargs)
         value = function(*args, **kwargs) if rule is None else rule(function, *args, **kwargs)
         return value if written is None or value is written else self._write(written, value)
+
+    def _replaced(self, tensor: Tensor) -> bool:
+        """Whether another may have to be read in its place."""
+        return tensor._base is not None or tensor in self._instead
 
     def _current(self, tensor: Tensor) -> Tensor:
         """What to read in its place."""
@@ -111,7 +115,8 @@ class applying(Mode):
         """`value`, which is read from now on in place of what was there."""
         if written.shape != value.shape:
             return value
-        value, base = value.to(written.dtype), written._base
+        base = written._base
+        value = value if value.dtype == written.dtype else value.to(written.dtype)
         if base is None:
             self._instead[written] = value
             return value
