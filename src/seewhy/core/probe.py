@@ -488,8 +488,7 @@ class Probe:
         check_open(self._names)
         other = self._derived()
         other._target = self._target
-        other._requests = () if layer == () else layer_requests(self.model, layer)
-        other._origin = None
+        other._requests, other._origin = layer_requests(self.model, layer), None
         other._around, other._differentiate = lambda: applying(rules), backward
         return other if other._requests else other.expect("input")
 
