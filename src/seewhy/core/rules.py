@@ -12,7 +12,7 @@ have returned, with any gradient. A table of rules maps torch functions to rules
 
 It does not matter whether a module, a functional call or a method of the tensor made the call, nor
 whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x.relu()` are all
-`F.relu`. Only the thread that applies a table sees it.
+`F.relu`, and `x @ weight` is `F.linear`. Only the thread that applies a table sees it.
 """
 
 from __future__ import annotations
@@ -85,10 +85,12 @@ class applying(Mode):
     ) -> Any:
         """Run one call by its rule, or as it is."""
         name, plain, place = _read(function)
-        rule, writes = self._rules.get(name), plain is not function or place is not None
         args, kwargs = without_parameters(args, kwargs)
         if self._instead:
             args, kwargs = tree_map_only(Tensor, self._current, (args, kwargs))
+        if name in _PRODUCTS and "linear" in self._rules and (call := _linear(*args, **kwargs)):
+            name, function, plain, args = "linear", F.linear, F.linear, call
+        rule, writes = self._rules.get(name), plain is not function or place is not None
         if rule is None and not writes:
             return function(*args, **kwargs)
         self._called |= rule is not None
@@ -313,6 +315,21 @@ def _name(function: Callable[..., Any]) -> str:
     if name.startswith(("__i", "__r")) and not hasattr(torch, plain) and hasattr(torch, plain[1:]):
         return str(plain[1:])
     return str(plain)
+
+
+# A Linear by other names, if what comes last is a constant matrix.
+_PRODUCTS = frozenset(("matmul", "mm", "addmm"))
+
+
+def _linear(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """The arguments of the Linear that a product is: (input, weight) or (bias, input, weight)."""
+    *bias, input, weight = args
+    constants = [weight, *bias]
+    if kwargs or not input.requires_grad or any(one.requires_grad for one in constants):
+        return None
+    if [one.ndim for one in constants] != [2, 1][: len(constants)]:
+        return None
+    return input, weight.mT, bias[0] if bias else None
 
 
 def out_of_place(
