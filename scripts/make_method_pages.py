@@ -51,7 +51,8 @@ ATTENTION = ("attention_gradient", "attention_rollout", "attention_x_gradient", 
 USUAL = {
     "seed": "seed of the random numbers.",
     "steps": "number of points on the path.",
-    "baseline": "start of the path, see `seewhy.fills.filled`.",
+    "baseline": 'start of the path: a number in units of the input, "black", "darkest", "blurred", '
+    '"blur", "random" or a tensor, see `seewhy.fills.filled`.',
     "batch_size": 'images per pass; "auto": as many as fit.',
     "eps": "keeps the denominator away from zero.",
 }

@@ -160,6 +160,7 @@ def test_a_photo_on_which_the_network_fails_does_not_stop_its_batch(run):
         (["one.png", "--model", "cli_nets:raising"], "RuntimeError: out of luck"),
         (["one.png", "--model", "cli_nets:net", "--target", "7"], "tells 5 classes apart"),
         (["one.png", *NET, "--layer", "conv9"], "did you mean conv"),
+        (["one.png", *NET, "--layer", "backbone"], "its parts are conv"),
         (["one.png", *NET, "--size", "big"], "--size big"),
         (["one.png", *NET, "--mean", "a"], "--mean a"),
         (["one.png", *NET, "--device", "cuda:7"], "--device cuda:7"),

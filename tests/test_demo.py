@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from seewhy import demo as demonstration
-from seewhy.data.imagenet_classes import imagenet_classes
+from seewhy.data.imagenet import imagenet_classes
 from seewhy.data.samples import grid_of, sample_photos
 from seewhy.data.scenes import SAMPLES
 from seewhy.demo import demo, sample_scenes

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,15 +68,22 @@ def test_maps_are_under_the_names_as_they_were_asked():
     assert list(found) == asked
 
 
-def test_refinements_apply_in_the_order_written():
-    class FakeProbe:
-        layers = ()
+def test_refinements_apply_in_the_order_written(monkeypatch):
+    monkeypatch.setitem(METHODS, "one", Entry("one", lambda probe: torch.ones(1, 1, 1), "", ""))
+    probe = seewhy.Probe(seeded(Cnn), images()[:1])
+    assert parse("one+scaled(by=3)+scaled")(probe).item() == 6.0
 
-    METHODS["one"] = Entry("one", lambda probe: 1.0, "", "")
-    try:
-        assert parse("one+scaled(by=3)+scaled")(FakeProbe()) == 6.0
-    finally:
-        del METHODS["one"]
+
+@pytest.mark.parametrize(
+    ("returned", "what"), [(None, "NoneType"), (torch.ones(1, 4, 4), r"\(1, 4, 4\)")]
+)
+def test_a_method_that_returns_no_map_per_image_says_so(monkeypatch, returned, what):
+    monkeypatch.setitem(METHODS, "odd", Entry("odd", lambda probe: returned, "", ""))
+    monkeypatch.setitem(REFINEMENTS, "odder", Entry("odder", lambda *given: returned, "", ""))
+    for name in ("odd", r"grad_cam+odder"):
+        message = f"{re.escape(name)} returned {what}; it should be a map per image"
+        with pytest.raises(ValueError, match=message):
+            seewhy.explain(seeded(Cnn), images(), name)
 
 
 @pytest.mark.parametrize(
@@ -86,10 +96,13 @@ def test_refinements_apply_in_the_order_written():
         ("xgrad_cam(epz=1)", "no option 'epz'; did you mean 'eps'"),
         ("grad_cam(eps=1)", "takes none"),
         ("xgrad_cam(1)", "name each option"),
+        ("xgrad_cam(eps=1, eps=2)", "eps is given twice in 'xgrad_cam"),
         ("xgrad_cam(eps=foo)", "cannot read eps=foo"),
         ("grad_cam*scaled", r"cannot read 'grad_cam\*scaled'"),
         ("grad_cam+", "cannot read the method"),
         ("", "cannot read the method"),
+        ("Grad-CAM", "did you mean 'grad_cam'"),
+        ("gradcam++", "did you mean 'grad_cam_plus_plus'"),
     ],
 )
 def test_errors_point_at_the_word(text, message):

@@ -43,7 +43,7 @@ def example(
         ("size", [0, -1, 1e38, 10**9], [NAN, 2**70, INF, -INF, 10**400, 1j, "1", [], {}]),
         ("patch", [None, 1, 10**9], [0, -1, 1.5, "none", ()]),
         ("kind", ["a", "b", 0, 2.5], ["c", "", "A", True, NAN, None, b"a"]),
-        ("several", [(1,), [0.1, 2], ()], [(0,), ("x",), 1, "11", (1, NAN), (1,) * (LONGEST + 1)]),
+        ("several", [(1,), [0.1, 2]], [(), (0,), ("x",), 1, "11", (1, NAN), (1,) * (LONGEST + 1)]),
         ("image", [None, torch.zeros(2)], [0, "x", [1]]),
         ("flag", [True, False], [0, 1, "yes", None]),
         ("free", [None, "anything", 1j], []),
@@ -71,12 +71,14 @@ def test_each_kind_of_annotation(option, good, bad):
         ("random(seed=True)", "seed=True; it should be a whole number"),
         ("tsgb(signed='yes')", "signed='yes'; it should be True or False"),
         ("grad_cam+multiscale(scales=(1, 1e38))", "scales="),
-        ("grad_cam+multiscale(scales=2)", "scales=2; it should be up to 1000 values"),
+        ("grad_cam+multiscale(scales=2)", "scales=2; it should be 1 to 1000 values"),
         (
             "gig_cam(baseline='white')",
             "it should be 'black' or 'darkest' or 'blurred' or 'blur' or 'random', or a finite",
         ),
         ("finer_cam(base=3)", "base=3; it should be a name"),
+        ("finer_cam(base='grad_camm')", "base='grad_camm', for method 'finer_cam': unknown method"),
+        ("grad_cam+detail(by='detail')", "'detail' is a refinement"),
     ],
 )
 def test_nonsense_is_refused_before_a_network_is_there(spelled, message):

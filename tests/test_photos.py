@@ -282,6 +282,7 @@ def test_a_photo_that_fails_costs_no_other(tmp_path):
     ]
     assert "KeyError: 'too bright'" in reasons
     assert len(caught) == 3
+    assert str(caught[1].message).count("bad.png") == 1
     (alone,) = explain_photos(dark, photo(40, 40, 1), ["grad_cam", "gradient"], ["cat", None])
     for one, other in zip(found[4].explanations, alone.explanations, strict=True):
         assert torch.allclose(one.saliency, other.saliency, atol=1e-6)

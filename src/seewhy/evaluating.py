@@ -1,6 +1,6 @@
 """`evaluate`: methods and metrics on one network and one dataset."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from seewhy.evaluation.run import answers, digest_of
 from seewhy.evaluation.task import Task, check
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
-from seewhy.naming import DEFAULT_METHOD, Method, parse
+from seewhy.naming import DEFAULT_METHOD, Method, listed, parse
+
+MetricLike = str | Metric | Callable[..., Any]
 
 EVALUATED = (DEFAULT_METHOD, "random")
 """Methods that are evaluated where none are named: is the default better than chance?"""
@@ -32,8 +34,8 @@ DEFAULT_METRICS = (
 def evaluate(
     model: LoadedModel | str,
     dataset: Dataset | str,
-    methods: Sequence[str | Method] = EVALUATED,
-    metrics: Sequence[str | Metric | Callable[..., Any]] = DEFAULT_METRICS,
+    methods: str | Method | Iterable[str | Method] = EVALUATED,
+    metrics: MetricLike | Iterable[MetricLike] = DEFAULT_METRICS,
     *,
     class_map: Mapping[str, Sequence[int]] | str | Path | None = None,
     top: int | None = None,
@@ -52,9 +54,9 @@ def evaluate(
 
     model: a network from `seewhy.load_model`, or its name.
     dataset: a dataset from `seewhy.load_dataset`, or its name.
-    methods: names such as "grad_cam+gradual", or `Method` objects.
-    metrics: names such as "gini" or "iou(threshold=0.3)", `Metric` objects, or functions registered
-        by `seewhy.metrics.register_metric`.
+    methods: one or several names such as "grad_cam+gradual", or `Method` objects.
+    metrics: one or several names such as "gini" or "iou(threshold=0.3)", `Metric` objects, or
+        functions registered by `seewhy.metrics.register_metric`.
     class_map: the network's classes for each category, as a mapping or a JSON file; the most likely
         of them in the image is explained. None: the dataset's own map, else the classes that have
         the category's name or synonym.
@@ -84,17 +86,15 @@ def evaluate(
         )
     if not isinstance(data, Dataset):
         raise TypeError(f"dataset is a {type(data).__name__}; see seewhy.load_dataset")
-    if isinstance(class_map, str | Path):
-        class_map = read_class_map(class_map)
     settings = {"tolerance": tolerance, "steps": steps}
     settings = {name: value for name, value in settings.items() if value is not None}
     task = in_grids(
         Task(
             loaded,
             data,
-            tuple(dict.fromkeys(map(parse, methods))),
-            metrics_of(metrics, settings),
-            None if class_map is None else {k: tuple(found) for k, found in class_map.items()},
+            tuple(dict.fromkeys(map(parse, listed(methods)))),
+            metrics_of(listed(metrics), settings),
+            None if class_map is None else read_class_map(class_map),
             layer,
             top,
             settings,

@@ -1,13 +1,10 @@
 """The front door: `explain` asks one probe for any number of maps."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Literal, overload
 
 from torch import Tensor, nn
 
-import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core.inputs import InputsLike
 from seewhy.core.observing import undisturbed
 from seewhy.core.probe import LayerLike, Probe
@@ -65,7 +62,7 @@ def explain(
         then share one forward pass. None is Grad-CAM, or, for a network without maps or without
         gradients, the first of `seewhy.naming.FALLBACKS` that works.
     target: None for the predicted class, a class index for all images, a list or tensor with one
-        index per image, or a target (`seewhy.targets`).
+        index per image, a target (`seewhy.targets`), or a function of the model's outputs.
     layer: the layer for the CAM family: a name, a module, or a list of these, whose maps are
         averaged after upsampling. `relu#2` is the second call of a module. None chooses a layer.
     size: "input" upsamples to (B, H, W), bilinear with align_corners=False; "layer" keeps the

@@ -1,7 +1,5 @@
 """An explanation: one map of one photo for one target, with all that is needed to show it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -152,8 +150,13 @@ def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Imag
         place = asked if single else (one.method,)
         rows.setdefault(row if single else row + asked, {})[place] = one
         places[place] = None
-    # Targets are the photo's own, so that those of another leave no gaps.
-    drawn = [_row(shown, list(shown if single else places)) for shown in rows.values()]
+    drawn = []
+    for shown in rows.values():
+        first = next(iter(shown.values()))
+        title = Path(first.source).name if first.source else ""
+        # Targets are the photo's own, so that those of another leave no gaps.
+        cells = [_tile(shown.get(place)) for place in (shown if single else places)]
+        drawn.append(PhotoRow(first.image, title, cells, first.model))
     return gallery(drawn, columns=columns, legend=legend_of(given))
 
 
@@ -165,16 +168,9 @@ def legend_of(explanations: Iterable[Explanation]) -> list[Key]:
     return keys(positive=False in signs, signed=True in signs, unseen=hidden)
 
 
-def _row(
-    shown: dict[tuple[object, ...], Explanation], places: list[tuple[object, ...]]
-) -> PhotoRow:
-    first = next(iter(shown.values()))
-    title = Path(first.source).name if first.source else ""
-    cells = [_cell(shown[place]) if place in shown else None for place in places]
-    return PhotoRow(first.image, title, cells, first.model)
-
-
-def _cell(explanation: Explanation) -> Tile:
+def _tile(explanation: Explanation | None) -> Tile | None:
+    if explanation is None:
+        return None
     picture = explanation.overlay()
     picture.thumbnail((PICTURE, PICTURE))  # many large photos would fill the memory
     return Tile(explanation.method, explanation.caption, picture)

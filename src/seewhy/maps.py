@@ -3,8 +3,6 @@
 Maps of images are (B, h, w), those of signals (B, l), and those of volumes (B, d, h, w).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -207,9 +207,13 @@ class Method(Named):
         if self.refinements:
             last = self.refinements[-1]
             inner = self._refined(self.refinements[:-1])
-            refined: Tensor = REFINEMENTS[last.name].function(probe, inner, **dict(last.options))
-            return refined
-        maps: Tensor = METHODS[self.name].function(probe, **dict(self.options))
+            maps = REFINEMENTS[last.name].function(probe, inner, **dict(last.options))
+        else:
+            maps = METHODS[self.name].function(probe, **dict(self.options))
+        count = len(probe.inputs)
+        if not isinstance(maps, Tensor) or maps.ndim < 2 or len(maps) != count:  # it is anyone's
+            found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+            raise ValueError(f"{self} returned {found}; it should be a map per image, ({count}, …)")
         return maps
 
     @property
@@ -238,11 +242,20 @@ def parse(text: str | Method) -> Method:
     """
     if isinstance(text, Method):
         return text
-    (name, options), *rest = terms("method", text, "grad_cam", "gig_cam(steps=20)+multiscale")
+    try:
+        (name, options), *rest = terms("method", text, "grad_cam", "gig_cam(steps=20)+multiscale")
+    except ValueError as error:  # perhaps spelled as in a paper: Grad-CAM++
+        spelled = text.replace("++", "_plus_plus").replace("-", "_")
+        raise ValueError(f"{error}{near(spelled, METHODS)}") from None
     found = Method(name, **options)
     for name, options in rest:
         found = found + Refinement(name, **options)
     return found
+
+
+def listed(given: Any) -> list[Any]:
+    """One or many, as many."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def terms(kind: str, text: str, *examples: str) -> list[tuple[str, dict[str, Any]]]:
@@ -309,6 +322,8 @@ def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
         )
     options = {}
     for keyword in term.keywords:
+        if keyword.arg in options:
+            raise ValueError(f"{keyword.arg} is given twice in {shown(word)}")
         value = ast.get_source_segment(text.strip(), keyword.value)
         try:
             options[str(keyword.arg)] = ast.literal_eval(keyword.value)

@@ -3,7 +3,8 @@
 `steps: Count = 32` says all that is checked: a whole number from 1 to 100,000. Meaningless options
 are refused before the network runs, with the same message everywhere. Annotations may be
 `int`, `float`, `bool`, `str`, None, a `Literal`, a tensor, `tuple[X, ...]`, `Sequence[X]`, unions
-of these, and `Annotated[X, Range(...)]`. What has no annotation is not checked.
+of these, and `Annotated[X, Range(...)]`, or `Annotated[str, parse]` with a function that raises
+ValueError for what it cannot read. What has no annotation is not checked.
 """
 
 import difflib
@@ -79,6 +80,11 @@ def check(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) 
             raise ValueError(
                 f"{option}={shown(value)}; it should be {_described(annotation)}, for {owner}"
             )
+        for read in filter(callable, getattr(annotation, "__metadata__", ())):
+            try:
+                read(value)
+            except ValueError as error:
+                raise ValueError(f"{option}={shown(value)}, for {owner}: {error}") from None
 
 
 def shown(value: Any) -> str:
@@ -121,7 +127,7 @@ def _fits(value: Any, annotation: Any) -> bool:
     if origin in (tuple, Sequence):
         return (
             isinstance(value, tuple | list)
-            and len(value) <= LONGEST
+            and 1 <= len(value) <= LONGEST
             and all(_fits(item, arguments[0]) for item in value)
         )
     if annotation is int:
@@ -150,11 +156,13 @@ def _described(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         base, *marks = arguments
-        return ", ".join([_described(base), *(str(mark) for mark in marks)])
+        return ", ".join(
+            [_described(base), *(str(mark) for mark in marks if isinstance(mark, Range))]
+        )
     if origin in (Union, UnionType):
         return ", or ".join(map(_described, arguments))
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (tuple, Sequence):
-        return f"up to {LONGEST} values in a tuple, each {_described(arguments[0])}"
+        return f"1 to {LONGEST} values in a tuple, each {_described(arguments[0])}"
     return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))

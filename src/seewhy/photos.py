@@ -28,7 +28,7 @@ from seewhy.explanation import Explanation, gallery_of
 from seewhy.maps import finite
 from seewhy.models import LoadedModel, load_model
 from seewhy.models.answers import Asked, Resolved, own_activation
-from seewhy.naming import METHODS, Method, alternatives, first_that_works
+from seewhy.naming import METHODS, Method, alternatives, first_that_works, listed
 from seewhy.notes import note
 from seewhy.progress import tracked
 
@@ -120,17 +120,12 @@ def question(
         )
     if isinstance(targets, Tensor):
         targets = targets.tolist()
-    parsed = tuple(alternatives(method) for method in _listed(methods))
-    wanted = tuple(model.target(target) for target in _listed(targets))
+    parsed = tuple(alternatives(method) for method in listed(methods))
+    wanted = tuple(model.target(target) for target in listed(targets))
     for name, given in (("methods", parsed), ("targets", wanted)):
         if not given:
             raise ValueError(f"{name} is empty; name at least one")
     return Question(model, parsed, wanted, layer_names(model.module, layer))
-
-
-def _listed(given: Any) -> Sequence[Any]:
-    """One or many, as many."""
-    return given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
 
 
 def explain_photos(
@@ -179,7 +174,9 @@ def explain_photos(
     if failed and not any(answer.explanations for answer in found):
         raise ValueError(str(failed[0][1]))
     for answer, failure in failed:
-        warnings.warn(f"{answer.source or 'a photo'}: {failure}", RuntimeWarning, stacklevel=2)
+        source = answer.source or "a photo"
+        reason = str(failure).removeprefix(f"{source}: ")  # what reads files names them
+        warnings.warn(f"{source}: {reason}", RuntimeWarning, stacklevel=2)
     return found
 
 

@@ -16,7 +16,7 @@ from viewers import LIMITS, png
 
 from seewhy import explain_photos
 from seewhy.app.code import as_command, as_python, spelled
-from seewhy.app.limits import Deadline, Limits, TooLong
+from seewhy.app.limits import Limits
 from seewhy.app.query import (
     NOTHING,
     PREDICTED,
@@ -35,16 +35,11 @@ from seewhy.app.view import about, class_names, levels_of, photo_shown, record_o
 from seewhy.data.images import ImageError
 from seewhy.data.scenes import CATEGORIES
 from seewhy.models import LoadedModel
-from seewhy.progress import Report
 
 
-def silent(what: str, done: int, total: int) -> None:
-    pass
-
-
-def explain(query: Query, deadline: Deadline, report: Report) -> Result:
+def explain(query: Query) -> Result:
     asked = query.network.model, query.photo, query.methods, query.targets
-    return Result(query, answer_of(*asked, deadline, report))
+    return Result(query, answer_of(*asked, lambda what, done, total: None))
 
 
 @pytest.fixture
@@ -56,7 +51,7 @@ def resnet(networks) -> Network:
 def result(resnet, scene):
     targets = (PREDICTED, CATEGORIES.index("umbrella"))
     query = query_of(resnet, scene, ["grad_cam", "tsgb"], [], targets, LIMITS)
-    return explain(query, Deadline(60), silent)
+    return explain(query)
 
 
 def test_a_question_is_what_was_chosen(resnet, scene):
@@ -147,17 +142,6 @@ def test_a_result_is_what_explain_photos_says(result, resnet, scene):
             result.chosen(wrong)
 
 
-def test_a_job_out_of_time_stops_at_a_step(resnet, scene):
-    query = query_of(resnet, scene, ["rise(masks=64)"], [], (PREDICTED,), LIMITS)
-    steps: list[str] = []
-    with pytest.raises(TooLong, match="time limit"):
-        explain(query, Deadline(0), lambda what, done, total: steps.append(what))
-    assert not steps
-    explain(query, Deadline(60), lambda what, done, total: steps.append(what))
-    assert all(steps), "that it goes on, without a name, is for the deadline alone"
-    assert len(steps) > 1
-
-
 def test_values_for_the_page_are_those_of_the_map(result):
     for chosen in result.answer.explanations:
         facts = about(chosen)
@@ -170,7 +154,7 @@ def test_values_for_the_page_are_those_of_the_map(result):
 def test_a_large_photo_is_shown_smaller(networks):
     photo = Photo(png(Image.new("RGB", (2560, 1000))), "wide.png", (2560, 1000))
     query = query_of(networks["thousand"], photo, ["grad_cam"], [], (5,), Limits())
-    (chosen,) = explain(query, Deadline(60), silent).answer.explanations
+    (chosen,) = explain(query).answer.explanations
     assert shrunk(photo.size) == (1280, 500)
     assert Image.open(io.BytesIO(photo_shown(photo))).size == (1280, 500)
     assert len(gzip.decompress(levels_of(chosen.saliency))) == 2 * 1280 * 500
@@ -241,7 +225,7 @@ def test_a_method_that_fails_costs_no_other(networks, scene):
     try:
         methods = ["grad_cam", "always_fails", "layer_cam"]
         query = query_of(networks["scenes:resnet"], scene, methods, [], (-1, 5), LIMITS)
-        found = explain(query, Deadline(60), silent)
+        found = explain(query)
         wanted = [(name, target) for target in (None, 5) for name in ("grad_cam", "layer_cam")]
         assert found.pairs == wanted
         assert [found.asked(index) for index in range(4)] == wanted
@@ -253,7 +237,7 @@ def test_a_method_that_fails_costs_no_other(networks, scene):
         assert all("out of luck" in text for text in view["failures"])
         alone = query_of(networks["scenes:resnet"], scene, ["always_fails"], [], (-1,), LIMITS)
         with pytest.raises(ValueError, match="out of luck"):
-            explain(alone, Deadline(60), silent)
+            explain(alone)
     finally:
         del METHODS["always_fails"]
 

@@ -9,6 +9,7 @@ import re
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 
 import gradio as gr
@@ -111,6 +112,8 @@ def test_methods_are_told_apart_and_explained():
         "/gradio_api/queue/../file=/etc/passwd",
         "/assets/../../../../../../etc/passwd",
         "/static/..%2f..%2f..%2f..%2fetc/passwd",
+        "/static/" + 300 * "a",  # no file system has such a name
+        "/assets/" + 90 * "%e2%82%ac",
     ],
 )
 def test_no_file_of_the_machine_is_served(client, path):
@@ -242,6 +245,23 @@ def test_a_failure_is_logged_by_place_and_kind_alone(viewer, scene, monkeypatch,
     assert scene.name not in caplog.text
 
 
+def test_a_photo_makes_room_as_soon_as_its_job_has_begun(viewer, scene):
+    own = [viewer.keep(scene, "busy") for _ in range(LIMITS.photos)]
+    for token in (*own, own[0]):
+        viewer.hold([{"photo": token}, "scenes:resnet"])
+    jobs = iter((*own, own[0]))
+    with pytest.raises(ValueError, match="jobs of yours wait"):
+        viewer.keep(scene, "busy")
+    with pytest.raises(gr.Error):
+        viewer.ask({"photo": next(jobs)}, "scenes:resnet", [], "grey")
+    with pytest.raises(ValueError, match="jobs of yours wait"):  # for the first one is another
+        viewer.keep(scene, "busy")
+    for token in jobs:
+        with pytest.raises(gr.Error):
+            viewer.ask({"photo": token}, "scenes:resnet", [], "grey")
+        viewer.keep(scene, "busy")
+
+
 def test_checks_fill_the_panel_one_by_one(viewer, asked):
     panels = list(viewer.check({"result": asked[0]["result"], "chosen": 0}))
     counts = [len(re.findall('class="card (?!waiting)', panel)) for panel in panels]
@@ -259,17 +279,20 @@ def test_other_networks_have_a_caution_above_the_checks(viewer, asked, scene):
     assert ["not known to fit this network" in panel for panel in panels] == [False, True]
 
 
-def test_checks_stop_in_time(networks, scene):
-    from dataclasses import replace
-
-    hasty = Viewer(networks, replace(LIMITS, seconds=1e-9))
-    question = Viewer(networks, LIMITS)
-    view, *_ = question.explain(
-        question.photos.add(scene), "scenes:resnet", [], ["grad_cam"], [], PREDICTED, NOTHING
-    )
-    token = hasty.results.add(question.results[view["result"]])
-    with pytest.raises(gr.Error, match="time limit"):
-        list(hasty.check({"result": token, "chosen": 0}))
+def test_jobs_stop_in_time_and_the_next_one_goes_on(viewer, asked, monkeypatch):
+    view = {"result": asked[0]["result"], "chosen": 0}
+    long = asked[2], "scenes:resnet", [], ["rise(masks=10_000)"], [], PREDICTED, NOTHING
+    steps: list[float] = []
+    for seconds, job in (
+        (1e-9, lambda: list(viewer.check(view))),
+        (1.0, lambda: viewer.explain(*long, lambda share, desc: steps.append(share))),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(viewer, "limits", replace(LIMITS, seconds=seconds))
+            with pytest.raises(gr.Error, match="time limit"):
+                job()
+    assert 1 not in steps
+    assert len(list(viewer.check(view))) == len(CHECKS) + 1
 
 
 def test_hiding_a_region_moves_the_probabilities(viewer, scene, networks):

@@ -272,7 +272,7 @@ def test_values_that_are_no_numbers_are_failures(tmp_path):
     assert small.left_out[reason] == 6
     assert {row.metric for row in blind.rows} == {"gini"}
     (reason,) = {one.reason for one in blind.failures}
-    assert reason == "average_drop: not a number, as what the network answers is none"
+    assert reason == "average_drop: nan is no finite number, as what the network answers is none"
     assert len(blind.failures) == 6
 
 

@@ -331,6 +331,7 @@ def test_no_memory_growth():
         ({"target": lambda y: y}, r"shape \(3,\)"),
         ({"method": "grad_camm"}, "did you mean 'grad_cam'"),
         ({"method": []}, "empty list"),
+        ({"inputs": images().movedim(1, 3)}, r"permute\(0, 3, 1, 2\)"),
         ({"size": "large"}, "'input' or 'layer'"),
         ({"layer": ["conv1", "conv2"], "size": "layer"}, "one layer"),
     ],

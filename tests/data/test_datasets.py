@@ -275,6 +275,7 @@ def test_folder_of_photos_with_labels_and_masks(tmp_path):
         ("kitti:x", "KIND:FOLDER"),
         ("voc:/nowhere/at/all", "/nowhere/at/all: no such folder"),
         ("scenes:many", "says not how many"),
+        ("scenes:99999999999", "are too many; 1,000,000 at most"),
     ],
 )
 def test_a_wrong_specification_says_what_would_be_right(spec, message):

@@ -307,9 +307,10 @@ def test_a_metric_that_raises_costs_its_own_values(model, own):
 @pytest.mark.parametrize(
     ("returned", "what"),
     [
-        (lambda maps: maps.sum(), r"returned \(\)"),
-        (lambda maps: maps.sum(1), r"returned \(\d, 32\)"),
-        (lambda maps: [1.0], "returned list"),
+        (lambda maps: maps.sum(), r"its function returned \(\); it should be one value per image"),
+        (lambda maps: maps.sum(1), r"its function returned \(\d, 32\)"),
+        (lambda maps: [1.0], "its function returned list"),
+        (lambda maps: maps.sum((1, 2)) / 0, "inf is no finite number$"),
     ],
 )
 def test_a_metric_that_returns_something_else_says_so(model, own, returned, what):
@@ -319,8 +320,8 @@ def test_a_metric_that_returns_something_else_says_so(model, own, returned, what
     own(odd)
     found = seewhy.evaluate(model, "scenes:1", ["random"], ["odd", "gini"])
     assert {row.metric for row in found.rows} == {"gini"}
-    (failure,) = found.failures
-    assert re.search(f"odd: its function {what}; it should be one value per image", failure.reason)
+    failure, *_ = found.failures
+    assert re.search(f"odd: {what}", failure.reason)
 
 
 def test_options_make_columns_of_their_own(model):
@@ -602,7 +603,13 @@ def test_the_network_is_left_as_it_was(model):
         ({"methods": ["tsgb"], "metrics": ["win"]}, "name two at least"),
         ({"dataset": "scenes:0"}, "dataset is empty"),
         ({"top": 0}, "top=0"),
+        ({"top": True}, "top=True; it should be a whole number"),
         ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 2.0}, "batch_size=2.0; it should be a whole number"),
+        ({"steps": 10**9}, "steps=1000000000; it should be .* at most 100,000"),
+        ({"tolerance": float("nan")}, "tolerance=nan; it should be a finite number"),
+        ({"layer": []}, "layer is an empty list"),
+        ({"class_map": {"fish": 3}}, "class_map: 'fish' has 3; give a list of class indices"),
         ({"layer": "conv9"}, "no layer 'conv9'"),
         ({"class_map": "nowhere.json"}, "nowhere.json: no such file"),
     ],

@@ -116,6 +116,7 @@ def test_metrics_in_their_shortest_spelling_each_once():
         ("gini(power=2)", "metric 'gini' has no option 'power'; it takes none"),
         ("insertion(steps=0)", "steps=0; it should be a whole number, at least 1"),
         ("road(removed=[0.5, 1])", "removed="),
+        ("insertion(steps=[])", "steps=()"),
         ("iou+gradual", "metrics take no refinements"),
         ("iou(", "cannot read the metric 'iou(': '(' was never closed"),
         ("iou(0.3)", "name each option"),

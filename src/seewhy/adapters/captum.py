@@ -27,8 +27,7 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
 
     Raises ModelError without Captum, ValueError for an unknown name.
     """
-    import_zoo("captum", "adapters")
-    kind = algorithm_of(import_module("captum.attr"), algorithm)
+    kind = algorithm_of("captum.attr", algorithm)
     takes_layer = "layer" in inspect.signature(kind).parameters
 
     def maps(probe: Probe) -> Tensor:

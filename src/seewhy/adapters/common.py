@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable
-from types import ModuleType
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor, nn
 
 from seewhy.core.probe import Probe
 from seewhy.core.targets import logits
+from seewhy.models.packages import import_zoo
 from seewhy.naming import Method, method
 from seewhy.options import near
 
@@ -52,14 +53,22 @@ def hooked(probe: Probe, library: str) -> list[str]:
     return list(probe.layers)
 
 
-def algorithm_of(module: ModuleType, algorithm: str | type) -> type:
-    """The class of that name in a library; a ValueError suggests the nearest name."""
+def reshaping(probe: Probe) -> dict[str, Any]:
+    """The `reshape_transform` for a layer whose activations are not maps (B, K, h, w)."""
+    layout = probe.layout(probe.layers[0])
+    return {} if layout.kind == "channels_first" else {"reshape_transform": layout.to_maps}
+
+
+def algorithm_of(name: str, algorithm: str | type) -> type:
+    """The class of that name in a library's module; a ValueError suggests the nearest name."""
+    import_zoo(name.partition(".")[0], "adapters")
+    module = import_module(name)
     if isinstance(algorithm, type):
         return algorithm
     found = getattr(module, algorithm, None)
     if not isinstance(found, type):
-        names = [name for name, value in vars(module).items() if isinstance(value, type)]
-        raise ValueError(f"{module.__name__} has no {algorithm!r}{near(algorithm, names, 1)}")
+        names = [known for known, value in vars(module).items() if isinstance(value, type)]
+        raise ValueError(f"{name} has no {algorithm!r}{near(algorithm, names, 1)}")
     return found
 
 

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked
+from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked, reshaping
 from seewhy.core.probe import Probe
 from seewhy.methods.cam_extended import explained_classes
-from seewhy.models.packages import import_zoo
 from seewhy.naming import Method
 
 
@@ -26,19 +25,16 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
 
     Raises ModelError without pytorch-grad-cam, ValueError for an unknown name.
     """
-    library = import_zoo("pytorch_grad_cam", "adapters")
+    kind = algorithm_of("pytorch_grad_cam", algorithm)
     of_class = import_module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
-    kind = algorithm_of(library, algorithm)
 
     def maps(probe: Probe) -> Tensor:
         network = borrowed(probe.model)
         layers = [network.get_submodule(name) for name in hooked(probe, "pytorch-grad-cam")]
-        layout = probe.layout(probe.layers[0])
-        transform = None if layout.kind == "channels_first" else layout.to_maps
         targets = [of_class(c) for c in explained_classes(probe, "pytorch-grad-cam")]
         with (
             torch.enable_grad(),
-            kind(Logits(network), layers, reshape_transform=transform, **options) as extract,
+            kind(Logits(network), layers, **reshaping(probe), **options) as extract,
         ):
             found = extract(probe.inputs.clone(), targets)
         return torch.from_numpy(found).to(probe.inputs)

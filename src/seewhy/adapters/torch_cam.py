@@ -1,16 +1,14 @@
 """torch-cam's extractors as Seewhy methods."""
 
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked
+from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked, reshaping
 from seewhy.core.probe import Probe
 from seewhy.maps import averaged
 from seewhy.methods.cam_extended import explained_classes
-from seewhy.models.packages import import_zoo
 from seewhy.naming import Method
 
 
@@ -26,16 +24,13 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
 
     Raises ModelError without torch-cam, ValueError for an unknown name.
     """
-    import_zoo("torchcam", "adapters")
-    kind = algorithm_of(import_module("torchcam.methods"), algorithm)
+    kind = algorithm_of("torchcam.methods", algorithm)
 
     def maps(probe: Probe) -> Tensor:
         network = Logits(borrowed(probe.model))
-        layout = probe.layout(probe.layers[0])
-        own = {} if layout.kind == "channels_first" else {"reshape_transform": layout.to_maps}
         names = [f"network.{name}" for name in hooked(probe, "torch-cam")]
         classes = explained_classes(probe, "torch-cam")
-        with torch.enable_grad(), kind(network, names, **own, **options) as extract:
+        with torch.enable_grad(), kind(network, names, **reshaping(probe), **options) as extract:
             scores = network(probe.inputs.clone())
             found = extract(classes, scores, normalized=False)
         return averaged([each.detach() for each in found], probe.size)

@@ -39,6 +39,7 @@ FOLDERS = (
 )
 JOIN = "/gradio_api/queue/join"
 QUESTION = 300_000  # bytes of a request that is no photo; a brushed region has a few thousand
+LONGEST = 255  # bytes of a path; a file system raises an error for a longer name
 AT_ONCE = 120_000_000  # bytes of all requests and answers together that are under way
 LARGE = 1_000_000  # bytes after which memory is given back
 PIECE = 262_144  # bytes of an answer that are sent at a time
@@ -108,7 +109,7 @@ class Guard:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; raises Refused for one that the page does not make."""
         path, headers = scope["path"], Headers(scope=scope)
-        if path not in PAGES and not path.startswith(FOLDERS):
+        if (path not in PAGES and not path.startswith(FOLDERS)) or len(path.encode()) > LONGEST:
             raise Refused(404, "there is nothing here")
         if why := self.stranger(headers):
             raise Refused(403, why)

@@ -17,7 +17,6 @@ import anyio
 import anyio.to_thread
 from PIL import Image
 
-from seewhy.app.limits import Deadline, too_long
 from seewhy.app.query import Network, Photo, Query, Result, answer_of, fields_of, region_of
 from seewhy.app.view import about
 from seewhy.aside import Aside, Gone, Late, tell
@@ -30,18 +29,13 @@ from seewhy.trust import Check, Effect, effects, examine, hide
 from seewhy.trust.hiding import Fill
 
 START = 120.0  # seconds until a process has begun, with all networks
-GRACE = 3.0  # seconds after its time in which a job may end by itself
 A_PICTURE = 20.0  # seconds for a photo to be read or a picture to be drawn
 WAITING = 64  # pictures that may wait for their turn
 HIDDEN = 384  # pixels of the longer side of a photo with a part hidden
 
 Item = TypeVar("Item")
 Models = dict[str, LoadedModel]
-Work = Callable[[LoadedModel, Deadline], Iterator[Any]]
-
-
-class Dead(ValueError):
-    """A job whose process died."""
+Work = Callable[[LoadedModel], Iterator[Any]]
 
 
 class Jobs:
@@ -60,16 +54,18 @@ class Jobs:
 
         texts: what a text-image network looks for in this work alone.
 
-        Raises what the work raises, TooLong where its time is over, and Dead where its process is.
+        Raises what the work raises, and ValueError where its time is over, or its process is dead.
         """
         label = next(label for label, one in self._networks.items() if one is network)
-        timed = partial(_timed, work, label, texts, seconds)
         try:
-            yield from _within(seconds + GRACE, self._aside, timed)
+            yield from _within(seconds, self._aside, partial(_worked, work, label, texts))
         except Late:
-            raise too_long(seconds) from None
+            raise ValueError(
+                f"stopped after {seconds:g} seconds, the time limit of a job; ask for fewer or "
+                "quicker methods"
+            ) from None
         except Gone as error:
-            raise Dead(
+            raise ValueError(
                 f"the process of this job died ({error}); ask for something smaller, or again"
             ) from None
 
@@ -88,27 +84,6 @@ def explain(jobs: Jobs, query: Query, seconds: float, report: Report) -> Result:
     explanations = [Explanation(image, **fields) for fields, _ in maps]
     answer = replace(answer, explanations=explanations)
     return Result(query, answer, tuple(facts for _, facts in maps))
-
-
-def checks(jobs: Jobs, result: Result, index: object, seconds: float) -> Iterator[Check]:
-    """The checks of one of a result's maps, as they become ready."""
-    query, (method, target) = result.query, result.asked(index)
-    work = partial(_checked, query.photo, method, target)
-    return jobs.run(work, query.network, seconds, query.texts)
-
-
-def ask(
-    jobs: Jobs,
-    network: Network,
-    texts: Sequence[str],
-    photo: Photo,
-    mask: bytes,
-    fill: Fill,
-    seconds: float,
-) -> tuple[list[Effect], Image.Image, float]:
-    """How probabilities move, the photo with its part hidden, small, and the share of that part."""
-    (found,) = jobs.run(partial(_asked, photo, mask, fill), network, seconds, texts)
-    return cast(tuple[list[Effect], Image.Image, float], found)
 
 
 class Pictures:
@@ -159,7 +134,10 @@ def _within(
     end = inf
 
     def patience() -> float:
-        return START if end == inf else max(0.0, end - monotonic())
+        now = monotonic()
+        if now > end:
+            raise Late
+        return START if end == inf else end - now
 
     for item in aside.stream(work, patience):
         if end == inf:
@@ -216,55 +194,41 @@ def _once(make: Callable[..., Any], given: tuple[Any, ...], state: None) -> Iter
     yield make(*given)
 
 
-def _timed(
-    work: Work, label: str, texts: Sequence[str], seconds: float, models: Models
-) -> Iterator[Any]:
-    """A work with its time, which begins when all networks are there."""
+def _worked(work: Work, label: str, texts: Sequence[str], models: Models) -> Iterator[Any]:
+    """A work, whose time begins when all networks are there."""
     yield None
-    deadline, model = Deadline(seconds), models[label]
-    yield from work(looking_for(model, texts) if texts else model, deadline)
+    model = models[label]
+    yield from work(looking_for(model, texts) if texts else model)
 
 
 def _explained(
-    photo: Photo,
-    methods: tuple[str, ...],
-    targets: tuple[int | None, ...],
-    model: LoadedModel,
-    deadline: Deadline,
+    photo: Photo, methods: tuple[str, ...], targets: tuple[int | None, ...], model: LoadedModel
 ) -> Iterator[tuple[str, Any]]:
     def report(what: str, done: int, total: int) -> None:
-        tell(("step", (what, done, total)))
+        if total:  # else something goes on, of unknown length
+            tell(("step", (what, done, total)))
 
-    answer = answer_of(model, photo, methods, targets, deadline, report)
+    answer = answer_of(model, photo, methods, targets, report)
     yield "found", (replace(answer, explanations=[]), answer.explanations[0].image)
     for one in answer.explanations:  # one by one, as each may be large
         yield "found", (fields_of(one), about(one))
 
 
-def _checked(
-    photo: Photo, method: str, target: int | None, model: LoadedModel, deadline: Deadline
-) -> Iterator[Check]:
-    with deadline.watch():
-        running = examine(model, photo.image, method, target)
-    while True:
-        deadline.check()
-        with deadline.watch():
-            found = next(running, None)
-        if found is None:
-            return
-        yield found
+def checks(photo: Photo, method: str, target: int | None, model: LoadedModel) -> Iterator[Check]:
+    """The checks of a map, as they become ready."""
+    return examine(model, photo.image, method, target)
 
 
-def _asked(
-    photo: Photo, mask: bytes, fill: Fill, model: LoadedModel, deadline: Deadline
+def hidden(
+    photo: Photo, mask: bytes, fill: Fill, model: LoadedModel
 ) -> Iterator[tuple[list[Effect], Image.Image, float]]:
+    """How probabilities move, the photo with its part hidden, small, and the share of that part."""
     image = photo.image
     region = region_of(mask, photo)
     if not region.any():
         raise ValueError("nothing is brushed yet; brush over what should be hidden")
-    with deadline.watch():
-        hidden = hide(image, region, fill)
-        moved = effects(model, image, hidden)
-    small = hidden.copy()
+    picture = hide(image, region, fill)
+    moved = effects(model, image, picture)
+    small = picture.copy()
     small.thumbnail((HIDDEN, HIDDEN))
     yield moved, small, float(region.float().mean())

@@ -51,9 +51,7 @@ class Writing(logging.Formatter):
 class Printed(io.TextIOBase):
     """A stream that logs what is printed to it, line by line."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._begun = ""
+    _begun = ""
 
     def writable(self) -> bool:
         """It is."""

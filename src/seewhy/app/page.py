@@ -6,6 +6,7 @@ import traceback
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from html import escape
 from importlib.resources import files
 from typing import Any, cast, get_args
@@ -14,7 +15,7 @@ import gradio as gr
 
 from seewhy.app import show
 from seewhy.app.code import as_command, as_python
-from seewhy.app.jobs import GRACE, Jobs, Pictures, ask, checks, explain
+from seewhy.app.jobs import START, Jobs, Pictures, checks, explain, hidden
 from seewhy.app.limits import Limits
 from seewhy.app.query import (
     LONGEST_TEXT,
@@ -74,10 +75,16 @@ class Viewer:
 
         However many wait before it, and whatever its visitor gives in the meantime.
         """
-        seconds = (self.limits.queue + 2) * (self.limits.seconds + GRACE)
+        seconds = (self.limits.queue + 2) * (self.limits.seconds + START)
         for token in tokens(values):
             self.photos.hold(token, seconds)
             self.results.hold(token, seconds)
+
+    def begin(self, *values: object) -> None:
+        """What a job that now begins is about, by the tokens in its values, may go after it."""
+        for token in tokens(list(values)):
+            self.photos.begin(token)
+            self.results.begin(token)
 
     def network(self, label: object) -> Network:
         """A network of the list. Raises ValueError for any other label."""
@@ -110,9 +117,9 @@ class Viewer:
         """The maps, what the network sees, and the same call as Python and as a command line."""
 
         def report(what: str, done: int, total: int) -> None:
-            if total:  # else something goes on, of unknown length
-                progress(done / total, desc=f"{what}: {done} of {total}")
+            progress(done / total, desc=f"{what}: {done} of {total}")
 
+        self.begin(photo)
         with in_words("explaining"):
             if photo is None:
                 raise ValueError("there is no photo yet; give one, or take a sample")
@@ -133,6 +140,7 @@ class Viewer:
 
     def shown(self, view: object) -> tuple[Any, Any, Any]:
         """What stands beside the maps that a page shows again, as it was loaded again."""
+        self.begin(view)
         try:
             return beside(self.results[view.get("result") if isinstance(view, dict) else None])
         except ValueError:  # it is no longer remembered
@@ -140,6 +148,7 @@ class Viewer:
 
     def check(self, view: object) -> Iterator[str]:
         """The checks of the map chosen on the page, as they become ready."""
+        self.begin(view)
         with in_words("checking a map"):
             if not isinstance(view, dict):
                 raise ValueError("there is no map yet; explain a photo first")
@@ -148,12 +157,14 @@ class Viewer:
             about = f"{chosen.method} for {chosen.target}, {chosen.model}"
             done: list[Check] = []
             yield show.checks(done, len(CHECKS), about, caution(chosen.model))
-            for found in checks(self.jobs, result, index, self.limits.seconds):
+            query, work = result.query, partial(checks, result.query.photo, *result.asked(index))
+            for found in self.jobs.run(work, query.network, self.limits.seconds, query.texts):
                 done.append(found)
                 yield show.checks(done, len(CHECKS), about, caution(chosen.model))
 
     def ask(self, brushed: object, network: object, texts: object, fill: object) -> str:
         """How the probabilities move with the brushed region hidden, and what was looked at."""
+        self.begin(brushed)
         with in_words("asking the network"):
             if not isinstance(brushed, dict) or not isinstance(brushed.get("photo"), str):
                 raise ValueError("there is no photo yet; give one, or take a sample")
@@ -162,10 +173,9 @@ class Viewer:
             drawn = re.fullmatch(r"data:image/png;base64,([\w+/=]+)", str(brushed.get("mask")))
             if not drawn:
                 raise ValueError("nothing is brushed yet; brush over what should be hidden")
-            mask = b64decode(drawn[1])
             kind = cast(Fill, fill)  # which is looked at where it is used
-            seconds = self.limits.seconds
-            found = ask(self.jobs, asked, wanted, photo, mask, kind, seconds)
+            work = partial(hidden, photo, b64decode(drawn[1]), kind)
+            (found,) = self.jobs.run(work, asked, self.limits.seconds, wanted)
             return show.changes(*found, values=asked.named(wanted).activation == "none")
 
 

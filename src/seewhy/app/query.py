@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.app.limits import Deadline, Limits
+from seewhy.app.limits import Limits
 from seewhy.data.images import FORMATS, ImageError, load_image
 from seewhy.draw import overlays
 from seewhy.explanation import Explanation
@@ -24,7 +24,7 @@ from seewhy.models.texts import named, texts_of
 from seewhy.naming import Method, Refinement, parse
 from seewhy.photos import Answer, answers, question
 from seewhy.printable import on_one_line
-from seewhy.progress import Report
+from seewhy.progress import Report, watching
 
 Item = TypeVar("Item")
 
@@ -238,16 +238,15 @@ def answer_of(
     photo: Photo,
     methods: Sequence[str],
     targets: Sequence[int | None],
-    deadline: Deadline,
     report: Report,
 ) -> Answer:
     """A network's answer; `report(what, done, total)` hears of its steps.
 
     A method that fails is among the answer's failures, and costs no other its map.
 
-    Raises ValueError where no method applies, TooLong where it takes too long.
+    Raises ValueError where no method applies.
     """
-    with deadline.watch(report):
+    with watching(report):
         (answer,) = answers(question(model, methods, targets), [(photo.name, photo.image)])
     if not answer.explanations:
         raise ValueError(str(answer.failures[0]))

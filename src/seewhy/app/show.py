@@ -13,6 +13,7 @@ from seewhy.explanation import percent
 from seewhy.naming import DEFAULT_METHOD, METHODS, list_methods
 from seewhy.photos import Answer
 from seewhy.trust import Check, Effect
+from seewhy.trust.checks import BASELINES
 
 INKS = ("#2563eb", "#d97706", "#64748b", "#7c3aed", "#0d9488")
 LIGHTS = {"green": "trusted", "amber": "doubtful", "red": "not trusted", "grey": "cannot be said"}
@@ -31,8 +32,6 @@ def predictions(answer: Answer, network: str) -> str:
 
 
 START_WITH = (DEFAULT_METHOD, "auto", "tsgb", "global_guidance")
-BASELINES = ("random", "center_gaussian", "edges")
-"""Methods that know nothing of the network."""
 
 
 def groups() -> dict[str, list[str]]:

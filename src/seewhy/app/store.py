@@ -2,7 +2,7 @@
 
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from threading import Lock
 from time import monotonic
@@ -15,13 +15,13 @@ IDLE = 600.0  # seconds after which what a visitor has left may go, where there 
 
 @dataclass
 class _Kept(Generic[Item]):
-    """An item, whose it is, its size, when it was used last and until when it must stay."""
+    """An item, whose it is, its size, when it was used last, and until when jobs may need it."""
 
     item: Item
     owner: str
     size: float
     used: float
-    held: float = 0.0
+    held: list[float] = field(default_factory=list)
 
 
 class Store(Generic[Item]):
@@ -74,10 +74,16 @@ class Store(Generic[Item]):
             return self._used(token).owner
 
     def hold(self, token: object, seconds: float) -> None:
-        """Keep an item for so long at least, as a job waits for it; nothing where there is none."""
+        """Keep an item until `begin`, or so long, as a job waits for it; nothing without one."""
         with self._lock:
             if isinstance(token, str) and token in self._items:
-                self._used(token).held = monotonic() + seconds
+                self._used(token).held.append(monotonic() + seconds)
+
+    def begin(self, token: str) -> None:
+        """One of the jobs that wait for an item begins; nothing where there is none."""
+        with self._lock:
+            if token in self._items:
+                del self._items[token].held[:1]
 
     def _used(self, token: object) -> _Kept[Item]:
         if not isinstance(token, str) or token not in self._items:
@@ -92,7 +98,9 @@ class Store(Generic[Item]):
         return [
             token
             for token, kept in self._items.items()
-            if owner in (None, kept.owner) and kept.held < now and now - kept.used >= idle
+            if owner in (None, kept.owner)
+            and all(end < now for end in kept.held)
+            and now - kept.used >= idle
         ]
 
     def _count(self, owner: str) -> int:

@@ -43,7 +43,9 @@ def main(
     context: typer.Context,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", metavar="", callback=show_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Saliency maps of vision networks, and measurements of how good they are."""

@@ -50,7 +50,7 @@ def bench(
     ] = None,
     device: options.Device = "cpu",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print the estimated cost.")
+        bool, typer.Option("--dry-run", metavar="", help="Only print the estimated cost.")
     ] = False,
     log: Annotated[
         list[str] | None, typer.Option(help="Log intermediate means: tensorboard.")

@@ -7,21 +7,20 @@ import typer
 from rich.table import Table
 
 from seewhy.cli.common import out, progress, usage_errors
-from seewhy.cli.output import Output, made
+from seewhy.cli.output import Output
 from seewhy.models import DEFAULT_MODEL
 
 
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Output folder.")] = Path("demo"),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier page and gallery.")
+        bool, typer.Option("--overwrite", metavar="", help="Replace an earlier page and gallery.")
     ] = False,
 ) -> None:
     """Explain sample photos, and measure methods on scenes, without any download."""
     from seewhy import demo as demonstration
 
     with usage_errors():
-        made(folder)
         output = Output(folder, [], overwrite)
         for name in ("index.html", "gallery.jpg"):
             output.check(folder / name)

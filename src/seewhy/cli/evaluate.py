@@ -90,7 +90,8 @@ def evaluate(
         typer.Option("--out", help="Output folder. The same call resumes an interrupted run."),
     ] = Path("evaluation"),
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per method and metric.")
+        bool,
+        typer.Option("--json", metavar="", help="Print one JSON object per method and metric."),
     ] = False,
     device: options.Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,

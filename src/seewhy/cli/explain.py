@@ -17,7 +17,7 @@ from rich.table import Table
 
 from seewhy.cli import options
 from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
-from seewhy.cli.output import MARK, Output, made, ours, shortened, unused
+from seewhy.cli.output import MARK, Output, ours, shortened, unused
 from seewhy.core.targets import Predicted
 from seewhy.data.finding import find_images
 from seewhy.data.grey import checked
@@ -78,10 +78,15 @@ def explain(
         MapFormat | None,
         typer.Option(help="Also save the maps: as numbers (npy, npz) or 16-bit grey (png)."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", metavar="", help="Replace existing files.")
+    ] = False,
     style: Annotated[Style, typer.Option(help="How the map is drawn.")] = "overlay",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per photo instead of a table.")
+        bool,
+        typer.Option(
+            "--json", metavar="", help="Print one JSON object per photo instead of a table."
+        ),
     ] = False,
     device: options.Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per forward pass.")] = 8,
@@ -109,8 +114,7 @@ def explain(
         loaded = options.load(model, weights, classes, size, mean, std, device, activation, text)
         targets = parse_targets(target or [], loaded) if target or not text else list(text)
         asked = question(loaded, methods, targets, layer)
-        made(folder)
-    output = Output(folder, paths, overwrite)
+        output = Output(folder, paths, overwrite)
     taken: set[str] = set()
     names = {path: unused(shortened(path.stem, 100), taken) for path in paths}
     galleries = {path: output.path(names[path], "gallery", suffix="png") for path in paths}
@@ -140,7 +144,8 @@ def explain(
         if as_json and path not in wanted:
             print_record(path, Answer([], []), [], failures[path])
     if not as_json:
-        out.print(f"\n{done} of {len(paths)} photos explained; the pictures are in {folder}")
+        where = f"; the pictures are in {folder}" if done else ""
+        out.print(f"\n{done} of {len(paths)} photo{'s' * (len(paths) > 1)} explained{where}")
     for path, reasons in failures.items():
         for reason in reasons:
             tell_failed(str(path), reason.removeprefix(f"{path}: "))
@@ -177,10 +182,8 @@ def sample_scenes(folder: Path) -> list[str]:
     """The bundled sample scenes, written as pictures where they are not there yet."""
     from seewhy import demo
 
-    made(folder)
-    below = folder / "scenes"
-    below.mkdir(exist_ok=True)
     paths = []
+    below = Output(folder, (), overwrite=False).folder / "scenes"
     output = Output(below, (), overwrite=False)
     for scene in demo.sample_scenes():
         path = below / f"{scene.key}.png"
@@ -261,18 +264,15 @@ def save(
         write(gallery, lambda path: save_marked(gallery_of(answer.explanations), path))
     for one in answer.explanations:
         draw = one.contour if style == "contour" else one.overlay
-        picture = output.path(name, one.target, one.method, suffix=suffix_for(one.source))
+        # Photos that were compressed with loss would be many times as large as PNGs.
+        lossy = Path(one.source or "").suffix.lower() in LOSSY
+        picture = output.path(name, one.target, one.method, suffix="jpg" if lossy else "png")
         write(picture, lambda path, draw=draw: save_marked(draw(), path))  # type: ignore[misc]
         if maps is not None:
             # A 16-bit map is a .png too, beside the picture.
             suffix = "map.png" if maps == "png" else maps
             write(output.path(name, one.target, one.method, suffix=suffix), one.save_saliency)
     return files
-
-
-def suffix_for(photo: str | None) -> str:
-    """JPEG for photos that were compressed with loss, which as PNGs are many times as large."""
-    return "jpg" if photo and Path(photo).suffix.lower() in LOSSY else "png"
 
 
 def save_marked(picture: Image.Image, path: Path) -> None:

@@ -19,7 +19,7 @@ from seewhy.metrics.registry import Measure
 from seewhy.models import DEFAULT_MODEL, list_models
 from seewhy.naming import METHODS, REFINEMENTS, Entry
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON list instead.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON list instead.")]
 
 
 def methods(as_json: Json = False, plugin: options.Plugins = None) -> None:
@@ -64,7 +64,8 @@ def layers(
     weights: options.Weights = None,
     size: options.Size = None,
     all_layers: Annotated[
-        bool, typer.Option("--all", help="List every layer with maps, not only the stages.")
+        bool,
+        typer.Option("--all", metavar="", help="List every layer with maps, not only the stages."),
     ] = False,
     as_json: Json = False,
     plugin: options.Plugins = None,

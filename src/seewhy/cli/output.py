@@ -15,11 +15,17 @@ MARK = ("Software", "seewhy")
 class Output:
     """A folder for pictures, whose names are given out once each.
 
+    folder: made, unless it is there.
     inputs: files that are read; they are never written onto.
     overwrite: whether other files that are there already may be replaced.
+
+    Raises ValueError where a file is in the folder's place.
     """
 
     def __init__(self, folder: Path, inputs: Iterable[Path], overwrite: bool) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"--out {folder} is a file; give a folder")
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.overwrite = overwrite
         self._inputs = {os.path.realpath(path) for path in inputs}
@@ -61,13 +67,6 @@ def unused(stem: str, given: set[str], suffix: str = "") -> str:
         name, number = f"{stem}-{number}{suffix}", number + 1
     given.add(name.casefold())
     return name
-
-
-def made(folder: Path) -> None:
-    """Make a folder, unless it is there. Raises ValueError where a file is in its place."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder} is a file; give a folder")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def slug(text: str) -> str:

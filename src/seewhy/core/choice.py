@@ -1,7 +1,5 @@
 """Choosing the layer to explain: by what a recorded pass shows, never by a table of names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, count

@@ -116,7 +116,8 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
     else:
         raise TypeError(
             f"inputs is a {type(inputs).__name__}; it should be a tensor (B, C, H, W), as "
-            "preprocessed for the model, or a tuple or dict of what the model takes"
+            "preprocessed for the model, or a tuple or dict of what the model takes; "
+            "seewhy.explain_photos takes photos and their paths"
         )
     if explained is None:
         fitting = [key for key, value in given.items() if _explainable(value)]

@@ -5,8 +5,6 @@ which order of dimensions, is told by the module's type, by the grids seen so fa
 and only where neither knows by the image's proportions; never by a table of names.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence

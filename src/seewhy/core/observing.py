@@ -1,7 +1,5 @@
 """Watch a network run and leave it as it was: module outputs on this thread, eval mode, buffers."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import traceback

@@ -73,7 +73,10 @@ class Probe:
         around: Callable[[], AbstractContextManager[Any]] | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise TypeError(f"model is a {type(model).__name__}; it should be a torch.nn.Module")
+            hint = ", such as seewhy.load_model(name)" * isinstance(model, str)
+            raise TypeError(
+                f"model is a {type(model).__name__}; it should be a torch.nn.Module{hint}"
+            )
         # A compiled network would be compiled anew with what watches it; its original runs as is.
         self.model: nn.Module = getattr(model, "_orig_mod", model)
         self.black = None if black is None else tuple(black)
@@ -85,8 +88,6 @@ class Probe:
         # was derived from.
         self._names = named_modules(self.model)
         self._requests = layer_requests(self.model, layer)
-        if self._requests == ():
-            raise ValueError("layer is an empty list; name at least one layer, or give None")
         self._origin: Probe | None = None
         self._around = around
         self._differentiate: Backward = gradients_of
@@ -485,7 +486,8 @@ class Probe:
         check_open(self._names)
         other = self._derived()
         other._target = self._target
-        other._requests, other._origin = layer_requests(self.model, layer), None
+        other._requests = () if layer == () else layer_requests(self.model, layer)
+        other._origin = None
         other._around, other._differentiate = lambda: applying(rules), backward
         return other if other._requests else other.expect("input")
 
@@ -741,7 +743,7 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
         )
     wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
     if not wanted:
-        return ()
+        raise ValueError("layer is an empty list; name at least one layer, or give None")
     by_module = {module: name for module, name in named_modules(model).items() if name}
     by_name = {name: module for module, name in by_module.items()}
     named = [item.partition("#")[0] for item in wanted if isinstance(item, str)]
@@ -765,7 +767,10 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
         name = name.replace("_orig_mod.", "")
         if by_name.get(name) not in by_module or (number and not number.isdecimal()):
             close = difflib.get_close_matches(name, list(by_module.values()), n=3)
-            hint = f"; did you mean {', '.join(close)}?" if close else ""
+            parts = [part for part, _ in model.named_children()]
+            hint = f"; its parts are {', '.join(parts[:12])}{' …' * (len(parts) > 12)}"
+            if close:
+                hint = f"; did you mean {', '.join(close)}?"
             if isinstance(model, torch.jit.ScriptModule):
                 hint = "; it is scripted, which may hide its layers: explain the original module"
             raise ValueError(f"the model has no layer {shown(item)}{hint}")

@@ -5,8 +5,6 @@ recorded outputs, so that parameters never receive any. Each recorded output is 
 copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -210,6 +208,11 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
         return (
             f"the network failed on inputs of shape {shape}, which count as (B, C, L): {error}; "
             "a single image is inputs[None], of shape (B, C, H, W)"
+        )
+    if inputs.ndim == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4):
+        return (
+            f"the network failed on inputs of shape {shape}, which count as (B, C, H, W): {error}; "
+            "if the channels are last, give inputs.permute(0, 3, 1, 2)"
         )
     return None
 

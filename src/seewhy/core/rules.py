@@ -15,8 +15,6 @@ whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x
 `F.relu`, and `x @ weight` is `F.linear`. Only the thread that applies a table sees it.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -86,7 +84,7 @@ class applying(Mode):
         """Run one call by its rule, or as it is."""
         name, plain, place = _read(function)
         args, kwargs = without_parameters(args, kwargs)
-        if self._instead:
+        if self._instead.data and any(map(self._replaced, tensors((args, kwargs)))):
             args, kwargs = tree_map_only(Tensor, self._current, (args, kwargs))
         if name in _PRODUCTS and "linear" in self._rules and (call := _linear(*args, **kwargs)):
             name, function, plain, args = "linear", F.linear, F.linear, call
@@ -102,6 +100,10 @@ class applying(Mode):
         value = function(*args, **kwargs) if rule is None else rule(function, *args, **kwargs)
         return value if written is None or value is written else self._write(written, value)
 
+    def _replaced(self, tensor: Tensor) -> bool:
+        """Whether another may have to be read in its place."""
+        return tensor._base is not None or tensor in self._instead
+
     def _current(self, tensor: Tensor) -> Tensor:
         """What to read in its place."""
         while tensor in self._instead:
@@ -115,7 +117,8 @@ class applying(Mode):
         """`value`, which is read from now on in place of what was there."""
         if written.shape != value.shape:
             return value
-        value, base = value.to(written.dtype), written._base
+        base = written._base
+        value = value if value.dtype == written.dtype else value.to(written.dtype)
         if base is None:
             self._instead[written] = value
             return value

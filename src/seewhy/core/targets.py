@@ -617,9 +617,10 @@ def as_target(target: TargetLike) -> Target:
         return Class(tuple(map(int, target)))
     if callable(target):
         return Score(target)
+    hint = "; names of classes go through load_model(…).target(name)"
     raise TypeError(
         f"target is {shown(target)}; it should be None, a class index, one index per image, "
-        "a seewhy target or a function of the model's outputs"
+        f"a seewhy target or a function of the model's outputs{hint * isinstance(target, str)}"
     )
 
 

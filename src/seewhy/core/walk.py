@@ -4,8 +4,6 @@ Torch's own backward pass knows its nodes alone, and a `torch.autograd.Function`
 what a rule computes. In a walk a node of torch's may lead on to a `Step`, which is one function.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 

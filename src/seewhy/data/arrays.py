@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from seewhy.data.images import MAX_PIXELS, Bounds, ImageError, check_file, read_npy
+from seewhy.data.images import MAX_PIXELS, ImageError, Reading, check_file, read_npy
 
 
 def load_array(source: str | Path | npt.NDArray[Any], channels: int) -> npt.NDArray[np.float32]:
@@ -32,7 +32,7 @@ def load_array(source: str | Path | npt.NDArray[Any], channels: int) -> npt.NDAr
             f"{name}: shape {array.shape}; the network takes {channels} channels, so give "
             f"(H, W, {channels}) or ({channels}, H, W)"
         )
-    Bounds(MAX_PIXELS * 3 // channels, None).check((array.shape[1], array.shape[0]), name)
+    Reading(name, MAX_PIXELS * 3 // channels).check((array.shape[1], array.shape[0]))
     kind = array.dtype.newbyteorder("=")
     if kind not in (np.uint8, np.uint16) and kind.kind != "f":
         raise ImageError(f"{name}: dtype {array.dtype}; give uint8, uint16 or floats")

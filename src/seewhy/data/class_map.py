@@ -1,30 +1,33 @@
 """From a dataset's categories to a network's classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from seewhy.options import shown
 from seewhy.reading import parsed, text_of
 
 ClassMap = dict[str, tuple[int, ...]]
 
 
-def read_class_map(path: str | Path) -> ClassMap:
-    """A JSON file with an object from each category to its class indices, as {"bus": [654, 779]}.
+def read_class_map(given: str | Path | Mapping[str, Sequence[int]]) -> ClassMap:
+    """The class indices of each category, as {"bus": [654, 779]}: a mapping, or its JSON file.
 
-    Raises ValueError if the file is missing or holds anything else.
+    Raises ValueError if the file is missing, and for anything else.
     """
-    try:
-        content = parsed(text_of(Path(path)))
-    except ValueError as error:
-        raise ValueError(f"class map {path}: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f'class map {path}: give an object such as {{"bus": [654, 779]}}')
+    title, content = "class_map", given
+    if isinstance(given, str | Path):
+        title = f"class map {given}"
+        try:
+            content = parsed(text_of(Path(given)))
+        except ValueError as error:
+            raise ValueError(f"{title}: {error}") from None
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{title}: give an object such as {{"bus": [654, 779]}}')
     for category, indices in content.items():
-        whole = isinstance(indices, list) and all(type(i) is int and i >= 0 for i in indices)
-        if not whole or not indices:
+        listed = isinstance(indices, list | tuple | range) and len(indices) > 0
+        if not listed or not all(type(index) is int and index >= 0 for index in indices):
             raise ValueError(
-                f"class map {path}: {category!r} has {repr(indices)[:100]}; give a list of class "
-                "indices"
+                f"{title}: {category!r} has {shown(indices)}; give a list of class indices"
             )
     return {category: tuple(indices) for category, indices in content.items()}
 

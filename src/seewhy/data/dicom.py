@@ -8,13 +8,13 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from seewhy.data.grey import Window, eight_bits, real_range
-from seewhy.data.images import Bounds, ImageError
+from seewhy.data.images import ImageError, Reading
 
 # Of files that are compressed as a whole, and may grow to any size when they are read.
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
-def read_dicom(content: bytes, name: str, bounds: Bounds, window: Window | None) -> Image.Image:
+def read_dicom(content: bytes, how: Reading) -> Image.Image:
     """The first frame of a DICOM file as an 8-bit image, grey or RGB.
 
     Grey values are those after the modality's rescaling, such as Hounsfield units. The window is
@@ -22,6 +22,7 @@ def read_dicom(content: bytes, name: str, bounds: Bounds, window: Window | None)
 
     Raises ImageError if pydicom is not installed, or the file holds no picture, or is deflated.
     """
+    name, window = how.name, how.window
     try:
         import pydicom
     except ModuleNotFoundError as error:
@@ -34,12 +35,11 @@ def read_dicom(content: bytes, name: str, bounds: Bounds, window: Window | None)
     data: Any = pydicom.dcmread(BytesIO(content))
     if "PixelData" not in data:
         raise ImageError(f"{name}: a DICOM file without a picture in it")
-    bounds.check((int(data.Columns), int(data.Rows)), name)
+    how.check((int(data.Columns), int(data.Rows)))
     kind = str(data.PhotometricInterpretation)
     values: npt.NDArray[Any] = pixels.pixel_array(data, index=0)
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
-        if window is not None:
-            raise ImageError(f"{name}: has colours; a window is for grey values")
+        how.check_colours()
         if kind == "PALETTE COLOR":
             values = pixels.apply_color_lut(values, data)
         return Image.fromarray(eight_bits(values, name))

@@ -32,7 +32,8 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
                 elif match.suffix.lower() in SUFFIXES:
                     hits.append(match)
         if not hits:
-            problem = "holds no images" if path.is_dir() else "no such file, and matches no images"
+            problem = "holds no images" if path.is_dir() else "no such file or folder"
+            problem = "matches no images" if glob.has_magic(str(path)) else problem
             raise ImageError(
                 f"{given}: {problem}; give an image file, a folder of images or a glob such as "
                 "'photos/**/*.jpg'"

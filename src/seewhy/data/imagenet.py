@@ -1,17 +1,18 @@
 """ImageNet (ILSVRC 2012): one class per photo, boxes where they were drawn."""
 
+import json
 import re
+from functools import cache
 from pathlib import Path
 
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, folder_of, listed_in
 from seewhy.data.finding import find_images
-from seewhy.data.imagenet_classes import imagenet_classes
-from seewhy.data.imagenet_devkit import NAME, read_devkit
 from seewhy.data.images import load_image
 from seewhy.data.pascal import NOTHING, read_objects
 from seewhy.printable import on_one_line
 
 _WNID = re.compile(r"n\d{8}")
+_KIT = "ILSVRC2012_devkit_t12"
 
 
 def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
@@ -37,9 +38,10 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
     notes = base / "Annotations"
     notes = _first_folder(notes / "CLS-LOC" / split, notes / split, notes)
     paths = {on_one_line(path.stem): path for path in find_images(photos)}
-    kit = read_devkit(base / NAME) if (base / NAME).is_dir() else None
-    numbers = kit.classes if kit else _wordnet_numbers(base, photos)
-    known = kit.validation if kit else {}
+    if (base / _KIT).is_dir():
+        numbers, known = _read_kit(base / _KIT / "data")
+    else:
+        numbers, known = _wordnet_numbers(base, photos), {}
 
     def label_of(key: str) -> str | None:
         for name in (paths[key].parent.name, paths[key].name.partition("_")[0]):
@@ -58,7 +60,7 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
         label = label or next(iter(objects.labels), None)
         if label is None:
             raise DatasetError(
-                f"{paths[key]}: neither its folder, an annotation in {notes}, nor {NAME} says its "
+                f"{paths[key]}: neither its folder, an annotation in {notes}, nor {_KIT} says its "
                 "class"
             )
         return Sample(key, image, (Annotation(label, objects.boxes[objects.named(label)]),))
@@ -69,7 +71,7 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
         read,
         classes={wnid: (index,) for index, wnid in enumerate(numbers)},
         files=lambda key: [paths[key], *notes_of(key)],
-        tables=tuple(sorted((base / NAME / "data").glob("*"))),
+        tables=tuple(sorted((base / _KIT / "data").glob("*"))),
     )
 
 
@@ -84,3 +86,42 @@ def _wordnet_numbers(base: Path, photos: Path) -> list[str]:
             return sorted(_WNID.findall(listed_in(base / name)))
     folders = sorted(path.name for path in photos.iterdir() if _WNID.fullmatch(path.name))
     return folders if len(folders) == 1000 else list(imagenet_classes())
+
+
+def _read_kit(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The kit's WordNet numbers of the classes, and of each validation photo by its name.
+
+    Raises DatasetError if a file is missing or broken, or scipy, which reads .mat, is not
+    installed.
+    """
+    meta, truth = folder / "meta.mat", folder / "ILSVRC2012_validation_ground_truth.txt"
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise DatasetError(f"{meta}: needs scipy to be read: pip install scipy") from None
+    for path in (meta, truth):
+        if not path.is_file():
+            raise DatasetError(f"{path}: no such file; unpack {_KIT}.tar.gz as it is")
+    try:
+        synsets = loadmat(str(meta), squeeze_me=True)["synsets"]
+        numbers = {int(one["ILSVRC2012_ID"]): str(one["WNID"]) for one in synsets}
+        leaves = [str(one["WNID"]) for one in synsets if int(one["num_children"]) == 0]
+    except Exception as error:  # a broken .mat fails in many ways
+        raise DatasetError(f"{meta}: cannot be read as the kit's table: {error}") from None
+    validation = {}
+    for place, line in enumerate(listed_in(truth).split(), start=1):
+        if not line.isdigit() or int(line) not in numbers:
+            raise DatasetError(f"{truth}: line {place} is {line!r}, no class number of {meta}")
+        validation[f"ILSVRC2012_val_{place:08d}"] = numbers[int(line)]
+    return sorted(leaves), validation
+
+
+@cache
+def imagenet_classes() -> dict[str, str]:
+    """The WordNet number of each class and a short name, all different: n01440764, tench.
+
+    They are in the order in which networks count them.
+    """
+    path = Path(__file__).with_name("imagenet_classes.json")
+    classes: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["classes"]
+    return classes

@@ -71,40 +71,44 @@ def load_image(
     for values out of range; for more than `max_pixels` pixels; and for a window with a colour
     image. Raises TypeError if `source` is of another type.
     """
-    name, bounds = _name(source), Bounds(max_pixels, shrink)
+    how = Reading(_name(source), max_pixels, shrink, window)
     if isinstance(source, str | Path):
         source = Path(source)
         check_file(source)
         if source.suffix.lower() == ".npy":
             source = read_npy(source)
-    if isinstance(source, np.ndarray):
-        found = _of_array(source, name, bounds, window)
-    else:
-        found = _of_image(source, name, bounds, window)
+    found = _of_array(source, how) if isinstance(source, np.ndarray) else _of_image(source, how)
     return _rgb(found, shrink)
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """How many pixels are read at most, and how many are kept (None: all)."""
+class Reading:
+    """How a source is read: what messages call it, and the options of `load_image`."""
 
-    read: int
-    kept: int | None
+    name: str
+    max_pixels: int
+    shrink: int | None = None
+    window: Window | None = None
 
-    def check(self, size: tuple[int, int], name: str) -> None:
+    def check(self, size: tuple[int, int]) -> None:
         """Raise ImageError for too many pixels, and tell of those that will be shrunk."""
         pixels = size[0] * size[1]
-        if pixels > self.read:
+        if pixels > self.max_pixels:
             raise ImageError(
-                f"{name}: {size[0]}x{size[1]} pixels; at most {self.read:,} are read, make it "
-                "smaller first or raise max_pixels"
+                f"{self.name}: {size[0]}x{size[1]} pixels; at most {self.max_pixels:,} are read, "
+                "make it smaller first or raise max_pixels"
             )
-        if self.kept is not None and pixels > self.kept:
-            smaller = _shrunk(size, self.kept)
+        if self.shrink is not None and pixels > self.shrink:
+            smaller = _shrunk(size, self.shrink)
             note(
-                f"{name}: {size[0]}x{size[1]} pixels, shrunk to {smaller[0]}x{smaller[1]} while "
-                "it is read"
+                f"{self.name}: {size[0]}x{size[1]} pixels, shrunk to {smaller[0]}x{smaller[1]} "
+                "while it is read"
             )
+
+    def check_colours(self) -> None:
+        """Raise ImageError where there is a window, as the source has colours."""
+        if self.window is not None:
+            raise ImageError(f"{self.name}: has colours; a window is for grey values")
 
 
 def check_file(path: Path) -> None:
@@ -149,18 +153,16 @@ def _name(source: object) -> str:
     )
 
 
-def _of_image(
-    source: Path | bytes | BinaryIO | Image.Image, name: str, bounds: Bounds, window: Window | None
-) -> Image.Image:
+def _of_image(source: Path | bytes | BinaryIO | Image.Image, how: Reading) -> Image.Image:
     Image.init()
     readable = [format for format in FORMATS if format in Image.OPEN]
     try:
         if isinstance(source, Image.Image):
-            bounds.check(source.size, name)
-            return _decoded(source, name, window)
+            how.check(source.size)
+            return _decoded(source, how)
         if isinstance(source, Path):
             with source.open("rb") as file:
-                return _of_image(file, name, bounds, window)
+                return _of_image(file, how)
         if isinstance(source, bytes):
             source = BytesIO(source)
         start = source.tell()
@@ -169,28 +171,28 @@ def _of_image(
         if beginning[128:] == b"DICM":
             from seewhy.data.dicom import read_dicom
 
-            return read_dicom(source.read(), name, bounds, window)
+            return read_dicom(source.read(), how)
         with Image.open(source, formats=readable) as image:
-            bounds.check(image.size, name)
-            if bounds.kept is not None:
-                image.draft(None, _shrunk(image.size, bounds.kept))  # of JPEGs, in steps of 2
-            return _decoded(image, name, window)
+            how.check(image.size)
+            if how.shrink is not None:
+                image.draft(None, _shrunk(image.size, how.shrink))  # of JPEGs, in steps of 2
+            return _decoded(image, how)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name}: not an image, or its beginning is damaged; readable are "
+            f"{how.name}: not an image, or its beginning is damaged; readable are "
             f"{', '.join(readable)}, DICOM and .npy"
         ) from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, above ours by default
-        raise ImageError(f"{name}: {error} Make it smaller first") from error
+        raise ImageError(f"{how.name}: {error} Make it smaller first") from error
     except Exception as error:  # a decoder fed with broken bytes may raise anything
         raise ImageError(
-            f"{name}: cannot be decoded ({error}); give a complete, undamaged image file"
+            f"{how.name}: cannot be decoded ({error}); give a complete, undamaged image file"
         ) from error
 
 
-def _decoded(image: Image.Image, name: str, window: Window | None) -> Image.Image:
+def _decoded(image: Image.Image, how: Reading) -> Image.Image:
     """The image upright, with 8 bits per channel, in any mode."""
     image.load()
     white_is_zero = isinstance(image, TiffImagePlugin.TiffImageFile) and (
@@ -201,36 +203,33 @@ def _decoded(image: Image.Image, name: str, window: Window | None) -> Image.Imag
     except Exception:  # broken EXIF turns nothing, and is no reason to refuse the pixels
         pass
     if image.mode.startswith(("I", "F")):
-        grey = _grey(np.asarray(image), name, window)
+        grey = _grey(np.asarray(image), how)
         return ImageOps.invert(grey) if white_is_zero else grey
-    if window is not None:
-        if image.mode not in ("1", "L"):
-            raise ImageError(f"{name}: has colours; a window is for grey values")
-        return _grey(np.asarray(image.convert("L")), name, window)
+    if how.window is not None and image.mode in ("1", "L"):
+        return _grey(np.asarray(image.convert("L")), how)
+    how.check_colours()
     return image
 
 
-def _of_array(
-    array: npt.NDArray[Any], name: str, bounds: Bounds, window: Window | None
-) -> Image.Image:
+def _of_array(array: npt.NDArray[Any], how: Reading) -> Image.Image:
     """An 8-bit image of an array (H, W[, 1|3|4])."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise ImageError(f"{name}: shape {array.shape}; give (H, W) or (H, W, 1|3|4)")
+        raise ImageError(f"{how.name}: shape {array.shape}; give (H, W) or (H, W, 1|3|4)")
     if not array.size:
-        raise ImageError(f"{name}: shape {array.shape} holds no pixels")
-    bounds.check((array.shape[1], array.shape[0]), name)
+        raise ImageError(f"{how.name}: shape {array.shape} holds no pixels")
+    how.check((array.shape[1], array.shape[0]))
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if window is not None and array.ndim == 3:
-        raise ImageError(f"{name}: has colours; a window is for grey values")
-    return _grey(array, name, window)
+    if array.ndim == 3:
+        how.check_colours()
+    return _grey(array, how)
 
 
-def _grey(values: npt.NDArray[Any], name: str, window: Window | None) -> Image.Image:
+def _grey(values: npt.NDArray[Any], how: Reading) -> Image.Image:
     try:
-        return Image.fromarray(eight_bits(values, name, window))
+        return Image.fromarray(eight_bits(values, how.name, how.window))
     except ValueError as error:
-        raise ImageError(f"{name}: {error}") from None
+        raise ImageError(f"{how.name}: {error}") from None
 
 
 def _rgb(image: Image.Image, most: int | None) -> Image.Image:

@@ -10,7 +10,7 @@ from seewhy.data.dataset import Dataset, DatasetError
 from seewhy.data.folder import read_folder
 from seewhy.data.grids import parts, read_grids
 from seewhy.data.imagenet import read_imagenet
-from seewhy.data.rendered import read_scenes
+from seewhy.data.scenes.dataset import read_scenes
 from seewhy.data.voc import read_voc
 from seewhy.naming import add, checked, suggestion
 

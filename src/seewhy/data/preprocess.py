@@ -26,19 +26,8 @@ Picture = Image.Image | npt.NDArray[np.float32]
 """A photo, or for networks of other than 3 or 1 channels an array (H, W, C)."""
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """The settings of `Preprocess` as they are kept."""
-
-    resize: int | tuple[int, int] | None
-    crop: int | tuple[int, int] | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: Interpolation
-    channels: int
-
-
-class Preprocess(_Settings):
+@dataclass(frozen=True, init=False)
+class Preprocess:
     """How a photo becomes a network's input: resize, crop at the centre, scale, normalise.
 
     The arithmetic is torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize` on PIL images.
@@ -53,6 +42,13 @@ class Preprocess(_Settings):
     channels: 3 for colour, 1 for greyscale; any other number is for arrays, not for photos.
     """
 
+    resize: int | tuple[int, int] | None
+    crop: int | tuple[int, int] | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Interpolation
+    channels: int
+
     def __init__(
         self,
         resize: int | Sequence[int] | None = None,
@@ -63,7 +59,6 @@ class Preprocess(_Settings):
         channels: int = 3,
     ) -> None:
         """Check the settings, so that a wrong one is named before any photo is read."""
-        resize, crop = _size("resize", resize), _size("crop", crop)
         if type(channels) is not int or channels < 1:
             raise ValueError(f"channels={channels!r}; give 3 for colour, 1 for grey")
         means, deviations = _values("mean", mean, channels), _values("std", std, channels)
@@ -74,13 +69,13 @@ class Preprocess(_Settings):
             raise ValueError(
                 f"interpolation={interpolation!r}; give one of {get_args(Interpolation)}"
             )
-        super().__init__(
-            resize,
-            crop,
-            tuple(value / white for value in means),
-            tuple(value / white for value in deviations),
-            interpolation,
-            channels,
+        vars(self).update(
+            resize=_size("resize", resize),
+            crop=_size("crop", crop),
+            mean=tuple(value / white for value in means),
+            std=tuple(value / white for value in deviations),
+            interpolation=interpolation,
+            channels=channels,
         )
 
     def __str__(self) -> str:

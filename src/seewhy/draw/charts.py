@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import log10
-from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -65,6 +64,18 @@ class Curve:
     high: Sequence[float]
     remark: str = ""
 
+    @property
+    def line(self) -> list[tuple[float, float]]:
+        """Its shares and values."""
+        return list(zip(self.shares, self.values, strict=True))
+
+    @property
+    def band(self) -> list[tuple[float, float]]:
+        """The edge of its intervals; nothing where one is unknown, as of a single image."""
+        edge = list(zip(self.shares, self.high, strict=True))
+        edge += zip(reversed(self.shares), reversed(self.low), strict=True)
+        return edge if all(value == value for _, value in edge) else []
+
 
 @dataclass(frozen=True)
 class Point:
@@ -77,16 +88,10 @@ class Point:
     low: float = float("nan")
     high: float = float("nan")
 
-
-class _Series(NamedTuple):
-    """What is drawn of a curve or point: a polyline and a polygon, or a dot with its interval."""
-
-    one: Curve | Point
-    remark: str
-    line: str = ""
-    band: str = ""
-    dot: tuple[float, float] | None = None
-    whisker: tuple[float, float] | None = None
+    @property
+    def remark(self) -> str:
+        """What the legend says beside the name."""
+        return f"{self.quality:.3f} for {self.cost:.2f} forwards"
 
 
 def curves(title: str, x_title: str, y_title: str, shown: Sequence[Curve]) -> Markup:
@@ -107,16 +112,9 @@ def curves(title: str, x_title: str, y_title: str, shown: Sequence[Curve]) -> Ma
     known = [v for one in shown for v in (*one.values, *one.low, *one.high) if v == v]
     x = Axis(0, 1, LEFT, LEFT + PLOT)
     y = Axis(*enclosing(min(0, *known), max(known)), TOP + HEIGHT, TOP)
-    series = []
-    for one in shown:
-        edge = list(zip(one.shares, one.high, strict=True))
-        edge += zip(reversed(one.shares), reversed(one.low), strict=True)
-        told = all(value == value for _, value in edge)  # a single image has no interval
-        line = points(x, y, zip(one.shares, one.values, strict=True))
-        series.append(_Series(one, one.remark, line, points(x, y, edge) if told else ""))
     kind = "lines many" if len(shown) > MANY else "lines"
-    titles = {"title": title, "x_title": x_title, "y_title": y_title}
-    return render("chart.html", **titles, x=x, y=y, series=series, box=BOX, kind=kind, front="")
+    words = {"title": title, "x_title": x_title, "y_title": y_title, "front": ""}
+    return render("chart.html", **words, x=x, y=y, box=BOX, kind=kind, shown=shown, at=points)
 
 
 def scatter(
@@ -143,15 +141,10 @@ def scatter(
     steps = [
         ((one.cost, one.quality), (end, one.quality)) for one, end in zip(front, ends, strict=True)
     ]
-    series = []
-    for one in sorted(shown, key=lambda one: one.quality, reverse=higher_is_better):
-        whisker = (y(one.low), y(one.high)) if one.low == one.low else None
-        remark = f"{one.quality:.3f} for {one.cost:.2f} forwards"
-        dot = x(one.cost), y(one.quality)
-        series.append(_Series(one, remark, dot=dot, whisker=whisker))
+    ranked = sorted(shown, key=lambda one: one.quality, reverse=higher_is_better)
     line = points(x, y, chain(*steps))
-    titles = {"title": title, "x_title": x_title, "y_title": y_title}
-    return render("chart.html", **titles, x=x, y=y, series=series, box=BOX, kind="dots", front=line)
+    words = {"title": title, "x_title": x_title, "y_title": y_title, "front": line}
+    return render("chart.html", **words, x=x, y=y, box=BOX, kind="dots", shown=ranked, at=points)
 
 
 def pareto_front(points: Sequence[Point], *, higher_is_better: bool) -> list[Point]:

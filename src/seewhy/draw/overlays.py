@@ -45,7 +45,7 @@ def colorize(saliency: Tensor, cmap: str | None = None, *, signed: bool = False)
 
     Raises ValueError for another shape, values that are not finite, or an unknown colour map.
     """
-    linear = colour_scale(_one_map(saliency), signed=signed)._replace(power=1.0)
+    linear = colour_scale(one_map(saliency), signed=signed)._replace(power=1.0)
     return _paint(_strength(saliency, linear, signed), cmap, signed)
 
 
@@ -92,7 +92,7 @@ def overlay(
 
     image: the photo, its path, or an array as `seewhy.load_image` takes it.
     saliency: (h, w) of any size, stretched over the whole photo.
-    cmap, signed: as in `colorize`.
+    cmap, signed: as in `seewhy.draw.colorize`.
     alpha: opacity of the strongest saliency, 0 to 1.
     seen: (H, W) bool at the photo's size; False where the network did not see the photo.
 
@@ -103,7 +103,7 @@ def overlay(
         raise ValueError(f"alpha={alpha}; give a number from 0 to 1")
     image = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
     seen = None if seen is None else check_seen(seen, image)
-    map = _stretch(torch.as_tensor(saliency), image)
+    map = one_map(torch.as_tensor(saliency), (image.height, image.width))
     strength = _strength(map, colour_scale(map, seen=seen, signed=signed), signed)
     # Faint saliency would drown in the photo; but faint colours of a signed map are a pale fog.
     opacity = _grey(strength.abs().pow(1.0 if signed else 0.7) * alpha)
@@ -139,7 +139,7 @@ def contour(
     import contourpy
 
     image = image.convert("RGB")
-    saliency = _stretch(saliency, image)
+    saliency = one_map(saliency, (image.height, image.width))
     if seen is not None:
         image = _hatch_unseen(image, image, check_seen(seen, image))
         saliency = saliency.where(seen.cpu(), saliency.min())
@@ -185,7 +185,7 @@ def save_saliency(path: str | Path, saliency: Tensor) -> None:
     Raises ValueError for another suffix, another shape than (H, W), or values that are not finite.
     """
     path = Path(path)
-    values = _one_map(saliency).cpu().float()
+    values = one_map(saliency)
     match path.suffix.lower():
         case ".npy":
             with path.open("wb") as file:  # given a name, NumPy would append to some suffixes
@@ -200,14 +200,17 @@ def save_saliency(path: str | Path, saliency: Tensor) -> None:
             raise ValueError(f"{path}: suffix {suffix!r}; saliency is saved as .npy, .npz or .png")
 
 
-def _one_map(saliency: Tensor) -> Tensor:
-    if saliency.ndim != 2 or not saliency.numel():
-        raise ValueError(f"saliency is {tuple(saliency.shape)}; give one map (H, W)")
-    return finite(saliency)
+def one_map(saliency: Tensor, size: Sequence[int] | None = None) -> Tensor:
+    """A map of a picture, signal or volume at another size; None for a picture's at its own.
 
-
-def _stretch(saliency: Tensor, image: Image.Image) -> Tensor:
-    return upsample(_one_map(saliency).cpu().float()[None], (image.height, image.width))[0]
+    Raises ValueError for another number of dimensions, and values that are not finite.
+    """
+    wanted = {1: ", (l,)", 2: " (H, W)", 3: ", (d, h, w)"}
+    sides = 2 if size is None else len(size)
+    if saliency.ndim != sides or not saliency.numel():
+        raise ValueError(f"saliency is {tuple(saliency.shape)}; give one map{wanted[sides]}")
+    found = finite(saliency).cpu().float()
+    return found if size is None else upsample(found[None], size)[0]
 
 
 def check_seen(seen: Tensor, image: Image.Image) -> Tensor:

@@ -4,8 +4,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.draw.overlays import colorize, draw_lines
-from seewhy.maps import upsample
+from seewhy.draw.overlays import colorize, draw_lines, one_map
 
 _ZOOM = 3  # of the drawing that is shrunk to the picture
 
@@ -23,7 +22,7 @@ def overlay_signal(
 
     signal: (L,) or (C, L). Each channel is scaled by its own minimum and maximum.
     saliency: (l,) of any length, stretched over the whole signal.
-    cmap, signed: as in `colorize`.
+    cmap, signed: as in `seewhy.draw.colorize`.
     width: of the picture, in pixels.
     height: of each channel, in pixels.
 
@@ -35,11 +34,7 @@ def overlay_signal(
         raise ValueError(f"signal is {tuple(signal.shape)}; give one signal, (L,) or (C, L)")
     if not rows.isfinite().all():
         raise ValueError("signal has values that are not finite")
-    if saliency.ndim != 1 or not saliency.numel():
-        raise ValueError(f"saliency is {tuple(saliency.shape)}; give one map, (l,)")
-    strip = colorize(
-        upsample(saliency.detach().cpu().float()[None], (rows.shape[1],)), cmap, signed=signed
-    )
+    strip = colorize(one_map(saliency, rows.shape[1:])[None], cmap, signed=signed)
     picture = strip.resize((width, height * len(rows)), Image.Resampling.BILINEAR)
     # The middle colour of a signed map is pale, the weakest of the others dark.
     ink, halo = ((0, 0, 0), (255, 255, 255)) if signed else ((255, 255, 255), (0, 0, 0))

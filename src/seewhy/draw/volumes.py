@@ -6,8 +6,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from seewhy.draw.overlays import ALPHA, overlay
-from seewhy.maps import normalize, upsample
+from seewhy.draw.overlays import ALPHA, one_map, overlay
+from seewhy.maps import normalize
 
 _GAP = 3  # pixels between slices
 _SHORT = 128  # slices with a shorter side below are enlarged to that
@@ -41,8 +41,6 @@ def overlay_volume(
         raise ValueError(
             f"volume is {tuple(volume.shape)}; give one volume, (D, H, W) or (3, D, H, W)"
         )
-    if saliency.ndim != 3 or not saliency.numel():
-        raise ValueError(f"saliency is {tuple(saliency.shape)}; give one map, (d, h, w)")
     if slices < 1 or (columns is not None and columns < 1):
         raise ValueError(f"slices={slices}, columns={columns}; both should be 1 at least")
     depth = shown.shape[1]
@@ -50,7 +48,7 @@ def overlay_volume(
     numbers = torch.linspace(0, depth - 1, count, dtype=torch.float64).round().long()
     zoom = max(1, math.ceil(_SHORT / min(shown.shape[2:])))
     height, width = (side * zoom for side in shown.shape[2:])
-    maps = upsample(saliency.detach().cpu().float()[None], (depth, height, width))[0, numbers]
+    maps = one_map(saliency, (depth, height, width))[numbers]
     # All slices beside each other are one picture with one scale.
     strip = overlay(
         _photo(normalize(shown, 4)[:, numbers], zoom),

@@ -216,7 +216,7 @@ def _rows(metric: Metric, needs: Needs) -> Iterator[Row | Omission]:
         zip(needs.pairs.pairs, values, curves, strict=True)
     ):
         key, target = pair.sample.key, _label(pair.annotation)
-        if not math.isnan(value):
+        if math.isfinite(value):
             about = (pair.class_index, pair.probability, pair.difficult)
             yield Row(key, target, *about, method, str(metric), value, tuple(curve))
         elif unasked[place]:
@@ -224,7 +224,8 @@ def _rows(metric: Metric, needs: Needs) -> Iterator[Row | Omission]:
         elif not needs.saliency[place].any():
             yield Omission(key, target, method, f"{metric}: the map is zero everywhere", False)
         else:
-            reason = f"{metric}: not a number, as what the network answers is none"
+            why = "" if math.isfinite(pair.probability) else ", as what the network answers is none"
+            reason = f"{metric}: {value} is no finite number{why}"
             yield Omission(key, target, method, reason, True)
 
 

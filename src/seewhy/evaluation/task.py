@@ -11,6 +11,8 @@ from seewhy.data.dataset import Dataset
 from seewhy.metrics import Metric
 from seewhy.models import LoadedModel
 from seewhy.naming import Method
+from seewhy.options import Count, NotNegative
+from seewhy.options import check as check_options
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,15 @@ class Task:
         return classes_by_name(self.model.names)
 
 
+class _Limits:
+    """What an evaluation's own options may be."""
+
+    tolerance: NotNegative
+    steps: Count
+    top: Count | None
+    batch_size: Count
+
+
 def check(task: Task, batch_size: int) -> None:
     """Raise ValueError for empty lists, options out of range and an unknown layer."""
     for name, given in (
@@ -48,14 +59,9 @@ def check(task: Task, batch_size: int) -> None:
     ):
         if not given:
             raise ValueError(f"{name} is empty; at least one is needed")
-    for name, value, least in (
-        ("top", task.top, 1),
-        ("tolerance", task.settings.get("tolerance"), 0),
-        ("steps", task.settings.get("steps"), 1),
-        ("batch_size", batch_size, 1),
-    ):
-        if value is not None and value < least:
-            raise ValueError(f"{name}={value}; it should be {least} at least")
+    check_options(
+        "an evaluation", _Limits, {**task.settings, "top": task.top, "batch_size": batch_size}
+    )
     for metric in task.metrics:
         compares = any(need.startswith("other_method_") for need in metric.all_needs)
         if compares and len(task.methods) < 2:

@@ -1,7 +1,7 @@
 """Methods: functions of a probe. Importing this package registers them and the refinements."""
 
-from seewhy import refine
-from seewhy.methods import (
+from seewhy import refine  # noqa: F401
+from seewhy.methods import (  # noqa: F401
     ablation_cam,
     attention,
     auto,
@@ -17,21 +17,3 @@ from seewhy.methods import (
     score_cam,
     tsgb,
 )
-
-__all__ = [
-    "ablation_cam",
-    "attention",
-    "auto",
-    "baselines",
-    "cam",
-    "cam_extended",
-    "excitation",
-    "full_grad",
-    "gradients",
-    "guidance",
-    "paths",
-    "perturbation",
-    "refine",
-    "score_cam",
-    "tsgb",
-]

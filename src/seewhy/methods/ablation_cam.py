@@ -1,7 +1,5 @@
 """Ablation-CAM: channels weighted by what the score loses without them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

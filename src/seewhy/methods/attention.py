@@ -5,8 +5,6 @@ begins at the tokens that the score reads: the class token, or several, of which
 networks without a class token these are all patches.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The method for users who do not want to choose: the best composition for its cost."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,7 +10,7 @@ from seewhy.core.probe import Probe
 from seewhy.fills import blurred
 from seewhy.maps import unit, upsample
 from seewhy.naming import method, parse
-from seewhy.refine.sharpen import THRESHOLDS, sharpened
+from seewhy.refine.sharpen import THRESHOLDS, sharpen
 
 BLUR = 0.02  # standard deviation as a share of the image's shorter side
 PLATEAU = 0.5  # keeps the gradation of what is shown, see `sharpen`
@@ -40,7 +38,7 @@ def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
     maps = _parts(probe, ["+multiscale(tiles=False)", ""] if effort == "full" else [""])
     joined = torch.stack([unit(upsample(one, probe.size)) for one in maps]).sum(0)
     thresholds = THRESHOLDS if effort == "full" else QUICK
-    return sharpened(probe, joined, thresholds=thresholds, plateau=PLATEAU)
+    return sharpen(probe, lambda _: joined, thresholds=thresholds, plateau=PLATEAU)
 
 
 def _parts(probe: Probe, scales: Sequence[str]) -> list[Tensor]:

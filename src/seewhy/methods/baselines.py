@@ -1,7 +1,5 @@
 """Baselines: maps that do not use the network. Every method should be better than these."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +20,7 @@ def random(probe: Probe, *, seed: Seed = 0) -> Tensor:
 
 @method("baseline: photographers centre their subject", "0")
 def center_gaussian(probe: Probe, *, width: Positive = 0.25) -> Tensor:
-    """A Gaussian at the centre of the image, 1 at its top.
+    """A Gaussian at the centre of the image, 1 at its peak.
 
     width: standard deviation as a share of each side.
     """

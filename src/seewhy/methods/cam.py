@@ -5,8 +5,6 @@ returns one map per image, (B, h, w), not negative and not normalised. Of signal
 volumes (B, K, d, h, w) they are the same formulas.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from typing import Any

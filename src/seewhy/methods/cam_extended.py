@@ -2,8 +2,6 @@
 second derivatives.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -52,7 +50,7 @@ def finer_cam(
     *,
     references: Annotated[int, Range(least=1)] = 3,
     strength: Annotated[float, Range(least=-1e6, most=1e6)] = 0.6,
-    base: str = "grad_cam",
+    base: Annotated[str, parse] = "grad_cam",
 ) -> Tensor:
     """A CAM of y_c - strength · the mean logit of the classes with the nearest logits.
 

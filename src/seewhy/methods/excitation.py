@@ -4,8 +4,6 @@ The backward pass computes, instead of a gradient, the probability that a random
 explained class reaches a neuron.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -47,8 +45,11 @@ def contrastive_excitation_backprop(
 ) -> Tensor:
     """Positive part of the excitation minus that of the opposite class.
 
-    The opposite class has the last layer's weights with the sign changed. Layers and options are
-    those of `excitation_backprop`.
+    The opposite class has the last layer's weights with the sign changed. Layers are those of
+    `excitation_backprop`.
+
+    skip: as in `excitation_backprop`.
+    at_input: as in `excitation_backprop`.
     """
     ruled = _ruled(probe, skip, at_input)
     score = ruled.target(ruled.outputs)

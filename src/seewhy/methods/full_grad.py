@@ -1,7 +1,5 @@
 """FullGrad: the input's gradient and those of all biases, added up into one map."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Gradients at the input, ordinary and with other rules for the ReLU."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Global guidance: the product of feature maps and gradient maps rectifies the aggregation."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -5,8 +5,6 @@ baseline to the image: a straight line, or a guided path, on which the least sal
 image come first. On a guided path each image goes its own way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -49,8 +47,11 @@ def integrated_gradients(
 
     The map sums to score(x) - score(x_0), up to the error of numerical integration.
 
-    baseline: see `seewhy.fills.filled`; 0 is the mean colour of normalised inputs.
-    rule: the integration rule, see `quadrature`.
+    baseline: a number in units of the input, "black", "darkest", "blurred", "blur", "random" or a
+        tensor, see `seewhy.fills.filled`; 0 is the mean colour of normalised
+        inputs.
+    rule: the integration rule: "middle", "left" or "right" of equal intervals, "trapezoid" or
+        "gauss_legendre".
     batch_size: images per pass; "auto" as many as fit.
     """
     start = _start(probe, baseline, seed)
@@ -163,7 +164,8 @@ def integrated_grad_cam(
 
     As in the authors' demo, the points are x_0 … x_{T-1}, and the path begins at black pixels.
 
-    baseline: see `seewhy.fills.filled`.
+    baseline: a number in units of the input, "black", "darkest", "blurred", "blur", "random" or a
+        tensor, see `seewhy.fills.filled`.
     difference: use A(x_t) - A(x_0) at x_1 … x_T, as in equation 6 of the paper.
     batch_size: images per pass; "auto" as many as fit.
     """
@@ -206,8 +208,9 @@ def gig_cam(
     its T-th part. The map is the sum of the Grad-CAMs at x_0 … x_{T-1}, each counted as often as
     pixels were chosen at this point, as in the authors' code.
 
-    baseline: see `seewhy.fills.filled`.
-    fraction: from 0.01 to 1.
+    baseline: a number in units of the input, "black", "darkest", "blurred", "blur", "random" or a
+        tensor, see `seewhy.fills.filled`.
+    fraction: share of the pixels that moves in a round, from 0.01 to 1.
     max_distance: how far a pixel may be ahead of or behind the straight line; 1 is a free path.
 
     Rounding decides which of nearly equal pixels moves first. So on a CPU images are processed one
@@ -341,20 +344,22 @@ def advanced(
     kth = 1 + int(fraction * (salience.shape[1] - 1))
     rounds = torch.zeros(len(x), dtype=torch.long, device=x.device)
     unfinished = torch.ones_like(rounds, dtype=torch.bool)
+    arrived = (x == ahead).all(2)
     while True:
         rounds += unfinished
-        distance, arrived = way.left(x), (x == ahead).all(2)
+        distance = way.left(x)
         moving = unfinished & _beyond(distance, left) & ~arrived.all(1)
         # The least salient of those that have not arrived; so each round moves one at least.
         order = salience.masked_fill(arrived, torch.inf)
         least = order <= order.kthvalue(kth, dim=1, keepdim=True).values
-        chosen = (least & ~arrived & moving[:, None])[:, :, None]
+        chosen = least & ~arrived & moving[:, None]
         # Of what lies ahead of them, the share that is to be gained. If that is more than all, they
         # arrive, and others follow in the next round.
-        share = (distance - left) / _total((x - ahead).abs() * chosen)
-        unfinished = moving & (share > 1)
-        nearer = x + (ahead - x) * of_images(share.to(x), x)
-        x = torch.where(chosen, torch.where(of_images(share > 1, x), ahead, nearer), x)
+        further = (ahead - x) * chosen[:, :, None]
+        share = torch.where(moving, (distance - left) / _total(further.abs()), 0)
+        unfinished = share > 1
+        arrived |= chosen & unfinished[:, None]
+        x = torch.where(arrived[:, :, None], ahead, x + further * of_images(share.to(x), x))
         report()
         if not unfinished.any():
             return x, rounds

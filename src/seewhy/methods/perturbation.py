@@ -4,8 +4,6 @@ The masks are the same for all images of a batch and for all classes, so probes 
 target alone (`probe.with_target`) share the forward passes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Hashable
 from typing import Annotated
@@ -113,7 +111,8 @@ def occlusion(
     patch: side of the patch in pixels; by default a sixth of the image's shorter side.
     stride: pixels from one patch to the next; by default half a patch. The last patches may extend
         beyond the image.
-    baseline: content of the patch, see `seewhy.fills.filled`.
+    baseline: content of the patch: a number in units of the input, "black", "darkest", "blurred",
+        "blur", "random" or a tensor, see `seewhy.fills.filled`.
     batch_size: images per pass; "auto" as many as fit.
 
     Raises ValueError for a patch that does not fit, or a stride longer than the patch.

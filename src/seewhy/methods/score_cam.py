@@ -4,8 +4,6 @@ Each channel is a mask: its map at the size of the image, scaled to [0, 1]. The 
 all targets of a probe (`probe.with_target`), and no gradient is asked for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable
 
 import torch

@@ -27,12 +27,12 @@ def probabilities(scores: Tensor, activation: Activation | None) -> Tensor:
     Of a single logit come two: of class 0 and of class 1. None is sigmoid for a single logit, and
     softmax for several; "none" leaves the numbers as they are.
     """
-    dim = min(1, scores.ndim - 1)
     if activation == "none":
         return scores
-    if scores.shape[dim] == 1:
-        return torch.cat([(-scores).sigmoid(), scores.sigmoid()], dim)
-    return scores.sigmoid() if activation == "sigmoid" else scores.softmax(dim)
+    dim = min(1, scores.ndim - 1)
+    single = scores.shape[dim] == 1
+    scores = torch.cat([-scores, scores], dim) if single else scores
+    return scores.sigmoid() if single or activation == "sigmoid" else scores.softmax(dim)
 
 
 def own_activation(outputs: Any) -> Activation | None:

@@ -19,8 +19,10 @@ from typing import Any
 from PIL import Image
 from torch import Tensor, nn
 
-from seewhy.data.imagenet_classes import imagenet_classes
+from seewhy.data.imagenet import imagenet_classes
 from seewhy.data.preprocess import Preprocess
+from seewhy.data.scenes.networks import ARCHITECTURES, PREPROCESS, build, load_network
+from seewhy.data.scenes.objects import CATEGORIES
 from seewhy.models.efficientnet_lite import VARIANTS, EfficientNetLite, pretrained_state
 from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError
 from seewhy.models.packages import import_torchvision, import_zoo, with_torchvision
@@ -209,17 +211,8 @@ def _hf_size(size: Mapping[str, int] | None) -> int | tuple[int, int] | None:
 
 
 def _scenes(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    from seewhy.data.scenes import CATEGORIES
-    from seewhy.data.scenes.networks import PREPROCESS, build, load_network
-
     module = load_network(name)[0] if pretrained else build(name)
     return LoadedModel(module, PREPROCESS, CATEGORIES, activation="sigmoid")
-
-
-def _scenes_names() -> list[str]:
-    from seewhy.data.scenes.networks import ARCHITECTURES
-
-    return list(ARCHITECTURES)
 
 
 def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
@@ -236,7 +229,7 @@ def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMo
 
 ZOOS: dict[str, Zoo] = {
     "photos": Zoo(_photos, lambda: list(VARIANTS)),
-    "scenes": Zoo(_scenes, _scenes_names),
+    "scenes": Zoo(_scenes, lambda: list(ARCHITECTURES)),
     "torchvision": Zoo(_torchvision, _torchvision_names),
     "timm": Zoo(_timm, lambda: list(import_zoo("timm").list_models())),
     "hf": Zoo(_hf),

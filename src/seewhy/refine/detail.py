@@ -16,7 +16,7 @@ def detail(
     probe: Probe,
     method: Method,
     *,
-    by: str = "guided_backprop",
+    by: Annotated[str, parse] = "guided_backprop",
     smoothing: Annotated[float, Range(above=0, most=1)] = 0.02,
 ) -> Tensor:
     """The geometric mean of the map and of a finer, smoothed one, (B, H, W), in [0, 1].

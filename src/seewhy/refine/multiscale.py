@@ -47,8 +47,6 @@ def multiscale(
     with tiles=False, and at scales below 1.
     """
     scales = (_SIZES if combine == "ratio" else (1, 1.5, 2)) if scales is None else scales
-    if not scales:
-        raise ValueError("scales=(); it should hold one factor at least")
     found = [_at(probe, method, scale, tiles) for scale in scales]
     if len(found) == 1:
         return found[0][1]

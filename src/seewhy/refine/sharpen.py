@@ -1,6 +1,6 @@
 """Sharpening as far as the network still recognises the class. Our own refinement."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import torch
@@ -9,19 +9,19 @@ from torch import Tensor
 from seewhy.core.probe import Probe
 from seewhy.core.targets import Class, Probability
 from seewhy.maps import of_images, unit, upsample
-from seewhy.naming import Method, refinement
+from seewhy.naming import refinement
 from seewhy.options import NotNegative, Range, Share
 
-THRESHOLDS, PRICE = (0.1, 0.2, 0.4, 0.65, 1.0), 0.1
+THRESHOLDS = (0.1, 0.2, 0.4, 0.65, 1.0)
 
 
 @refinement("Seewhy: sharpened while the network recognises the class", "N F, N thresholds")
 def sharpen(
     probe: Probe,
-    method: Method,
+    method: Callable[[Probe], Tensor],
     *,
     thresholds: Sequence[Annotated[float, Range(above=0, most=1)]] = THRESHOLDS,
-    price: NotNegative = PRICE,
+    price: NotNegative = 0.1,
     plateau: Share = 0.8,
 ) -> Tensor:
     """The part of the map with the most evidence for its size: (B, H, W), in [0, 1].
@@ -42,21 +42,7 @@ def sharpen(
 
     Raises ValueError if there is no threshold.
     """
-    return sharpened(probe, method(probe), thresholds=thresholds, price=price, plateau=plateau)
-
-
-def sharpened(
-    probe: Probe,
-    maps: Tensor,
-    *,
-    thresholds: Sequence[float] = THRESHOLDS,
-    price: float = PRICE,
-    plateau: float,
-) -> Tensor:
-    """Maps (B, h, w) that a method gave, as `sharpen` sharpens them."""
-    if not thresholds:
-        raise ValueError("thresholds=(); it should hold one at least")
-    maps = unit(upsample(maps, probe.size))
+    maps = unit(upsample(method(probe), probe.size))
     said = _said(probe)
     tiny = torch.finfo(maps.dtype).tiny
     scale = said.abs().clamp_min(tiny)

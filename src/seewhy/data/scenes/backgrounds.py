@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from seewhy.data.scenes.objects import RGB
 from seewhy.data.scenes.shapes import ellipse, smooth
 
 Array = NDArray[np.floating]
@@ -162,12 +163,13 @@ def hills(rng: np.random.Generator, colours: Array, size: int) -> Array:
 
 
 def _canvas(size: int, colour: Array) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    image = Image.new("RGB", (2 * size, 2 * size), _byte(colour))
+    image = Image.new("RGB", (2 * size, 2 * size), byte(colour))
     return image, ImageDraw.Draw(image)
 
 
-def _byte(colour: Array) -> tuple[int, ...]:
-    return tuple(int(255 * min(max(c, 0.0), 1.0) + 0.5) for c in colour.tolist())
+def byte(colour: Array | RGB, shade: float = 1.0) -> tuple[int, ...]:
+    """A colour in 0-1, times a shade, as Pillow takes it."""
+    return tuple(int(255 * min(max(shade * c, 0), 1) + 0.5) for c in np.asarray(colour).tolist())
 
 
 def _array(image: Image.Image) -> Array:
@@ -186,7 +188,7 @@ def foliage(rng: np.random.Generator, colours: Array, size: int) -> Array:
         at = (1.1 * x - 0.05, 1.1 * y - 0.05)
         path = (leaf @ spin * length * (0.7 + 0.6 * c) + at) * 2 * size
         blend = colours[0] + (colours[1 + int(c > 0.7)] - colours[0]) * np.float32(t)
-        pen.polygon(path.ravel().tolist(), fill=_byte(blend * np.float32(0.75 + 0.35 * c)))
+        pen.polygon(path.ravel().tolist(), fill=byte(blend * np.float32(0.75 + 0.35 * c)))
     return _array(image)
 
 
@@ -199,7 +201,7 @@ def terrazzo(rng: np.random.Generator, colours: Array, size: int) -> Array:
     for k in range(n):
         path = (chip * rng.uniform(0.5, 1.4, (5, 1)) + rng.random(2)) * 2 * size
         tone = colours[1 + k % 2] * np.float32(rng.uniform(0.8, 1.15))
-        pen.polygon(path.ravel().tolist(), fill=_byte(tone))
+        pen.polygon(path.ravel().tolist(), fill=byte(tone))
     return _array(image)
 
 
@@ -210,7 +212,7 @@ def bokeh(rng: np.random.Generator, colours: Array, size: int) -> Array:
         radius = rng.uniform(0.03, 0.14)
         path = (ellipse(0, 0, radius) + rng.random(2)) * 2 * size
         tone = colours[0] + (colours[1 + k % 2] - colours[0]) * np.float32(rng.uniform(0.3, 1))
-        pen.polygon(path.ravel().tolist(), fill=_byte(tone))
+        pen.polygon(path.ravel().tolist(), fill=byte(tone))
     return _array(image.filter(ImageFilter.GaussianBlur(size * rng.uniform(0.01, 0.035))))
 
 

@@ -8,11 +8,16 @@ from functools import cached_property
 from typing import overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample
 from seewhy.data.scenes import render
 from seewhy.data.scenes.objects import CATEGORIES, number_of
+from seewhy.options import Count, Seed
+
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,7 @@ class Scene:
     @property
     def key(self) -> str:
         """A stable name, fit for a file: equal keys mean equal pixels."""
-        return f"scene-{self.seed}-{self.index:06d}-{self.size}{self.change}"
+        return key_of(self.seed, self.index, self.size) + self.change
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -112,6 +117,11 @@ class Scene:
         return Scene(self.seed, self.index, self.size, composition, self.change + change)
 
 
+def key_of(seed: int, index: int, size: int) -> str:
+    """The key of an unchanged scene, which need not be composed for that."""
+    return f"scene-{seed}-{index:06d}-{size}"
+
+
 class Scenes(Sequence[Scene]):
     """`count` scenes, rendered when asked for: scene `i` is a pure function of (seed, i, size).
 
@@ -140,3 +150,33 @@ class Scenes(Sequence[Scene]):
         if not 0 <= i < self._length:
             raise IndexError(f"scene {index}: there are {self._length} scenes")
         return Scene(self.seed, i, self.size, render.composition(self.seed, i))
+
+
+def read_scenes(count: int | str = 100, *, seed: Seed = 0, size: Count = 128) -> Dataset:
+    """The first `count` scenes of a seed, `size` pixels wide; nothing is read from a disk.
+
+    A category that is wholly covered is not annotated. The pointing game is played on masks.
+
+    Raises ValueError for a count, seed or size out of range or that is no number.
+    """
+    try:
+        whole = int(count)
+    except ValueError:
+        raise DatasetError(f"scenes:{count} says not how many; write scenes:100") from None
+    if whole > _MOST:
+        raise DatasetError(f"scenes:{count} are too many; {_MOST:,} at most")
+    scenes = Scenes(whole, seed, size)
+    index = {key_of(seed, number, size): number for number in range(whole)}
+
+    def read(key: str) -> Sample:
+        scene = scenes[index[key]]
+        labels, boxes = np.array(scene.labels), torch.from_numpy(scene.boxes).double()
+        masks = torch.from_numpy(scene.masks)
+        annotations = []
+        for label in dict.fromkeys(scene.labels):
+            own = torch.from_numpy(labels == label) & masks.flatten(1).any(1)
+            if own.any():
+                annotations.append(Annotation(label, boxes[own], masks[own].any(0)))
+        return Sample(key, scene.image, tuple(annotations), scene)
+
+    return Dataset(f"scenes:{count}", tuple(index), read, region="masks")

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from seewhy.data.scenes.backgrounds import Array, background, grid, mix, noise, step
-from seewhy.data.scenes.objects import CATEGORIES, DISTRACTORS, DRAW, RGB, Paint, Part
+from seewhy.data.scenes.backgrounds import Array, background, byte, grid, mix, noise, step
+from seewhy.data.scenes.objects import CATEGORIES, DISTRACTORS, DRAW, Paint, Part
 
 MIN_VISIBLE = 0.6
 """Share of every labelled object's silhouette that the plan leaves in sight."""
@@ -217,10 +217,6 @@ class _Stamp(NamedTuple):
     shadow: Array
 
 
-def _byte(colour: RGB, shade: float = 1.0) -> tuple[int, ...]:
-    return (*(int(min(255 * shade * c, 255) + 0.5) for c in colour), 255)
-
-
 def _weave(
     element: Element, rng: np.random.Generator, left: int, top: int, n: int, size: int
 ) -> Array | None:
@@ -269,12 +265,12 @@ def _stamp(element: Element, size: int, light: tuple[float, float]) -> _Stamp:
         points = ((path * size - (left, top)) * fine - 0.5).ravel().tolist()
         if part.colour is None:
             pen.polygon(points, fill=(0, 0, 0, 0))
-            pen.line(points + points[:2], fill=_byte(element.paint.body, 0.5), width=line)
+            pen.line(points + points[:2], fill=byte(element.paint.body, 0.5), width=line)
             continue
-        pen.polygon(points, fill=_byte(part.colour))
+        pen.polygon(points, fill=byte(part.colour))
         mark.polygon(points, fill=255 * part.patterned)
         if part.edge:
-            pen.line(points + points[:2], fill=_byte(part.colour, 0.5), width=line)
+            pen.line(points + points[:2], fill=byte(part.colour, 0.5), width=line)
             mark.line(points + points[:2], fill=0, width=line)
     small: Array = np.asarray(image.convert("RGBa").reduce(fine), dtype=np.float32) / 255
     colour: Array = small[..., :3]
