@@ -124,6 +124,5 @@ def test_a_function_may_be_written_in_several_ways() -> None:
     x, maps = torch.randn(2, 3, 16, 16), []
     for network in (Spelled, Plain):
         torch.manual_seed(0)
-        probe = Probe(network(), x, 1)
-        maps.append(contrastive_excitation_backprop(probe, at_input=True))
+        maps.append(explain(network(), x, "contrastive_excitation_backprop(at_input=True)", 1))
     torch.testing.assert_close(*maps)

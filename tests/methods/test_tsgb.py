@@ -660,8 +660,8 @@ SPELLINGS: dict[str, dict[str, Callable[..., Tensor]]] = {
         "normalise": lambda x, mean, std: (x - mean[:, None, None]) / std[:, None, None]
     },
     "scale and shift": {
-        "normalise": lambda x, mean, std: (
-            x.mul_(1 / std[:, None, None]).add_(-(mean / std)[:, None, None])
+        "normalise": lambda x, mean, std: x.mul_(1 / std[:, None, None]).add_(
+            -(mean / std)[:, None, None]
         )
     },
     "SiLU": {"activate": lambda x: x * x.sigmoid()},
@@ -702,6 +702,6 @@ class Spelled(nn.Module):
 def test_a_function_may_be_written_in_several_ways(name: str) -> None:
     torch.manual_seed(1)
     x = torch.rand(2, 3, 17, 24)
-    expected = seewhy.explain(Spelled(), x, "tsgb", 1)
-    found = seewhy.explain(Spelled(**SPELLINGS[name]), x, "tsgb", 1)
+    expected = explain(Spelled(), x, "tsgb", 1)
+    found = explain(Spelled(**SPELLINGS[name]), x, "tsgb", 1)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.max()))

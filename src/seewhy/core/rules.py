@@ -326,9 +326,11 @@ _PRODUCTS = frozenset(("matmul", "mm", "addmm"))
 
 def _linear(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor | None] | None:
     """The arguments of the Linear that a product is: (input, weight) or (bias, input, weight)."""
+    if kwargs:
+        return None
     *bias, input, weight = args
     constants = [weight, *bias]
-    if kwargs or not input.requires_grad or any(one.requires_grad for one in constants):
+    if not input.requires_grad or any(one.requires_grad for one in constants):
         return None
     if [one.ndim for one in constants] != [2, 1][: len(constants)]:
         return None
