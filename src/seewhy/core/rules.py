@@ -106,8 +106,11 @@ class applying(Mode):
 
     def _current(self, tensor: Tensor) -> Tensor:
         """What to read in its place."""
+        asked = tensor
         while tensor in self._instead:
             tensor = self._instead[tensor]
+        if tensor is not asked:
+            self._instead[asked] = tensor  # so that the way is short where much is written
         base = tensor._base
         if base is None or (whole := self._current(base)) is base:
             return tensor

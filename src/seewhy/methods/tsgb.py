@@ -65,7 +65,8 @@ def tsgb(
     signed: return the whole sum instead of its positive part; the authors show the positive part.
 
     In a product with a gate (a sigmoid, one number per channel, a constant) all relevance goes to
-    the gated signal. With groups="joint", activations="gradient" and signed=True the maps equal
+    the gated signal, and constants that are added per channel take none: a network may normalise
+    its input itself. With groups="joint", activations="gradient" and signed=True the maps equal
     those of the authors' code.
 
     Raises ValueError for networks with attention, for which TSGB is not defined.
