@@ -20,7 +20,7 @@ from seewhy.fills import blurred
 from seewhy.maps import unit, upsample
 from seewhy.naming import method, parse
 from seewhy.options import Positive, Range, Share
-from seewhy.refine.sharpen import PRICE, THRESHOLDS, sharpened
+from seewhy.refine.sharpen import PRICE, THRESHOLDS, sharpen
 
 Half = Literal["first", "second"]
 How = Literal["mean", "geometric", "gated", "ranks"]
@@ -68,7 +68,7 @@ def joined(
         found = (stack * shares).sum(0)
     if not thresholds:
         return unit(found)
-    return sharpened(probe, found, thresholds=thresholds, price=price, plateau=plateau)
+    return sharpen(probe, lambda _: found, thresholds=thresholds, price=price, plateau=plateau)
 
 
 @method("candidate", "the method's + F")

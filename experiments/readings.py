@@ -38,7 +38,7 @@ from seewhy.maps import unit, upsample
 from seewhy.metrics import pointing_game, rank_accuracy, register_metric
 from seewhy.models import LoadedModel
 from seewhy.naming import method, parse, refinement
-from seewhy.refine.sharpen import sharpened
+from seewhy.refine.sharpen import sharpen
 
 Reading = Callable[[Probe], Tensor]
 TABLES = [
@@ -131,7 +131,7 @@ def sharpened_mean(names: list[str]) -> Reading:
 
     def ask(probe: Probe) -> Tensor:
         maps = [unit(upsample(parse(name)(probe), probe.size)) for name in names]
-        return sharpened(probe, torch.stack(maps).mean(0), plateau=0.5)
+        return sharpen(probe, lambda _: torch.stack(maps).mean(0), plateau=0.5)
 
     return ask
 

@@ -24,7 +24,7 @@ from seewhy import load_image, load_model, overlay
 from seewhy.core.probe import Probe
 from seewhy.core.targets import logits
 from seewhy.data.finding import find_images
-from seewhy.draw.galleries import PhotoRow, Tile, gallery
+from seewhy.draw.galleries import Tile, gallery
 from seewhy.draw.overlays import colour_scale
 from seewhy.models import DEFAULT_MODEL, LoadedModel, import_torchvision
 from seewhy.naming import parse
@@ -103,7 +103,7 @@ def main() -> None:
         x = model.preprocess(load_image(path))[None]
         seen, said, made = pictures(model, x, options.method or METHODS)
         cells = [Tile(name, said, picture) for name, (picture, _) in made.items()]
-        rows.append(PhotoRow(seen, path.stem, cells))
+        rows.append([Tile(path.stem, "", seen), *cells])
         for name, (picture, strength) in made.items():
             numbers.setdefault(name, []).append(measured(seen, picture, strength))
     sheet = gallery(rows, columns=1 + len(cells))

@@ -26,7 +26,7 @@ from seewhy.core.probe import layers_of
 from seewhy.data.images import load_image
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes, load_network
-from seewhy.draw.galleries import PhotoRow, Tile, gallery
+from seewhy.draw.galleries import Row, Tile, gallery
 from seewhy.draw.overlays import overlay
 from seewhy.metrics.localization import energy_pointing_game, pointing_game
 from seewhy.models import load_model
@@ -194,9 +194,7 @@ def interval(values: Tensor) -> str:
     return f"{values.mean():.2f} ({low:.2f}–{high:.2f})"
 
 
-def report(
-    title: str, model: nn.Module, questions: list[Question], pictures: int
-) -> list[PhotoRow]:
+def report(title: str, model: nn.Module, questions: list[Question], pictures: int) -> list[Row]:
     """Print a table, and draw the first pictures."""
     middle = layers_of(model, questions[0].image[None])[2][-2]
     rows, figures = [], defaultdict(list)
@@ -216,23 +214,22 @@ def report(
     return rows
 
 
-def drawn(question: Question, maps: dict[str, Tensor]) -> list[PhotoRow]:
+def drawn(question: Question, maps: dict[str, Tensor]) -> list[Row]:
     """A row for each target."""
     photo = question.preprocess.unnormalize(question.image)
     shown = [m for m in METHODS if m != "input_x_gradient"]
     return [
-        PhotoRow(
-            photo,
-            f"{name}?",
-            [Tile(m, "", overlay(photo, blurred(maps[m], 0.006)[i].clamp(min=0))) for m in shown],
-        )
+        [
+            Tile(f"{name}?", "", photo),
+            *(Tile(m, "", overlay(photo, blurred(maps[m], 0.006)[i].clamp(min=0))) for m in shown),
+        ]
         for i, name in enumerate(question.names)
     ]
 
 
-def save(rows: list[PhotoRow], name: str) -> None:
+def save(rows: list[Row], name: str) -> None:
     """Write the page of pictures."""
-    page = gallery(rows, columns=1 + len(rows[0].cells))
+    page = gallery(rows, columns=len(rows[0]))
     page.thumbnail((1200, 4000), Image.Resampling.LANCZOS)
     path = ROOT / "docs" / "images" / f"target-selectivity-{name}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,7 +242,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=200, help="scenes per network, or 0")
     parser.add_argument("--pictures", action="store_true", help="draw docs/images as well")
     options = parser.parse_args()
-    drawn_rows: dict[str, list[PhotoRow]] = defaultdict(list)
+    drawn_rows: dict[str, list[Row]] = defaultdict(list)
     count = 2 if options.pictures else 0
     for name in ("scenes:resnet", "scenes:vgg") if options.scenes else ():
         model, *_ = load_network(name)

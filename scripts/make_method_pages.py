@@ -58,8 +58,8 @@ USUAL = {
 }
 COSTS = (
     "F is a forward pass of the network, B a backward pass through all of it, h a backward pass "
-    "from the score to the layer; K is the number of channels at the layer, N that of samples, T "
-    "that of steps."
+    "from the score to the layer, a rule pass a backward pass with the method's own rules; K is "
+    "the number of channels at the layer, N that of samples, T that of steps."
 )
 
 

@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: the gallery has all method pages; links out of docs/ lead to the repository."""
+"""Hooks of MkDocs: the gallery, links out of docs/, and names that break in narrow tables."""
 
 from __future__ import annotations
 
@@ -28,3 +28,15 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
         return f"]({config.repo_url}/blob/main/{target}{found[2] or ''})"
 
     return re.sub(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)", lead, markdown.replace("\r", ""))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Let names in tables break behind underscores and brackets, and before a plus."""
+
+    def code(found: re.Match[str]) -> str:
+        return re.sub(r"(?<=[_(])(?=\w)|(?=\+\w)", "<wbr>", found[0])
+
+    def cell(found: re.Match[str]) -> str:
+        return re.sub(r"<code>[^<]+", code, found[0])
+
+    return re.sub(r"<td[ >].*?</td>", cell, html, flags=re.DOTALL)

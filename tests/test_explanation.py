@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from seewhy.data.preprocess import Preprocess
-from seewhy.draw import PhotoRow, Tile, contour, gallery, keys, overlay
+from seewhy.draw import Tile, contour, gallery, keys, overlay
 from seewhy.explanation import Explanation, gallery_of, legend_of
 
 
@@ -134,9 +134,9 @@ def test_gallery_has_a_row_per_photo_and_target_and_a_column_per_method() -> Non
 
     expected = gallery(
         [
-            PhotoRow(cat.image, "cat.jpg", [cell(cat), cell(layer(cat))], cat.model),
-            PhotoRow(dog.image, "cat.jpg", [cell(dog), cell(layer(dog))], cat.model),
-            PhotoRow(other.image, "", [None, cell(layer(other))], cat.model),
+            [Tile("cat.jpg", cat.model, cat.image), cell(cat), cell(layer(cat))],
+            [Tile("cat.jpg", cat.model, dog.image), cell(dog), cell(layer(dog))],
+            [Tile("", cat.model, other.image), None, cell(layer(other))],
         ],
         legend=keys(unseen=True),
     )
@@ -150,7 +150,8 @@ def test_gallery_has_a_row_per_photo_and_target_and_a_column_per_method() -> Non
 def test_one_method_has_its_targets_side_by_side() -> None:
     cat, dog = explanation(), explanation(target="dog")
     cells = [Tile(one.method, one.caption, one.overlay()) for one in (cat, dog)]
-    expected = gallery([PhotoRow(cat.image, "cat.jpg", cells, cat.model)], legend=keys(unseen=True))
+    photo = Tile("cat.jpg", cat.model, cat.image)
+    expected = gallery([[photo, *cells]], legend=keys(unseen=True))
     assert same(gallery_of([cat, dog]), expected)
 
 

@@ -102,6 +102,17 @@ def test_a_file_and_a_folder(folder):
     load_plugins(["sevens_plugin"], folder / "tools")
 
 
+def test_two_files_of_one_name_are_told_apart(folder):
+    (folder / "tools").mkdir()
+    for name in ("sevens_plugin.py", "json.py"):
+        (folder / "tools" / name).write_text("")
+    load_plugins(["sevens_plugin"])
+    load_plugins(["./sevens_plugin.py"])
+    for name in ("tools/sevens_plugin.py", "tools/json.py"):
+        with pytest.raises(ValueError, match=r"another module of this name is loaded already"):
+            load_plugins([name])
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -10,11 +10,13 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from seewhy.notes import Note
 from seewhy.plugins import NAMED, Plugin, load
 
 if TYPE_CHECKING:  # Windows has no fork
@@ -190,7 +192,8 @@ def _work(
     work = pickle.loads(pipe.recv_bytes())
     try:
         if not states:
-            load(plugins)
+            with warnings.catch_warnings(category=Note, action="ignore"):
+                load(plugins)  # what there is to say of them was said where they were named
             states.append(pickle.loads(make)())
         for item in work(states[0]):
             tell(item)

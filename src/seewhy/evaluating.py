@@ -143,8 +143,7 @@ def _kept(task: Task, batch_size: int, folder: Path, advance: Callable[[int], No
     )
     cell = {"network": network, "dataset": dataset, "images": len(data), "shards": len(shards)}
 
-    def more() -> dict[str, Any]:
-        return {"cells": [cell], "shards": len(shards)}
+    more = {"cells": [cell], "shards": len(shards)}
 
     def finished(shard: Shard) -> Found:
         found = []
@@ -153,7 +152,7 @@ def _kept(task: Task, batch_size: int, folder: Path, advance: Callable[[int], No
             advance(1)
         return shard, in_order(shard, found)
 
-    with continued(folder, about, more, shards, {dataset: data}) as (run, todo, samples):
+    with continued(folder, about, lambda: more, shards, {dataset: data}) as (run, todo, samples):
         advance(len(data) - sum(len(shard.keys) for shard in todo))
         for _ in written(run, map(finished, todo), {dataset: data}, samples):
             pass

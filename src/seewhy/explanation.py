@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.data.preprocess import Preprocess
-from seewhy.draw.galleries import PICTURE, PhotoRow, Tile, gallery
+from seewhy.draw.galleries import PICTURE, Row, Tile, gallery
 from seewhy.draw.legend import Key, keys
 from seewhy.draw.overlays import check_seen, contour, overlay, png, save_saliency
 from seewhy.draw.words import write_over
@@ -150,13 +150,13 @@ def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Imag
         place = asked if single else (one.method,)
         rows.setdefault(row if single else row + asked, {})[place] = one
         places[place] = None
-    drawn = []
+    drawn: list[Row] = []
     for shown in rows.values():
         first = next(iter(shown.values()))
         title = Path(first.source).name if first.source else ""
         # Targets are the photo's own, so that those of another leave no gaps.
-        cells = [_tile(shown.get(place)) for place in (shown if single else places)]
-        drawn.append(PhotoRow(first.image, title, cells, first.model))
+        tiles = [_tile(shown.get(place)) for place in (shown if single else places)]
+        drawn.append([Tile(title, first.model, first.image), *tiles])
     return gallery(drawn, columns=columns, legend=legend_of(given))
 
 

@@ -53,12 +53,19 @@ def load(plugins: Iterable[Plugin]) -> None:
     for plugin in plugins:
         try:
             with on_path(plugin.folder):
-                importlib.import_module(plugin.module)
+                found = importlib.import_module(plugin.module)
         except (Exception, SystemExit) as error:  # plugins are anyone's
             reason = f"{type(error).__name__}: {error}"
             if isinstance(error, ModuleNotFoundError) and error.name == plugin.module:
                 reason = f"no such module, neither on Python's path nor in {plugin.folder}"
             raise ValueError(f"plugin {plugin.module!r}: {reason}") from error
+        asked = plugin.folder.joinpath(*plugin.module.split(".")).with_suffix(".py")
+        loaded = getattr(found, "__file__", None) or "a part of Python"
+        if asked.is_file() and os.path.realpath(asked) != os.path.realpath(loaded):
+            raise ValueError(
+                f"plugin {plugin.module!r}: another module of this name is loaded already "
+                f"({loaded}); give {asked} another name"
+            )
         NAMED[plugin] = None
 
 

@@ -22,10 +22,11 @@ pytest.importorskip("pyarrow", reason="the benchmark's extra, seewhy[bench], is 
 from report_setup import Tables, answers, draw, make_run, row
 
 import seewhy
+from registries import forgotten
 from seewhy.bench.report import write_comparison, write_report
 from seewhy.bench.report.cell import Cell
 from seewhy.bench.report.pictures import choose
-from seewhy.bench.report.words import MEANINGS, findings
+from seewhy.bench.report.words import MEANINGS, findings, meaning
 from seewhy.bench.store import Run
 from seewhy.cli import app
 from seewhy.draw.charts import HEIGHT, LEFT, PLOT, TOP
@@ -34,7 +35,9 @@ from seewhy.evaluation.rows import Omission, Row
 from seewhy.evaluation.run import digest_of
 from seewhy.evaluation.statistics import mean_curves
 from seewhy.evaluation.values import Values
-from seewhy.metrics import list_metrics
+from seewhy.metrics import list_metrics, register_metric
+from seewhy.metrics import metric as metric_of
+from seewhy.notes import Note
 
 IMAGES = 40
 SHIFTS = {"good": 0.3, "also good": 0.3, "bad": 0.0}
@@ -219,10 +222,18 @@ def test_findings_say_no_more_than_the_tests():
 
 
 def test_every_metric_is_explained_in_a_sentence():
-    assert set(MEANINGS) == set(list_metrics())
+    assert set(MEANINGS) == {metric_of(name).function for name in list_metrics()}
     for sentence in MEANINGS.values():
         assert sentence[0].isupper()
         assert sentence.endswith(".")
+
+    def gini(saliency):
+        """Something else, (B,), in [0, 1]."""
+
+    with forgotten():
+        with pytest.warns(Note, match="'gini'"):
+            register_metric("a test", higher_is_better=True)(gini)
+        assert meaning("gini") == "Something else."
 
 
 def test_too_few_images_to_tell_anything_is_said(tmp_path):
@@ -470,6 +481,8 @@ def test_wrong_usage_is_one_line_and_exit_code_2(made, tmp_path):
         (run.folder, tmp_path / "bare"): "bare: holds no run",
         (run.folder, "--metric", "iou"): "no values of 'iou'; it has gini, deletion",
         (run.folder, "--out", tmp_path / "no" / "r.html"): "no/r.html",
+        (run.folder, "--out", run.folder / "manifest.json"): "manifest.json is there already",
+        (run.folder, run.folder, "--out", tmp_path / "bare"): "bare is there already",
     }
     for arguments, message in cases.items():
         found = invoke(*arguments)
@@ -485,6 +498,7 @@ def test_the_command_writes_where_it_says(made, tmp_path):
     shutil.copytree(run.folder, folder)
     (folder / "report.html").unlink()
     assert invoke(folder, "--images", 0).exit_code == 0
+    assert invoke(folder, "--images", 0).exit_code == 0, "its own page may be made anew"
     assert "Leader board" in (folder / "report.html").read_text()
     found = invoke(run.folder, folder)
     assert found.exit_code == 0

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from seewhy.data.class_map import classes_by_name, read_class_map
-from seewhy.data.dataset import DatasetError
+from seewhy.data.dataset import Dataset, DatasetError
 from seewhy.data.images import ImageError
-from seewhy.data.load import load_dataset
+from seewhy.data.load import READERS, Reader, load_dataset
 from seewhy.data.scenes import Scenes, export
 
 COUNT, SEED = 3, 5
@@ -281,6 +281,20 @@ def test_folder_of_photos_with_labels_and_masks(tmp_path):
 def test_a_wrong_specification_says_what_would_be_right(spec, message):
     with pytest.raises(ValueError, match=message):
         load_dataset(spec)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda count: None, "made:3: its reader returned a NoneType"),
+        (lambda count: Dataset("made:3", ("a", "b", "a"), str), "key 'a' is there 2 times"),
+        (lambda count: Dataset("made:3", (0, 1, 2), str), "key 0 is no text"),
+    ],
+)
+def test_a_reader_of_ones_own_that_makes_no_dataset(monkeypatch, made, message):
+    monkeypatch.setitem(READERS, "made", Reader(made))
+    with pytest.raises(DatasetError, match=message):
+        load_dataset("made:3")
 
 
 def test_an_option_that_a_kind_does_not_have():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from seewhy.draw import Key, PhotoRow, Tile, gallery, keys
+from seewhy.draw import Key, Tile, gallery, keys
 from seewhy.draw.galleries import TITLE
 from seewhy.draw.words import font as font_of
 from seewhy.draw.words import shorten
@@ -28,9 +28,9 @@ def box_of(page: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, i
     return int(left), int(top), int(right), int(bottom)
 
 
-def row(*colours: tuple[int, int, int], size: tuple[int, int] = (64, 48)) -> PhotoRow:
+def row(*colours: tuple[int, int, int], size: tuple[int, int] = (64, 48)) -> list[Tile]:
     cells = [Tile("grad_cam", "87.1 % cat", picture(colour, size)) for colour in colours[1:]]
-    return PhotoRow(picture(colours[0], size), "cat.jpg", cells)
+    return [Tile("cat.jpg", "", picture(colours[0], size)), *cells]
 
 
 def test_rows_below_each_other_and_columns_aligned() -> None:
@@ -51,7 +51,7 @@ def test_rows_below_each_other_and_columns_aligned() -> None:
 
 def test_captions_stand_above_their_pictures() -> None:
     written, blank = row(*COLOURS[:2]), row(*COLOURS[:2])
-    blank = blank._replace(title="", cells=[Tile("", "", blank.cells[0].image)])
+    blank = [Tile("", "", one.image) for one in blank]
     difference = (np.asarray(gallery([written])) != np.asarray(gallery([blank]))).any(-1)
     y, x = np.nonzero(difference)
     for colour in COLOURS[:2]:
@@ -105,11 +105,11 @@ def test_keys_show_what_overlays_do() -> None:
 
 def test_an_empty_place_stays_empty() -> None:
     full = row(*COLOURS[:3])
-    gap = full._replace(cells=[None, full.cells[1]])
+    gap = [full[0], None, full[2]]
     assert box_of(gallery([gap]), COLOURS[2]) == box_of(gallery([full]), COLOURS[2])
     with pytest.raises(AssertionError, match="not on the page"):
         box_of(gallery([gap]), COLOURS[1])
-    nothing_left = full._replace(cells=[full.cells[0], None])
+    nothing_left = [*full[:2], None]
     assert gallery([nothing_left], columns=2).size == gallery([row(*COLOURS[:2])], columns=2).size
 
 
@@ -126,7 +126,7 @@ def test_pictures_of_any_size_and_shape_are_shown_large() -> None:
 
 def test_long_captions_do_not_reach_the_neighbour() -> None:
     cells = [Tile("gig_cam(steps=20)" * 9, "coonhound " * 30, picture(c)) for c in COLOURS[1:3]]
-    page = gallery([PhotoRow(picture(COLOURS[0]), "photo " * 40, cells)])
+    page = gallery([[Tile("photo " * 40, "", picture(COLOURS[0])), *cells]])
     gap = slice(box_of(page, COLOURS[1])[2], box_of(page, COLOURS[2])[0])
     assert (np.asarray(page)[:, gap] == 255).all()
 

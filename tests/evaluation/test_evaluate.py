@@ -644,6 +644,14 @@ def test_command_line(run, tmp_path):
     assert "energy_pointing_game" in run("metrics").output
 
 
+def test_command_line_without_the_benchs_packages_overwrites_nothing(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("seewhy.bench.find_spec", lambda package: None)
+    (tmp_path / "rows.csv").write_text("mine")
+    said = run("evaluate", "scenes:1", "--metric", "gini", "--out", str(tmp_path), code=2).output
+    assert "is not empty; name a new folder" in said
+    assert (tmp_path / "rows.csv").read_text() == "mine"
+
+
 def test_command_line_tells_of_failures(run, tmp_path):
     root = export(tmp_path / "voc", 2, "voc")
     broken = next((root / "VOCdevkit/VOC2012/JPEGImages").iterdir())

@@ -219,7 +219,14 @@ class Guard:
     async def send(self, message: Message, send: Send) -> None:
         """Send a part of an answer; raises TimeoutError where a large one is not taken in time."""
         if message["type"] == "http.response.start":
-            protect(MutableHeaders(scope=message), self.policy)
+            # The browser uses no other servers, and other pages do not use this one.
+            headers = MutableHeaders(scope=message)
+            for name in [name for name in headers if name.startswith("access-control-")]:
+                del headers[name]
+            headers["content-security-policy"] = self.policy
+            headers["cross-origin-resource-policy"] = "same-origin"
+            headers["x-content-type-options"] = "nosniff"
+            headers["referrer-policy"] = "no-referrer"
         body = message.get("body", b"")
         if len(body) <= PIECE:
             await send(message)
@@ -257,13 +264,3 @@ def names_files(value: Any) -> bool:
     if isinstance(value, dict):
         return "path" in value or any(map(names_files, value.values()))
     return isinstance(value, list) and any(map(names_files, value))
-
-
-def protect(headers: MutableHeaders, policy: str) -> None:
-    """Headers that keep the browser from using other servers, and other pages from using this."""
-    for name in [name for name in headers if name.startswith("access-control-")]:
-        del headers[name]
-    headers["content-security-policy"] = policy
-    headers["cross-origin-resource-policy"] = "same-origin"
-    headers["x-content-type-options"] = "nosniff"
-    headers["referrer-policy"] = "no-referrer"

@@ -93,7 +93,7 @@ class Pictures:
     """
 
     def __init__(self) -> None:
-        self._aside: Aside[None] = Aside(_nothing)
+        self._aside: Aside[object] = Aside(object)
         self._turns = anyio.CapacityLimiter(1)
         self.start, self.close = self._aside.start, self._aside.close
 
@@ -185,11 +185,7 @@ def _opened(networks: Any) -> Models:
     return models
 
 
-def _nothing() -> None:
-    return None
-
-
-def _once(make: Callable[..., Any], given: tuple[Any, ...], state: None) -> Iterator[Any]:
+def _once(make: Callable[..., Any], given: tuple[Any, ...], state: object) -> Iterator[Any]:
     yield None
     yield make(*given)
 

@@ -104,14 +104,11 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
         return JSONResponse(view.class_names(network))
 
     @app.get("/photos/{token}.png")
-    async def photo(request: Request, token: str) -> Response:
-        asked = viewer.photos[token]
-        return picture(await made(view.photo_shown, asked, left=request.is_disconnected))
-
     @app.get("/photos/{token}/full.png")
-    async def photo_full(request: Request, token: str) -> Response:
+    async def photo(request: Request, token: str) -> Response:
+        make = view.photo_whole if request.url.path.endswith("/full.png") else view.photo_shown
         asked = viewer.photos[token]
-        return picture(await made(view.photo_whole, asked, left=request.is_disconnected))
+        return picture(await made(make, asked, left=request.is_disconnected))
 
     @app.get("/results/{token}/{index}.map")
     async def values(request: Request, token: str, index: int) -> Response:

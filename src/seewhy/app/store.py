@@ -52,7 +52,7 @@ class Store(Generic[Item]):
                     f"jobs of yours wait for all {self._capacity} {self._what}s that you may have "
                     "here; try again when they are done"
                 )
-            while self._total() + size > self._most:
+            while sum(kept.size for kept in self._items.values()) + size > self._most:
                 left = [*self._loose(None, IDLE), *self._loose(owner)]
                 if not left:
                     raise ValueError(
@@ -105,6 +105,3 @@ class Store(Generic[Item]):
 
     def _count(self, owner: str) -> int:
         return sum(kept.owner == owner for kept in self._items.values())
-
-    def _total(self) -> float:
-        return sum(kept.size for kept in self._items.values())

@@ -15,7 +15,7 @@ from seewhy.evaluation.protocols import protocol
 from seewhy.metrics import metric, metrics_of
 from seewhy.models.answers import Activation
 from seewhy.naming import checked, parse, suggestion
-from seewhy.options import options_of
+from seewhy.options import options_of, shown
 from seewhy.plugins import load_plugins
 from seewhy.reading import text_of
 
@@ -279,19 +279,13 @@ def _explained(error: Any) -> tuple[Place, str]:
         return place, f"{place[-1]} is missing{meant}"
     keys = [key for key in place if isinstance(key, int) or key in known or key in parts]
     named = ".".join(map(str, keys))
-    return tuple(keys), f"{named} is {_short(error['input'])}: {error['msg']}"
+    return tuple(keys), f"{named} is {shown(error['input'])}: {error['msg']}"
 
 
 def _error(path: Path, lines: dict[Place, int], place: Place, message: object) -> ConfigError:
     while place and place not in lines:
         place = place[:-1]
     return ConfigError(f"{path}, line {lines[place]}: {message}" if place else f"{path}: {message}")
-
-
-def _short(value: object) -> str:
-    """What was written, as far as it fits into a message."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _together(errors: list[ConfigError]) -> ConfigError:

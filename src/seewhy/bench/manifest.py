@@ -23,7 +23,7 @@ class _Named(BaseModel):
 class _Manifest(BaseModel):
     """The parts that other code relies on; the rest is shown as it is."""
 
-    config: dict[str, Any]
+    config: _Named
     config_text: str
     config_hash: str
     seed: int
@@ -46,7 +46,6 @@ def check_manifest(content: Any) -> dict[str, Any]:
     """
     try:
         _Manifest.model_validate(content, strict=True)
-        _Named.model_validate(content["config"], strict=True)
     except ValidationError as error:
         parts = [".".join(map(str, one["loc"])) or "all of it" for one in error.errors()]
         shown = ", ".join(parts[:5]) + (", …" if len(parts) > 5 else "")

@@ -119,6 +119,8 @@ def evaluate(
             check_packages()
         except ValueError as error:
             kept = None
+            if folder.is_dir() and any(folder.iterdir()):
+                raise ValueError(f"{folder}: is not empty; name a new folder with --out") from None
             err.print(f"Nothing is kept before the end: {escape(str(error))}.")
         with progress("Evaluating", len(data), quiet=as_json) as advance:
             found = evaluating.evaluate(

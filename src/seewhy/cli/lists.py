@@ -135,4 +135,8 @@ def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
         print(json.dumps(rows))
         return
     out.print("\n[dim]F: forward pass, B: backward pass, h: backward to the layer only[/dim]")
-    out.print("[dim]E: explanation, S: steps, shares, samples, sides or layers[/dim]")
+    if any(isinstance(entry, Measure) for entry in entries.values()):
+        out.print("[dim]E: explanation, S: steps, shares, samples, sides or layers[/dim]")
+    else:
+        out.print("[dim]rule pass: backward pass by the method's own rules[/dim]")
+        out.print("[dim]K: channels of the layer, N: samples or masks, T: steps of a path[/dim]")

@@ -44,16 +44,17 @@ def report(
     """
     from seewhy.bench.report import write_comparison, write_report
     from seewhy.bench.store import Run
+    from seewhy.draw.page import check_page
 
     with usage_errors():
         first = Run.open(run)
         parts = len(first.manifest["cells"])
+        path = path or (run / "report.html" if other is None else other / "comparison.html")
+        check_page(path)
         if other is None:
-            path = path or run / "report.html"
             with progress("Reporting", parts, quiet=False) as advance:
                 write_report(first, path, metric=metric, images=images, advance=advance)
         else:
-            path = path or other / "comparison.html"
             second = Run.open(other)
             with progress("Comparing", parts, quiet=False) as advance:
                 write_comparison(first, second, path, advance=advance)

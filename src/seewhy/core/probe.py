@@ -88,6 +88,8 @@ class Probe:
         # was derived from.
         self._names = named_modules(self.model)
         self._requests = layer_requests(self.model, layer)
+        if self._requests == ():
+            raise ValueError("layer is an empty list; name at least one layer, or give None")
         self._origin: Probe | None = None
         self._around = around
         self._differentiate: Backward = gradients_of
@@ -743,7 +745,7 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
         )
     wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
     if not wanted:
-        raise ValueError("layer is an empty list; name at least one layer, or give None")
+        return ()
     by_module = {module: name for module, name in named_modules(model).items() if name}
     by_name = {name: module for module, name in by_module.items()}
     named = [item.partition("#")[0] for item in wanted if isinstance(item, str)]

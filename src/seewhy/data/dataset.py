@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.data.class_map import ClassMap
+from seewhy.options import shown
 from seewhy.reading import text_of
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Dataset:
     """Samples that are read when they are asked for: `dataset[3]`, `dataset[:100]`, a loop.
 
     name: the specification that it was loaded by.
-    keys: of its samples, in a fixed order; one line of writing each, see
+    keys: of its samples, in a fixed order, each once; one line of writing each, see
         `seewhy.printable.on_one_line`, whatever the files are called.
     read: gives the sample of a key; raises DatasetError or ImageError naming a file that is
         missing or broken.
@@ -67,6 +69,8 @@ class Dataset:
     tables: the files that are about all samples.
     grid: how many photos a side has of the grids that are to be made of its samples; 0 where
         they are explained as they are.
+
+    Raises DatasetError for a key that is no text or comes twice.
     """
 
     name: str
@@ -77,6 +81,13 @@ class Dataset:
     files: Callable[[str], Iterable[Path]] = lambda key: ()
     tables: tuple[Path, ...] = ()
     grid: int = 0
+
+    def __post_init__(self) -> None:
+        for key, count in Counter(self.keys).items():
+            if not isinstance(key, str) or count > 1:
+                why = f"is there {count} times" if count > 1 else "is no text"
+                said = f"{self.name}: the key {shown(key)} {why}"
+                raise DatasetError(f"{said}; each names one sample")
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -89,7 +89,10 @@ def load_dataset(spec: str, **options: Any) -> Dataset:
         given = checked(f"the dataset {spec!r}", [reader.function], options)
     except ValueError as error:
         raise DatasetError(str(error)) from None
-    return reader.function(where, **dict(given))
+    found = reader.function(where, **dict(given))
+    if not isinstance(found, Dataset):
+        raise DatasetError(f"{spec}: its reader returned a {type(found).__name__} and no Dataset")
+    return found
 
 
 def below(root: Path, spec: str) -> str:

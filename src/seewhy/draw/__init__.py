@@ -1,6 +1,6 @@
 """Pictures of explanations: overlays of photos, signals and volumes, outlines and galleries."""
 
-from seewhy.draw.galleries import PhotoRow, Tile, gallery
+from seewhy.draw.galleries import Tile, gallery
 from seewhy.draw.legend import Key, keys
 from seewhy.draw.overlays import colorize, contour, overlay, save_saliency
 from seewhy.draw.signals import overlay_signal
@@ -8,7 +8,6 @@ from seewhy.draw.volumes import overlay_volume
 
 __all__ = [
     "Key",
-    "PhotoRow",
     "Tile",
     "colorize",
     "contour",

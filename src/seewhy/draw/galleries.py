@@ -23,25 +23,18 @@ SUBTITLE: Style = (PLAIN, 26, "#626a76")
 
 
 class Tile(NamedTuple):
-    """One explanation: what made it, of what, and its picture."""
+    """A picture with its caption: of an explanation, what made it and of what."""
 
     title: str
     subtitle: str
     image: Image.Image
 
 
-class PhotoRow(NamedTuple):
-    """One photo and its explanations; None leaves a place empty."""
-
-    photo: Image.Image
-    title: str
-    cells: Sequence[Tile | None]
-    subtitle: str = ""
+Row = Sequence[Tile | None]
+"""A photo and its explanations; None leaves a place empty."""
 
 
-def gallery(
-    rows: Sequence[PhotoRow], *, columns: int = 5, legend: Sequence[Key] = ()
-) -> Image.Image:
+def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()) -> Image.Image:
     """Arrange photos and their explanations on a white page, with captions.
 
     Every row begins with its photo. Explanations beyond `columns` pictures go on below, in lines of
@@ -49,7 +42,7 @@ def gallery(
     beside each other. Pictures keep their proportions, and are as large as the largest one, within
     bounds; a caption that is too long is shortened with an ellipsis.
 
-    rows: each a photo, its title and its cells (title, subtitle, picture).
+    rows: each a photo and its explanations, as tiles (title, subtitle, picture).
     columns: pictures beside each other at most, the photo included; at least 2.
     legend: what colours mean, below all rows; see `seewhy.draw.legend`.
 
@@ -61,9 +54,7 @@ def gallery(
         raise ValueError("rows is empty; give at least one photo with its explanations")
     if columns < 2:
         raise ValueError(f"columns={columns}; give at least 2, the photo takes one")
-    lines = _lines(
-        [[Tile(row.title, row.subtitle, row.photo), *row.cells] for row in rows], columns
-    )
+    lines = _lines(rows, columns)
     longest = max(max(cell.image.size) for line in lines for cell in line if cell)
     side = min(max(LEAST, longest), PICTURE)
     strips = [[cell and _fitted(cell, side) for cell in line] for line in lines]
@@ -95,7 +86,7 @@ def gallery(
     return page
 
 
-def _lines(rows: list[list[Tile | None]], columns: int) -> list[list[Tile | None]]:
+def _lines(rows: Sequence[Row], columns: int) -> list[Row]:
     """What stands beside each other, so that lines are about equally long."""
     longest = max(map(len, rows))
     if longest <= columns // 2:  # whole rows beside each other

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
+_MARK = b'<meta name="generator" content="Seewhy">'  # near the beginning of every page
 WIDTH = 256  # pixels of a picture, at most
 
 
@@ -32,6 +33,12 @@ def part(template: str, name: str, *values: Any, **functions: Any) -> str:
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Write the page of a template as one file."""
     path.write_text(render(template, **values), encoding="utf-8")
+
+
+def check_page(path: Path) -> None:
+    """Raise ValueError where the path holds anything but an earlier page of ours."""
+    if path.exists() and not (path.is_file() and _MARK in path.read_bytes()[:1000]):
+        raise ValueError(f"{path} is there already and is no page of Seewhy; give another --out")
 
 
 def webp(picture: Image.Image, width: int) -> bytes:

@@ -66,4 +66,5 @@ def check(task: Task, batch_size: int) -> None:
         compares = any(need.startswith("other_method_") for need in metric.all_needs)
         if compares and len(task.methods) < 2:
             raise ValueError(f"the metric {str(metric)!r} compares methods; name two at least")
-    layer_requests(task.model.module, task.layer)
+    if layer_requests(task.model.module, task.layer) == ():
+        raise ValueError("layer is an empty list; name at least one layer, or give None")

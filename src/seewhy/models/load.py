@@ -95,7 +95,8 @@ def load_model(
     if texts is not None:
         if classes is not None:
             raise ModelError("give texts= or classes=: of a text-image network texts are classes")
-        return with_texts(model, zoos.hf_tokenizer(name), texts)
+        (tokenizer,) = zoos.from_hub(name, "Tokenizer")
+        return with_texts(model, tokenizer, texts)
     if classes is not None:
         where, names = read_classes(classes)
         model = with_classes(model, names, where, spec)

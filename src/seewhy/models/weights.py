@@ -51,9 +51,6 @@ class _Ignored:
     def __new__(cls, *_: object, **__: object) -> _Ignored:
         return super().__new__(cls)
 
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
-
     def __setstate__(self, _: object) -> None:
         pass
 

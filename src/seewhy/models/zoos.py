@@ -110,7 +110,7 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMode
 
 
 def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    config, processor = _from_hub(name, "Config", "ImageProcessor")
+    config, processor = from_hub(name, "Config", "ImageProcessor")
     if num_classes is not None:
         config.num_labels = num_classes
     factory = import_zoo("transformers", "hf").AutoModelForImageClassification
@@ -135,9 +135,9 @@ def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
 
 def hf_text_image(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
     """A text-image network of transformers, such as CLIP; `with_texts` gives it texts."""
-    config, processor = _from_hub(name, "Config", "ImageProcessor")
+    config, processor = from_hub(name, "Config", "ImageProcessor")
     if pretrained:
-        (module,) = _from_hub(name, "Model")
+        (module,) = from_hub(name, "Model")
     else:
         module = import_zoo("transformers", "hf").AutoModel.from_config(config)
     return LoadedModel(module.float(), _hf_preprocess(name, processor, 3))
@@ -148,17 +148,12 @@ def reads_texts(spec: str) -> bool:
     zoo, _, name = spec.partition(":")
     if zoo != "hf" or not name:
         return False
-    (config,) = _from_hub(name, "Config")
+    (config,) = from_hub(name, "Config")
     made_for = " ".join(config.architectures or ())
     return hasattr(config, "text_config") and "ForImageClassification" not in made_for
 
 
-def hf_tokenizer(name: str) -> Any:
-    """The tokenizer of a network of transformers."""
-    return _from_hub(name, "Tokenizer")[0]
-
-
-def _from_hub(name: str, *kinds: str) -> list[Any]:
+def from_hub(name: str, *kinds: str) -> list[Any]:
     """What the Auto classes of transformers load of a network: its "Config", "Tokenizer", …"""
     transformers = import_zoo("transformers", "hf")
     with _fetching(f"hf:{name}", True):

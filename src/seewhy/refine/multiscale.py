@@ -14,6 +14,7 @@ from seewhy.maps import normalize, of_images, unit, upsample, wide
 from seewhy.naming import Method, refinement
 from seewhy.options import Range
 from seewhy.progress import tracked
+from seewhy.refine.refine_cam import MIXERS
 
 # The sizes of the paper's script as factors of its first: 224, 324 … 824 pixels.
 _SIZES = tuple(size / 224 for size in range(224, 825, 100))
@@ -56,10 +57,8 @@ def multiscale(
     finest = max((each.shape[1:] for each in maps), key=math.prod)
     size = min(finest, probe.size, key=math.prod)
     scaled = torch.stack([unit(upsample(each, size)) for each in maps])
-    if combine == "product":
-        return scaled.prod(0)
-    if combine == "geometric":
-        return scaled.prod(0) ** (1 / len(maps))
+    if combine != "mean":
+        return MIXERS[combine](scaled)
     masses = torch.stack([each.relu().flatten(1).sum(1) for each in maps])
     masses = of_images(masses, scaled)
     return (masses * scaled).sum(0) / masses.sum(0).clamp_min(torch.finfo(masses.dtype).tiny)

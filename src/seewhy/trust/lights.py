@@ -11,13 +11,17 @@ class Thresholds:
     """How a value becomes a light.
 
     what: the value in words. green, red: a value that reaches the one is green, one that falls
-    short of the other is red. higher: whether high values are the good ones.
+    short of the other is red.
     """
 
     what: str
     green: float
     red: float
-    higher: bool
+
+    @property
+    def higher(self) -> bool:
+        """Whether high values are the good ones."""
+        return self.green > self.red
 
     def light(self, value: float) -> Light:
         """The light of a value; a better value never has a worse light."""
@@ -37,21 +41,17 @@ class Thresholds:
 
 THRESHOLDS = {
     "insertion and deletion": Thresholds(
-        "insertion minus deletion, as a share of the confidence in the whole photo",
-        0.82,
-        0.55,
-        True,
+        "insertion minus deletion, as a share of the confidence in the whole photo", 0.82, 0.55
     ),
-    "confidence drop": Thresholds("average drop", 0.1, 0.9, False),
-    "target selectivity": Thresholds("correlation with the runner-up's map", 0.57, 0.78, False),
+    "confidence drop": Thresholds("average drop", 0.1, 0.9),
+    "target selectivity": Thresholds("correlation with the runner-up's map", 0.57, 0.78),
     "randomised layers": Thresholds(
-        "mean rank correlation with the maps of random layers", 0.69, 0.84, False
+        "mean rank correlation with the maps of random layers", 0.69, 0.84
     ),
     "blind baselines": Thresholds(
         "insertion minus deletion, as a share of the confidence, beyond the best baseline's",
         0.02,
         -0.2,
-        True,
     ),
 }
 """The rule of each check, by name and in order."""

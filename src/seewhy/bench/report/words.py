@@ -3,42 +3,44 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from seewhy import metrics as m
 from seewhy.bench.progress import count
 from seewhy.bench.report.cell import Cell, graded
 from seewhy.evaluation.statistics import ALPHA
 from seewhy.metrics import metric as metric_of
+from seewhy.metrics.localization import pointing_game_on_photo
 
 MEANINGS = {
-    "pointing_game": "How often the map's highest point lies on the object.",
-    "energy_pointing_game": "How much of the map lies on the object.",
-    "grid_pointing": "Of four photos in a grid, how much of the map lies in the right one.",
-    "mass_accuracy": "How much of the map lies within the object's outline.",
-    "rank_accuracy": "How many of the map's highest pixels lie within the object's outline.",
-    "iou": "How well the map's bright part covers the object and nothing else.",
-    "box_iou": "How well a box around the map's bright part fits the object's box.",
-    "average_drop": "How much confidence is lost if the network sees only what the map shows.",
-    "half_drop": "How much confidence is lost if the network sees only the map's brighter half.",
-    "increase": "How often the confidence rises if the network sees only what the map shows.",
-    "win": "How often a method's map keeps more of the confidence than another method's.",
-    "average_gain": "How much the confidence rises if the network sees only what the map shows.",
-    "insertion": "How fast confidence rises as pixels are inserted, the map's highest first.",
-    "deletion": "How long confidence stays as pixels are deleted, the map's highest first.",
-    "road": "How much more confidence the map's highest pixels are worth than its lowest.",
-    "road_most_first": "The confidence that remains when the map's highest pixels are removed.",
-    "road_least_first": "The confidence that remains when the map's lowest pixels are removed.",
-    "single_deletion": "Whether the map ranks patches by the confidence that is lost without them.",
-    "effect_correlation": "Whether the map ranks objects by their true effect on the score.",
-    "coherency": "How little the map changes if the network sees only what the map shows.",
-    "complexity": "How much of the photo the map marks.",
-    "adcc": "Coherency, simplicity and kept confidence in one number.",
-    "gini": "How concentrated the map is, whether or not it is right.",
-    "entropy": "How spread out the map is, whether or not it is right.",
-    "max_sensitivity": "How much the map changes under barely visible noise.",
-    "infidelity": "How badly the map predicts how changes of the photo change the score.",
-    "parameter_randomization": "How similar the map stays when the weights are randomised.",
-    "target_selectivity": "How similar the maps for two different classes are.",
+    pointing_game_on_photo: "How often the map's highest point lies on the object.",
+    m.energy_pointing_game: "How much of the map lies on the object.",
+    m.grid_pointing: "Of four photos in a grid, how much of the map lies in the right one.",
+    m.mass_accuracy: "How much of the map lies within the object's outline.",
+    m.rank_accuracy: "How many of the map's highest pixels lie within the object's outline.",
+    m.iou: "How well the map's bright part covers the object and nothing else.",
+    m.box_iou: "How well a box around the map's bright part fits the object's box.",
+    m.average_drop: "How much confidence is lost if the network sees only what the map shows.",
+    m.half_drop: "How much confidence is lost if the network sees only the map's brighter half.",
+    m.increase: "How often the confidence rises if the network sees only what the map shows.",
+    m.win: "How often a method's map keeps more of the confidence than another method's.",
+    m.average_gain: "How much the confidence rises if the network sees only what the map shows.",
+    m.insertion: "How fast confidence rises as pixels are inserted, the map's highest first.",
+    m.deletion: "How long confidence stays as pixels are deleted, the map's highest first.",
+    m.road: "How much more confidence the map's highest pixels are worth than its lowest.",
+    m.road_most_first: "The confidence that remains when the map's highest pixels are removed.",
+    m.road_least_first: "The confidence that remains when the map's lowest pixels are removed.",
+    m.single_deletion: "Whether the map ranks patches by the confidence that is lost without them.",
+    m.effect_correlation: "Whether the map ranks objects by their true effect on the score.",
+    m.coherency: "How little the map changes if the network sees only what the map shows.",
+    m.complexity: "How much of the photo the map marks.",
+    m.adcc: "Coherency, simplicity and kept confidence in one number.",
+    m.gini: "How concentrated the map is, whether or not it is right.",
+    m.entropy: "How spread out the map is, whether or not it is right.",
+    m.max_sensitivity: "How much the map changes under barely visible noise.",
+    m.infidelity: "How badly the map predicts how changes of the photo change the score.",
+    m.parameter_randomization: "How similar the map stays when the weights are randomised.",
+    m.target_selectivity: "How similar the maps for two different classes are.",
 }
-"""What a metric measures, for someone who meets it for the first time."""
+"""What our metrics' functions measure, for someone who meets them for the first time."""
 
 
 class Finding(NamedTuple):
@@ -73,7 +75,7 @@ def arrow(metric: str) -> str:
 def meaning(metric: str) -> str:
     """What a metric measures, in one sentence."""
     about = metric_of(metric)
-    return MEANINGS.get(about.name, about.summary.partition(", (B")[0].rstrip(".") + ".")
+    return MEANINGS.get(about.function, about.summary.partition(", (B")[0].rstrip(".") + ".")
 
 
 def figure(value: float) -> str:

@@ -42,19 +42,18 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Residual network: a stem, four stages, global average pooling, one Linear. Stride 16."""
 
-    def __init__(self, classes: int, widths: tuple[int, ...] = (24, 32, 64, 128, 192)) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        stem, *stages = widths
-        self.conv1 = nn.Conv2d(3, stem, 3, 2, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(stem)
+        self.conv1 = nn.Conv2d(3, 24, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(24)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = nn.Sequential(Block(stem, stages[0]))
-        self.layer2 = nn.Sequential(Block(stages[0], stages[1], 2), Block(stages[1], stages[1]))
-        self.layer3 = nn.Sequential(Block(stages[1], stages[2], 2), Block(stages[2], stages[2]))
-        self.layer4 = nn.Sequential(Block(stages[2], stages[3]))
+        self.layer1 = nn.Sequential(Block(24, 32))
+        self.layer2 = nn.Sequential(Block(32, 64, 2), Block(64, 64))
+        self.layer3 = nn.Sequential(Block(64, 128, 2), Block(128, 128))
+        self.layer4 = nn.Sequential(Block(128, 192))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(stages[3], classes)
+        self.fc = nn.Linear(192, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W) to logits (B, classes)."""
@@ -149,16 +148,16 @@ class ViT(nn.Module):
     position embeddings.
     """
 
-    def __init__(self, classes: int, width: int = 128, depth: int = 6, heads: int = 4) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        stages = ResNet(classes)
+        width, stages = 128, ResNet(classes)
         self.patch_embed = nn.Sequential(
             stages.conv1, stages.bn1, stages.relu, stages.maxpool, stages.layer1, stages.layer2,
             nn.Conv2d(64, width, 2, 2),
         )  # fmt: skip
         self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.pos_embed = nn.Parameter(torch.randn(1, 1 + 8 * 8, width) * 0.02)
-        self.blocks = nn.Sequential(*(Encoder(width, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Encoder(width, heads=4) for _ in range(6)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
 
