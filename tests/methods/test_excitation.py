@@ -102,3 +102,27 @@ def test_the_stage_before_the_last_is_the_default(oracles: Oracles) -> None:
 def test_unknown_skips_are_refused() -> None:
     with pytest.raises(ValueError, match=r"skip=.*it should be 'share' or 'copy'"):
         explain(Cnn(), torch.rand(1, 3, 16, 16), "excitation_backprop(skip='half')", 0)
+
+
+def test_a_function_may_be_written_in_several_ways() -> None:
+    """A pool as a mean, a Linear as a product, and arguments of a convolution by their names."""
+
+    class Spelled(Cnn):
+        def features(self, x: Tensor) -> Tensor:
+            for conv in (self.conv1, self.conv2):
+                x = F.conv2d(x, conv.weight, bias=conv.bias, stride=2, padding=1).relu()
+            return x
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.features(x).flatten(2).mean(-1)
+            return torch.addmm(self.head.bias, x, self.head.weight.T)
+
+    class Plain(Spelled):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+
+    x, maps = torch.randn(2, 3, 16, 16), []
+    for network in (Spelled, Plain):
+        torch.manual_seed(0)
+        maps.append(explain(network(), x, "contrastive_excitation_backprop(at_input=True)", 1))
+    torch.testing.assert_close(*maps)

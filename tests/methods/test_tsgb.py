@@ -183,7 +183,7 @@ def test_classes_without_active_negative_weights_are_finite(oracles: Oracles) ->
 @pytest.mark.parametrize("tiny", [0.0, -1e-10, 1e-10, -1.0001e-10, 1e-30])
 @pytest.mark.parametrize("layer", ["batch_norm", "avg_pool2d"])
 def test_tiny_values_do_not_blow_up(layer: str, tiny: float) -> None:
-    x = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)
+    x = torch.full((1, 1, 2, 4), 0.5, dtype=torch.float64)
     x[0, 0, 0, 0] = tiny
     x.requires_grad_()
     with applying(rules("joint")):
@@ -644,3 +644,64 @@ def test_functions_of_the_network_may_hold_what_they_like() -> None:
     model.custom = False
     for name, expected in explain(model, x, names, 1).items():
         torch.testing.assert_close(custom[name], expected)
+
+
+def normalised(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return F.batch_norm(x, mean, std.square(), eps=0)
+
+
+def pools(x: Tensor) -> Tensor:
+    return F.adaptive_avg_pool2d(x, 1)
+
+
+# What a network may write for the first of each: (normalise, activate, gate, pool, classify).
+SPELLINGS: dict[str, dict[str, Callable[..., Tensor]]] = {
+    "its own mean": {
+        "normalise": lambda x, mean, std: (x - mean[:, None, None]) / std[:, None, None]
+    },
+    "scale and shift": {
+        "normalise": lambda x, mean, std: x.mul_(1 / std[:, None, None]).add_(
+            -(mean / std)[:, None, None]
+        )
+    },
+    "SiLU": {"activate": lambda x: x * x.sigmoid()},
+    "expanded gate": {"gate": lambda x, gate: x * gate.expand_as(x)},
+    "pool of its size": {"pool": lambda x: F.avg_pool2d(x, x.shape[2:])},
+    "mean": {"pool": lambda x: x.mean((2, 3), keepdim=True)},
+    "product": {"classify": lambda x, weight, bias: x @ weight.T + bias},
+    "addmm": {"classify": lambda x, weight, bias: torch.addmm(bias, x, weight.t())},
+}
+
+
+class Spelled(nn.Module):
+    """A network with gates that writes some of its functions in another way."""
+
+    def __init__(self, **spelled: Callable[..., Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 6, 3, 2, 1)
+        self.gate, self.head = nn.Conv2d(6, 6, 1), nn.Linear(6, 4)
+        self.spelled = {
+            "normalise": normalised,
+            "activate": F.silu,
+            "gate": torch.mul,
+            "pool": pools,
+            "classify": F.linear,
+            **spelled,
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        does, mean, std = self.spelled, torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4])
+        x = does["activate"](self.first(does["normalise"](x, mean, std)))
+        x = does["gate"](x, self.gate(does["pool"](x)).sigmoid())
+        x = does["pool"](self.second(x).relu()).flatten(1)
+        return does["classify"](x, self.head.weight, self.head.bias)
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_function_may_be_written_in_several_ways(name: str) -> None:
+    torch.manual_seed(1)
+    x = torch.rand(2, 3, 17, 24)
+    expected = explain(Spelled(), x, "tsgb", 1)
+    found = explain(Spelled(**SPELLINGS[name]), x, "tsgb", 1)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.max()))

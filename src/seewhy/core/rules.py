@@ -12,7 +12,7 @@ have returned, with any gradient. A table of rules maps torch functions to rules
 
 It does not matter whether a module, a functional call or a method of the tensor made the call, nor
 whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x.relu()` are all
-`F.relu`. Only the thread that applies a table sees it.
+`F.relu`, and `x @ weight` is `F.linear`. Only the thread that applies a table sees it.
 """
 
 import inspect
@@ -83,10 +83,12 @@ class applying(Mode):
     ) -> Any:
         """Run one call by its rule, or as it is."""
         name, plain, place = _read(function)
-        rule, writes = self._rules.get(name), plain is not function or place is not None
         args, kwargs = without_parameters(args, kwargs)
         if self._instead.data and any(map(self._replaced, tensors((args, kwargs)))):
             args, kwargs = tree_map_only(Tensor, self._current, (args, kwargs))
+        if name in _PRODUCTS and "linear" in self._rules and (call := _linear(*args, **kwargs)):
+            name, function, plain, args = "linear", F.linear, F.linear, call
+        rule, writes = self._rules.get(name), plain is not function or place is not None
         if rule is None and not writes:
             return function(*args, **kwargs)
         self._called |= rule is not None
@@ -104,8 +106,11 @@ class applying(Mode):
 
     def _current(self, tensor: Tensor) -> Tensor:
         """What to read in its place."""
+        asked = tensor
         while tensor in self._instead:
             tensor = self._instead[tensor]
+        if tensor is not asked:
+            self._instead[asked] = tensor  # so that the way is short where much is written
         base = tensor._base
         if base is None or (whole := self._current(base)) is base:
             return tensor
@@ -316,6 +321,23 @@ def _name(function: Callable[..., Any]) -> str:
     if name.startswith(("__i", "__r")) and not hasattr(torch, plain) and hasattr(torch, plain[1:]):
         return str(plain[1:])
     return str(plain)
+
+
+# A Linear by other names, if what comes last is a constant matrix.
+_PRODUCTS = frozenset(("matmul", "mm", "addmm"))
+
+
+def _linear(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """The arguments of the Linear that a product is: (input, weight) or (bias, input, weight)."""
+    if kwargs:
+        return None
+    *bias, input, weight = args
+    constants = [weight, *bias]
+    if not input.requires_grad or any(one.requires_grad for one in constants):
+        return None
+    if [one.ndim for one in constants] != [2, 1][: len(constants)]:
+        return None
+    return input, weight.mT, bias[0] if bias else None
 
 
 def out_of_place(

@@ -99,20 +99,26 @@ def _rules(skip: Skip) -> Rules:
         **dict.fromkeys((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), _pooled),
         **dict.fromkeys((F.adaptive_avg_pool1d, F.adaptive_avg_pool2d), _pooled),
         F.adaptive_avg_pool3d: _pooled,
+        torch.mean: _mean,
         F.batch_norm: _passed,
     }
     return {**rules, torch.add: _shared} if skip == "share" else rules
 
 
 def _weighted(
-    layer: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any
+    layer: Function,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Tensor:
     """Shares of the inputs in an output: those of x ⊙ w⁺."""
 
     def unbiased(x: Tensor, w: Tensor) -> Tensor:
-        return layer(x, w, None, *args)
+        return layer(x, w, None, *args, **kwargs)
 
-    value = layer(input.detach(), weight, bias, *args)
+    value = layer(input.detach(), weight, bias, *args, **kwargs)
     return _Excitation.apply((value,), input, weight, unbiased)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -121,6 +127,14 @@ def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     shares = pool(input * input.detach(), *args, **kwargs)
     value = pool(input.detach(), *args, **kwargs)
     return substitute(value, shares / (value + _eps(value)))
+
+
+def _mean(mean: Function, input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
+    """A mean over places is a pool by another name."""
+    sides = [dim] if isinstance(dim, int) else dim or [0]
+    if not all(side % input.ndim > 1 for side in sides):
+        return mean(input, dim, *args, **kwargs)
+    return _pooled(mean, input, dim, *args, **kwargs)
 
 
 def _passed(batch_norm: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:

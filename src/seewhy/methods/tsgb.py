@@ -35,6 +35,7 @@ Activations = Literal["kept", "gradient"]
 Strides = Literal["even", "uneven"] | None
 
 EPS = 1e-10  # as in the authors' code
+SIGMOIDS = ("Sigmoid", "Hardsigmoid")
 
 
 @method("Cheng et al. 2022, TSGB: Target-selective gradient backprop", passes="F + rule pass")
@@ -64,7 +65,8 @@ def tsgb(
     signed: return the whole sum instead of its positive part; the authors show the positive part.
 
     In a product with a gate (a sigmoid, one number per channel, a constant) all relevance goes to
-    the gated signal. With groups="joint", activations="gradient" and signed=True the maps equal
+    the gated signal, and constants that are added per channel take none: a network may normalise
+    its input itself. With groups="joint", activations="gradient" and signed=True the maps equal
     those of the authors' code.
 
     Raises ValueError for networks with attention, for which TSGB is not defined.
@@ -201,6 +203,9 @@ class _Strides:
 
     even: bool | None
 
+    def saw_activation(self) -> None:
+        self.even = True if self.even is None else self.even
+
 
 class _Pass:
     """The rules of TSGB for one forward pass."""
@@ -231,7 +236,8 @@ class _Pass:
             F.linear: _linear,
             F.batch_norm: _batch_norm,
             F.layer_norm: _layer_norm,
-            torch.mul: _product,
+            torch.mul: self.product,
+            **dict.fromkeys((torch.add, torch.sub), _shift),
         }
 
     def convolution(
@@ -303,8 +309,7 @@ class _Pass:
         if name != "relu":
             if not self.kept:
                 return function(input, *args, **kwargs)
-            if self.strides.even is None:
-                self.strides.even = True
+            self.strides.saw_activation()
         known = _known(input)
         if known is None and name == "relu":
             return function(input, *args, **kwargs)
@@ -314,6 +319,23 @@ class _Pass:
             return _scaled(value, input * torch.where(x == 0, 0, value / x))
         known = _Known(known.shares, True, name in ("relu", "relu6"), known.weighted)
         return _with(known, lambda: function(input, *args, **kwargs))
+
+    def product(self, mul: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
+        """All relevance goes to what is gated: by a sigmoid, by one number per channel, by a
+        constant."""
+        signal, factor = (b, a) if _is_gate(a, b) else (a, b)
+        if not _is_gate(factor, signal):
+            return mul(a, b, **kwargs)
+        if isinstance(factor, Tensor):
+            if self.kept and factor.shape == signal.shape and _made_by(factor, *SIGMOIDS):
+                self.strides.saw_activation()  # a SiLU's, say
+            factor = factor.detach()
+        known = _known(signal)
+        if known is None:
+            return mul(signal, factor, **kwargs)
+        # A constant of another sign or size may follow: no longer a ReLU's.
+        known = _Known(known.shares, True, False, known.weighted)
+        return _with(known, lambda: mul(signal, factor, **kwargs))
 
 
 def _linear(linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -339,21 +361,6 @@ def _padded(
     return F.pad(input, odd) if any(odd) else input, tuple(span // 2 for span in spans)
 
 
-def _product(mul: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
-    """All relevance goes to what is gated: by a sigmoid, by one number per channel, by a
-    constant."""
-    signal, factor = (b, a) if _is_gate(a, b) else (a, b)
-    if not _is_gate(factor, signal):
-        return mul(a, b, **kwargs)
-    factor = factor.detach() if isinstance(factor, Tensor) else factor
-    known = _known(signal)
-    if known is None:
-        return mul(signal, factor, **kwargs)
-    # A constant of another sign or size may follow: no longer a ReLU's.
-    known = _Known(known.shares, True, False, known.weighted)
-    return _with(known, lambda: mul(signal, factor, **kwargs))
-
-
 def _is_gate(factor: Any, signal: Any) -> bool:
     """Whether a factor lets through a part of the signal."""
     if not isinstance(signal, Tensor) or not signal.requires_grad:
@@ -362,8 +369,8 @@ def _is_gate(factor: Any, signal: Any) -> bool:
         return not isinstance(factor, Tensor) or _broadcasts(factor, signal)
     if factor.ndim != signal.ndim:
         return False
-    broadcast = factor.numel() < signal.numel() and signal.ndim > 2
-    return broadcast or _made_by(factor, "Sigmoid", "Hardsigmoid")
+    fewer = factor.numel() < signal.numel() or _made_by(factor, "Expand")
+    return (fewer and signal.ndim > 2) or _made_by(factor, *SIGMOIDS)
 
 
 def _batch_norm(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -376,6 +383,22 @@ def _batch_norm(function: Function, input: Tensor, *args: Any, **kwargs: Any) ->
         value = function(x, *args, **kwargs)
         return _scaled(value, input * (value * _inverse(x)))
     return _with(known, lambda: function(input, *args, **kwargs))
+
+
+def _shift(function: Function, input: Any, other: Any, **kwargs: Any) -> Tensor:
+    """A constant per channel takes no relevance, as in a batch norm."""
+    if isinstance(input, Tensor) and input.requires_grad and input.ndim > 2:
+        constant = isinstance(other, Tensor) and not other.requires_grad
+        if not isinstance(other, Tensor) or (constant and _repeats(other, input)):
+            return _batch_norm(function, input, other, **kwargs)
+    return function(input, other, **kwargs)
+
+
+def _repeats(constant: Tensor, signal: Tensor) -> bool:
+    """Whether a constant is the same at several places of an image."""
+    sides = zip(reversed(constant.shape), reversed(signal.shape[1:]), strict=False)
+    fewer = constant.ndim < signal.ndim - 1 or any(a < b for a, b in sides)
+    return fewer and _broadcasts(constant, signal)
 
 
 def _scaled(value: Tensor, surrogate: Tensor) -> Tensor:
@@ -391,8 +414,14 @@ def _broadcasts(factor: Tensor, signal: Tensor) -> bool:
 
 
 def _average_pool(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Relevance goes back through the pool as a gradient would: Pᵀ(gradient ⊙ output) / input."""
+    """Relevance goes back through the pool as a gradient would: Pᵀ(gradient ⊙ output) / input.
+
+    A pool over the whole map has its ordinary gradient, as under its other names (a mean, say):
+    relevance would be the same everywhere.
+    """
     value = pool(input.detach(), *args, **kwargs)
+    if max(value.shape[2:]) == 1:
+        return pool(input, *args, **kwargs)
     inverse = _inverse(input.detach())
     return _scaled(value, pool(input * inverse, *args, **kwargs) * value)
 
