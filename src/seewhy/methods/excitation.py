@@ -14,12 +14,13 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge
 
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Rules, nearest, substitute
+from seewhy.core.rules import Rules, apply_of, nearest, substitute
 from seewhy.core.targets import Score
-from seewhy.maps import averaged
+from seewhy.maps import averaged, wide
 from seewhy.naming import method
 
 Function = Callable[..., Tensor]
+Layer = Callable[[Tensor], Tensor]
 Skip = Literal["share", "copy"]
 
 EPS = 1e-20  # as in TorchRay
@@ -54,14 +55,15 @@ def contrastive_excitation_backprop(
     ruled = _ruled(probe, skip, at_input)
     score = ruled.target(ruled.outputs)
     starts = []
-    for node in nearest(score, lambda node: hasattr(node, "seewhy_walk")):
+    for node in nearest(score, lambda node: getattr(node, "seewhy_opposite", None) is not None):
         edge = GradientEdge(node, 0)
         (p,) = torch.autograd.grad(score.sum(), edge, retain_graph=True, allow_unused=True)
         if p is not None:
-            input, weight = node.saved_tensors
-            starts.append(
-                (input, node.seewhy_walk(p, input, weight) - node.seewhy_walk(p, input, -weight))
+            (input,) = node.saved_tensors
+            own, opposite = (
+                _shares(p, input, layer) for layer in (node.seewhy_layer, node.seewhy_opposite)
             )
+            starts.append((input, own - opposite))
     if not starts:
         raise ValueError(
             "the contrast is made in the last Linear or convolution before the score, and there "
@@ -87,8 +89,8 @@ def _ruled(probe: Probe, skip: Skip, at_input: bool) -> Probe:
 
 def _excitation(ruled: Probe) -> Tensor:
     if not ruled.layers:
-        return ruled.input_gradient.sum(1)
-    maps = [ruled.gradients(layer).sum(1) for layer in ruled.layers]
+        return wide(ruled.input_gradient).sum(1)
+    maps = [wide(ruled.gradients(layer)).sum(1) for layer in ruled.layers]
     return averaged(maps, ruled.size)
 
 
@@ -115,18 +117,20 @@ def _weighted(
 ) -> Tensor:
     """Shares of the inputs in an output: those of x ⊙ w⁺."""
 
-    def unbiased(x: Tensor, w: Tensor) -> Tensor:
-        return layer(x, w, None, *args, **kwargs)
+    def positive(x: Tensor) -> Tensor:
+        return layer(x, wide(weight).clamp(min=0), None, *args, **kwargs)
+
+    def opposite(x: Tensor) -> Tensor:
+        return layer(x, -wide(weight).clamp(max=0), None, *args, **kwargs)
 
     value = layer(input.detach(), weight, bias, *args, **kwargs)
-    return _Excitation.apply((value,), input, weight, unbiased)  # type: ignore[no-any-return, no-untyped-call]
+    return _excitation_of((value,), input, positive, opposite)
 
 
 def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Shares of the inputs in their mean."""
-    shares = pool(input * input.detach(), *args, **kwargs)
     value = pool(input.detach(), *args, **kwargs)
-    return substitute(value, shares / (value + _eps(value)))
+    return _excitation_of((value,), input, lambda x: pool(x, *args, **kwargs), None)
 
 
 def _mean(mean: Function, input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
@@ -146,41 +150,39 @@ def _shared(add: Function, input: Tensor, other: Any, **kwargs: Any) -> Tensor:
     if not isinstance(other, Tensor) or kwargs or input.shape != other.shape:
         return add(input, other, **kwargs)
     value = add(input.detach(), other.detach())
-    return substitute(
-        value, add(input * input.detach(), other * other.detach()) / (value + _eps(value))
-    )
+    return _excitation_of((value,), torch.stack([input, other]), lambda x: x.sum(0), None)
 
 
 class _Excitation(torch.autograd.Function):
-    """p ↦ x ⊙ ∂/∂x(w⁺x)ᵀ(p / w⁺x)."""
+    """A value whose gradient is shared out among the inputs by a linear layer without negatives.
+
+    opposite: that of the opposite class, of a layer with weights.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        value: tuple[Tensor],
-        input: Tensor,
-        weight: Tensor,
-        layer: Callable[[Tensor, Tensor], Tensor],
+        ctx: Any, value: tuple[Tensor], input: Tensor, layer: Layer, opposite: Layer | None
     ) -> Tensor:
-        ctx.save_for_backward(input, weight)
-
-        def walk(probability: Tensor, input: Tensor, weight: Tensor) -> Tensor:
-            with torch.enable_grad():
-                x = input.detach().requires_grad_()
-                excitation = layer(x, weight.clamp(min=0))
-            (back,) = torch.autograd.grad(
-                excitation, x, probability / (excitation.detach() + _eps(excitation))
-            )
-            return torch.mul(x.detach(), back)
-
-        ctx.seewhy_walk = walk
+        ctx.save_for_backward(input)
+        ctx.seewhy_layer, ctx.seewhy_opposite = layer, opposite
         return value[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, probability: Tensor) -> tuple[None, Tensor, None, None]:
-        return None, ctx.seewhy_walk(probability, *ctx.saved_tensors), None, None
+        (input,) = ctx.saved_tensors
+        return None, _shares(probability, input, ctx.seewhy_layer), None, None
 
 
-def _eps(tensor: Tensor) -> float:
-    return max(EPS, torch.finfo(tensor.dtype).tiny)
+_excitation_of = apply_of(_Excitation)
+
+
+def _shares(probability: Tensor, input: Tensor, layer: Layer) -> Tensor:
+    """x ⊙ ∂l/∂xᵀ(p / l(x)), in single precision at least."""
+    with torch.enable_grad(), torch.autocast(input.device.type, enabled=False):
+        x = wide(input.detach()).requires_grad_()
+        excitation = layer(x)
+        (back,) = torch.autograd.grad(
+            excitation, x, wide(probability) / (excitation.detach() + EPS)
+        )
+    return torch.mul(x.detach(), back).to(input.dtype)
