@@ -16,6 +16,7 @@ whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x
 """
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -27,7 +28,6 @@ from torch.autograd.function import FunctionCtx
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode
 from torch.utils import checkpoint
 from torch.utils._pytree import tree_map_only
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from seewhy.core.observing import end_frames, is_scripted
 
@@ -71,8 +71,9 @@ class applying(Mode):
         self._needed = needed
         self._rules = {_name(function): rule for function, rule in rules.items()}
         self._called = False
-        # What to read in place of a tensor that was to be written into, or into a view of it.
-        self._instead = WeakTensorKeyDictionary()
+        # What to read in place of a tensor that was to be written into, or into a view of it: by
+        # the tensor's id, as long as it lives.
+        self._instead: dict[int, tuple[weakref.ref[Tensor], Tensor]] = {}
 
     def __torch_function__(
         self,
@@ -84,7 +85,7 @@ class applying(Mode):
         """Run one call by its rule, or as it is."""
         name, plain, place = _read(function)
         args, kwargs = without_parameters(args, kwargs)
-        if self._instead.data and any(map(self._replaced, tensors((args, kwargs)))):
+        if self._instead and any(map(self._replaced, tensors((args, kwargs)))):
             args, kwargs = tree_map_only(Tensor, self._current, (args, kwargs))
         if name in _PRODUCTS and "linear" in self._rules and (call := _linear(*args, **kwargs)):
             name, function, plain, args = "linear", F.linear, F.linear, call
@@ -102,15 +103,15 @@ class applying(Mode):
 
     def _replaced(self, tensor: Tensor) -> bool:
         """Whether another may have to be read in its place."""
-        return tensor._base is not None or tensor in self._instead
+        return tensor._base is not None or id(tensor) in self._instead
 
     def _current(self, tensor: Tensor) -> Tensor:
         """What to read in its place."""
         asked = tensor
-        while tensor in self._instead:
-            tensor = self._instead[tensor]
+        while id(tensor) in self._instead:
+            _, tensor = self._instead[id(tensor)]
         if tensor is not asked:
-            self._instead[asked] = tensor  # so that the way is short where much is written
+            self._replace(asked, tensor)  # so that the way is short where much is written
         base = tensor._base
         if base is None or (whole := self._current(base)) is base:
             return tensor
@@ -123,14 +124,20 @@ class applying(Mode):
         base = written._base
         value = value if value.dtype == written.dtype else value.to(written.dtype)
         if base is None:
-            self._instead[written] = value
+            self._replace(written, value)
             return value
-        self._instead[base] = whole = base.clone()
+        whole = base.clone()
+        self._replace(base, whole)
         return _part(whole, written, base).copy_(value)
+
+    def _replace(self, tensor: Tensor, other: Tensor) -> None:
+        key, instead = id(tensor), self._instead
+        instead[key] = weakref.ref(tensor, lambda _: instead.pop(key, None)), other
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         """Stop applying the rules."""
         super().__exit__(kind, error, traceback)
+        self._instead.clear()
         if kind is None and self._needed and not self._called:
             raise NoRuleError(
                 f"the network calls none of the functions with a rule ({', '.join(self._rules)}), "
@@ -329,7 +336,7 @@ _PRODUCTS = frozenset(("matmul", "mm", "addmm"))
 
 def _linear(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor | None] | None:
     """The arguments of the Linear that a product is: (input, weight) or (bias, input, weight)."""
-    if kwargs:
+    if kwargs or not all(isinstance(one, Tensor) for one in args):
         return None
     *bias, input, weight = args
     constants = [weight, *bias]
@@ -364,7 +371,9 @@ def _written(
     """The tensor that a call writes into, if any."""
     _, plain, place = _read(function)
     given = place is not None and (kwargs.get("inplace") or args[place : place + 1] == (True,))
-    return next(tensors((args, kwargs)), None) if plain != function or given else None
+    if plain == function and not given:
+        return None
+    return args[0] if args and isinstance(args[0], Tensor) else next(tensors((args, kwargs)), None)
 
 
 @lru_cache(maxsize=1024)
