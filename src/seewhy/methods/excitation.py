@@ -89,8 +89,8 @@ def _ruled(probe: Probe, skip: Skip, at_input: bool) -> Probe:
 
 def _excitation(ruled: Probe) -> Tensor:
     if not ruled.layers:
-        return wide(ruled.input_gradient).sum(1)
-    maps = [wide(ruled.gradients(layer)).sum(1) for layer in ruled.layers]
+        return ruled.input_gradient.sum(1)
+    maps = [ruled.gradients(layer).sum(1) for layer in ruled.layers]
     return averaged(maps, ruled.size)
 
 
