@@ -14,7 +14,7 @@ import torch
 
 from seewhy.bench import fingerprints
 from seewhy.bench.config import Config, ConfigFile, settings_of
-from seewhy.core.probe import layer_requests
+from seewhy.core.probe import asked_layers
 from seewhy.data.class_map import ClassMap, read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import below, load_dataset
@@ -182,7 +182,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
         with file.about("networks", place, "model"):
             model = plan.opened(network.title, "cpu")
         with file.about("networks", place, "layer"):
-            layer_requests(model.module, network.layer)
+            asked_layers(model.module, network.layer)
         for at, (title, data) in enumerate(datasets.items()):
             asked = plan.task(model, network.title, title, data)
             with file.about("metrics"):

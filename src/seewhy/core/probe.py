@@ -87,9 +87,7 @@ class Probe:
         # What was asked for: None leaves the choice to the pass, or to the probe that this one
         # was derived from.
         self._names = named_modules(self.model)
-        self._requests = layer_requests(self.model, layer)
-        if self._requests == ():
-            raise ValueError("layer is an empty list; name at least one layer, or give None")
+        self._requests = asked_layers(self.model, layer)
         self._origin: Probe | None = None
         self._around = around
         self._differentiate: Backward = gradients_of
@@ -724,6 +722,14 @@ def _interpolates(model: nn.Module) -> bool:
 def layer_names(model: nn.Module, layer: LayerLike) -> tuple[str, ...] | None:
     """The layers that a user asked for as names, which fit copies of the network too; or None."""
     return spelled(layer_requests(model, layer) or ()) or None
+
+
+def asked_layers(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | None:
+    """As `layer_requests`, of a user: an empty list is a ValueError, and not "no layer"."""
+    requests = layer_requests(model, layer)
+    if requests == ():
+        raise ValueError("layer is an empty list; name at least one layer, or give None")
+    return requests
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from seewhy.core.probe import layer_requests
+from seewhy.core.probe import asked_layers
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Dataset
 from seewhy.metrics import Metric
@@ -66,5 +66,4 @@ def check(task: Task, batch_size: int) -> None:
         compares = any(need.startswith("other_method_") for need in metric.all_needs)
         if compares and len(task.methods) < 2:
             raise ValueError(f"the metric {str(metric)!r} compares methods; name two at least")
-    if layer_requests(task.model.module, task.layer) == ():
-        raise ValueError("layer is an empty list; name at least one layer, or give None")
+    asked_layers(task.model.module, task.layer)
