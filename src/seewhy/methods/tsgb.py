@@ -419,10 +419,10 @@ def _average_pool(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> T
     A pool over the whole map has its ordinary gradient, as under its other names (a mean, say):
     relevance would be the same everywhere.
     """
-    value = pool(input.detach(), *args, **kwargs)
-    if max(value.shape[2:]) == 1:
-        return pool(input, *args, **kwargs)
-    inverse = _inverse(input.detach())
+    output = pool(input, *args, **kwargs)
+    if max(output.shape[2:]) == 1:
+        return output
+    value, inverse = output.detach(), _inverse(input.detach())
     return _scaled(value, pool(input * inverse, *args, **kwargs) * value)
 
 
