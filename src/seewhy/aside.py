@@ -104,8 +104,8 @@ class Aside(Generic[State]):
     def close(self) -> None:
         """End the process, whatever it is doing."""
         with self._lock:
+            self._end()  # before its pipe, at whose end it would leave by itself
             self._pipe, self._busy = None, False
-            self._end()
 
     def _start(self) -> Connection:
         context = _context()
