@@ -82,8 +82,6 @@ def main() -> None:
     arguments = parser(__doc__, batch=4, rounds=15)
     arguments.add_argument("--network", default="resnet50", help="a torchvision classifier")
     arguments.add_argument("--size", type=int, default=224)
-    arguments.add_argument("--only", default="", metavar="TEXT", help="candidates with this name")
-    arguments.add_argument("--without", metavar="TEXT", help="leave out candidates with this name")
     options = arguments.parse_args()
     device = prepare(options)
     model = import_torchvision().models.get_model(options.network, weights=None).eval().to(device)
@@ -95,11 +93,6 @@ def main() -> None:
             model(x)
 
     timed = {"F": forward, **ours(model, x, options.rounds), **peers(model, x, layer)}
-    timed = {
-        name: run
-        for name, run in timed.items()
-        if options.only in name and not (options.without and options.without in name)
-    }
     seconds, rows = measure(forward, timed, options)
     show(f"{options.network}, {layer}, batch {len(x)}", rows, seconds, options)
 

@@ -5,7 +5,8 @@
 
 What a method costs beside its forward passes is the excess over 1: its time, divided by that of
 as many images through the bare network at the batch size that suits the device best. The last
-table has Ablation-CAM in forward passes of its batch.
+table has Ablation-CAM in forward passes of its batch. Captum's occlusion and torch-cam's Score-CAM
+stand beside ours.
 """
 
 from __future__ import annotations
@@ -48,6 +49,35 @@ def best_batch(model: torch.nn.Module, x: torch.Tensor, count: int) -> int:
     return min((batch for batch in sizes if batch <= count), key=seconds)
 
 
+def captum_occlusion(model: torch.nn.Module, x: torch.Tensor, side: int, batch: int) -> Run:
+    """Captum's, of squares side by side, as many images at a time as the bare network takes."""
+
+    def run() -> None:
+        from captum.attr import Occlusion
+
+        window = (x.shape[1], side, side)
+        at_once = max(1, batch // len(x))
+        Occlusion(model).attribute(
+            x,
+            sliding_window_shapes=window,
+            strides=window,
+            target=1,
+            perturbations_per_eval=at_once,
+        )
+
+    return run
+
+
+def torch_cam_score_cam(model: torch.nn.Module, x: torch.Tensor, layer: str, batch: int) -> Run:
+    def run() -> None:
+        from torchcam.methods import ScoreCAM
+
+        with torch.no_grad(), ScoreCAM(model, layer, batch_size=batch) as extract:
+            extract(1, model(x))
+
+    return run
+
+
 def main() -> None:
     arguments = parser(__doc__, batch=2, rounds=5)
     arguments.add_argument("--network", default="resnet50", help="a torchvision classifier")
@@ -67,16 +97,32 @@ def main() -> None:
 
     # 16 positions of a patch of a quarter of the image.
     quarter = options.size // 4
-    methods = {
-        f"rise, {options.masks} masks": (Method("rise", masks=options.masks), options.masks),
-        "occlusion, 16 places": (Method("occlusion", patch=quarter, stride=quarter), 16),
-    }
+    # What is timed, and how often each image is shown to the network for it.
+    tables: list[tuple[int, dict[str, Run]]] = [
+        (
+            options.masks,
+            {f"rise, {options.masks} masks": explained(Method("rise", masks=options.masks))},
+        ),
+        (
+            16,
+            {
+                "occlusion, 16 places": explained(
+                    Method("occlusion", patch=quarter, stride=quarter)
+                ),
+                "captum occlusion": captum_occlusion(model, x, quarter, batch),
+            },
+        ),
+    ]
     if options.score_cam:
-        methods[f"score_cam, {channels} channels"] = (Method("score_cam"), channels)
-    for name, (method, passes) in methods.items():
+        score_cams = {
+            f"score_cam, {channels} channels": explained(Method("score_cam")),
+            "torch-cam ScoreCAM": torch_cam_score_cam(model, x, layer, batch),
+        }
+        tables.append((channels, score_cams))
+    for passes, timed in tables:
         count = options.batch * (passes + 1)
         base = bare(model, x, batch, count)
-        seconds, rows = measure(base, {"F": base, name: explained(method)}, options)
+        seconds, rows = measure(base, {"F": base, **timed}, options)
         title = f"{options.network}, F = {count} images, {batch} at a time"
         show(title, rows, seconds, options)
 

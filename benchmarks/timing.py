@@ -53,6 +53,8 @@ def parser(description: str, *, batch: int, rounds: int) -> argparse.ArgumentPar
         action="store_true",
         help="instead of wall-clock time, for a machine that others use; only for --device cpu",
     )
+    found.add_argument("--only", default="", metavar="TEXT", help="candidates with this name")
+    found.add_argument("--without", metavar="TEXT", help="leave out candidates with this name")
     return found
 
 
@@ -147,9 +149,16 @@ def measure(
 ) -> tuple[float, list[Row]]:
     """Seconds of `base`, and a row for each candidate; one that fails costs no other its row.
 
+    F is always measured; of the others, those that --only and --without leave.
     passes: by how many forward passes the time of a candidate is divided, 1 if it is not named.
     """
     device = torch.device(options.device)
+    timed = {
+        name: run
+        for name, run in timed.items()
+        if name == "F"
+        or (options.only in name and not (options.without and options.without in name))
+    }
     works: dict[str, Run] = {}
     errors: dict[str, str] = {}
     for name, run in timed.items():

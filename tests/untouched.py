@@ -23,6 +23,7 @@ class Calls:
 def state(model: nn.Module) -> dict[str, object]:
     """All of a model that a call might disturb."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    hooks += ("_forward_hooks_with_kwargs",)
     return {
         "weights": copy.deepcopy(model.state_dict()),
         "training": [module.training for module in model.modules()],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import seewhy
 from networks import Cnn, images, seeded
@@ -63,3 +64,21 @@ def test_tensors_without_values(method, target):
     half.head.to("meta")
     with pytest.raises(ValueError, match="load them first"):
         seewhy.explain(half, x, method, target)
+
+
+@pytest.mark.parametrize("layer", [None, "act", "body.29"])
+def test_a_scripted_part_without_weights_changes_nothing(layer):
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(*[nn.Conv2d(3, 3, 3, padding=1) for _ in range(30)])
+            self.act = nn.ReLU()
+            self.fc = nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.act(self.body(x)).mean((2, 3)))
+
+    model, x = Net().eval(), torch.randn(2, 3, 16, 16)
+    expected = seewhy.explain(model, x, "grad_cam", 1, layer=layer)
+    model.act = torch.jit.script(model.act)
+    assert torch.equal(seewhy.explain(model, x, "grad_cam", 1, layer=layer), expected)

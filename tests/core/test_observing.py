@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch.nn.modules.module as torch_module
 from torch import nn
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_stack
 
@@ -41,8 +43,9 @@ class _AtCall:
         return self
 
 
+@pytest.mark.parametrize("method", ["gradient", "grad_cam"])
 @pytest.mark.parametrize("build", [Cnn, Counting, Checkpointed])
-def test_interrupts_at_every_call(build):
+def test_interrupts_at_every_call(build, method):
     model, x = trained(build), images(1)
     before = state(model)
     stopped, moment = 0, 0
@@ -50,7 +53,7 @@ def test_interrupts_at_every_call(build):
         moment += 1 if moment < 15 else 19
         sys.settrace(_AtCall(moment, observing.__file__))
         try:
-            seewhy.explain(model, x, "gradient", 1)
+            seewhy.explain(model, x, method, 1)
         except KeyboardInterrupt:
             stopped = moment
         finally:
@@ -58,6 +61,7 @@ def test_interrupts_at_every_call(build):
         assert_same(dict(before), state(model))
         assert torch.is_grad_enabled()
         assert not observing._watching
+        assert not len(observing._watched)
         assert not len(observing._evaluated)
     assert stopped > 30
 
@@ -159,3 +163,39 @@ def test_threads_that_explain_networks_with_a_common_part():
         assert all(pool.map(work, range(6)))
     for model, was in zip(models, before, strict=True):
         assert_same(was, state(model))
+
+
+class Deep(nn.Module):
+    """Thirty convolutions; it notes which parts are hooked when it begins, and copies its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*[nn.Conv2d(3, 3, 3, padding=1) for _ in range(30)])
+        self.fc = nn.Linear(3, 4)
+        self.hooked: list[str] = []
+        self.copied: nn.Module | None = None
+
+    def forward(self, x):
+        self.hooked = [name for name, part in self.named_modules() if part._forward_hooks]
+        self.hooked += ["all"] * len(torch_module._global_forward_hooks)
+        self.copied = copy.deepcopy(self.body[29])
+        return self.fc(self.body(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("layer", "most"), [("body.29", 8), (None, 24)])
+def test_modules_far_from_the_layer_are_called_as_ever(layer, most):
+    model = trained(Deep)
+    seewhy.explain(model, images(2), "grad_cam", 1, layer=layer)
+    assert "body.29" in model.hooked
+    assert "body.5" not in model.hooked
+    assert "all" not in model.hooked
+    assert len(model.hooked) <= most
+
+
+def test_a_copy_made_in_the_middle_of_a_pass():
+    model = trained(Deep)
+    expected = seewhy.explain(model, images(2), "grad_cam", 1)
+    assert len(model.copied._forward_hooks) == 1
+    model.body[29] = model.copied
+    assert torch.equal(seewhy.explain(model, images(2), "grad_cam", 1), expected)
+    assert not model.body[29]._forward_hooks

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import seewhy
 from architectures import NETWORKS, Network
 from seewhy import Probe, targets
+from seewhy.core import probe as probing
 from seewhy.core.layers import first_tensor, with_first_tensor
 from seewhy.maps import upsample
 from strange import (
@@ -228,6 +229,14 @@ def test_methods_that_balance_the_classifier_take_the_one_that_the_score_reads()
         assert alike(found, seewhy.explain(Fine(model).eval(), x, method, 1)), method
 
 
+@pytest.fixture(params=["at once", "late"])
+def answers(request, monkeypatch):
+    """Whether the choice of the layer is confirmed at once, or afterwards as on an accelerator."""
+    if request.param == "late":
+        monkeypatch.setattr(probing, "_answers_late", lambda _: True)
+
+
+@pytest.mark.usefixtures("answers")
 def test_a_batch_whose_classes_read_different_layers():
     model, x = made(HeadsOfClasses), drawn(3, 3, 32, 32)
     together = seewhy.explain(model, x, ["grad_cam", "gradient"], [0, 3, 1])
@@ -236,6 +245,59 @@ def test_a_batch_whose_classes_read_different_layers():
             assert alike(maps[i : i + 1], seewhy.explain(model, x[i : i + 1], method, target))
     with pytest.raises(ValueError, match="'a'"):
         Probe(model, x, [0, 3, 1]).layers  # noqa: B018
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize(
+    "method", ["grad_cam", "gig_cam(steps=2)", "grad_cam+multiscale", "eigen_cam"]
+)
+def test_a_last_layer_without_gradient_is_passed_over(method):
+    model, x = made(HeadsOfClasses), drawn(2, 3, 32, 32)
+    found = seewhy.explain(model, x, method, 1)  # of branch a; b runs after it
+    assert alike(found, seewhy.explain(model, x, method, 1, layer="a"))
+
+
+@pytest.mark.usefixtures("answers")
+def test_an_error_of_a_method_is_its_own():
+    model, x = made(HeadsOfClasses), drawn(2, 3, 32, 32)
+    with pytest.raises(ValueError, match="steps"):
+        seewhy.explain(model, x, "integrated_gradients(steps=1, rule='trapezoid')", 1)
+
+
+class HeadFirst(nn.Module):
+    """What is called last is defined first, and what is called twice lies in neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify = nn.Linear(8, 4)
+        self.head = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+        self.tools = nn.ModuleDict({"mix": nn.Conv2d(8, 8, 1)})
+        convs = [nn.Conv2d(3 if i == 0 else 8, 8, 3, 2 if i < 3 else 1, 1) for i in range(20)]
+        self.body = nn.Sequential(*convs)
+        self.after = "head"
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body[0](x)
+        for part in self.body[1:]:
+            x = part(self.tools["mix"](x) if part in self.body[4:7] or part is self.body[19] else x)
+        return self.classify(getattr(self, self.after)(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("after", ["head", "mixes"])
+def test_what_is_defined_first_and_called_last(after):
+    model, x = made(HeadFirst), drawn(2, 3, 32, 32)
+    model.after = after
+    model.mixes = lambda x: model.tools["mix"](x)
+    chosen = "head" if after == "head" else "tools.mix#5"
+    assert Probe(model, x, 1).layers == (chosen,)
+    assert Probe(model, x, 1).expect("name").layers == (chosen,)
+    probe = Probe(model, x, 1, layer="body.19")
+    assert (probe.layers, probe.calls["tools.mix"]) == (("body.19",), 4 + (after == "mixes"))
+    maps, gradients = plain(model, x, 1, probe)
+    assert alike(probe.activations(), maps)
+    assert alike(probe.gradients(), gradients)
+    with pytest.raises(ValueError, match=r"called [45] times in this pass, not 9"):
+        Probe(model, x, 1, layer="tools.mix#9").layers  # noqa: B018
 
 
 @pytest.mark.parametrize("listed", [False, True])

@@ -23,17 +23,19 @@ class LayersDifferError(ValueError):
 class Choice:
     """The layer, and the score's gradient there.
 
-    certain: whether the score of every image depends on it. Otherwise it is the best among these
-        candidates, and earlier ones may be better.
+    certain: whether the score of every image depends on it; as a tensor where nobody has waited for
+        the answer. Otherwise it is the best among these candidates, and earlier ones may be better.
     """
 
     layer: Layer
     recorded: Recorded
     gradient: Tensor
-    certain: bool
+    certain: bool | Tensor
 
 
-def choose(candidates: Sequence[Candidate], score: Tensor, of_classes: bool) -> Choice | None:
+def choose(
+    candidates: Sequence[Candidate], score: Tensor, of_classes: bool, trusting: bool = False
+) -> Choice | None:
     """The last layer with maps on which the score depends; None where it depends on none.
 
     Passed over are the projections inside a transformer's block; layers whose maps the score no
@@ -43,6 +45,9 @@ def choose(candidates: Sequence[Candidate], score: Tensor, of_classes: bool) -> 
 
     Where no image has a gradient anywhere, it is the last layer to which the graph leads; where
     there is nothing but the output, the output.
+
+    trusting: take the first layer in question as that of all images, and do not wait for an
+        accelerator's answer whether it is; that is `certain`, as a tensor.
 
     Raises LayersDifferError where the score depends on other layers for some images than for
     others. Images whose score has no gradient anywhere take no part in this.
@@ -61,7 +66,10 @@ def choose(candidates: Sequence[Candidate], score: Tensor, of_classes: bool) -> 
             output = output or this
             continue
         connected = connected or this
-        alive = undecided.intersection(compress(count(), maps.flatten(1).any(1).tolist()))
+        depends = maps.flatten(1).any(1)
+        if trusting:
+            return replace(this, certain=depends.all())
+        alive = undecided.intersection(compress(count(), depends.tolist()))
         if not alive:
             continue
         if chosen is not None:

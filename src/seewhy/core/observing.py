@@ -4,7 +4,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,6 +29,8 @@ class _Visit:
     """What one run changed, and has to put back. Each change is noted before it is made."""
 
     observer: Observer | None
+    watched: Collection[nn.Module] | None
+    hooked: list[nn.Module] = field(default_factory=list)
     training: list[nn.Module] = field(default_factory=list)
     buffers: list[tuple[nn.Module, str, Tensor, int, Tensor]] = field(default_factory=list)
     over: bool = False
@@ -37,6 +39,8 @@ class _Visit:
 # Who keeps a module in eval mode that was in train mode: the last of them puts it back. Modules
 # and not networks are counted, since networks share modules.
 _evaluated: weakref.WeakKeyDictionary[nn.Module, set[_Visit]] = weakref.WeakKeyDictionary()
+# Who watches a module by a hook of its own, and who watches them all.
+_watched: weakref.WeakKeyDictionary[nn.Module, set[_Visit]] = weakref.WeakKeyDictionary()
 _watching: set[_Visit] = set()
 _eager: set[_Visit] = set()
 _stance: Any = None
@@ -64,20 +68,24 @@ def named_modules(model: nn.Module) -> dict[nn.Module, str]:
 
 
 def undisturbed(
-    modules: Iterable[nn.Module], run: Callable[[], Result], observer: Observer | None = None
+    modules: Iterable[nn.Module],
+    run: Callable[[], Result],
+    observer: Observer | None = None,
+    watched: Collection[nn.Module] | None = None,
 ) -> Result:
     """`run()` with a model's modules in eval mode; afterwards they are as they were.
 
     observer: called as `observer(module, args, kwargs, output)` after every module call of this
-        thread; what it returns, unless None, replaces the output. One process-wide hook serves all
-        threads and does nothing on those that do not watch, so that no module of anyone's is ever
-        changed; the hook is there only while somebody watches.
+        thread; what it returns, unless None, replaces the output. The hook that calls it does
+        nothing on threads that do not watch, and is there only while somebody watches.
+    watched: the modules after whose calls it is called; None is all, by one process-wide hook, with
+        which torch calls each module more slowly. See `watch_all`.
 
     Also put back: buffers that the model writes in eval mode, and torch's modes of this thread.
     Compiled parts run as the Python that they were made from. An interrupt (Ctrl-C), or what else a
     signal's handler raises, puts all back, too, at whatever moment it comes.
     """
-    visit, modes = _Visit(observer), _modes()
+    visit, modes = _Visit(observer, watched), _modes()
 
     def leave() -> None:
         if visit.over:
@@ -176,9 +184,29 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Any:
     return undisturbed([*named_modules(model)], run)
 
 
+def watch_all() -> None:
+    """From now on the run on this thread, whose observer calls this, watches all modules."""
+    visit = _local.visits[-1]
+    with _lock:
+        visit.watched = None
+        _watching.add(visit)
+        _hook()
+
+
 def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    """The process-wide hook."""
     visits: list[Any] | None = getattr(_local, "visits", None)
-    return visits[-1].observer(module, args, kwargs, output) if visits else None
+    if visits and visits[-1].watched is None:
+        return visits[-1].observer(module, args, kwargs, output)
+    return None
+
+
+def _dispatch_one(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    """A module's own hook; also one that was copied with the module while somebody watched it."""
+    visits: list[Any] | None = getattr(_local, "visits", None)
+    if visits and (watched := visits[-1].watched) is not None and module in watched:
+        return visits[-1].observer(module, args, kwargs, output)
+    return None
 
 
 def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
@@ -200,8 +228,14 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
             _eager.add(visit)
             _be_eager()
         if visit.observer is not None:
-            _watching.add(visit)
-            _hook()
+            if visit.watched is None:
+                _watching.add(visit)
+                _hook()
+            for module in visit.watched or ():
+                visit.hooked.append(module)
+                _watched.setdefault(module, set()).add(visit)
+                if _dispatch_one not in module._forward_hooks.values():
+                    module.register_forward_hook(_dispatch_one, with_kwargs=True)
             _local.__dict__.setdefault("visits", []).append(visit)
 
 
@@ -223,6 +257,14 @@ def _leave(visit: _Visit) -> None:
             visits.remove(visit)
         _watching.discard(visit)
         _hook()
+        while visit.hooked:
+            module = visit.hooked[-1]
+            watchers = _watched.get(module, set())
+            watchers.discard(visit)
+            if not watchers:
+                _unhook(_dispatch_one, module._forward_hooks, module._forward_hooks_with_kwargs)
+                _watched.pop(module, None)
+            visit.hooked.pop()
         _eager.discard(visit)
         _be_eager()
         while visit.training:
@@ -242,13 +284,16 @@ def _leave(visit: _Visit) -> None:
 def _hook() -> None:
     """The process-wide hook, there as long as somebody watches."""
     hooks = torch_module._global_forward_hooks
-    there = [key for key, hook in list(hooks.items()) if hook is _dispatch]
-    if _watching and not there:
+    if not _watching:
+        _unhook(_dispatch, hooks, torch_module._global_forward_hooks_with_kwargs)
+    elif _dispatch not in list(hooks.values()):
         torch_module.register_module_forward_hook(_dispatch, with_kwargs=True)
-    elif not _watching:
-        for key in there:
-            hooks.pop(key, None)
-            torch_module._global_forward_hooks_with_kwargs.pop(key, None)
+
+
+def _unhook(hook: Any, hooks: dict[int, Any], with_kwargs: dict[int, bool]) -> None:
+    for key in [key for key, found in list(hooks.items()) if found is hook]:
+        hooks.pop(key, None)
+        with_kwargs.pop(key, None)
 
 
 def in_training(modules: Iterable[nn.Module]) -> bool:

@@ -99,6 +99,8 @@ class Probe:
         self._recording: Recording | None = None
         self._resolved: tuple[Call, ...] | None = None
         self._vague = False  # whether the chosen layer has a more usual name
+        self._trusts = False  # whether the choice is confirmed only afterwards
+        self._confirmed: Tensor | None = None
         self._score: Tensor | None = None
         self._gradients: dict[Call | None, Tensor] = {}
         self._elsewhere: dict[Request, Probe] = {}
@@ -158,13 +160,13 @@ class Probe:
         """
         if self._origin is not None:
             return self._origin.layers
-        calls = self.layer_calls
+        calls, counts = self.layer_calls, self._record().counts
         if self._vague:
             looked = self.shared("stages", self._look)
             (call,) = calls
             found = (looked.public(layer) for layer in looked.seen if call in layer.calls)
-            calls = (next(found, call),)
-        return tuple(call.shown(self.calls) for call in calls)
+            calls, counts = (next(found, call),), looked.counts
+        return tuple(call.shown(counts) for call in calls)
 
     @property
     def layer_calls(self) -> tuple[Call, ...]:
@@ -180,8 +182,9 @@ class Probe:
 
     @property
     def calls(self) -> Mapping[str, int]:
-        """How often the pass called each module, by name."""
-        return self._record().counts
+        """How often a pass calls each module, by name; it may take another pass."""
+        looked = self._record()
+        return (looked if looked.whole else self.shared("stages", self._look)).counts
 
     def activations(self, layer: str | Call | None = None) -> Tensor:
         """A, the maps at a layer, (B, K, h, w); token grids and NHWC outputs are converted."""
@@ -252,7 +255,7 @@ class Probe:
         methods = list(methods)
         self.expect_for(methods)
         try:
-            return [method(self) for method in methods]
+            return self._trusting(lambda: [method(self) for method in methods])
         except LayersDifferError:
             alone = [self.image(index) for index in range(len(self.inputs))]
             for one in alone:
@@ -262,6 +265,26 @@ class Probe:
                 torch.cat([upsample(maps, self.size) for maps in of_images])
                 for of_images in zip(*each, strict=True)
             ]
+
+    def _trusting(self, run: Callable[[], Result]) -> Result:
+        """`run()` at the layer that nearly always is the right one, and again if it is not.
+
+        So an accelerator need not wait in the middle of it until Python has seen its answer.
+        """
+        self._trusts = self._resolved is None and _answers_late(self.inputs)
+        try:
+            result = run()
+        except Exception:
+            if self._confirmed is None or self._confirmed:
+                raise
+        else:
+            if self._confirmed is None or self._confirmed:
+                return result
+        finally:
+            self._trusts = False
+        self._resolved = self._confirmed = None
+        self._gradients, self._elsewhere, self._shared = {}, {}, {}
+        return run()
 
     def hessian_product(self, layer: str | Call | None = None) -> Tensor:
         """(∂²score/∂A²) A at a layer, (B, K, h, w); zero where the score is piecewise linear."""
@@ -595,7 +618,9 @@ class Probe:
         recording = self._record()
         choice = self._choice()
         looked = recording.input is not None and recording.candidates
-        if not (choice and choice.certain) and not looked:
+        # A tensor is an answer that is not asked for yet.
+        certain = choice is not None and choice.certain is not False
+        if not (certain and choice and recording.knows(choice.layer)) and not looked:
             # An earlier layer may be the right one, or the pass was of layers known before: look
             # again, at all of them.
             self._looks = True
@@ -608,6 +633,8 @@ class Probe:
                 "them off. Is the network compiled or scripted as a whole? Explain the original "
                 "module, or use a method that works on the input's gradient"
             )
+        if isinstance(choice.certain, Tensor):
+            self._confirmed = choice.certain
         call, self._vague = recording.public(choice.layer), not recording.whole
         if choice.recorded.intact:  # else it is recorded by name, which keeps it as it was
             recording.calls[call] = choice.recorded
@@ -616,8 +643,8 @@ class Probe:
 
     def _choice(self) -> Choice | None:
         candidates, score = self._record().candidates, self._scored()
-        of_classes = self._target.of_classes
-        return self._differentiating(lambda: choose(candidates, score, of_classes))
+        of_classes, trusts = self._target.of_classes, self._trusts
+        return self._differentiating(lambda: choose(candidates, score, of_classes, trusts))
 
     def _recorded(self, call: Call) -> Recorded:
         recording = self._record()
@@ -679,6 +706,11 @@ class Probe:
             if in_training(self._names):
                 return undisturbed(self._names, run)
             return run()
+
+
+def _answers_late(tensor: Tensor) -> bool:
+    """Whether Python runs ahead of the tensor's device."""
+    return tensor.device.type != "cpu"
 
 
 @contextmanager

@@ -6,7 +6,6 @@ copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -33,7 +32,14 @@ from seewhy.core.layers import (
     usual_layout,
     with_first_tensor,
 )
-from seewhy.core.observing import Observer, graphs, named_modules, undisturbed
+from seewhy.core.observing import (
+    Observer,
+    graphs,
+    is_scripted,
+    named_modules,
+    undisturbed,
+    watch_all,
+)
 from seewhy.core.replay import Trace
 from seewhy.core.rules import Mode, WithoutParameters, tensors
 from seewhy.progress import report
@@ -71,7 +77,8 @@ class Recording:
     glimpses: those of them that may be stages, without a graph.
     excitations: what the first max pool or strided convolution took in, and what each returned,
         where asked for.
-    counts: how often each module was called.
+    counts: how often each module was called; unless it is `whole`, only of those in `counted` from
+        the beginning.
     trace: the calls of torch functions behind the first recorded output, where asked for.
     """
 
@@ -82,6 +89,7 @@ class Recording:
     candidates: list[tuple[Layer, Recorded]] = field(default_factory=list)
     seen: list[Layer] = field(default_factory=list)
     whole: bool = True
+    counted: Collection[str] = ()
     glimpses: dict[Layer, Recorded] = field(default_factory=dict)
     excitations: list[Tensor] | None = None
     counts: dict[str, int] = field(default_factory=dict)
@@ -92,6 +100,10 @@ class Recording:
         """The output of each stage among what was seen, finest first."""
         kinds = {name: type(module) for module, name in self.names.items()}
         return stages_of(self.seen, kinds)
+
+    def knows(self, layer: Layer) -> bool:
+        """Whether the calls of its modules were counted from the beginning."""
+        return self.whole or all(call.name in self.counted for call in layer.calls)
 
     def public(self, layer: Layer) -> Call:
         """The layer's usual name."""
@@ -170,11 +182,12 @@ def record(
     # Where nothing is to be recorded, nobody needs to watch.
     watches = layers is None or layers or glimpse or excite
     observer: Observer | None = recorder.observe if watches else None
+    watched: set[nn.Module] | None = recorder.watched if watches else set()
     if len(inputs.tensor) == 1 and inputs.tensor.device.type == "cpu":
         norms: set[nn.Module] = {one for one in names if isinstance(one, _NormBase)}
         observer = _with_right_gradients(norms, observer) if norms else observer
-    undisturbed(names, run, observer)
-    recorder.arrive()
+        watched = watched if watched is None else watched | norms
+    undisturbed(names, run, observer, watched)
     late = recorder.handed_through and begin != "input"
     if not (late or recorder.doubtful):
         return recording
@@ -253,8 +266,7 @@ class _Recorder:
         foreign: bool,
         whole: bool,
     ) -> None:
-        self.recording = Recording(names, whole=whole)
-        self.names, self.counts = names, self.recording.counts
+        self.names = names
         self.layers = None if layers is None else frozenset(layers)
         self.asked = frozenset(name for name, _ in layers or ())
         self.looks = layers is None or glimpse
@@ -263,10 +275,10 @@ class _Recorder:
         self.late = _last(names) if begin == "late" and layers is None else set()
         # Before the first call of one of these nothing is looked at.
         self.ahead = set() if whole else self.late or _leading(names, self.asked)
-        # What was called before, and what it returned there: a module of each type and shape, in
-        # the order of their last calls.
-        self.passed: list[nn.Module] = []
-        self.shapes: dict[tuple[Any, Sequence[int]], nn.Module] = {}
+        self.watched = None if whole else _around(names, self.ahead)
+        counted = {names[module] for module in self.watched or ()}
+        self.recording = Recording(names, whole=whole, counted=counted)
+        self.counts = self.recording.counts
         self.glimpse, self.foreign = glimpse, foreign
         self.batch, self.dims = len(inputs.tensor), inputs.tensor.ndim
         self.reader = Reader(inputs.tensor.shape[2:], inputs.words, inputs.tensor.shape[1])
@@ -281,20 +293,16 @@ class _Recorder:
 
     def observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """See one module's output; return what to hand on in its place, if anything."""
-        if self.ahead:
-            if module not in self.ahead:
-                # Of most modules this is all that is done, so it is little.
-                self.passed.append(module)
-                if module._parameters and type(output) is Tensor:
-                    key = type(module), output.shape
-                    self.shapes.pop(key, None)
-                    self.shapes[key] = module
-                return None
-            self.arrive()
         name = self.names.get(module)
         if not name:
             return None
         number = self.counts[name] = self.counts.get(name, 0) + 1
+        if self.ahead:
+            if module not in self.ahead:
+                self._pass(module, output)
+                return None
+            self.ahead = set()
+            watch_all()
         if not self.begun and module in self.late:
             self.begun = True
         tensor = output if type(output) is Tensor else first_tensor(output)
@@ -303,17 +311,12 @@ class _Recorder:
         with torch._C.DisableTorchFunction():  # what is looked up here is no call of the network
             return self._see(Call(name, number), module, args, kwargs, output, tensor)
 
-    def arrive(self) -> None:
-        """Learn from what was passed by how often modules were called, and the resolutions."""
-        if not self.ahead:
-            return
-        self.ahead = set()
-        self.counts.update(Counter(filter(None, map(self.names.get, self.passed))))
-        for (_, shape), module in self.shapes.items():
-            if module in self.names and len(shape) == self.dims and shape[0] == self.batch:
-                layout = self.reader.read(module, shape)
-                if layout is not None and 1 < cells(layout.grid) < self.lowest:
-                    self.lowest = cells(layout.grid)
+    def _pass(self, module: nn.Module, output: Any) -> None:
+        """Learn the grid of what is not looked at."""
+        if module._parameters and type(output) is Tensor and output.shape[:1] == (self.batch,):
+            layout = self.reader.read(module, output.shape)
+            if layout is not None and 1 < cells(layout.grid) < self.lowest:
+                self.lowest = cells(layout.grid)
 
     def _see(
         self, call: Call, module: nn.Module, args: Any, kwargs: Any, output: Any, tensor: Tensor
@@ -363,20 +366,17 @@ class _Recorder:
 
     @cached_property
     def constants(self) -> set[int]:
-        """The ids of the network's own numbers, and of what modules computed from them alone."""
-        found: set[int] = set()
-        for module in self.names:
-            if module._parameters:
-                found.update(map(id, module._parameters.values()))
-            if module._buffers:
-                found.update(map(id, module._buffers.values()))
-        return found - {id(None)}
+        """The ids of what the network keeps, and of what modules computed from that alone."""
+        kept = [one._buffers.values() for one in self.names if not isinstance(one, _NormBase)]
+        return {id(buffer) for buffers in kept for buffer in buffers}
 
     def _constant(self, output: Tensor, first: Tensor, args: Any, kwargs: Any) -> bool:
         """Whether a module was given nothing but the network's own numbers."""
 
         def known(tensor: Tensor) -> bool:
-            return id(tensor) in self.constants or id(tensor._base) in self.constants
+            whole = tensor if tensor._base is None else tensor._base
+            own = issubclass(type(whole), nn.Parameter) or id(whole) in self.constants
+            return own or id(tensor) in self.constants
 
         # The first nearly always answers it.
         constant = known(first) and all(map(known, tensors((args, kwargs))))
@@ -486,12 +486,34 @@ def _leading(names: Mapping[nn.Module, str], asked: Collection[str]) -> set[nn.M
     return found
 
 
+def _around(names: Iterable[nn.Module], inner: Collection[nn.Module]) -> set[nn.Module]:
+    """These modules, all that they lie in, what has learned nothing there, and four before them."""
+    around = {*inner}
+    for module in reversed([*names]):  # what lies in a module is defined after it
+        if module._modules and not around.isdisjoint(module._modules.values()):
+            around.add(module)
+    for module in [*around]:
+        around.update(
+            child
+            for child in module._modules.values()
+            if child is not None and only_rearranges(child)
+        )
+    learned = [module for module in names if module._parameters]
+    first = next((index for index, module in enumerate(learned) if module in inner), 0)
+    return around.union(learned[max(0, first - 4) : first])
+
+
 def _convolutional(names: Iterable[nn.Module]) -> bool:
     """Whether all that the network has learned is in convolutions, norms and linear layers.
 
     Their type then says how an output is read, or the resolution that the one before it had.
+    Scripted modules, which can have no hooks, are no convolutions.
     """
-    kinds: set[Any] = {type(module) for module in names if module._parameters or module._buffers}
+    kinds: set[Any] = {
+        type(module)
+        for module in names
+        if module._parameters or module._buffers or is_scripted(module)
+    }
     return all(map(is_convolutional, kinds))
 
 

@@ -283,20 +283,20 @@ def guided_path(
     for step in range(steps):
         at = probe.with_inputs(here)
         said = salience(at)
-        if not said.isfinite().all():
-            raise ValueError(
-                f"what the network says at step {step} of the path is not finite: its weights, the "
-                "inputs or the baseline may hold values that are too large, or NaN"
-            )
+        finite = said.isfinite().all()
         if step == 0:
             together = said.shape[1] == 1
             way = Way(_features(start, together), _features(image, together))
             x, total = way.start, way.left(way.start)
         done = (step + 1) / steps
         bounds = (max(done - max_distance, 0.0), min(done + max_distance, 1.0))
-        x, rounds = advanced(
-            way, x, _features(said, together)[..., 0], total * (1 - done), bounds, fraction
-        )
+        ranks = _features(said.nan_to_num(), together)[..., 0]
+        x, rounds = advanced(way, x, ranks, total * (1 - done), bounds, fraction)
+        if not finite:  # asked only now, when an accelerator has the answer
+            raise ValueError(
+                f"what the network says at step {step} of the path is not finite: its weights, the "
+                "inputs or the baseline may hold values that are too large, or NaN"
+            )
         there = image if step == steps - 1 else _inputs(x, image)
         yield at, there - here, rounds
         here = there

@@ -137,13 +137,14 @@ def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
     """TSGB-FC: Σ_c g_c (w⁺_c + β_c w⁻_c) with β_c = balance · x·w⁺_c / |x·w⁻_c|.
 
     Where the layer is applied at several places, x·w is summed over them, weighted by |g_c|: were
-    they balanced one by one, no place would have any relevance. Only classes with a gradient are
-    multiplied out. Where x·w⁻ = 0 there is nothing to balance, and β is 0.
+    they balanced one by one, no place would have any relevance. On a CPU only classes with a
+    gradient are multiplied out. Where x·w⁻ = 0 there is nothing to balance, and β is 0.
     """
     layer, weight = classifier.layer, classifier.weight
     axis = 1 if weight.ndim > 2 else -1  # of the classes
-    chosen = gradient.movedim(axis, 0).flatten(1).any(1).nonzero()[:, 0]
-    if weight.ndim == 2:  # convolutions may have groups
+    # Convolutions may have groups. An accelerator multiplies out all sooner than it tells which.
+    if weight.ndim == 2 and gradient.device.type == "cpu":
+        chosen = gradient.movedim(axis, 0).flatten(1).any(1).nonzero()[:, 0]
         gradient, weight = gradient[..., chosen], weight[chosen]
     with torch.enable_grad():
         x = classifier.input.detach().requires_grad_()
