@@ -9,7 +9,6 @@ from seewhy.core.inputs import InputsLike
 from seewhy.core.observing import undisturbed
 from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import TargetLike
-from seewhy.maps import upsample
 from seewhy.models.loaded import LoadedModel
 from seewhy.naming import DEFAULT_METHOD, Method, alternatives, first_that_works, parse
 from seewhy.options import shown
@@ -94,13 +93,10 @@ def explain(
                 f"size='layer' needs one layer, but {len(probe.named)} were named; "
                 "their maps are averaged at the input's size"
             )
+        sides = probe.size if size == "input" else None
         if method is None:
-            maps = first_that_works(alternatives(None), lambda one: probe.maps([one]))
-        else:
-            maps = probe.maps(chosen)
-        if size == "input":
-            maps = [upsample(found, probe.size) for found in maps]
-        return maps
+            return first_that_works(alternatives(None), lambda one: probe.maps([one], sides))
+        return probe.maps(chosen, sides)
 
     maps = undisturbed((), run)
     return dict(zip(map(str, asked), maps, strict=True)) if several else maps[0]

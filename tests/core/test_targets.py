@@ -120,3 +120,22 @@ def test_similarity_is_the_cosine():
     assert torch.allclose(own(vectors), torch.tensor([1.0, -1.0]))
     with pytest.raises(ValueError, match="reference has shape"):
         Similarity(torch.ones(3))(vectors)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        Class(2),
+        Class((2, 0)),
+        Probability(1),
+        Probability((1, 3), "sigmoid"),
+        Probability(),
+        Contrast((0, 1), 2),
+        Predicted(2),
+    ],
+    ids=str,
+)
+def test_a_target_of_a_batch_that_is_repeated(target):
+    scores = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    expected = torch.cat([target(scores[start : start + 2]) for start in (0, 2, 4)])
+    assert torch.allclose(target.repeated(3, 2)(scores), expected)

@@ -20,6 +20,9 @@ Result = TypeVar("Result")
 # (module, positional arguments, keyword arguments, output) -> another output, or None
 Observer = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]
 
+# Of our hooks in torch's tables, where the keys of all others count up from 0.
+_KEY = -1
+
 _local = threading.local()
 _lock = threading.RLock()
 
@@ -40,7 +43,7 @@ class _Visit:
 # and not networks are counted, since networks share modules.
 _evaluated: weakref.WeakKeyDictionary[nn.Module, set[_Visit]] = weakref.WeakKeyDictionary()
 # Who watches a module by a hook of its own, and who watches them all.
-_watched: weakref.WeakKeyDictionary[nn.Module, set[_Visit]] = weakref.WeakKeyDictionary()
+_watched: dict[nn.Module, set[_Visit]] = {}
 _watching: set[_Visit] = set()
 _eager: set[_Visit] = set()
 _stance: Any = None
@@ -234,8 +237,8 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
             for module in visit.watched or ():
                 visit.hooked.append(module)
                 _watched.setdefault(module, set()).add(visit)
-                if _dispatch_one not in module._forward_hooks.values():
-                    module.register_forward_hook(_dispatch_one, with_kwargs=True)
+                module._forward_hooks_with_kwargs[_KEY] = True
+                module._forward_hooks[_KEY] = _dispatch_one
             _local.__dict__.setdefault("visits", []).append(visit)
 
 
@@ -262,7 +265,8 @@ def _leave(visit: _Visit) -> None:
             watchers = _watched.get(module, set())
             watchers.discard(visit)
             if not watchers:
-                _unhook(_dispatch_one, module._forward_hooks, module._forward_hooks_with_kwargs)
+                module._forward_hooks.pop(_KEY, None)
+                module._forward_hooks_with_kwargs.pop(_KEY, None)
                 _watched.pop(module, None)
             visit.hooked.pop()
         _eager.discard(visit)
@@ -283,17 +287,12 @@ def _leave(visit: _Visit) -> None:
 
 def _hook() -> None:
     """The process-wide hook, there as long as somebody watches."""
-    hooks = torch_module._global_forward_hooks
-    if not _watching:
-        _unhook(_dispatch, hooks, torch_module._global_forward_hooks_with_kwargs)
-    elif _dispatch not in list(hooks.values()):
-        torch_module.register_module_forward_hook(_dispatch, with_kwargs=True)
-
-
-def _unhook(hook: Any, hooks: dict[int, Any], with_kwargs: dict[int, bool]) -> None:
-    for key in [key for key, found in list(hooks.items()) if found is hook]:
-        hooks.pop(key, None)
-        with_kwargs.pop(key, None)
+    if _watching:
+        torch_module._global_forward_hooks_with_kwargs[_KEY] = True
+        torch_module._global_forward_hooks[_KEY] = _dispatch
+    else:
+        torch_module._global_forward_hooks.pop(_KEY, None)
+        torch_module._global_forward_hooks_with_kwargs.pop(_KEY, None)
 
 
 def in_training(modules: Iterable[nn.Module]) -> bool:

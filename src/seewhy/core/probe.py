@@ -27,7 +27,7 @@ from seewhy.core.observing import graphs, in_training, named_modules, undisturbe
 from seewhy.core.recording import Begin, Recorded, Recording, Request, record
 from seewhy.core.replay import Trace, is_affine
 from seewhy.core.rules import PLAIN_ATTENTION, Rules, applying, check_open, nodes
-from seewhy.core.targets import Repeated, Target, TargetLike, as_target, logits
+from seewhy.core.targets import Target, TargetLike, as_target, logits
 from seewhy.maps import MODES, upsample
 from seewhy.options import shown
 
@@ -246,23 +246,30 @@ class Probe:
         with unfused(), self._around() if self._around else nullcontext():
             yield
 
-    def maps(self, methods: Iterable[Method]) -> list[Tensor]:
+    def maps(self, methods: Iterable[Method], size: Sequence[int] | None = None) -> list[Tensor]:
         """The maps of several methods, (B, h, w) each, from one pass.
+
+        size: the sides to which they are upsampled; None leaves each at its own resolution.
 
         If the chosen layer differs between images, they are explained one by one, and their maps
         have the inputs' size.
         """
         methods = list(methods)
         self.expect_for(methods)
+
+        def run() -> list[Tensor]:
+            maps = [method(self) for method in methods]
+            return maps if size is None else [upsample(found, size) for found in maps]
+
         try:
-            return self._trusting(lambda: [method(self) for method in methods])
+            return self._trusting(run)
         except LayersDifferError:
             alone = [self.image(index) for index in range(len(self.inputs))]
             for one in alone:
                 one._origin = None  # each chooses a layer by itself
             each = [one.maps(methods) for one in alone]
             return [
-                torch.cat([upsample(maps, self.size) for maps in of_images])
+                torch.cat([upsample(maps, size or self.size) for maps in of_images])
                 for of_images in zip(*each, strict=True)
             ]
 
@@ -441,7 +448,7 @@ class Probe:
         other._settled = True
         times, rest = divmod(len(inputs), len(self.inputs))
         if times > 1 and not rest:
-            other._target = Repeated(self.target, times, len(self.inputs))
+            other._target = self.target.repeated(times, len(self.inputs))
         if self._requests is None:
             other._origin = self
         return other

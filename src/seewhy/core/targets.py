@@ -87,6 +87,10 @@ class Target(ABC):
         """The target for one image of the batch alone."""
         return _OfImage(self, index, images)
 
+    def repeated(self, times: int, images: int) -> Target:
+        """The target for a batch of so many images that is repeated, (times · B, ...)."""
+        return _Repeated(self, times, images)
+
 
 class ClassTarget(Target):
     """A score of the network's classes."""
@@ -107,6 +111,10 @@ class Class(ClassTarget):
     def of_image(self, index: int, images: int) -> Class:
         """The class of one image."""
         return Class(self.classes if isinstance(self.classes, int) else self.classes[index])
+
+    def repeated(self, times: int, images: int) -> Class:
+        """The same classes again and again."""
+        return Class(self.classes if isinstance(self.classes, int) else self.classes * times)
 
 
 @dataclass(frozen=True)
@@ -222,6 +230,12 @@ class Probability(ClassTarget):
         if self.classes is not None:
             return self
         return Probability(Predicted().resolve(outputs).classes, self.activation)
+
+    def repeated(self, times: int, images: int) -> Target:
+        """The same classes again and again; what is predicted is asked of each run."""
+        if self.classes is None:
+            return super().repeated(times, images)
+        return Probability(Class(self.classes).repeated(times, images).classes, self.activation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -571,7 +585,7 @@ class _OfImage(_Asked):
 
 
 @dataclass(frozen=True)
-class Repeated(_Asked):
+class _Repeated(_Asked):
     """A target asked of several images for each of its own: `times` runs of a batch of `images`."""
 
     target: Target
@@ -648,7 +662,7 @@ def _pick(scores: Tensor, classes: Classes) -> Tensor:
             f"target names {len(classes)} classes for {len(scores)} images; "
             "give one class for all images, or one for each"
         )
-    for index in classes:
+    for index in dict.fromkeys(classes):
         _check_class(index, scores)
     # Otherwise the copy would wait for all that the accelerator has to do before.
     chosen = torch.tensor(classes).to(scores.device, non_blocking=True)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.core.targets import Repeated
 from seewhy.fills import Fill, filled
 from seewhy.maps import upsample
 from seewhy.naming import method
@@ -190,12 +189,12 @@ def responses(
 
     def scores(part: slice) -> Tensor:
         times = part.stop - part.start
-        return Repeated(probe.target, times, len(images))(outputs(part)).view(times, -1)
+        return probe.target.repeated(times, len(images))(outputs(part)).view(times, -1)
 
     if isinstance(probe.outputs, Tensor) and probe.outputs.ndim == 2:
         kept = probe.shared(
             (what, key),
             lambda: torch.cat([*in_chunks(what, outputs, count, images, batch_size)]),
         )
-        return Repeated(probe.target, count, len(images))(kept).view(count, -1)
+        return probe.target.repeated(count, len(images))(kept).view(count, -1)
     return torch.cat([*in_chunks(what, scores, count, images, batch_size)])
