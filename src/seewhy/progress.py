@@ -100,7 +100,8 @@ def in_chunks(
     at_once = min(max(1, images_per_pass(inputs, batch_size) // images), count)
     done = 0
     warned = False
-    before = _asked(inputs.device)
+    sizes = batch_size == "auto" and at_once < count  # asking costs time
+    before = _asked(inputs.device) if sizes else 0
     while done < count:
         part = slice(done, min(done + at_once, count))
         try:
@@ -118,7 +119,7 @@ def in_chunks(
                 warned = True
             at_once //= 2
             continue
-        if batch_size == "auto" and done == 0 and not warned:
+        if sizes and done == 0 and not warned:
             at_once = _that_fit(inputs, at_once, _asked(inputs.device) - before)
         yield result
         done = part.stop
