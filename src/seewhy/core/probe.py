@@ -184,7 +184,8 @@ class Probe:
     def calls(self) -> Mapping[str, int]:
         """How often a pass calls each module, by name; it may take another pass."""
         looked = self._record()
-        return (looked if looked.whole else self.shared("stages", self._look)).counts
+        counted = looked.whole and looked.counts
+        return (looked if counted else self.shared("stages", self._look)).counts
 
     def activations(self, layer: str | Call | None = None) -> Tensor:
         """A, the maps at a layer, (B, K, h, w); token grids and NHWC outputs are converted."""

@@ -147,7 +147,9 @@ def record(
         begin = "input"
     names = names or named_modules(model)
     everywhere = layers is None and begin != "late"
-    whole = whole or glimpse or excite or everywhere or inputs.tensor.ndim == 3
+    # Where nothing is to be recorded, nobody needs to watch.
+    watches = layers is None or layers or glimpse or excite
+    whole = whole or glimpse or excite or everywhere or inputs.tensor.ndim == 3 or not watches
     whole = whole or not _convolutional(names)
     recorder = _Recorder(
         names, inputs, layers, begin, glimpse=glimpse, foreign=foreign, whole=whole
@@ -179,8 +181,6 @@ def record(
                     raise
                 raise ValueError(reason) from error
 
-    # Where nothing is to be recorded, nobody needs to watch.
-    watches = layers is None or layers or glimpse or excite
     observer: Observer | None = recorder.observe if watches else None
     watched: set[nn.Module] | None = recorder.watched if watches else set()
     if len(inputs.tensor) == 1 and inputs.tensor.device.type == "cpu":
