@@ -199,3 +199,21 @@ def test_a_copy_made_in_the_middle_of_a_pass():
     model.body[29] = model.copied
     assert torch.equal(seewhy.explain(model, images(2), "grad_cam", 1), expected)
     assert not model.body[29]._forward_hooks
+
+
+@pytest.mark.parametrize("place", [14, 28, 29])
+def test_hooks_of_the_users_own_run_after_ours(place):
+    """A layer is what its module computes, by whatever hook it is read."""
+    model = seeded(Deep)
+    model.body[place].register_forward_hook(lambda module, args, output: 2 * output)
+    probes = [
+        seewhy.Probe(model, images(2), 1, layer=f"body.{place}").expect(*reads)
+        for reads in ([], ["name"], ["input"])
+    ]
+    for probe in probes:
+        given = probes[0].activations()
+        assert torch.equal(probe.activations(), given)
+        assert torch.equal(probe.gradients(), probes[0].gradients())
+    with torch.no_grad():
+        computed = model.body[: place + 1](images(2)) / 2
+    assert torch.allclose(given, computed, atol=1e-6)

@@ -239,6 +239,7 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 _watched.setdefault(module, set()).add(visit)
                 module._forward_hooks_with_kwargs[_KEY] = True
                 module._forward_hooks[_KEY] = _dispatch_one
+                module._forward_hooks.move_to_end(_KEY, last=False)  # as process-wide ones are
             _local.__dict__.setdefault("visits", []).append(visit)
 
 
