@@ -217,3 +217,20 @@ def test_hooks_of_the_users_own_run_after_ours(place):
     with torch.no_grad():
         computed = model.body[: place + 1](images(2)) / 2
     assert torch.allclose(given, computed, atol=1e-6)
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_what_a_hook_keeps_has_no_graph(everywhere):
+    model = seeded(Deep)
+
+    def keep(module, args, output):
+        if module is model.body[29]:
+            module.seen = output
+
+    register = torch_module.register_module_forward_hook if everywhere else None
+    handle = (register or model.body[29].register_forward_hook)(keep)
+    try:
+        seewhy.explain(model, images(2), ["gradient", "grad_cam"], 1)
+    finally:
+        handle.remove()
+    assert model.body[29].seen.grad_fn is None

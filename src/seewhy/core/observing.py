@@ -239,7 +239,8 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 _watched.setdefault(module, set()).add(visit)
                 module._forward_hooks_with_kwargs[_KEY] = True
                 module._forward_hooks[_KEY] = _dispatch_one
-                module._forward_hooks.move_to_end(_KEY, last=False)  # as process-wide ones are
+                # First, as process-wide ones are.
+                module._forward_hooks.move_to_end(_KEY, last=False)  # type: ignore[attr-defined]
             _local.__dict__.setdefault("visits", []).append(visit)
 
 
@@ -319,7 +320,12 @@ _PLAIN = frozenset((int, float, bool, str, tuple, type(None)))
 
 def _cut(modules: Iterable[nn.Module]) -> None:
     """Take the graph off tensors that the model kept of the run: a cache, say, or its attention."""
+    hooked = bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
     for module in modules:
+        # Torch's own keep nothing of a run, unless somebody's hook does so.
+        quiet = not (hooked or module._forward_hooks or module._forward_pre_hooks)
+        if quiet and _is_torchs(type(module)):  # type: ignore[arg-type]
+            continue
         kept = module.__dict__
         for name in kept.keys() - _OWN:
             value = kept[name]
@@ -330,6 +336,11 @@ def _cut(modules: Iterable[nn.Module]) -> None:
             if kind is dict or kind is list:
                 for key in [*value] if kind is dict else range(len(value)):
                     _cut_at(value, key)
+
+
+@lru_cache(maxsize=1024)
+def _is_torchs(kind: Any) -> bool:
+    return str(kind.__module__).startswith("torch.nn.modules.")
 
 
 def _cut_at(values: Any, key: Any) -> None:

@@ -106,8 +106,9 @@ class Recording:
         return self.whole or all(call.name in self.counted for call in layer.calls)
 
     def public(self, layer: Layer) -> Call:
-        """The layer's usual name."""
-        return public_call(layer, self.stages) if len(layer.calls) > 1 else layer.calls[0]
+        """The layer's usual name; unless the recording is `whole`, that of all around it."""
+        tells = self.whole and len(layer.calls) > 1
+        return public_call(layer, self.stages if tells else [])
 
 
 def record(
@@ -373,17 +374,18 @@ class _Recorder:
     def _constant(self, output: Tensor, first: Tensor, args: Any, kwargs: Any) -> bool:
         """Whether a module was given nothing but the network's own numbers."""
 
-        def known(tensor: Tensor) -> bool:
-            whole = tensor if tensor._base is None else tensor._base
-            own = issubclass(type(whole), nn.Parameter) or id(whole) in self.constants
-            return own or id(tensor) in self.constants
-
         # The first nearly always answers it.
-        constant = known(first) and all(map(known, tensors((args, kwargs))))
+        constant = self._known(first) and all(map(self._known, tensors((args, kwargs))))
         if constant:
             self.constants.add(id(output))
             self.computed.append(output)
         return constant
+
+    def _known(self, tensor: Tensor) -> bool:
+        """Whether it is the network's own, a view of that, or computed from that alone."""
+        whole = tensor if tensor._base is None else tensor._base
+        own = issubclass(type(whole), nn.Parameter)
+        return own or not self.constants.isdisjoint((id(whole), id(tensor)))
 
     def _keep(self, module: nn.Module, tensor: Tensor, given: bool) -> tuple[Tensor, Tensor]:
         """The tensor as part of the graph, or the start of it, and what to hand on.
