@@ -196,7 +196,11 @@ def watch_all() -> None:
         _hook()
 
 
-def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+# On a thread that watches nothing, torch may have looked up a hook that another thread then takes
+# off; it is called without `kwargs` in that case.
+
+
+def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> Any:
     """The process-wide hook."""
     visits: list[Any] | None = getattr(_local, "visits", None)
     if visits and visits[-1].watched is None:
@@ -204,7 +208,7 @@ def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
     return None
 
 
-def _dispatch_one(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+def _dispatch_one(module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> Any:
     """A module's own hook; also one that was copied with the module while somebody watched it."""
     visits: list[Any] | None = getattr(_local, "visits", None)
     if visits and (watched := visits[-1].watched) is not None and module in watched:

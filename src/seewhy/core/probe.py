@@ -282,17 +282,20 @@ class Probe:
         self._trusts = self._resolved is None and _answers_late(self.inputs)
         try:
             result = run()
-        except Exception:
-            if self._confirmed is None or self._confirmed:
-                raise
-        else:
-            if self._confirmed is None or self._confirmed:
+            if self._trusted_rightly():
                 return result
+        except Exception:
+            if self._trusted_rightly():
+                raise
         finally:
             self._trusts = False
-        self._resolved = self._confirmed = None
+        self._resolved = None
         self._gradients, self._elsewhere, self._shared = {}, {}, {}
         return run()
+
+    def _trusted_rightly(self) -> bool:
+        confirmed, self._confirmed = self._confirmed, None
+        return confirmed is None or bool(confirmed)
 
     def hessian_product(self, layer: str | Call | None = None) -> Tensor:
         """(∂²score/∂A²) A at a layer, (B, K, h, w); zero where the score is piecewise linear."""
