@@ -196,7 +196,9 @@ def test_a_copy_made_in_the_middle_of_a_pass():
     model = trained(Deep)
     expected = seewhy.explain(model, images(2), "grad_cam", 1)
     assert len(model.copied._forward_hooks) == 1
-    model.body[29] = model.copied
+    model.copied(images(2))
+    assert not model.copied._forward_hooks
+    model.body[29] = copy.deepcopy(model.copied)
     assert torch.equal(seewhy.explain(model, images(2), "grad_cam", 1), expected)
     assert not model.body[29]._forward_hooks
 
@@ -234,3 +236,23 @@ def test_what_a_hook_keeps_has_no_graph(everywhere):
     finally:
         handle.remove()
     assert model.body[29].seen.grad_fn is None
+
+
+def test_what_others_keep_on_a_module_has_no_graph():
+    model = seeded(Deep)
+    last, block = model.body[29], model.body
+    compute = last.forward
+
+    def kept(x):
+        last.kept = compute(x)
+        return last.kept
+
+    def forward(x):
+        block.seen = block(x)
+        return model.fc(block.seen.mean((2, 3)))
+
+    last.forward, model.forward = kept, forward
+    for _ in range(2):
+        seewhy.explain(model, images(2), "grad_cam", 1)
+        assert last.kept.grad_fn is None
+        assert block.seen.grad_fn is None

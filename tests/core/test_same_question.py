@@ -33,7 +33,7 @@ from strange import (
     TwoHeads,
     Yolo,
 )
-from untouched import assert_same, state
+from untouched import Calls, assert_same, state
 
 
 def made(build, seed: int = 0) -> nn.Module:
@@ -298,6 +298,113 @@ def test_what_is_defined_first_and_called_last(after):
     assert alike(probe.gradients(), gradients)
     with pytest.raises(ValueError, match=r"called [45] times in this pass, not 9"):
         Probe(model, x, 1, layer="tools.mix#9").layers  # noqa: B018
+
+
+def convolutions(count: int, given: int = 3) -> nn.Sequential:
+    blocks = [
+        nn.Sequential(nn.Conv2d(given if i == 0 else 8, 8, 3, 1 + (i == 0), 1), nn.BatchNorm2d(8))
+        for i in range(count)
+    ]
+    return nn.Sequential(*[part for block in blocks for part in (*block, nn.ReLU())])
+
+
+class Around(nn.Module):
+    """Calls another module, which it holds or keeps out of sight, and changes what that returns."""
+
+    def __init__(self, inner: nn.Module, hides: bool) -> None:
+        super().__init__()
+        self.held = [inner] if hides else nn.ModuleList([inner])
+        self.mix = nn.Conv2d(8, 8, 1) if hides else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(self.held[0](x) - 0.1).sigmoid()
+
+
+class Wrapped(nn.Module):
+    """What calls a part is defined after it, or before it and without holding it."""
+
+    def __init__(self, hides: bool) -> None:
+        super().__init__()
+        features = convolutions(10)
+        if not hides:
+            self.features = features
+        self.encoder = nn.Sequential(Around(features, hides))
+        self.features = features
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.encoder(x).mean((2, 3)))
+
+
+class Hourglass(nn.Module):
+    """Down, up again, and a pool, which has no lower resolution than the bottleneck."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        down = [nn.Conv2d(3 if i == 0 else 8, 8, 3, 2, 1) for i in range(3)]
+        up = [part for _ in range(3) for part in (nn.Upsample(scale_factor=2), *convolutions(3, 8))]
+        self.body = nn.Sequential(*down, nn.ReLU(), *up)
+        self.pool = nn.AdaptiveAvgPool2d(7)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.pool(self.body(x)).mean((2, 3)))
+
+
+class HardSwish(nn.Module):
+    """An activation with a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.ReLU6()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x + 3) / 6
+
+
+class Swishing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(convolutions(10), nn.Sequential(nn.Conv2d(8, 8, 1), HardSwish()))
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize(
+    ("build", "layer", "passes"),
+    [
+        (lambda: Wrapped(hides=False), "encoder", 1),
+        (lambda: Wrapped(hides=True), "encoder", 2),
+        (Hourglass, "pool", 1),
+        (Swishing, "body", 1),
+    ],
+)
+def test_the_layer_is_that_of_a_pass_that_sees_all(build, layer, passes, images):
+    model, x = made(build), drawn(images, 3, 32, 32)
+    calls = Calls(model)
+    probe = Probe(model, x, 1)
+    found = probe.activations()
+    assert calls.count == passes
+    assert probe.layers == Probe(model, x, 1).expect("name").layers
+    assert probe.layers[0].startswith(layer)
+    assert alike(found, Probe(model, x, 1).expect("name").activations())
+
+
+@pytest.mark.usefixtures("answers")
+def test_an_interrupted_question_is_put_anew():
+    model, x = made(HeadsOfClasses), drawn(2, 3, 32, 32)
+
+    def interrupt(probe: Probe) -> Tensor:
+        probe.activations()
+        raise KeyboardInterrupt
+
+    probe = Probe(model, x, 1)
+    with pytest.raises(KeyboardInterrupt):
+        probe._trusting(lambda: interrupt(probe))
+    assert probe.layers == ("a",)
 
 
 @pytest.mark.parametrize("listed", [False, True])

@@ -4,10 +4,11 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,8 @@ Observer = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]
 
 # Of our hooks in torch's tables, where the keys of all others count up from 0.
 _KEY = -1
+
+_CALL = nn.Module._call_impl.__code__
 
 _local = threading.local()
 _lock = threading.RLock()
@@ -187,6 +190,15 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Any:
     return undisturbed([*named_modules(model)], run)
 
 
+def running() -> Iterator[nn.Module]:
+    """The modules whose calls are under way on this thread."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is _CALL:
+            yield frame.f_locals["self"]
+        frame = frame.f_back
+
+
 def watch_all() -> None:
     """From now on the run on this thread, whose observer calls this, watches all modules."""
     visit = _local.visits[-1]
@@ -209,9 +221,11 @@ def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> 
 
 
 def _dispatch_one(module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> Any:
-    """A module's own hook; also one that was copied with the module while somebody watched it."""
+    """A module's own hook."""
     visits: list[Any] | None = getattr(_local, "visits", None)
-    if visits and (watched := visits[-1].watched) is not None and module in watched:
+    if module not in _watched:  # it was copied with a module that somebody watched
+        _unhook(module)
+    elif visits and (watched := visits[-1].watched) is not None and module in watched:
         return visits[-1].observer(module, args, kwargs, output)
     return None
 
@@ -271,8 +285,7 @@ def _leave(visit: _Visit) -> None:
             watchers = _watched.get(module, set())
             watchers.discard(visit)
             if not watchers:
-                module._forward_hooks.pop(_KEY, None)
-                module._forward_hooks_with_kwargs.pop(_KEY, None)
+                _unhook(module)
                 _watched.pop(module, None)
             visit.hooked.pop()
         _eager.discard(visit)
@@ -289,6 +302,11 @@ def _leave(visit: _Visit) -> None:
         while visit.buffers:
             _restore(*visit.buffers[-1])
             visit.buffers.pop()
+
+
+def _unhook(module: nn.Module) -> None:
+    module._forward_hooks.pop(_KEY, None)
+    module._forward_hooks_with_kwargs.pop(_KEY, None)
 
 
 def _hook() -> None:
@@ -324,12 +342,7 @@ _PLAIN = frozenset((int, float, bool, str, tuple, type(None)))
 
 def _cut(modules: Iterable[nn.Module]) -> None:
     """Take the graph off tensors that the model kept of the run: a cache, say, or its attention."""
-    hooked = bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
     for module in modules:
-        # Torch's own keep nothing of a run, unless somebody's hook does so.
-        quiet = not (hooked or module._forward_hooks or module._forward_pre_hooks)
-        if quiet and _is_torchs(type(module)):  # type: ignore[arg-type]
-            continue
         kept = module.__dict__
         for name in kept.keys() - _OWN:
             value = kept[name]
@@ -340,11 +353,6 @@ def _cut(modules: Iterable[nn.Module]) -> None:
             if kind is dict or kind is list:
                 for key in [*value] if kind is dict else range(len(value)):
                     _cut_at(value, key)
-
-
-@lru_cache(maxsize=1024)
-def _is_torchs(kind: Any) -> bool:
-    return str(kind.__module__).startswith("torch.nn.modules.")
 
 
 def _cut_at(values: Any, key: Any) -> None:

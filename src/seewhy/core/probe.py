@@ -289,9 +289,14 @@ class Probe:
                 raise
         finally:
             self._trusts = False
-        self._resolved = None
-        self._gradients, self._elsewhere, self._shared = {}, {}, {}
+            if self._confirmed is not None:  # it was interrupted
+                self._distrust()
+        self._distrust()
         return run()
+
+    def _distrust(self) -> None:
+        self._resolved = self._confirmed = None
+        self._gradients, self._elsewhere, self._shared = {}, {}, {}
 
     def _trusted_rightly(self) -> bool:
         confirmed, self._confirmed = self._confirmed, None

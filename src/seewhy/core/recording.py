@@ -37,6 +37,7 @@ from seewhy.core.observing import (
     graphs,
     is_scripted,
     named_modules,
+    running,
     undisturbed,
     watch_all,
 )
@@ -183,7 +184,7 @@ def record(
                 raise ValueError(reason) from error
 
     observer: Observer | None = recorder.observe if watches else None
-    watched: set[nn.Module] | None = recorder.watched if watches else set()
+    watched: set[nn.Module] | None = None if watches and whole else recorder.watched
     if len(inputs.tensor) == 1 and inputs.tensor.device.type == "cpu":
         norms: set[nn.Module] = {one for one in names if isinstance(one, _NormBase)}
         observer = _with_right_gradients(norms, observer) if norms else observer
@@ -276,8 +277,8 @@ class _Recorder:
         self.late = _last(names) if begin == "late" and layers is None else set()
         # Before the first call of one of these nothing is looked at.
         self.ahead = set() if whole else self.late or _leading(names, self.asked)
-        self.watched = None if whole else _around(names, self.ahead)
-        counted = {names[module] for module in self.watched or ()}
+        self.watched = set() if whole else _around(names, self.ahead)
+        counted = {names[module] for module in self.watched}
         self.recording = Recording(names, whole=whole, counted=counted)
         self.counts = self.recording.counts
         self.glimpse, self.foreign = glimpse, foreign
@@ -304,6 +305,10 @@ class _Recorder:
                 return None
             self.ahead = set()
             watch_all()
+            # A call that is under way unwatched, of a module that the network keeps out of sight
+            # where it is used, is seen by nobody when it ends.
+            unseen = (self.names.get(one) and one not in self.watched for one in running())
+            self.doubtful |= bool(self.late) and any(unseen)
         if not self.begun and module in self.late:
             self.begun = True
         tensor = output if type(output) is Tensor else first_tensor(output)
@@ -314,7 +319,8 @@ class _Recorder:
 
     def _pass(self, module: nn.Module, output: Any) -> None:
         """Learn the grid of what is not looked at."""
-        if module._parameters and type(output) is Tensor and output.shape[:1] == (self.batch,):
+        known = module in self.watched and is_convolutional(type(module))  # type: ignore[arg-type]
+        if known and type(output) is Tensor and output.shape[:1] == (self.batch,):
             layout = self.reader.read(module, output.shape)
             if layout is not None and 1 < cells(layout.grid) < self.lowest:
                 self.lowest = cells(layout.grid)
@@ -488,21 +494,39 @@ def _leading(names: Mapping[nn.Module, str], asked: Collection[str]) -> set[nn.M
     return found
 
 
-def _around(names: Iterable[nn.Module], inner: Collection[nn.Module]) -> set[nn.Module]:
-    """These modules, all that they lie in, what has learned nothing there, and four before them."""
-    around = {*inner}
-    for module in reversed([*names]):  # what lies in a module is defined after it
-        if module._modules and not around.isdisjoint(module._modules.values()):
+def _around(names: Mapping[nn.Module, str], inner: Collection[nn.Module]) -> set[nn.Module]:
+    """The modules to watch from the beginning, so that all from these `inner` ones on is known.
+
+    They, all that they lie in, and what has learned nothing there; and to know the resolutions, the
+    four learned modules before, and those that lower or raise one.
+    """
+    parents: dict[nn.Module | None, list[nn.Module]] = {}
+    learned: set[nn.Module | None] = set()
+    for module in reversed([*names]):  # what lies in a module mostly is defined after it
+        for child in module._modules.values():
+            parents.setdefault(child, []).append(module)
+        if module._parameters or not learned.isdisjoint(module._modules.values()):
+            learned.add(module)
+    around: set[nn.Module] = set()
+    left = [*inner]
+    while left:
+        module = left.pop()
+        if module not in around:
             around.add(module)
-    for module in [*around]:
-        around.update(
-            child
-            for child in module._modules.values()
-            if child is not None and only_rearranges(child)
-        )
-    learned = [module for module in names if module._parameters]
-    first = next((index for index, module in enumerate(learned) if module in inner), 0)
-    return around.union(learned[max(0, first - 4) : first])
+            left += parents.get(module, [])
+    left = [*around]
+    while left:
+        children = left.pop()._modules.values()
+        bare = [one for one in children if one and one in names and one not in learned]
+        around.update(bare)
+        left += bare
+    weights = [module for module in names if module._parameters]
+    first = next((index for index, module in enumerate(weights) if module in inner), 0)
+    strided = (module for module in names if module.__dict__.get("stride", 1) not in _ONES)
+    return around.union(weights[max(0, first - 4) : first], strided)
+
+
+_ONES = (1, (1,), (1, 1), (1, 1, 1))
 
 
 def _convolutional(names: Iterable[nn.Module]) -> bool:
