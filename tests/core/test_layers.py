@@ -366,8 +366,9 @@ class SeenEarly(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool, self.last, self.fc = nn.AdaptiveAvgPool2d((7, 6)), Last(), nn.Linear(6, 5)
-        convs = [nn.Conv2d(3 if i == 0 else 6, 6, 3, padding=1) for i in range(6)]
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d((7, 6)), nn.Conv2d(3, 3, 1))
+        self.last, self.fc = Last(), nn.Linear(6, 5)
+        convs = [nn.Conv2d(3 if i == 0 else 6, 6, 3, padding=1) for i in range(10)]
         self.body = nn.Sequential(nn.AdaptiveAvgPool2d(5), *convs)
 
     def forward(self, x):

@@ -517,7 +517,8 @@ def _around(names: Mapping[nn.Module, str], inner: Collection[nn.Module]) -> set
     left = [*around]
     while left:
         children = left.pop()._modules.values()
-        bare = [one for one in children if one and one in names and one not in learned]
+        held = [one for one in children if one is not None and one in names]
+        bare = [one for one in held if one not in learned]
         around.update(bare)
         left += bare
     weights = [module for module in names if module._parameters]
