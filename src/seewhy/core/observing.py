@@ -24,7 +24,7 @@ Observer = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]
 # Of our hooks in torch's tables, where the keys of all others count up from 0.
 _KEY = -1
 
-_CALL = nn.Module._call_impl.__code__
+_CALL = nn.Module._call_impl.__code__  # by which a module's call is known among the frames
 
 _local = threading.local()
 _lock = threading.RLock()

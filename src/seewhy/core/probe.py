@@ -635,8 +635,8 @@ class Probe:
         choice = self._choice()
         looked = recording.input is not None and recording.candidates
         # A tensor is an answer that is not asked for yet.
-        certain = choice is not None and choice.certain is not False
-        if not (certain and choice and recording.knows(choice.layer)) and not looked:
+        sure = choice and choice.certain is not False and recording.knows(choice.layer)
+        if not sure and not looked:
             # An earlier layer may be the right one, or the pass was of layers known before: look
             # again, at all of them.
             self._looks = True

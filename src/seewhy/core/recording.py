@@ -518,7 +518,7 @@ def _around(names: Mapping[nn.Module, str], inner: Collection[nn.Module]) -> set
     while left:
         children = left.pop()._modules.values()
         held = [one for one in children if one is not None and one in names]
-        bare = [one for one in held if one not in learned]
+        bare = [one for one in held if one not in learned and one not in around]
         around.update(bare)
         left += bare
     weights = [module for module in names if module._parameters]
