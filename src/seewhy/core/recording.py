@@ -188,7 +188,8 @@ def record(
     if len(inputs.tensor) == 1 and inputs.tensor.device.type == "cpu":
         norms: set[nn.Module] = {one for one in names if isinstance(one, _NormBase)}
         observer = _with_right_gradients(norms, observer) if norms else observer
-        watched = watched if watched is None else watched | norms
+        if watched is not None and begin == "input":  # else no graph leads through those before
+            watched = watched | norms
     undisturbed(names, run, observer, watched)
     late = recorder.handed_through and begin != "input"
     if not (late or recorder.doubtful):

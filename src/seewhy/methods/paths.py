@@ -7,6 +7,7 @@ image come first. On a guided path each image goes its own way.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
@@ -309,14 +310,18 @@ class Way:
     start: Tensor
     end: Tensor
 
+    @cached_property
+    def length(self) -> Tensor:
+        """From start to end, signed."""
+        return self.end - self.start
+
     def at(self, share: float) -> Tensor:
         """The points that have gone a share of their way."""
-        return self.start + (self.end - self.start) * share
+        return self.start + self.length * share
 
     def gone(self, x: Tensor) -> Tensor:
-        """The share of its way that each number has gone; infinite where it has none."""
-        length = self.end - self.start
-        return torch.where(length == 0, torch.inf, (x - self.start) / length)
+        """The share of its way that each number has gone; NaN where it has none."""
+        return (x - self.start) / self.length
 
     def left(self, x: Tensor) -> Tensor:
         """The L1 distance to the end, (B,)."""
@@ -358,11 +363,12 @@ def advanced(
         further = (ahead - x) * chosen[:, :, None]
         share = torch.where(moving, (distance - left) / _total(further.abs()), 0)
         unfinished = share > 1
-        arrived |= chosen & unfinished[:, None]
-        x = torch.where(arrived[:, :, None], ahead, x + further * of_images(share.to(x), x))
+        further = x + further * of_images(share.to(x), x)
         report()
         if not unfinished.any():
-            return x, rounds
+            return further, rounds
+        arrived |= chosen & unfinished[:, None]
+        x = torch.where(arrived[:, :, None], ahead, further)
 
 
 def _beyond(distance: Tensor, left: Tensor) -> Tensor:
