@@ -14,8 +14,9 @@ from __future__ import annotations
 import torch
 from timing import Run, clock, measure, parser, prepare, show
 
+import seewhy
 from seewhy import Method, Probe
-from seewhy.core.targets import Probability
+from seewhy.core.targets import Probability, TargetLike
 from seewhy.methods.ablation_cam import falls
 from seewhy.models import import_torchvision
 
@@ -92,8 +93,8 @@ def main() -> None:
     layer, channels = probe.layers[0], probe.activations().shape[1]
     batch = best_batch(model, x, options.masks * options.batch)
 
-    def explained(method: Method) -> Run:
-        return lambda: method(Probe(model, x, 1))
+    def explained(method: Method, target: TargetLike = 1) -> Run:
+        return lambda: seewhy.explain(model, x, method, target)
 
     # 16 positions of a patch of a quarter of the image.
     quarter = options.size // 4
@@ -127,15 +128,11 @@ def main() -> None:
         show(title, rows, seconds, options)
 
     tail = Method("ablation_cam")
-
-    def replayed() -> None:
-        tail(Probe(model, x, Probability(1)).expect("tail"))
-
     base = bare(model, x, len(x), len(x))
     timed = {
         "F": base,
         f"ablation_cam of a logit, {layer}": explained(tail),
-        f"ablation_cam of a probability, {channels} tails": replayed,
+        f"ablation_cam of a probability, {channels} tails": explained(tail, Probability(1)),
     }
     seconds, rows = measure(base, timed, options)
     show(f"{options.network}, batch {options.batch}", rows, seconds, options)
