@@ -77,7 +77,7 @@ def test_interrupts_while_torch_has_a_mode_put_aside(file):
             moment += 1 if moment < 20 else 7
             sys.settrace(_AtCall(moment, file.__file__))
             try:
-                seewhy.explain(model, x, "guided_backprop", 1)
+                seewhy.explain(model, x, "excitation_backprop", 1)
             except KeyboardInterrupt:
                 stopped = moment
             finally:

@@ -114,8 +114,10 @@ def test_networks_may_ignore_what_a_call_in_place_returns(write: str, transposed
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("method", ["full_grad", "guided_backprop", "tsgb"])
+@pytest.mark.parametrize("method", ["full_grad", "guided_backprop", "tsgb", "gradient"])
 def test_what_is_written_into_a_part_does_not_get_around_a_rule(method: str) -> None:
+    """Nor does it matter that a gradient needs what was there."""
+
     class Writing(Cnn):
         def __init__(self, write: Any) -> None:
             super().__init__()

@@ -525,7 +525,7 @@ def test_inputs_by_keyword():
 def test_models_that_write_are_put_back(build):
     model, x = made(build).train(), drawn(2, 3, 32, 32)
     before = state(model)
-    for method in ("grad_cam", "gradient", "integrated_gradients(steps=2)"):
+    for method in ("grad_cam", "guided_backprop", "integrated_gradients(steps=2)"):
         seewhy.explain(model, x, method, 1)
     if build is Checkpointed:
         with pytest.raises(ValueError, match="without the rules"):

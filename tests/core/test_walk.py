@@ -91,7 +91,7 @@ def test_nodes_may_lead_on_to_steps() -> None:
 
     class Step:
         def __init__(self) -> None:
-            self.edges, self.got = [edge(a), edge(b)], []
+            self.next_functions, self.got = [edge(a), edge(b)], []
 
         def back(self, gradient: Tensor) -> Sequence[Tensor]:
             self.got.append(gradient.tolist())

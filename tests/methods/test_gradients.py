@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -102,10 +104,27 @@ def test_guided_backprop_passes_only_active_and_positive_signals() -> None:
             return (hidden * torch.tensor([1.0, 1.0, -1.0, 2.0]).view(1, 1, 1, 4)).sum((2, 3))
 
     x = torch.ones(1, 1, 1, 4)
-    gradient = Probe(Hand(), x, 0).with_rules(GUIDED).input_gradient
+    gradient = Probe(Hand(), x, 0).with_backward(GUIDED).input_gradient
     assert gradient.flatten().tolist() == [2, 0, 0, 10]
     assert explain(Hand(), x, "deconvnet", 0).flatten().tolist() == [2, 1, 0, 10]
     assert explain(Hand(), x, "input_x_gradient", 0).flatten().tolist() == [2, 0, -3, 10]
+
+
+def test_one_pass_for_all_gradients() -> None:
+    """And what one changes in it does not reach the others."""
+    model, x, names = Cnn(), torch.randn(2, 3, 16, 16), [*SALIENCY, "guided_grad_cam", "grad_cam"]
+    passes = 0
+
+    def count(*_: Any) -> None:
+        nonlocal passes
+        passes += 1
+
+    alone = {name: explain(model, x, name, 1) for name in names}
+    handle = model.register_forward_hook(count)
+    together = explain(model, x, names, 1)
+    handle.remove()
+    assert passes == 1
+    torch.testing.assert_close(together, alone)
 
 
 @pytest.mark.parametrize("method", [*SALIENCY, "guided_grad_cam"])

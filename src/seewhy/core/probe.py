@@ -510,6 +510,16 @@ class Probe:
             other._gradients = self._gradients
         return other
 
+    def with_backward(self, backward: Backward) -> Probe:
+        """A probe of the same pass, whose gradients at the input are found by another function.
+
+        Raises TypeError for scripted networks, which hide their functions.
+        """
+        check_open(self._names)
+        other = self.expect("input").with_target(self.target)
+        other._differentiate = backward
+        return other
+
     def with_rules(
         self, rules: Rules, layer: LayerLike = (), backward: Backward = gradients_of
     ) -> Probe:
@@ -631,8 +641,7 @@ class Probe:
         )
 
     def _choose(self) -> Call:
-        recording = self._record()
-        choice = self._choice()
+        choice, recording = self._choice(), self._record()
         looked = recording.input is not None and recording.candidates
         # A tensor is an answer that is not asked for yet.
         sure = choice and choice.certain is not False and recording.knows(choice.layer)
@@ -641,7 +650,7 @@ class Probe:
             # again, at all of them.
             self._looks = True
             self._run("input")
-            recording, choice = self._record(), self._choice()
+            choice, recording = self._choice(), self._record()
         if choice is None:
             raise ValueError(
                 "found no layer with maps on which the score depends: no module returned a tensor "
@@ -658,9 +667,11 @@ class Probe:
         return call
 
     def _choice(self) -> Choice | None:
-        candidates, score = self._record().candidates, self._scored()
-        of_classes, trusts = self._target.of_classes, self._trusts
-        return self._differentiating(lambda: choose(candidates, score, of_classes, trusts))
+        def run() -> Choice | None:
+            candidates, score = self._record().candidates, self._scored()
+            return choose(candidates, score, self._target.of_classes, self._trusts)
+
+        return self._differentiating(run)
 
     def _recorded(self, call: Call) -> Recorded:
         recording = self._record()
@@ -707,21 +718,32 @@ class Probe:
         return self._gradients[call]
 
     def _backward(self, wanted: Sequence[Call | None]) -> Sequence[Tensor | None]:
-        calls = [call for call in wanted if call]
-        tensors = [self._recorded(call).tensor for call in calls]
-        if None in wanted:
-            image = self._record().input
-            assert image is not None
-            tensors.append(image)
-        score = self._scored()
-        return self._differentiating(lambda: self._differentiate(score, tensors))
+        def run() -> Sequence[Tensor | None]:
+            tensors = [self._recorded(call).tensor for call in wanted if call]
+            if None in wanted:
+                image = self._record().input
+                assert image is not None
+                tensors.append(image)
+            return self._differentiate(self._scored(), tensors)
+
+        return self._differentiating(run)
 
     def _differentiating(self, run: Callable[[], Result]) -> Result:
-        """A backward pass, in eval mode: checkpoints run parts of the network again."""
+        """A backward pass of what was recorded."""
         with _naming_checkpoints():
-            if in_training(self._names):
-                return undisturbed(self._names, run)
-            return run()
+            try:
+                return self._in_eval_mode(run)
+            except RuntimeError as error:
+                if self._around is not None or "by an inplace operation" not in str(error):
+                    raise
+            # The network has written over what its gradient needs: again, without such writes.
+            self._around = lambda: applying({}, needed=False)
+            self._run("input" if self._record().input is not None else "late")
+            return self._in_eval_mode(run)
+
+    def _in_eval_mode(self, run: Callable[[], Result]) -> Result:
+        """Checkpoints run parts of the network again."""
+        return undisturbed(self._names, run) if in_training(self._names) else run()
 
 
 def _answers_late(tensor: Tensor) -> bool:

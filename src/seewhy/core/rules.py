@@ -17,7 +17,7 @@ whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x
 
 import inspect
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -38,7 +38,17 @@ Edge = tuple[Any, int]
 
 
 class NoRuleError(ValueError):
-    """The network calls none of the functions that a table has rules for."""
+    """The network calls none of the functions that a method has rules for."""
+
+    def __init__(self, functions: Iterable[str]) -> None:
+        """Take the names of these functions."""
+        super().__init__(
+            f"the network calls none of the functions with a rule ({', '.join(functions)}), so "
+            "this method would only be the ordinary gradient. Exported networks hide their "
+            "functions: explain the original module; for other networks, such as transformers, use "
+            "a method without rules: 'gradient', 'integrated_gradients', 'grad_cam' or "
+            "'attention_gradient'; or \"+detail(by='gradient')\" instead of '+detail'"
+        )
 
 
 class Mode(BaseTorchFunctionMode):
@@ -139,13 +149,7 @@ class applying(Mode):
         super().__exit__(kind, error, traceback)
         self._instead.clear()
         if kind is None and self._needed and not self._called:
-            raise NoRuleError(
-                f"the network calls none of the functions with a rule ({', '.join(self._rules)}), "
-                "so this method would only be the ordinary gradient. Exported networks hide their "
-                "functions: explain the original module; for other networks, such as transformers, "
-                "use a method without rules: 'gradient', 'integrated_gradients', 'grad_cam' or "
-                "'attention_gradient'; or \"+detail(by='gradient')\" instead of '+detail'"
-            )
+            raise NoRuleError(self._rules)
 
 
 class WithoutParameters(Mode):
@@ -214,15 +218,14 @@ def rectified(value: Tensor) -> Tensor:
     return _rectify(value, (value.detach(),))
 
 
-def edges(node: Any) -> Sequence[Edge]:
+def edges(node: Any) -> Sequence[tuple[Any, int]]:
     """Where a node passes something back to: what a rule put there as `seewhy_edges` comes first.
 
-    The name is ours: the nodes of a network's own functions hold whatever it likes.
+    The name is ours: the nodes of a network's own functions hold whatever it likes. As torch does,
+    it has an edge to None for what takes no gradient.
     """
-    if not hasattr(node, "next_functions"):
-        return node.edges  # type: ignore[no-any-return]
     ours: Sequence[Edge] | None = getattr(node, "seewhy_edges", None)
-    return [to for to in node.next_functions if to[0] is not None] if ours is None else ours
+    return node.next_functions if ours is None else ours
 
 
 def nodes(output: Tensor) -> Iterator[Any]:
@@ -232,7 +235,7 @@ def nodes(output: Tensor) -> Iterator[Any]:
     for node in found:
         yield node
         for following, _ in edges(node):
-            if following not in known:
+            if following is not None and following not in known:
                 known.add(following)
                 found.append(following)
 
@@ -247,7 +250,7 @@ def nearest(output: Tensor, wanted: Callable[[Any], bool]) -> Iterator[Any]:
             yield node
             continue
         for following, _ in edges(node):
-            if following not in known:
+            if following is not None and following not in known:
                 known.add(following)
                 left.append(following)
 

@@ -19,10 +19,10 @@ from seewhy.core.rules import Edge, edges
 class Step(Protocol):
     """A node that torch does not know: of one tensor.
 
-    edges: where what it passes back goes to.
+    next_functions: where what it passes back goes to, by the name that torch has for it.
     """
 
-    edges: Sequence[Edge]
+    next_functions: Sequence[Edge]
 
     def back(self, gradient: Tensor) -> Sequence[Tensor]:
         """What it passes back along each of its edges."""
@@ -80,12 +80,13 @@ def _ordered(start: Any, ends: set[Any], through: bool) -> list[tuple[Any, Seque
     while left:
         node, done = left.pop()  # whether all behind it is
         if done:
-            further = not leads.isdisjoint([to for to, _ in onward[node]])
-            if further or node in leads:
+            inner = not leads.isdisjoint([to for to, _ in onward[node]])
+            if inner or node in leads:
                 leads.add(node)
-                order.append((node, onward[node] if further else ()))
+                order.append((node, onward[node] if inner else ()))
         elif node not in onward:
-            onward[node] = edges(node) if through or node not in ends else ()
+            further = edges(node) if through or node not in ends else ()
+            onward[node] = [to for to in further if to[0] is not None]
             left.append((node, True))
             left += [(to, False) for to, _ in onward[node]]
     return order[::-1]

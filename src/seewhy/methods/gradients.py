@@ -1,15 +1,24 @@
 """Gradients at the input, ordinary and with other rules for the ReLU."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from seewhy.core.probe import Probe
-from seewhy.core.rules import Rule, Rules, rectified, substitute
+from seewhy.core.choice import gradients_of
+from seewhy.core.probe import Backward, Probe
+from seewhy.core.rules import NoRuleError, nodes
 from seewhy.maps import averaged, upsample
 from seewhy.naming import Method, method
+
+Gradients = tuple[Tensor | None, ...]
+
+# What lets through what is positive, or some of it: by the node's name in the graph. There a ReLU6
+# is a hardtanh.
+RECTIFIERS = {
+    "ReluBackward": "relu",
+    "HardtanhBackward": "hardtanh",
+    "LeakyReluBackward": "leaky_relu",
+}
 
 
 @method(
@@ -38,39 +47,62 @@ def linear_approximation(probe: Probe) -> Tensor:
     return relevance(probe)
 
 
-def _rectifiers(rule: Rule) -> Rules:
-    """The same rule for all functions that let through what is positive (or some of it)."""
-    return dict.fromkeys((F.relu, F.relu6, F.hardtanh, F.leaky_relu), rule)
+def _rectifying(hook: Callable[[Gradients, Gradients], Gradients]) -> Backward:
+    """Gradients where each rectifier passes back `hook(passed, received)`.
+
+    The first is what it would have passed back, the second what has come back to it.
+    """
+
+    def gradients(score: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        found = [node for node in nodes(score) if type(node).__name__.rstrip("01") in RECTIFIERS]
+        if not found:
+            raise NoRuleError(RECTIFIERS.values())
+        handles = []
+        try:
+            for node in found:
+                handles.append(node.register_hook(hook))
+            return gradients_of(score, tensors)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    return gradients
 
 
-def _guided(relu: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return rectified(relu(input, *args, **kwargs))
+def _positive(gradients: Gradients) -> Gradients:
+    return tuple(None if gradient is None else gradient.clamp(min=0) for gradient in gradients)
 
 
-def _deconvolved(relu: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return substitute(relu(input, *args, **kwargs), rectified(input))
+GUIDED = _rectifying(lambda passed, received: _positive(passed))
+DECONVOLVED = _rectifying(lambda passed, received: _positive(received))
 
 
-GUIDED: Rules = _rectifiers(_guided)
-DECONVOLVED: Rules = _rectifiers(_deconvolved)
-
-
-@method("Springenberg et al. 2015, Striving for simplicity", "F + B")
+@method(
+    "Springenberg et al. 2015, Striving for simplicity",
+    "F + B",
+    reads=("input",),
+    layers=False,
+)
 def guided_backprop(probe: Probe) -> Tensor:
     """max_channels |gradient|, where active ReLUs pass back only its positive part.
 
     ReLU6, hardtanh and leaky ReLU count as ReLUs; in-place and functional ones as well.
     """
-    return strongest(probe.with_rules(GUIDED).input_gradient)
+    return strongest(probe.with_backward(GUIDED).input_gradient)
 
 
-@method("Zeiler & Fergus 2014, Visualizing and understanding convolutional networks", "F + B")
+@method(
+    "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks",
+    "F + B",
+    reads=("input",),
+    layers=False,
+)
 def deconvnet(probe: Probe) -> Tensor:
     """max_channels |gradient|, where all ReLUs, active or not, pass back only its positive part."""
-    return strongest(probe.with_rules(DECONVOLVED).input_gradient)
+    return strongest(probe.with_backward(DECONVOLVED).input_gradient)
 
 
-@method("Selvaraju et al. 2017, Grad-CAM, section 3.2", "2F + B + h")
+@method("Selvaraju et al. 2017, Grad-CAM, section 3.2", "F + B + h", reads=("input",))
 def guided_grad_cam(probe: Probe) -> Tensor:
     """Guided backprop ⊙ Grad-CAM at the resolution of the input; not negative."""
     return guided_backprop(probe) * upsample(Method("grad_cam")(probe), probe.size)

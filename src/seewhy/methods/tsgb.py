@@ -592,17 +592,18 @@ class _Shares:
 
     Each output's relevance goes to its window in proportion to the input's magnitude.
 
-    edges: the input, or the shares of the convolution before, where that is all between.
+    next_functions: the input, or the shares of the convolution before, where that is all between.
     """
 
     window: _Window
     magnitude: Tensor
-    edges: Sequence[Edge]
+    next_functions: Sequence[Edge]
     onward: Callable[[Tensor], Tensor]
 
     def back(self, relevance: Tensor) -> list[Tensor]:
         """What is passed on of (B, parts, h', w')."""
-        return [self.onward(self.window.share(relevance, self.magnitude))] * len(self.edges)
+        passed = self.onward(self.window.share(relevance, self.magnitude))
+        return [passed] * len(self.next_functions)
 
 
 def _each(given: int | Sequence[int], kernel: Sequence[int]) -> Sequence[int]:

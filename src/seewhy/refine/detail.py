@@ -11,7 +11,11 @@ from seewhy.naming import Method, parse, refinement
 from seewhy.options import Range
 
 
-@refinement("Seewhy, after Selvaraju et al. 2017, Grad-CAM, section 3.2", "the fine method's")
+@refinement(
+    "Seewhy, after Selvaraju et al. 2017, Grad-CAM, section 3.2",
+    "the fine method's",
+    reads=("input",),
+)
 def detail(
     probe: Probe,
     method: Method,
