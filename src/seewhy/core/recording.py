@@ -501,12 +501,15 @@ def _around(names: Mapping[nn.Module, str], inner: Collection[nn.Module]) -> set
     They, all that they lie in, and what has learned nothing there; and to know the resolutions, the
     four learned modules before, and those that lower or raise one.
     """
+    weights = [module for module in names if module._parameters]
+    learned: set[nn.Module | None] = {*weights}
     parents: dict[nn.Module | None, list[nn.Module]] = {}
-    learned: set[nn.Module | None] = set()
-    for module in reversed([*names]):  # what lies in a module mostly is defined after it
-        for child in module._modules.values():
+    # What lies in a module mostly is defined after it.
+    for module in reversed([module for module in names if module._modules]):
+        inside = module._modules.values()
+        for child in inside:
             parents.setdefault(child, []).append(module)
-        if module._parameters or not learned.isdisjoint(module._modules.values()):
+        if not learned.isdisjoint(inside):
             learned.add(module)
     around: set[nn.Module] = set()
     left = [*inner]
@@ -522,7 +525,6 @@ def _around(names: Mapping[nn.Module, str], inner: Collection[nn.Module]) -> set
         bare = [one for one in held if one not in learned and one not in around]
         around.update(bare)
         left += bare
-    weights = [module for module in names if module._parameters]
     first = next((index for index, module in enumerate(weights) if module in inner), 0)
     strided = (module for module in names if module.__dict__.get("stride", 1) not in _ONES)
     return around.union(weights[max(0, first - 4) : first], strided)
