@@ -495,6 +495,30 @@ def test_the_call_that_depends_on_the_explained_input_counts():
     assert alike(seewhy.explain(model, (x, other), "rise(masks=10)", 1, explained=0), alone)
 
 
+@pytest.mark.parametrize("explained", [0, 1])
+def test_what_is_read_beside_a_named_call_is_of_the_same_image(explained):
+    model, pair = made(Siamese), (drawn(2, 3, 32, 32), drawn(2, 3, 32, 32, seed=5))
+    late, first = (f"backbone.{layer}#{explained + 1}" for layer in (2, 1))
+
+    def asked(*reads):
+        return Probe(model, pair, 1, late, explained=explained).expect(*reads)
+
+    for probe in (asked(), asked("stages", "excitations")):
+        assert probe.score.isfinite().all()  # the pass is made before more of it is read
+        assert [*probe.stages] == [first]
+        assert torch.equal(probe.stages[first], probe.activations(first))
+        assert torch.equal(probe.excitations[0], pair[explained])
+        assert len(probe.excitations) == 3
+    for stages in ("author", "last"):
+        name = f"grad_cam+gradual(stages='{stages}')"
+        maps, expected = (
+            seewhy.explain(model, pair, name, 1, layer=layer, explained=explained)
+            for layer in (late, "backbone.2")
+        )
+        assert maps.any()
+        assert torch.equal(maps, expected)
+
+
 def test_inputs_by_keyword():
     class Conditioned(nn.Module):
         def __init__(self) -> None:

@@ -142,9 +142,10 @@ def record(
     """
     report()  # so that whatever runs the network often can be ended
     # Which of several inputs a call depends on is told by the graph that begins at the explained
-    # one, if nothing else is part of it.
+    # one, if nothing else is part of it. Nobody needs to know where the calls are named, and that
+    # is all.
     named_calls = layers is not None and all(number for _, number in layers)
-    foreign = inputs.ambiguous and not named_calls
+    foreign = inputs.ambiguous and (glimpse or excite or not named_calls)
     if foreign:
         begin = "input"
     names = names or named_modules(model)
