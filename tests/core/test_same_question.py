@@ -421,6 +421,7 @@ def test_queries_are_no_patches(listed, queries):
     assert probe.activations().shape[2:] == (8, 6)
     assert probe.layers == ("encoder",)
     methods = ["grad_cam", "gradient", "occlusion(patch=16)", "rise(masks=20)", "score_cam"]
+    methods += ["gig_cam(steps=3)", "guided_integrated_gradients(steps=3)"]
     together = seewhy.explain(model, x, methods, score)
     for method, maps in together.items():
         alone = torch.cat([seewhy.explain(model, one[None], method, score) for one in x])

@@ -54,6 +54,29 @@ def test_scores(target, expected):
     assert torch.allclose(settled(SCORES), torch.tensor(expected), atol=1e-5)
 
 
+def boxes(outputs):
+    """The sum of each image's scores, of which there are more or fewer."""
+    return torch.stack([each["scores"].sum() for each in outputs["found"]])
+
+
+def test_detections_of_one_image_and_of_repeated_ones():
+    """Lists with one entry per image, wherever they are, also where an image has one box only."""
+    found = [{"scores": torch.tensor([1.0, 2.0])}, {"scores": torch.tensor([5.0])}]
+    target = as_target(boxes)
+    for index, one in enumerate(found):
+        alone = target.of_image(index, 2)({"found": [one]})
+        assert torch.equal(alone, target({"found": found})[index : index + 1])
+    assert target.repeated(2, 2)({"found": 2 * found}).tolist() == [3, 5, 3, 5]
+
+
+def test_a_list_of_heads_has_no_entries_per_image():
+    heads = [SCORES, 10 * SCORES]
+    target = as_target(lambda outputs: outputs[1][:, 2])
+    assert target.repeated(2, 1)(heads).tolist() == [20, 50]
+    assert target.of_image(1, 2)([head[1:] for head in heads]).tolist() == [50]
+    assert as_target(lambda outputs: outputs[0][:, 2]).of_image(1, 2)([SCORES[1:]]).tolist() == [5]
+
+
 def test_settled_targets_stay_with_their_classes():
     """A predicted class is that of the original image, also where another one is now ahead."""
     for target in (Predicted(), TopK(1), Probability(None, "sigmoid")):

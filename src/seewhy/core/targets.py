@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.utils._pytree import tree_map
 
 from seewhy.options import shown
 
@@ -577,11 +577,15 @@ class _OfImage(_Asked):
     def __call__(self, outputs: Any) -> Tensor:
         """The score (1,)."""
 
-        def repeated(value: Tensor) -> Tensor:
-            own = value.ndim and len(value) == 1
-            return value.expand(self.images, *value.shape[1:]) if own else value
+        def repeated(value: Any) -> Any:
+            if not _of_images(value, 1):
+                return value
+            if isinstance(value, list):
+                return value * self.images
+            return value.expand(self.images, *value.shape[1:])
 
-        return self.target(tree_map_only(Tensor, repeated, outputs))[self.index : self.index + 1]
+        outputs = tree_map(repeated, outputs, is_leaf=lambda value: _of_images(value, 1))
+        return self.target(outputs)[self.index : self.index + 1]
 
 
 @dataclass(frozen=True)
@@ -597,17 +601,24 @@ class _Repeated(_Asked):
         count = self.images * self.times
 
         def run(start: int) -> Any:
-            end = start + self.images
-            if isinstance(outputs, list) and len(outputs) == count:
-                return outputs[start:end]  # one entry per image
-
             def part(value: Any) -> Any:
-                own = isinstance(value, Tensor) and value.ndim and len(value) == count
-                return value[start:end] if own else value
+                return value[start : start + self.images] if _of_images(value, count) else value
 
-            return tree_map(part, outputs)
+            return tree_map(part, outputs, is_leaf=lambda value: _of_images(value, count))
 
         return torch.cat([self.target(run(start)) for start in range(0, count, self.images)])
+
+
+def _of_images(value: Any, images: int) -> bool:
+    """Whether a part of the outputs has one entry per image: a tensor, or a list of detections.
+
+    A list of as many heads is none, of which each has one entry per image itself.
+    """
+    if isinstance(value, Tensor):
+        return value.ndim > 0 and len(value) == images
+    if not isinstance(value, list) or len(value) != images:
+        return False
+    return not all(isinstance(one, Tensor) and _of_images(one, images) for one in value)
 
 
 TargetLike = Target | int | Sequence[int] | Tensor | np.ndarray | Callable[[Any], Tensor] | None
