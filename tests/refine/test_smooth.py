@@ -8,6 +8,7 @@ import torch
 import seewhy
 from networks import Cnn, images, seeded
 from seewhy import Method, Probe, Refinement
+from seewhy.core.targets import Of, Segment
 
 MODEL, PHOTOS = seeded(Cnn), images(2)
 
@@ -40,6 +41,35 @@ def test_flips_make_it_blind_to_left_and_right():
     there = smoothed("layer_cam", Probe(MODEL, PHOTOS.flip(-1), 1), **options)
     assert torch.allclose(here, there.flip(-1), atol=1e-6)
     assert not torch.allclose(here, Method("layer_cam")(Probe(MODEL, PHOTOS, 1)), atol=1e-3)
+
+
+class Segmenter(torch.nn.Module):
+    """Two classes per pixel, each of which sees that pixel alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        return {"out": self.head(x)}
+
+
+LEFT = torch.arange(32).expand(32, 32) < 8
+
+
+@pytest.mark.parametrize(
+    "target",
+    [Segment(1, LEFT), Segment(1, LEFT.expand(2, -1, -1)), Segment(1), Of("out", Segment(1))],
+)
+def test_the_region_of_a_segment_is_mirrored_along(target):
+    """What is asked of the left of an image is asked of the right of its mirror image."""
+    probe = Probe(seeded(Segmenter), PHOTOS, target)
+    plain = Method("input_x_gradient")(probe)
+    found = smoothed("input_x_gradient", probe, noise=0, flips=True)
+    assert torch.allclose(found, plain, atol=1e-6)
+    assert not plain.all()
+    alone = [smoothed("input_x_gradient", probe.image(i), noise=0, flips=True) for i in (0, 1)]
+    assert torch.allclose(torch.cat(alone), plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"samples": 0}, {"noise": -1}])

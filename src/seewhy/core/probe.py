@@ -462,6 +462,12 @@ class Probe:
             other._origin = self
         return other
 
+    def mirrored(self) -> Probe:
+        """A probe of the mirror images, left and right swapped; a region of the target, too."""
+        other = self.with_inputs(self.inputs.flip(-1))
+        other._target = other._target.mirrored()
+        return other
+
     def image(self, index: int) -> Probe:
         """A probe of one image of the batch, with the same target and layers."""
         other = self._derived()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar, Literal, SupportsInt, TypeGuard
 
@@ -81,6 +81,10 @@ class Target(ABC):
     @property
     def question(self) -> Target:
         """The target for the part of the outputs that this one reads."""
+        return self
+
+    def mirrored(self) -> Target:
+        """The target for the mirror images, left and right swapped."""
         return self
 
     def of_image(self, index: int, images: int) -> Target:
@@ -263,6 +267,10 @@ class Segment(ClassTarget):
     def resolve(self, outputs: Any) -> Segment:
         """With the region in which these outputs predict the class, if none was given."""
         return Segment(self.class_index, self._inside(_pixel_scores(outputs)))
+
+    def mirrored(self) -> Segment:
+        """The mirrored region."""
+        return Segment(self.class_index, None if self.region is None else self.region.flip(-1))
 
     def _inside(self, scores: Tensor) -> Tensor:
         if self.region is None:
@@ -508,6 +516,10 @@ class _Asked(Target):
     def of_classes(self) -> bool:  # type: ignore[override]
         """Whether it is a question about classes."""
         return self.target.of_classes
+
+    def mirrored(self) -> Target:
+        """The question about the mirror images."""
+        return replace(self, target=self.target.mirrored())  # type: ignore[type-var]
 
 
 @dataclass(init=False, unsafe_hash=True)

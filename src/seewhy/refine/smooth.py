@@ -33,5 +33,5 @@ def smooth(
         at = probe.with_inputs(copy) if noise else probe
         maps.append(method(at))
         if flips:
-            maps.append(method(at.with_inputs(at.inputs.flip(-1))).flip(-1))
+            maps.append(method(at.mirrored()).flip(-1))
     return torch.stack(maps).mean(0)
