@@ -10,7 +10,9 @@ from torch import nn
 import seewhy
 from networks import Cnn, images, seeded
 from seewhy import Method, Probe, Refinement
+from seewhy.core.targets import Of, Segment
 from seewhy.maps import normalize, upsample
+from seewhy.naming import parse
 from seewhy.progress import Stopped, watching
 from seewhy.refine.multiscale import multiscale, recursive_fusion, tiled
 
@@ -192,6 +194,34 @@ def test_tiles_are_for_networks_that_take_one_size():
 
     with pytest.raises(ValueError, match="no such map"):
         multiscale(Probe(MODEL, PHOTOS, 1), method)
+
+
+class OfTwo(nn.Module):
+    """Scores and a segmentation of an image with its depth, at one size."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 3, 1)
+
+    def forward(self, x, depth):
+        found = self.head(self.conv(torch.cat([x, depth.expand(-1, -1, *PHOTOS.shape[2:])], 1)))
+        return {"logits": found.mean((2, 3)), "pixels": found}
+
+
+def test_no_tiles_where_a_part_is_no_question_of_its_own():
+    """The depth would have to be cut along, and the region of a segment."""
+    model, target = seeded(OfTwo).double(), Of("logits", 1)
+    depth, level = PHOTOS[:, :1], PHOTOS[:, :1, :1, :1]
+    found = seewhy.explain(model, (PHOTOS, level), "grad_cam+multiscale", target, explained=0)
+    assert found.any()
+    region = torch.ones(32, 32, dtype=torch.bool)
+    for other, asked in ((depth, target), (level, Of("pixels", Segment(1, region)))):
+        for shown in (slice(0, 3), slice(1, 2)):
+            probe = Probe(model, (PHOTOS[shown], other[shown]), asked, "conv", explained=0)
+            with pytest.raises(ValueError, match="failed on the images at 48 x 48 instead"):
+                parse("grad_cam+multiscale")(probe)
+            with pytest.raises(ValueError, match="failed on the images at 48 x 48 instead"):
+                parse("grad_cam+multiscale")(probe.image(0))
 
 
 def test_says_why_it_cannot_apply():

@@ -45,6 +45,13 @@ class Inputs:
         return any(_explainable(value) for key, value in self.given.items() if key != self.key)
 
     @property
+    def aligned(self) -> bool:
+        """Whether another input has the explained one's sides: a depth map or a mask, say."""
+        sides = self.tensor.shape[2:]
+        others = (value for key, value in self.given.items() if key != self.key)
+        return any(isinstance(o, Tensor) and o.shape[-len(sides) :] == sides for o in others)
+
+    @property
     def words(self) -> frozenset[int]:
         """The lengths of rows of token ids, (·, L), among the arguments."""
         return frozenset(

@@ -120,6 +120,15 @@ class Probe:
         return self.inputs.shape[2:]
 
     @property
+    def divisible(self) -> bool:
+        """Whether the same can be asked of a part of the images.
+
+        Not of a region of them, nor beside another input of the same sides, which would have to be
+        cut along.
+        """
+        return not (self._given.aligned or self._target.of_places)
+
+    @property
     def outputs(self) -> Any:
         """What the model returned, within the graph."""
         return self._record().outputs

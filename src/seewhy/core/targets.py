@@ -58,9 +58,11 @@ class Target(ABC):
     """What is explained: a function from a network's outputs to one score per image, (B,).
 
     of_classes: whether the score is one of the network's classes.
+    of_places: whether it names places of the image.
     """
 
     of_classes: ClassVar[bool] = False
+    of_places: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, outputs: Any) -> Tensor:
@@ -249,6 +251,8 @@ class Segment(ClassTarget):
     `region` is a boolean mask (H, W) or (B, H, W), resized to the output if necessary;
     without it, it is the region in which the network predicts the class.
     """
+
+    of_places: ClassVar[bool] = True
 
     class_index: int
     region: Tensor | None = None
@@ -516,6 +520,11 @@ class _Asked(Target):
     def of_classes(self) -> bool:  # type: ignore[override]
         """Whether it is a question about classes."""
         return self.target.of_classes
+
+    @property
+    def of_places(self) -> bool:  # type: ignore[override]
+        """Whether it names places."""
+        return self.target.of_places
 
     def mirrored(self) -> Target:
         """The question about the mirror images."""

@@ -45,7 +45,8 @@ def multiscale(
         size, see `tiled`: 4 at scale 1.5, 9 at scale 2. False raises an error instead.
 
     Raises ValueError if the network takes images of one size only and tiles are not possible:
-    with tiles=False, and at scales below 1.
+    with tiles=False, at scales below 1, beside another input of the same sides (a depth map), and
+    for a region of a segmentation.
     """
     scales = (_SIZES if combine == "ratio" else (1, 1.5, 2)) if scales is None else scales
     found = [_at(probe, method, scale, tiles) for scale in scales]
@@ -127,13 +128,15 @@ def _at(probe: Probe, method: Method, scale: float, tiles: bool) -> tuple[Probe,
     except Exception as error:  # networks have all kinds
         here, there = (" x ".join(map(str, p.size)) for p in (probe, resized))
         one_size = _fails(resized)
-        if one_size and tiles and scale > 1:
+        if one_size and tiles and scale > 1 and probe.divisible:
             return resized, tiled(probe, method, resized.inputs)
+        instead = "scales above 1 and leave tiles=True, " * probe.divisible
         raise ValueError(
             f"'multiscale' cannot refine {str(method)!r}: the network failed on the images at "
-            f"{there} instead of {here} pixels, as networks for one size do: {error}. Build it for "
-            "all sizes where that can be had, as in timm.create_model(…, dynamic_img_size=True); "
-            "or take scales above 1 and leave tiles=True, '+sharpen' or \"+detail(by='gradient')\""
+            f"{there} instead of {here} pixels, as networks for one size do, or those of another "
+            f"input of the same size: {error}. Build it for all sizes where that can be had, as in "
+            "timm.create_model(…, dynamic_img_size=True); or take "
+            f"{instead}'+sharpen' or \"+detail(by='gradient')\""
         ) from error
 
 
