@@ -429,6 +429,52 @@ def test_queries_are_no_patches(listed, queries):
         assert maps.any()
 
 
+class TokensFirst(nn.Module):
+    """A transformer whose sequences are (tokens, images, features), torch's default."""
+
+    def __init__(self, class_token: bool = False) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, stride=8)
+        self.blocks = nn.ModuleList(nn.TransformerEncoderLayer(16, 2, 32) for _ in range(2))
+        self.token = nn.Parameter(torch.randn(1, 1, 16)) if class_token else None
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).permute(2, 0, 1)
+        if self.token is not None:
+            tokens = torch.cat([self.token.expand(-1, len(x), -1), tokens])
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(tokens.mean(0) if self.token is None else tokens[0])
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+def test_as_many_images_as_tokens(class_token):
+    """Their sequences have the shape that those with images first would have."""
+    model, x = made(lambda: TokensFirst(class_token)), drawn(16 + class_token, 3, 32, 32)
+    methods = ["grad_cam", "layer_cam", "score_cam"]
+    together = seewhy.explain(model, x, methods, 1)
+    for index in (0, 9, -1):
+        alone = seewhy.explain(model, x[index][None], methods, 1)
+        assert all(alike(together[name][index][None], alone[name]) for name in methods)
+    assert Probe(model, x, 1).layers == ("patches",)
+    for images in (x, x[:3]):
+        with pytest.raises(ValueError, match=r"blocks.0' handed out no tensor with one entry per"):
+            seewhy.explain(model, images, "grad_cam", 1, layer="blocks.0")
+        with pytest.raises(ValueError, match="take"):
+            seewhy.explain(model, images, "le_grad", 1)
+
+
+def test_as_many_channels_as_signals():
+    model = made(lambda: nn.Sequential(nn.Conv1d(2, 6, 3), nn.Flatten(), nn.LazyLinear(4)))
+    x = drawn(6, 2, 20)
+    model(x)
+    for method in ("grad_cam", "tsgb", "excitation_backprop"):
+        together = seewhy.explain(model, x, method, 1, layer="0")
+        alone = [seewhy.explain(model, one[None], method, 1, layer="0") for one in x]
+        assert alike(together, torch.cat(alone)), method
+
+
 def test_rows_of_predictions_are_no_maps():
     model, x = made(Yolo), drawn(2, 3, 64, 64)
     probe = Probe(model, x, lambda rows: rows[:, :, 3].logsumexp(1))

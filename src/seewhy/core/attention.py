@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from seewhy.core.choice import images_first
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import graphs
 from seewhy.core.recording import Recording
@@ -140,7 +141,7 @@ class AttentionPass:
         starts = [self._nodes[place]._sequence_nr() for place in places]
         returned: dict[str, list[tuple[Call, Tensor]]] = {}
         for layer, recorded in self._recording.candidates:
-            if layer.layout.kind == "tokens":
+            if layer.layout.kind == "tokens" and images_first(recorded.tensor, lambda: self._score):
                 for call in layer.calls:
                     parent = call.name.rpartition(".")[0]
                     returned.setdefault(parent, []).append((call, recorded.tensor))

@@ -1,6 +1,6 @@
 """Choosing the layer to explain: by what a recorded pass shows, never by a table of names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, count
 
@@ -38,10 +38,11 @@ def choose(
 ) -> Choice | None:
     """The last layer with maps on which the score depends; None where it depends on none.
 
-    Passed over are the projections inside a transformer's block; layers whose maps the score no
-    longer reads, such as the patches of a last block of which only the class token is used; and
-    the output itself, that is maps behind which nothing learned lies, where the score is one of
-    classes (`of_classes`) or reads one channel of them.
+    Passed over are the projections inside a transformer's block; sequences in which tokens and not
+    images come first; layers whose maps the score no longer reads, such as the patches of a last
+    block of which only the class token is used; and the output itself, that is maps behind which
+    nothing learned lies, where the score is one of classes (`of_classes`) or reads one channel of
+    them.
 
     Where no image has a gradient anywhere, it is the last layer to which the graph leads; where
     there is nothing but the output, the output.
@@ -57,7 +58,7 @@ def choose(
     output: Choice | None = None
     undecided = set(range(len(score)))
     for (layer, recorded), gradient in _gradients(candidates, score):
-        if gradient is None or layer.projects:
+        if gradient is None or layer.projects or not images_first(recorded.tensor, lambda: score):
             continue
         this = Choice(layer, recorded, gradient, certain=False)
         maps = layer.layout.to_maps(gradient)
@@ -84,6 +85,18 @@ def choose(
         if not undecided:
             return replace(chosen, certain=True)
     return chosen or connected or output
+
+
+def images_first(tensor: Tensor, score: Callable[[], Tensor]) -> bool:
+    """Whether the rows of a tensor are the images of the batch.
+
+    In the sequences of `nn.TransformerEncoder` tokens come first, which shows in their shape unless
+    there are as many tokens as images. Then the last image's score tells, which reads one row.
+    """
+    if tensor.ndim != 3 or tensor.shape[0] != tensor.shape[1]:
+        return True
+    (gradient,) = gradients_of(score()[-1:], [tensor])
+    return gradient is None or not gradient[:-1].any()
 
 
 def _gradients(

@@ -20,7 +20,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from seewhy.core.attention import Attention, AttentionPass, unfused
-from seewhy.core.choice import Choice, LayersDifferError, choose, gradients_of
+from seewhy.core.choice import (
+    Choice,
+    LayersDifferError,
+    choose,
+    gradients_of,
+    images_first,
+)
 from seewhy.core.inputs import InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import graphs, in_training, named_modules, undisturbed
@@ -633,7 +639,13 @@ class Probe:
         """The call that was asked for: of several the last with maps on which the score depends."""
         name, number = request
         recorded = self._record().calls
-        calls = [call for call in recorded if call.name == name and number in (None, call.number)]
+        calls = [
+            call
+            for call, found in recorded.items()
+            if call.name == name
+            and number in (None, call.number)
+            and images_first(found.tensor, self._scored)
+        ]
         if not calls:
             self._missing(request)
         if len(calls) == 1:
