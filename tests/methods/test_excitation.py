@@ -105,7 +105,7 @@ def test_unknown_skips_are_refused() -> None:
 
 
 def test_a_function_may_be_written_in_several_ways() -> None:
-    """A pool as a mean, a Linear as a product, and arguments of a convolution by their names."""
+    """A pool as means, a Linear as a product, and arguments of a convolution by their names."""
 
     class Spelled(Cnn):
         def features(self, x: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def test_a_function_may_be_written_in_several_ways() -> None:
             return x
 
         def forward(self, x: Tensor) -> Tensor:
-            x = self.features(x).flatten(2).mean(-1)
+            x = self.features(x).mean(-1).mean(axis=2)  # as NumPy calls it
             return torch.addmm(self.head.bias, x, self.head.weight.T)
 
     class Plain(Spelled):

@@ -665,6 +665,7 @@ SPELLINGS: dict[str, dict[str, Callable[..., Tensor]]] = {
         )
     },
     "SiLU": {"activate": lambda x: x * x.sigmoid()},
+    "arguments by name": {"gate": lambda x, gate: torch.mul(input=x, other=gate)},
     "expanded gate": {"gate": lambda x, gate: x * gate.expand_as(x)},
     "pool of its size": {"pool": lambda x: F.avg_pool2d(x, x.shape[2:])},
     "mean": {"pool": lambda x: x.mean((2, 3), keepdim=True)},

@@ -135,6 +135,7 @@ def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 def _mean(mean: Function, input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
     """A mean over places is a pool by another name."""
+    dim = kwargs.pop("axis", dim)  # as NumPy calls it
     sides = [dim] if isinstance(dim, int) else dim or [0]
     if not all(side % input.ndim > 1 for side in sides):
         return mean(input, dim, *args, **kwargs)

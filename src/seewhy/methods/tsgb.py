@@ -321,12 +321,12 @@ class _Pass:
         known = _Known(known.shares, True, name in ("relu", "relu6"), known.weighted)
         return _with(known, lambda: function(input, *args, **kwargs))
 
-    def product(self, mul: Function, a: Any, b: Any, **kwargs: Any) -> Tensor:
+    def product(self, mul: Function, input: Any, other: Any, **kwargs: Any) -> Tensor:
         """All relevance goes to what is gated: by a sigmoid, by one number per channel, by a
         constant."""
-        signal, factor = (b, a) if _is_gate(a, b) else (a, b)
+        signal, factor = (other, input) if _is_gate(input, other) else (input, other)
         if not _is_gate(factor, signal):
-            return mul(a, b, **kwargs)
+            return mul(input, other, **kwargs)
         if isinstance(factor, Tensor):
             if self.kept and factor.shape == signal.shape and _made_by(factor, *SIGMOIDS):
                 self.strides.saw_activation()  # a SiLU's, say
@@ -430,7 +430,7 @@ def _average_pool(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> T
 def _layer_norm(
     layer_norm: Function,
     input: Tensor,
-    shape: Sequence[int],
+    normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -440,11 +440,11 @@ def _layer_norm(
 
     The ordinary gradient is orthogonal to the input: it leaves no relevance at all, anywhere.
     """
-    axes = tuple(range(-len(shape), 0))
+    axes = tuple(range(-len(normalized_shape), 0))
     centred = input - input.mean(axes, keepdim=True)
     deviation = (centred.detach().square().mean(axes, keepdim=True) + eps).sqrt()
     scaled = centred / deviation
-    value = layer_norm(input.detach(), shape, weight, bias, eps, *args)
+    value = layer_norm(input.detach(), normalized_shape, weight, bias, eps, *args)
     return _scaled(value, scaled if weight is None else scaled * weight)
 
 
