@@ -606,6 +606,14 @@ def test_models_that_write_are_put_back(build):
     assert_same(before, state(model))
 
 
+@pytest.mark.parametrize("method", ["tsgb", "gradient", "guided_backprop", "full_grad"])
+def test_a_score_that_reads_nothing_says_so(method):
+    model, x = made(Frozen), drawn(2, 3, 32, 32)
+    for target in (1, lambda outputs: outputs.detach()[:, 1]):
+        with pytest.raises(ValueError, match="does not depend on the input in a way that can be"):
+            seewhy.explain(model, x, method, target)
+
+
 def test_reentrant_checkpoints_say_so():
     model = made(lambda: Checkpointed(True))
     with pytest.raises(ValueError, match="use_reentrant=False"):

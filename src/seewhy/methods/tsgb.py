@@ -115,6 +115,8 @@ def _balanced(ruled: Probe, balance: float) -> Probe:
     score = ruled.target(ruled.outputs)
     found = nearest(score, lambda node: _classifier(node) is not None)
     ends = {(node, 0): _classifier(node) for node in found}
+    if not ends:
+        return ruled
     starts = [
         (classifier.input, _balance(gradient, classifier, balance))
         for end, gradient in walk(score, ends, through=False).items()
