@@ -12,6 +12,7 @@ from seewhy import Method, Probe
 from seewhy.core.targets import Probability
 from seewhy.methods.ablation_cam import falls
 from seewhy.methods.cam import weighted
+from strange import Recurrent
 from untouched import assert_same, state
 
 
@@ -51,6 +52,19 @@ def test_falls_equal_those_of_the_whole_network(factory, layer, of_probability):
     else:
         expected = brute_force(model, x, layer, handed, score_of)
     assert torch.allclose(falls(probe, probe.layers[0]), expected, atol=1e-12)
+
+
+def test_a_tail_with_what_cannot_be_batched():
+    """torch.vmap knows no LSTM: its versions run one by one."""
+    torch.manual_seed(0)
+    model, x = Recurrent().eval().double(), images(2).double()
+    probe = Probe(model, x, 2, "conv")
+
+    def score_of(outputs):
+        return outputs[:, 2]
+
+    expected = brute_force(model, x, "conv", probe.activations(), score_of)
+    assert torch.allclose(falls(probe, *probe.layer_calls), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -377,7 +377,12 @@ class Probe:
 
         def scores_of(maps: Tensor) -> Tensor:
             with graphs(), torch.no_grad():
-                return torch.vmap(score_of, randomness="different")(maps)
+                try:
+                    return torch.vmap(score_of, randomness="different")(maps)
+                except torch.cuda.OutOfMemoryError:
+                    raise
+                except RuntimeError:  # torch cannot do it for all functions: an LSTM, say
+                    return torch.stack([score_of(one) for one in maps])
 
         return scores_of
 
