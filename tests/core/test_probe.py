@@ -174,6 +174,19 @@ def test_precisions(dtype):
     assert error < 0.05 * expected["grad_cam"].max()
 
 
+def test_tensors_of_a_class_of_their_own():
+    """As other libraries have them, for images with their metadata."""
+
+    class Image(torch.Tensor):
+        pass
+
+    model, x = seeded(Cnn), images()
+    for name in ("grad_cam", "tsgb", "gradient", "auto(effort='quick')", "rise(masks=9)"):
+        found = seewhy.explain(model, x.as_subclass(Image), name, 1)
+        assert type(found) is torch.Tensor
+        assert torch.equal(found, seewhy.explain(model, x, name, 1)), name
+
+
 @pytest.mark.parametrize("size", [(33, 47), (31, 31), (5, 64)])
 @pytest.mark.parametrize("channels", [1, 3, 7])
 def test_odd_sizes_and_any_number_of_channels(size, channels):

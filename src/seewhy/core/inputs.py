@@ -75,7 +75,7 @@ class Inputs:
         given = self.given
         if self.several and times > 1:
             given = tree_map_only(Tensor, repeated, given)
-        return replace(self, given={**given, self.key: tensor})
+        return replace(self, given={**given, self.key: _plain(tensor)})
 
     def with_keywords(self, **keywords: Any) -> Inputs:
         """The same arguments and these, unless the caller gave them."""
@@ -153,6 +153,15 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
     if found.is_meta:
         raise ValueError("inputs are on the device 'meta', where tensors hold no values")
     return Inputs(given, explained).with_tensor(found.detach())
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The tensor without a class of its own, which all that is computed from it would have.
+
+    Rules hand on plain ones. What is no such view of numbers (`__torch_dispatch__`) stays.
+    """
+    only_named = type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+    return tensor.as_subclass(Tensor) if only_named else tensor
 
 
 def _explainable(value: Any) -> bool:
