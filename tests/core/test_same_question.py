@@ -589,6 +589,54 @@ def test_inputs_by_keyword():
         seewhy.explain(model, {"words": words, "more": words}, "grad_cam", 1)
 
 
+class Matching(nn.Module):
+    """Scores of each image and each text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.word = nn.Conv2d(3, 8, 3, stride=2), nn.Embedding(9, 8)
+
+    def forward(self, pixels: Tensor, words: Tensor) -> dict[str, Tensor]:
+        images, texts = self.conv(pixels).relu().mean((2, 3)), self.word(words).mean(1)
+        return {"scores": images @ texts.T, "by_text": texts @ images.T}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        targets.Of("scores", 0),
+        targets.Of("scores", 2),
+        targets.Of("scores", targets.Probability(1)),
+        lambda outputs: outputs["scores"][:, 1] - outputs["scores"][:, 0],
+    ],
+)
+def test_as_many_texts_as_images(target):
+    """Each image is compared with all of them, whatever their number."""
+    model, x = made(Matching), drawn(3, 3, 24, 24)
+    words = torch.tensor([[1, 2], [0, 4], [3, 7]])
+    methods = ["grad_cam", "gig_cam(steps=3)", "guided_integrated_gradients(steps=3)"]
+    methods += ["integrated_gradients(steps=3)", "occlusion(patch=12)", "rise(masks=9)"]
+    together = seewhy.explain(model, (x, words), methods, target)
+    for i in range(3):
+        alone = seewhy.explain(model, (x[i : i + 1], words), methods, target)
+        for method, maps in alone.items():
+            assert alike(together[method][i : i + 1], maps, 1e-3), method
+
+
+def test_pairs_of_images_and_texts():
+    model, x = made(Matching), drawn(3, 3, 24, 24)
+    words = torch.tensor([[1, 2], [0, 4], [3, 7]])
+
+    def matches(outputs):
+        return outputs["scores"].diagonal()
+
+    for method in ("gig_cam(steps=3)", "integrated_gradients(steps=3)", "occlusion(patch=12)"):
+        together = seewhy.explain(model, (x, words), method, matches)
+        for i in range(3):
+            alone = seewhy.explain(model, (x[i : i + 1], words[i : i + 1]), method, matches)
+            assert alike(together[i : i + 1], alone, 1e-3), method
+
+
 # ---------------------------------------------------------------------- the model is left alone
 
 

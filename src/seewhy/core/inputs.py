@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from seewhy.options import shown
 
@@ -23,10 +23,13 @@ class Inputs:
 
     given: all of them, by position or keyword.
     key: the one that is explained.
+    paired: whether others with as many entries as there are images have one for each; if not, they
+        are texts, say, with each of which each image is compared. None is not known.
     """
 
     given: dict[int | str, Any]
     key: int | str
+    paired: bool | None = None
 
     @property
     def tensor(self) -> Tensor:
@@ -43,6 +46,14 @@ class Inputs:
     def ambiguous(self) -> bool:
         """Whether another input could have been explained as well: a second image, say."""
         return any(_explainable(value) for key, value in self.given.items() if key != self.key)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it is not known, and matters, if others have one entry per image."""
+        images = len(self.tensor)
+        others = tree_leaves([value for key, value in self.given.items() if key != self.key])
+        alike = (isinstance(o, Tensor) and o.ndim > 0 and len(o) == images for o in others)
+        return self.paired is None and images > 1 and any(alike)
 
     @property
     def aligned(self) -> bool:
@@ -63,7 +74,7 @@ class Inputs:
     def with_tensor(self, tensor: Tensor) -> Inputs:
         """The same arguments about another explained tensor, (k · B, C, ...).
 
-        What else has one entry per image is repeated k times.
+        What else has one entry per image, as far as is known, is repeated k times.
         """
         images = len(self.tensor)
         times = len(tensor) // images
@@ -73,7 +84,7 @@ class Inputs:
             return value.repeat(times, *[1] * (value.ndim - 1)) if own else value
 
         given = self.given
-        if self.several and times > 1:
+        if self.several and times > 1 and self.paired is not False:
             given = tree_map_only(Tensor, repeated, given)
         return replace(self, given={**given, self.key: _plain(tensor)})
 
@@ -91,7 +102,10 @@ class Inputs:
         def own(value: Tensor) -> Tensor:
             return value[index : index + 1] if value.ndim and len(value) == images else value
 
-        return replace(self, given=tree_map_only(Tensor, own, self.given))
+        given = {**self.given, self.key: own(self.tensor)}
+        if self.paired is not False:
+            given = tree_map_only(Tensor, own, given)
+        return replace(self, given=given)
 
     def run(self, model: nn.Module, tensor: Tensor) -> Any:
         """What the model returns for these arguments, with `tensor` as the explained one.

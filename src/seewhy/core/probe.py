@@ -12,6 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import torch
@@ -27,7 +28,7 @@ from seewhy.core.choice import (
     gradients_of,
     images_first,
 )
-from seewhy.core.inputs import InputsLike, as_inputs
+from seewhy.core.inputs import Inputs, InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import graphs, in_training, named_modules, undisturbed
 from seewhy.core.recording import Begin, Recorded, Recording, Request, record
@@ -397,7 +398,7 @@ class Probe:
 
     def outputs_of(self, inputs: Tensor) -> Any:
         """The model's outputs for other images, (N, C, H, W), by a plain forward pass."""
-        given = self._given.with_tensor(inputs)
+        given = self._parted(len(inputs)).with_tensor(inputs)
         return record(self.model, given, (), names=self._names, around=self._around).outputs
 
     def shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
@@ -473,7 +474,8 @@ class Probe:
         inputs: (B, C, H, W), or several copies of the batch in sequence, (k · B, C, H, W).
         """
         other = self._derived()
-        other._given, other._target = self._given.with_tensor(inputs.detach()), self.target
+        given = self._parted(len(inputs))
+        other._given, other._target = given.with_tensor(inputs.detach()), self.target
         other._settled = True
         times, rest = divmod(len(inputs), len(self.inputs))
         if times > 1 and not rest:
@@ -491,7 +493,7 @@ class Probe:
     def image(self, index: int) -> Probe:
         """A probe of one image of the batch, with the same target and layers."""
         other = self._derived()
-        other._given = self._given.image(index)
+        other._given = self._parted(1).image(index)
         other._target = self.target.of_image(index, len(self.inputs))
         other._settled = True
         if self._requests is None:
@@ -564,6 +566,30 @@ class Probe:
         other._requests, other._origin = layer_requests(self.model, layer), None
         other._around, other._differentiate = lambda: applying(rules), backward
         return other if other._requests else other.expect("input")
+
+    def _parted(self, images: int) -> Inputs:
+        """The arguments, as they can be cut or repeated for so many images.
+
+        Other inputs with as many entries as there are images mostly have one for each. Where they
+        do not (texts, with each of which each image is compared), the last image's score tells: by
+        itself it is what it was with all of them, and not with the last.
+        """
+        if images == len(self.inputs) or not self._given.doubtful:
+            return self._given
+        last = len(self.inputs) - 1
+        target = self.target.of_image(last, len(self.inputs))
+
+        def change(paired: bool) -> float:
+            given = replace(self._given, paired=paired).image(last)
+            try:
+                found = record(self.model, given, (), names=self._names, around=self._around)
+                change = float((target(found.outputs) - self.score[last:]).abs())
+            except Exception:  # networks have all kinds
+                return math.inf
+            return math.inf if math.isnan(change) else change
+
+        self._given = replace(self._given, paired=change(True) <= change(False))
+        return self._given
 
     def _derived(self) -> Probe:
         """The same question, not yet put: at the same layers about the same inputs and classes."""
