@@ -55,16 +55,17 @@ def _rectifying(hook: Callable[[Gradients, Gradients], Gradients]) -> Backward:
 
     def gradients(score: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
         found = [node for node in nodes(score) if type(node).__name__.rstrip("01") in RECTIFIERS]
-        if not found:
-            raise NoRuleError(RECTIFIERS.values())
         handles = []
         try:
             for node in found:
                 handles.append(node.register_hook(hook))
-            return gradients_of(score, tensors)
+            passed = gradients_of(score, tensors)
         finally:
             for handle in handles:
                 handle.remove()
+        if not found and any(gradient is not None for gradient in passed):
+            raise NoRuleError(RECTIFIERS.values())
+        return passed
 
     return gradients
 
