@@ -113,6 +113,25 @@ def test_a_linear_models_weights_are_faithful_at_any_scale():
     assert (constant >= wrong).all()
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e30])
+def test_saliency_has_no_unit(scale):
+    """Its squares vanish or overflow in single precision."""
+    weight, images = torch.rand(2, 2, 3, 8, 8)
+
+    def score(images, index):
+        return (images.tanh() * weight[index]).flatten(1).sum(1) / 100
+
+    def values(factor):
+        def explain(images, index):
+            return factor * (images * weight[index]).sum(1)
+
+        saliency = explain(images, torch.arange(2))
+        sensitivity = sanity.max_sensitivity(explain, images, saliency)
+        return torch.stack([sensitivity, sanity.infidelity(score, images, saliency)])
+
+    torch.testing.assert_close(values(scale), values(1.0))
+
+
 def test_perturbations_are_what_they_say():
     inputs = torch.rand(2, 3, 12, 20) + 1
     noise = torch.stack(list(sanity.uniform_noise(inputs, radius=0.5, samples=40)))

@@ -79,8 +79,10 @@ def entropy(saliency: Tensor) -> Tensor:
 def pearson(a: Tensor, b: Tensor) -> Tensor:
     """Each pair's correlation over the pixels of (B, H, W), (B,), in [-1, 1]; 0 if one is flat."""
     check_maps(a, b=b)
-    a, b = (x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (a, b))
-    return torch.nn.functional.cosine_similarity(a, b, dim=1, eps=torch.finfo(a.dtype).tiny)
+    flat = (x.flatten(1).double() for x in (a, b))  # squares of small or large values would be lost
+    one, other = (x - x.mean(1, keepdim=True) for x in flat)
+    eps = torch.finfo(one.dtype).tiny
+    return torch.nn.functional.cosine_similarity(one, other, dim=1, eps=eps).to(a.dtype)
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:

@@ -79,12 +79,13 @@ def max_sensitivity(
     if perturbations is None:
         perturbations = uniform_noise(inputs, radius, samples, seed)
     index = torch.arange(len(inputs), device=inputs.device)
-    size = saliency.flatten(1).norm(dim=1)
+    before = saliency.flatten(1).double()  # squares of small or large values would be lost
+    size = before.norm(dim=1)
     changes = [
-        (explain(inputs + noise, index) - saliency).flatten(1).norm(dim=1)
+        (explain(inputs + noise, index).flatten(1).to(before) - before).norm(dim=1)
         for noise in perturbations
     ]
-    return torch.where(size > 0, torch.stack(changes).amax(0) / size, torch.nan)
+    return torch.where(size > 0, torch.stack(changes).amax(0) / size, torch.nan).to(saliency.dtype)
 
 
 @register_metric(_YEH, "(S + 1)F", higher_is_better=False)
@@ -115,10 +116,11 @@ def infidelity(
     for change in perturbations:
         predicted.append((change.sum(-saliency.ndim) * saliency).flatten(1).sum(1))
         actual.append(original - score(inputs - change, index))
-    dot, fall = torch.stack(predicted), torch.stack(actual)
+    # Squares of small or large saliency would be lost in single precision.
+    dot, fall = torch.stack(predicted).double(), torch.stack(actual).double()
     square = (dot**2).mean(0)
     factor = (dot * fall).mean(0) / torch.where(square > 0, square, 1)
-    return ((factor * dot - fall) ** 2).mean(0)
+    return ((factor * dot - fall) ** 2).mean(0).to(original.dtype)
 
 
 class Cascade(NamedTuple):
