@@ -299,9 +299,30 @@ def test_a_metric_that_raises_costs_its_own_values(model, own):
     found = seewhy.evaluate(model, dataset, CHEAP, [fragile, careless, *metrics], steps=2)
     assert [row for row in found.rows if row.metric in metrics] == list(alone.rows)
     assert {row.image for row in found.rows if row.metric == "fragile"} == set(dataset.keys[::2])
-    assert [(one.image, one.method, one.reason) for one in found.failures] == [
-        (dataset.keys[1], method, "fragile: not this one") for method in CHEAP
-    ]
+    targets = {row.target for row in alone.rows if row.image == dataset.keys[1]}
+    assert {(one.image, one.target, one.method, one.reason) for one in found.failures} == {
+        (dataset.keys[1], target, method, "fragile: not this one")
+        for target in targets
+        for method in CHEAP
+    }
+
+
+def test_a_metric_that_raises_for_a_target_has_the_other_targets(model, own):
+    @own
+    def small_only(masks):
+        if (masks.flatten(1).sum(1) > 50).any():
+            raise RuntimeError("too large")
+        return masks.flatten(1).sum(1) / 50
+
+    @own
+    def most(masks):
+        return masks.flatten(1).sum(1)
+
+    found = table(seewhy.evaluate(model, "scenes:3", ["random"], [small_only, most]))
+    sizes = {key[:2]: size for key, size in found.items() if key[3] == "most"}
+    small = {key for key, size in sizes.items() if size <= 50}
+    assert {image for image, _ in small} & {image for image, _ in sizes.keys() - small}
+    assert {key[:2] for key in found if key[3] == "small_only"} == small
 
 
 @pytest.mark.parametrize(

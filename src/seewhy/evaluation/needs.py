@@ -223,9 +223,8 @@ class Needs:
     others: Mapping[Method, Needs]
     _made: dict[str, Any] = field(default_factory=dict)
 
-    def only(self, image: int) -> Needs:
-        """The same of one image's pairs alone."""
-        places = [at for at, pair in enumerate(self.pairs.pairs) if pair.place == image]
+    def only(self, places: Sequence[int]) -> Needs:
+        """The same of some of the pairs alone."""
         pairs = self.pairs.only(places)
         others: dict[Method, Needs] = {}
         for method, own in self.others.items():

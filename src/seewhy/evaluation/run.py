@@ -194,18 +194,23 @@ def _refusals(rounds: Sequence[Round], method: Method, size: tuple[int, int]) ->
 def _graded(metric: Metric, needs: Needs) -> list[Row | Omission]:
     """A row for each pair, or why it has none.
 
-    Where a metric fails on a batch, it is asked of each image by itself: its error leaves out no
-    more than its own value there.
+    Where a metric fails on a batch, it is asked of each image by itself, and there of each pair,
+    unless it compares these: its error leaves out no more than its own value there.
     """
     try:
         return list(_rows(metric, needs))
     except Exception as error:  # metrics are anyone's, too
         reason = f"{metric}: {_reason(error)}"
-    images = list(dict.fromkeys(pair.place for pair in needs.pairs.pairs))
-    if len(images) == 1:
-        key = needs.pairs.pairs[0].sample.key
-        return [Omission(key, "", str(needs.method), reason, True)]
-    return [one for image in images for one in _graded(metric, needs.only(image))]
+    pairs = needs.pairs.pairs
+    parts: dict[int, list[int]] = {}
+    for at, pair in enumerate(pairs):
+        parts.setdefault(pair.place, []).append(at)
+    if len(parts) == 1 and not any(need.startswith("other_target_") for need in metric.all_needs):
+        parts = {at: [at] for at in range(len(pairs))}
+    if len(parts) == 1:
+        target = _label(pairs[0].annotation) if len(pairs) == 1 else ""
+        return [Omission(pairs[0].sample.key, target, str(needs.method), reason, True)]
+    return [one for places in parts.values() for one in _graded(metric, needs.only(places))]
 
 
 def _rows(metric: Metric, needs: Needs) -> Iterator[Row | Omission]:
