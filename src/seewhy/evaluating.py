@@ -108,7 +108,7 @@ def evaluate(
     for one in answers(task, data.keys, batch_size):
         done[one.image] = one
         advance(1)
-    return Evaluation.of([done[key] for key in data.keys])
+    return Evaluation.of([done[key] for key in data.keys], map(str, task.methods))
 
 
 def _kept(task: Task, batch_size: int, folder: Path, advance: Callable[[int], None]) -> Evaluation:

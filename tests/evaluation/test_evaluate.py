@@ -424,6 +424,24 @@ def test_a_method_that_does_not_work_leaves_the_others(model):
     assert "found no layer with maps" in found.failures[0].reason
 
 
+@pytest.mark.parametrize("folder", [None, "run"])
+def test_the_others_are_compared_with_the_first_that_is_named(model, tmp_path, folder):
+    """Also where it failed on the first image."""
+    dataset = load_dataset("scenes:3")
+    with forgotten():
+
+        @named("a test", "F")
+        def choosy(probe: Probe) -> Tensor:
+            if (probe.inputs == model.preprocess(dataset[0].image)).flatten(1).all(1).any():
+                raise ValueError("not this image")
+            return probe.inputs.mean(1).abs()
+
+        kept = {"folder": tmp_path / folder} if folder else {}
+        found = seewhy.evaluate(model, dataset, ["choosy", *CHEAP], ["gini"], **kept)
+    assert found.values.methods != found.methods == ("choosy", *CHEAP)
+    assert {one.other for one in found.comparisons(found.first)} == {"choosy"}
+
+
 def test_a_job_goes_on_where_it_was_cut_off(model, tmp_path):
     dataset = load_dataset("scenes:4")
     read = []

@@ -16,14 +16,15 @@ class _Cost(BaseModel):
     image: float | None = None
 
 
-class _Named(BaseModel):
+class _Config(BaseModel):
     name: str
+    methods: list[str] = []
 
 
 class _Manifest(BaseModel):
     """The parts that other code relies on; the rest is shown as it is."""
 
-    config: _Named
+    config: _Config
     config_text: str
     config_hash: str
     seed: int

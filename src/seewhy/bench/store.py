@@ -188,8 +188,9 @@ class Run:
                     known = {name: record[name] for name in Omission.__dataclass_fields__}
                     omission = Omission(**{**known, "method": record["method"] or ""})
                     omissions.setdefault(cell, []).append(omission)
+        methods = tuple(self.manifest["config"].get("methods", ()))
         return {
-            cell: Evaluation(count, values[cell].values, tuple(omissions.get(cell, ())))
+            cell: Evaluation(count, values[cell].values, tuple(omissions.get(cell, ())), methods)
             for cell, count in images.items()
         }
 

@@ -84,8 +84,8 @@ def bench(
                 raise typer.Exit(1) from None
     failures = run.failures()
     for one in failures:
-        where = f"{one['network']} {one['dataset']} {one['image']} {one['method'] or ''}".strip()
-        tell_failed(where, one["reason"])
+        where = (one[part] for part in ("network", "dataset", "image", "target", "method"))
+        tell_failed(" ".join(filter(None, where)), one["reason"])
     out.print(f"{run.folder} is finished. Next: seewhy report {run.folder}", soft_wrap=True)
     if failures:
         raise typer.Exit(1)

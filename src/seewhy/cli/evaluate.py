@@ -147,7 +147,7 @@ def evaluate(
         names = ", ".join(file.name for file in files)
         out.print(f"\nWritten to {folder}: {names}", soft_wrap=True)
     for one in found.failures:
-        tell_failed(f"{one.image} {one.method or ''}".strip(), one.reason)
+        tell_failed(" ".join(filter(None, (one.image, one.target, one.method))), one.reason)
     if found.failures:
         raise typer.Exit(1)
 

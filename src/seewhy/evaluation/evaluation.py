@@ -22,19 +22,22 @@ class Evaluation:
     images: number of images in the evaluation.
     values: the value of each image, target, method and metric, as columns.
     omissions: images, targets and methods without rows, with the reason.
+    methods: names of the methods in the order in which they were asked; () where it is unknown.
     """
 
     images: int
     values: Values
     omissions: tuple[Omission, ...]
+    methods: tuple[str, ...] = ()
 
     @staticmethod
-    def of(answers: Sequence[Answers]) -> Evaluation:
+    def of(answers: Sequence[Answers], methods: Iterable[str] = ()) -> Evaluation:
         """The evaluation that these answers make."""
         return Evaluation(
             len(answers),
             Values.of(row for one in answers for row in one.rows),
             tuple(omission for one in answers for omission in one.omissions),
+            tuple(methods),
         )
 
     @cached_property
@@ -54,8 +57,9 @@ class Evaluation:
 
     @property
     def first(self) -> str | None:
-        """The method of the first value, with which the others are compared."""
-        return self.values.methods[0] if len(self.values) else None
+        """The first method that has values, with which the others are compared."""
+        valued = self.values.methods  # begins with what did not fail on the first image
+        return next((one for one in (*self.methods, *valued) if one in valued), None)
 
     def summary(self) -> list[Summary]:
         """Means with intervals and ranks, see `seewhy.evaluation.statistics.summarize`."""
