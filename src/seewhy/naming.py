@@ -64,10 +64,10 @@ class Entry:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Option names and their defaults."""
+        """Option names and their defaults; the first function's where several have one."""
         return {
             option: default
-            for function in self.functions
+            for function in reversed(self.functions)
             for option, default in options_of(function).items()
         }
 
@@ -342,7 +342,8 @@ def checked(
 
     Raises ValueError for one that none of them has, or a value that it does not allow.
     """
-    known = {option: function for function in functions for option in options_of(function)}
+    each = [(option, function) for function in functions for option in options_of(function)]
+    known = dict.fromkeys(option for option, _ in each)
     for option in options:
         if option not in known:
             raise ValueError(
@@ -350,8 +351,9 @@ def checked(
                 f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
             )
     given = {option: frozen(options[option]) for option in known if option in options}
-    for option, value in given.items():
-        check(owner, known[option], {option: value})
+    for option, function in each:
+        if option in given:
+            check(owner, function, {option: given[option]})
     return tuple(given.items())
 
 

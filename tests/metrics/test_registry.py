@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import pytest
 import torch
 
+import seewhy
 from networks import Cnn
 from registries import forgotten
 from seewhy import Metric
@@ -12,6 +15,7 @@ from seewhy.metrics import METRICS, faithfulness, iou, metrics_of, quality, regi
 from seewhy.metrics.localization import box_masks
 from seewhy.metrics.registry import GIVEN, bare, list_metrics, metric
 from seewhy.notes import Note
+from seewhy.options import Range
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +145,23 @@ def test_every_option_has_an_annotation_that_its_default_fits():
         for option in measure.options:
             with pytest.raises(ValueError, match=f"{option}="):
                 Metric(name, **{option: object()})
+
+
+def test_a_metrics_own_options_come_before_those_of_its_needs():
+    """Both functions get one value, which both allow; by default it is the metric's own."""
+    with forgotten():
+
+        @register_metric("a test", higher_is_better=True)
+        def strict(iou, *, threshold: Annotated[float, Range(least=0.8)] = 0.9):
+            return iou
+
+        assert metric("strict").defaults == {"threshold": 0.9}
+        for outside in (0.5, 1.5):
+            with pytest.raises(ValueError, match=f"threshold={outside}; it should be"):
+                metric(f"strict(threshold={outside})")
+        metrics = [strict, "iou(threshold=0.9)"]
+        one, other = seewhy.evaluate("scenes:resnet", "scenes:1", ["random"], metrics).summary()
+        assert one.mean == other.mean
 
 
 def test_a_function_becomes_a_metric():
