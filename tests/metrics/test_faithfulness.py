@@ -83,6 +83,13 @@ def test_average_gain_and_win_in_closed_form():
     assert faithfulness.win(masked, torch.tensor([0.7, 0.3, 1.0, 0.0])).tolist() == [1, 0, 0, 1]
 
 
+def test_a_share_of_what_is_no_probability_is_none():
+    """Of a regression: nothing can be lost of a negative value, nor won beyond 1."""
+    original, masked = torch.tensor([-2.0, 3.0]), torch.tensor([-5.0, 4.0])
+    assert faithfulness.average_drop(original, masked).isnan().tolist() == [True, False]
+    assert faithfulness.average_gain(original, masked).isnan().tolist() == [False, True]
+
+
 def brightness(images, index):
     """A score that needs no network: the mean of the first channel."""
     return images[:, 0].mean((1, 2))

@@ -120,9 +120,11 @@ def average_drop(original: Tensor, masked: Tensor) -> Tensor:
 
     The mean over images times 100 is the published Average Drop %. A map that shows nearly all of
     the image has a low drop but explains nothing; `half_drop` shows the same area for every map.
+    nan where a score that is no probability is below 0: no share of it can be lost.
     Source: Chattopadhyay et al. 2018, "Grad-CAM++". pytorch-grad-cam returns the absolute change.
     """
-    return (original - masked).clamp_min(0) / original.clamp_min(torch.finfo(original.dtype).tiny)
+    drop = (original - masked).clamp_min(0) / original.clamp_min(torch.finfo(original.dtype).tiny)
+    return torch.where(original < 0, torch.nan, drop)
 
 
 # Here, as it needs the average drop.
@@ -153,10 +155,11 @@ def increase(original: Tensor, masked: Tensor) -> Tensor:
 def average_gain(original: Tensor, masked: Tensor) -> Tensor:
     """The rise of confidence as a share of the possible rise, (B,), in [0, 1].
 
-    Source: Zhang et al. 2024, "Opti-CAM".
+    nan where a score that is no probability is above 1. Source: Zhang et al. 2024, "Opti-CAM".
     """
     gain = (masked - original).clamp_min(0)
-    return gain / (1 - original).clamp_min(torch.finfo(original.dtype).tiny)
+    share = gain / (1 - original).clamp_min(torch.finfo(original.dtype).tiny)
+    return torch.where(original > 1, torch.nan, share)
 
 
 @register_metric(_CHATTOPADHYAY, "2F", higher_is_better=True, caution=_VEIL)
