@@ -683,6 +683,17 @@ def test_command_line(run, tmp_path):
     assert "energy_pointing_game" in run("metrics").output
 
 
+def test_command_line_reads_answers_as_other_commands_do(run, tmp_path):
+    arguments = ("evaluate", "scenes:2", "--method", "random", "--metric", "gini", "--out")
+    run(*arguments, str(tmp_path), "--activation", "none")
+    with (tmp_path / "rows.csv").open() as file:
+        told = [float(row["probability"]) for row in csv.DictReader(file)]
+    network = seewhy.load_model("scenes:resnet", activation="none")
+    found = seewhy.evaluate(network, "scenes:2", ["random"], ["gini"])
+    assert told == [row.probability for row in found.rows]
+    assert "(--text) is for text-image" in run(*arguments, "a", "--text", "cat", code=2).output
+
+
 def test_command_line_without_the_benchs_packages_overwrites_nothing(run, tmp_path, monkeypatch):
     monkeypatch.setattr("seewhy.bench.find_spec", lambda package: None)
     (tmp_path / "rows.csv").write_text("mine")

@@ -85,6 +85,8 @@ def evaluate(
     size: options.Size = None,
     mean: options.Mean = None,
     std: options.Std = None,
+    activation: options.ActivationName = None,
+    text: options.Texts = None,
     folder: Annotated[
         Path,
         typer.Option("--out", help="Output folder. The same call resumes an interrupted run."),
@@ -113,7 +115,8 @@ def evaluate(
         bundled = "scenes:resnet" if dataset.startswith("scenes") else DEFAULT_MODEL
         if model is None:
             err.print(f"No --model given: evaluating on [b]{bundled}[/b].")
-        loaded = options.load(model or bundled, weights, classes, size, mean, std, device)
+        about = (weights, classes, size, mean, std, device, activation, text)
+        loaded = options.load(model or bundled, *about)
         kept: Path | None = folder
         try:
             check_packages()
