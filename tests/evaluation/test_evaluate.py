@@ -409,6 +409,34 @@ def test_a_metric_may_compare_with_other_methods_and_targets(model, own):
         seewhy.evaluate(model, "scenes:1", ["random"], [ahead])
 
 
+def test_only_targets_that_are_annotated_are_compared_with(model, own):
+    """Else an unknown outline would count as an empty one."""
+
+    @own
+    def of_others(saliency, other_target_masks):
+        return other_target_masks.float().mean((1, 2))
+
+    @own
+    def hit_elsewhere(saliency, other_target_mass_accuracy):
+        return other_target_mass_accuracy
+
+    half = torch.zeros(40, 40, dtype=torch.bool)
+    half[:20] = True
+    box = torch.tensor([[0.0, 0, 40, 40]], dtype=torch.float64)
+    marked = [Annotation(CATEGORIES[n], box, half) for n in (0, 1)]
+    sample = Sample("one", Image.new("RGB", (40, 40)), (*marked, Annotation(CATEGORIES[2], box)))
+    bare = replace(sample, key="two", annotations=sample.annotations[1:])
+    samples = {"one": sample, "two": bare}
+    dataset = Dataset("some", tuple(samples), samples.__getitem__)
+    found = seewhy.evaluate(model, dataset, ["random"], [of_others, hit_elsewhere])
+    assert not found.failures
+    values = table(found)
+    assert {key[:2] for key in values} == {
+        *(("one", name) for name in CATEGORIES[:3]), ("two", CATEGORIES[2])
+    }  # fmt: skip
+    assert {value for key, value in values.items() if key[3] == "of_others"} == {0.5}
+
+
 class Flat(nn.Module):
     """No maps for the CAM family."""
 

@@ -296,7 +296,7 @@ class Needs:
                 found.append(function(*theirs, **own))
             return torch.stack(found).mean(0)
         if any(need.startswith("other_target_") for need in needs):
-            first, second = zip(*self._couples, strict=True)
+            first, second = zip(*self._couples(needs, metric), strict=True)
             chosen = [
                 _at(mine, first if need == bare(need) else second)
                 for need, mine in zip(needs, given, strict=True)
@@ -333,29 +333,37 @@ class Needs:
     def _unasked(self, function: Callable[..., Any], metric: Metric) -> list[str]:
         reasons = [""] * len(self.pairs)
         for need in needs_of(function):
-            if need.startswith("other_method_"):
-                why = "" if len(self.others) > 1 else "there is no other method to compare with"
-                found = [why] * len(reasons)
-            elif need.startswith("other_target_"):
-                known = {place for place, _ in self._couples}
-                alone = "there is no other target in the image"
-                found = ["" if place in known else alone for place in range(len(reasons))]
-            elif need in SHARED:
-                found = self._unasked(SHARED[need], metric)
-            elif need in METRICS:
-                found = self.unasked(Metric(need))
-            elif need in ("masks", "boxes", "regions", "effects"):
-                found = self.pairs.without(need, metric)
-            else:
-                continue
+            found = self._lacking(need, metric)
             reasons = [before or now for before, now in zip(reasons, found, strict=True)]
         return reasons
 
-    @cached_property
-    def _couples(self) -> list[tuple[int, int]]:
-        """Each two different pairs of the same image, by their places."""
+    def _lacking(self, need: str, metric: Metric) -> list[str]:
+        """Why each pair cannot be given a need; "" where it can."""
+        if need.startswith("other_method_"):
+            why = "" if len(self.others) > 1 else "there is no other method to compare with"
+            return [why] * len(self.pairs)
+        if need.startswith("other_target_"):
+            known = {place for place, _ in self._couples([need], metric)}
+            alone = "there is no other target in the image to compare with"
+            return ["" if place in known else alone for place in range(len(self.pairs))]
+        if need in SHARED:
+            return self._unasked(SHARED[need], metric)
+        if need in METRICS:
+            return self.unasked(Metric(need))
+        if need in ("masks", "boxes", "regions", "effects"):
+            return self.pairs.without(need, metric)
+        return [""] * len(self.pairs)
+
+    def _couples(self, needs: Sequence[str], metric: Metric) -> list[tuple[int, int]]:
+        """Each two different pairs of the same image, by their places.
+
+        Those whose second one has all that is needed of it as the other target.
+        """
+        others = [bare(need) for need in needs if need.startswith("other_target_")]
+        lacking = [self._lacking(need, metric) for need in others]
         images = list(enumerate(pair.place for pair in self.pairs.pairs))
-        return [(i, j) for i, one in images for j, other in images if i != j and one == other]
+        able = [(j, other) for j, other in images if not any(reasons[j] for reasons in lacking)]
+        return [(i, j) for i, one in images for j, other in able if i != j and one == other]
 
     def explain(self, images: Tensor, index: Tensor) -> Tensor:
         """The method's maps (N, h, w) of other images for the pairs' targets."""
