@@ -70,6 +70,8 @@ def read(tmp_path, text):
         ("top: 3", "top: 0", 8, "datasets.0.top is 0: Input should be greater than or equal to 1"),
         ("  - insertion", "  - insertion\nname: twice", 13, "'name' is there already, on line 1"),
         ("name: good", "name: ../up", 1, "name is '../up': String should match"),
+        ("name: good", "name: good\nsteps: 200000", 2, "steps is 200000: Input should be less"),
+        ("name: good", "name: good\ntolerance: 1.0e+7", 2, "tolerance is 10000000.0: Input should"),
         ("  - model: scenes:resnet\n", "  - weights: x\n", 3, "model is missing"),
         (
             "datasets:",

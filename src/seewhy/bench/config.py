@@ -110,9 +110,9 @@ class Config(_Part):
     protocol: str | None = None
     plugins: list[str] = []
     seed: int = Field(0, ge=0, lt=2**63)
-    tolerance: float | None = Field(None, ge=0)
-    steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(8, ge=1)
+    tolerance: float | None = Field(None, ge=0, le=1e6)
+    steps: int | None = Field(None, ge=1, le=100_000)
+    batch_size: int = Field(8, ge=1, le=100_000)
     shard: int = Field(64, ge=1)
     threads: int = Field(1, ge=1, le=1024)
     timeout: float | None = Field(None, gt=0)
