@@ -119,6 +119,7 @@ def _fitting(gradient: Tensor, node: Any, place: int) -> Tensor:
     taken = getattr(node, "_input_metadata", None)
     if taken is None:
         return gradient
-    if gradient.shape != taken[place].shape:
-        gradient = gradient.sum_to_size(taken[place].shape)
-    return gradient if gradient.dtype == taken[place].dtype else gradient.to(taken[place].dtype)
+    shape, dtype = taken[place].shape, taken[place].dtype
+    if [*gradient.shape] != shape:  # which is a list
+        gradient = gradient.sum_to_size(shape)
+    return gradient if gradient.dtype == dtype else gradient.to(dtype)
