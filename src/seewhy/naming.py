@@ -302,6 +302,8 @@ def first_that_works(tried: Iterable[Method], make: Callable[[Method], Made]) ->
     for one in tried:
         try:
             return make(one)
+        except TimeoutError:  # a timer's of the caller
+            raise
         except Exception as error:
             first = first or error
     assert first is not None

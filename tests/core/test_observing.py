@@ -106,6 +106,30 @@ def test_interrupts_that_come_again(monkeypatch, raised):
     assert_same(before, state(model))
 
 
+@pytest.mark.parametrize("method", [None, "grad_cam+multiscale"])
+def test_what_a_timer_raises_is_no_failure_of_a_method(method):
+    """It is raised, and not answered by another method, or by tiles."""
+    x, late = images(1), 0
+
+    class Timed(Cnn):
+        def forward(self, x):
+            self.passes += 1
+            if self.passes == late:
+                raise TimeoutError
+            return super().forward(x)
+
+    def passes() -> int:
+        model = seeded(Timed)
+        model.passes = 0
+        seewhy.explain(model, x, method, 1)
+        return model.passes
+
+    for number in range(1, passes() + 1):
+        late = number
+        with pytest.raises(TimeoutError):
+            passes()
+
+
 def test_a_timer_in_the_midst_of_it():
     """What many programs limit their calls by."""
     model = trained(Cnn)

@@ -584,6 +584,8 @@ class Probe:
             try:
                 found = record(self.model, given, (), names=self._names, around=self._around)
                 change = float((target(found.outputs) - self.score[last:]).abs())
+            except TimeoutError:  # a timer's of the caller
+                raise
             except Exception:  # networks have all kinds
                 return math.inf
             return math.inf if math.isnan(change) else change

@@ -123,13 +123,14 @@ def _at(probe: Probe, method: Method, scale: float, tiles: bool) -> tuple[Probe,
     resized = probe.at_scale(scale)
     try:
         return resized, method(resized)
-    except torch.cuda.OutOfMemoryError:
+    except (torch.cuda.OutOfMemoryError, TimeoutError):  # or a timer's of the caller
         raise
     except Exception as error:  # networks have all kinds
-        here, there = (" x ".join(map(str, p.size)) for p in (probe, resized))
-        one_size = _fails(resized)
-        if one_size and tiles and scale > 1 and probe.divisible:
+        if not _fails(resized):
+            raise
+        if tiles and scale > 1 and probe.divisible:
             return resized, tiled(probe, method, resized.inputs)
+        here, there = (" x ".join(map(str, p.size)) for p in (probe, resized))
         instead = "scales above 1 and leave tiles=True, " * probe.divisible
         raise ValueError(
             f"'multiscale' cannot refine {str(method)!r}: the network failed on the images at "
@@ -144,6 +145,8 @@ def _fails(probe: Probe) -> bool:
     """Whether the network cannot take the images."""
     try:
         probe.outputs_of(probe.inputs)
+    except TimeoutError:
+        raise
     except Exception:
         return True
     return False
