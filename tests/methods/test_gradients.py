@@ -95,6 +95,17 @@ def test_other_rectifiers_count_as_relus(method: str, activation: nn.Module) -> 
     assert torch.equal(explain(Activated(activation), x, method, 1), expected)
 
 
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", "guided_grad_cam"])
+def test_relus_that_write_into_a_view_count(method: str) -> None:
+    class Flat(nn.ReLU):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.flatten(1)).view_as(x)
+
+    x = torch.randn(2, 3, 12, 12)
+    expected = explain(Activated(nn.ReLU()), x, method, 1)
+    assert relative_error(explain(Activated(Flat(inplace=True)), x, method, 1), expected) < 1e-6
+
+
 def test_guided_backprop_passes_only_active_and_positive_signals() -> None:
     """By hand: of the four ReLUs one is inactive and one gets a negative gradient."""
 

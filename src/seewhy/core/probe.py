@@ -546,6 +546,10 @@ class Probe:
         check_open(self._names)
         other = self.expect("input").with_target(self.target)
         other._differentiate = backward
+        kinds = {type(node).__name__ for node in nodes(other._scored())}
+        if other._around is None and "CopySlices" in kinds:
+            # The graph hides the functions that write into a view: again, without such writes.
+            other._run_out_of_place()
         return other
 
     def with_rules(
@@ -797,9 +801,12 @@ class Probe:
                 if self._around is not None or "by an inplace operation" not in str(error):
                     raise
             # The network has written over what its gradient needs: again, without such writes.
-            self._around = lambda: applying({}, needed=False)
-            self._run("input" if self._record().input is not None else "late")
+            self._run_out_of_place()
             return self._in_eval_mode(run)
+
+    def _run_out_of_place(self) -> None:
+        self._around = lambda: applying({}, needed=False)
+        self._run("input" if self._record().input is not None else "late")
 
     def _in_eval_mode(self, run: Callable[[], Result]) -> Result:
         """Checkpoints run parts of the network again."""
