@@ -7,12 +7,14 @@ import json
 from dataclasses import FrozenInstanceError, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from seewhy.cli.explain import save_marked
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw import Tile, contour, gallery, keys, overlay
 from seewhy.explanation import Explanation, gallery_of, legend_of
@@ -76,6 +78,21 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.xyz: suffix '\.xyz'"):
         e.save(tmp_path / "a.xyz")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "saver", [Explanation.save, lambda e, path: save_marked(e.overlay(), path)]
+)
+def test_red_and_blue_stay_apart_in_a_jpeg(saver: Any, tmp_path: Path) -> None:
+    """In pixel-fine maps, whose colours JPEG would otherwise average over 2 x 2 pixels."""
+    signs = torch.arange(30)[:, None] + torch.arange(40)
+    grey, seen = Image.new("RGB", (40, 30), "grey"), torch.ones(30, 40, dtype=torch.bool)
+    e = explanation(image=grey, saliency=1.0 - 2 * (signs % 2), seen=seen)
+    saver(e, tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as saved:
+        pixels = [np.asarray(one).astype(int) for one in (saved, e.overlay())]
+    shown, drawn = (one[..., 0] - one[..., 2] for one in pixels)
+    assert (shown * np.sign(drawn) > abs(drawn) / 2).all()
 
 
 def test_record_survives_json() -> None:

@@ -99,7 +99,8 @@ class Explanation:
         format = Image.registered_extensions().get(path.suffix.lower())
         if format not in Image.SAVE:
             raise ValueError(f"{path}: suffix {path.suffix!r} is no picture's; give .png or .jpg")
-        self.overlay(**options).save(path, format=format)
+        # Where compression has a choice, it keeps the red and blue of pixel-fine maps apart.
+        self.overlay(**options).save(path, format=format, subsampling="4:4:4")
 
     def save_saliency(self, path: str | Path) -> None:
         """Write the map itself as .npy, .npz or 16-bit .png, see `seewhy.draw.save_saliency`."""

@@ -280,7 +280,8 @@ def save_marked(picture: Image.Image, path: Path) -> None:
     if path.suffix == ".jpg":
         exif = Image.Exif()
         exif[ExifTags.Base.Software] = MARK[1]
-        picture.save(path, format="JPEG", quality=90, exif=exif)
+        # Else the red and blue of a signed map, which may be pixel-fine, would be mixed.
+        picture.save(path, format="JPEG", quality=90, subsampling="4:4:4", exif=exif)
         return
     about = PngInfo()
     about.add_text(*MARK)
