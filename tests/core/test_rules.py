@@ -141,6 +141,40 @@ def test_what_is_written_into_a_part_does_not_get_around_a_rule(method: str) -> 
     torch.testing.assert_close(*maps)
 
 
+def halves_in_place(x: Tensor) -> Tensor:
+    for half in x.chunk(2, 1):
+        half.relu_()
+    return x
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "gradient", "guided_backprop", "attention_rollout"])
+def test_networks_may_write_into_views_where_torch_allows_it_only_without_a_graph(
+    method: str,
+) -> None:
+    class Writing(nn.Module):
+        def __init__(self, write: Any) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.body = nn.Sequential(*[nn.Conv2d(3 if i == 0 else 4, 4, 3) for i in range(6)])
+            self.write, self.head = write, nn.Conv2d(8, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            whole = x.new_zeros(len(x), 8, 4, 4)
+            first = whole[:, :4]  # before the layer, behind which gradients are recorded
+            y = self.write(self.body(x))
+            tokens = y.flatten(2).mT
+            attention = torch.softmax(tokens @ tokens.mT, -1)
+            first.add_((attention @ tokens).mT.reshape(y.shape))
+            return self.head(whole).mean((2, 3))
+
+    x, maps = torch.randn(2, 3, 16, 16), []
+    for write in (halves_in_place, F.relu):
+        with torch.no_grad():
+            maps.append(explain(Writing(write), x, method, 1))
+    assert maps[0].any()
+    torch.testing.assert_close(*maps)
+
+
 def test_what_is_not_differentiated_runs_as_it_is() -> None:
     calls: list[str] = []
     mask = torch.ones(3)

@@ -33,7 +33,14 @@ from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import graphs, in_training, named_modules, undisturbed
 from seewhy.core.recording import Begin, Recorded, Recording, Request, record
 from seewhy.core.replay import Trace, is_affine
-from seewhy.core.rules import PLAIN_ATTENTION, Rules, applying, check_open, nodes
+from seewhy.core.rules import (
+    PLAIN_ATTENTION,
+    Rules,
+    applying,
+    check_open,
+    nodes,
+    out_of_place_only,
+)
 from seewhy.core.targets import Target, TargetLike, as_target, logits
 from seewhy.maps import MODES, upsample
 from seewhy.options import shown
@@ -805,7 +812,7 @@ class Probe:
             return self._in_eval_mode(run)
 
     def _run_out_of_place(self) -> None:
-        self._around = lambda: applying({}, needed=False)
+        self._around = out_of_place_only
         self._run("input" if self._record().input is not None else "late")
 
     def _in_eval_mode(self, run: Callable[[], Result]) -> Result:

@@ -42,7 +42,7 @@ from seewhy.core.observing import (
     watch_all,
 )
 from seewhy.core.replay import Trace
-from seewhy.core.rules import Mode, WithoutParameters, tensors
+from seewhy.core.rules import Mode, WithoutParameters, out_of_place_only, tensors
 from seewhy.progress import report
 
 # A module's name and which of its calls, counted from 1; None is any.
@@ -191,14 +191,21 @@ def record(
         observer = _with_right_gradients(norms, observer) if norms else observer
         if watched is not None and begin == "input":  # else no graph leads through those before
             watched = watched | norms
-    undisturbed(names, run, observer, watched)
-    late = recorder.handed_through and begin != "input"
-    if not (late or recorder.doubtful):
-        return recording
-    begin = "input" if late else begin
+    try:
+        undisturbed(names, run, observer, watched)
+    except (RuntimeError, ValueError) as error:
+        if around is not None or "being modified inplace" not in str(error):
+            raise
+        # It writes into a view where torch allows that only outside of a graph: again, without.
+        around = out_of_place_only
+    else:
+        late = recorder.handed_through and begin != "input"
+        if not (late or recorder.doubtful):
+            return recording
+        begin, whole = "input" if late else begin, True
     reads = {"glimpse": glimpse, "excite": excite, "trace": trace}
     return record(
-        model, inputs, layers, names=names, begin=begin, around=around, whole=True, **reads
+        model, inputs, layers, names=names, begin=begin, around=around, whole=whole, **reads
     )
 
 

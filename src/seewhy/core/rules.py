@@ -152,6 +152,11 @@ class applying(Mode):
             raise NoRuleError(self._rules)
 
 
+def out_of_place_only() -> applying:
+    """A table without rules: in-place calls run out of place, and that is all."""
+    return applying({}, needed=False)
+
+
 class WithoutParameters(Mode):
     """Parameters take no part in the graph: what then requires a gradient depends on its start."""
 
