@@ -120,3 +120,26 @@ def test_a_method_that_fails_costs_an_evaluation_no_other():
     found = seewhy.evaluate(model, "scenes:2", ["tsgb", "grad_cam"], ["average_drop"])
     assert {row.method for row in found.rows} == {"grad_cam"}
     assert {one.method for one in found.failures} == {"tsgb"}
+
+
+@pytest.mark.parametrize("method", [None, "auto", "grad_cam+multiscale"])
+@pytest.mark.parametrize("error", [TimeoutError, type("SoftTimeLimit", (Exception,), {})])
+def test_what_ends_a_run_from_outside_is_not_taken_for_a_method_that_fails(method, error):
+    """Else another map than the one that was asked for would come back."""
+    torch.manual_seed(0)
+    model, x = plain().eval(), torch.rand(1, 3, 32, 32)
+    calls: list[None] = []
+    last = [0]
+
+    def count(*_):
+        calls.append(None)
+        if len(calls) == last[0]:
+            raise error("too long")
+
+    model[-1].register_forward_hook(count)
+    seewhy.explain(model, x, method, 1)
+    for call in range(1, len(calls) + 1):
+        calls.clear()
+        last[0] = call
+        with pytest.raises(error, match="too long"):
+            seewhy.explain(model, x, method, 1)

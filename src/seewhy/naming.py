@@ -16,9 +16,11 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
+import torch
 from torch import Tensor
 
 from seewhy.core.observing import graphs, undisturbed
+from seewhy.core.recording import REFUSALS
 from seewhy.notes import note
 from seewhy.options import check, near, options_of, shown
 
@@ -296,15 +298,16 @@ def alternatives(method: str | Method | None) -> tuple[Method, ...]:
 def first_that_works(tried: Iterable[Method], make: Callable[[Method], Made]) -> Made:
     """What `make` returns for the first of the methods with which it does not fail.
 
-    Raises what it raised for the first one, where it fails with all.
+    Raises what it raised for the first one, where it fails with all. What is no fault of the
+    method's, such as a timeout or a lack of memory, is raised at once.
     """
     first: Exception | None = None
     for one in tried:
         try:
             return make(one)
-        except TimeoutError:  # a timer's of the caller
+        except torch.cuda.OutOfMemoryError:
             raise
-        except Exception as error:
+        except REFUSALS as error:
             first = first or error
     assert first is not None
     raise first

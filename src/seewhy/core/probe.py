@@ -31,7 +31,7 @@ from seewhy.core.choice import (
 from seewhy.core.inputs import Inputs, InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import graphs, in_training, named_modules, undisturbed
-from seewhy.core.recording import Begin, Recorded, Recording, Request, record
+from seewhy.core.recording import REFUSALS, Begin, Recorded, Recording, Request, record
 from seewhy.core.replay import Trace, is_affine
 from seewhy.core.rules import (
     PLAIN_ATTENTION,
@@ -595,9 +595,7 @@ class Probe:
             try:
                 found = record(self.model, given, (), names=self._names, around=self._around)
                 change = float((target(found.outputs) - self.score[last:]).abs())
-            except TimeoutError:  # a timer's of the caller
-                raise
-            except Exception:  # networks have all kinds
+            except REFUSALS:  # networks have all kinds
                 return math.inf
             return math.inf if math.isnan(change) else change
 

@@ -50,6 +50,17 @@ Request = tuple[str, int | None]
 # Where the graph begins while the layer is looked for: at the input, "late" (among the last modules
 # that the network has, where the layer nearly always is), or nowhere.
 Begin = Literal["input", "late", "nowhere"]
+# What a network raises where it does not allow what is tried, after which something else is. What
+# ends a run from outside, such as a timeout, is none of these.
+REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)

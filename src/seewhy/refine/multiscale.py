@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.probe import Probe
+from seewhy.core.recording import REFUSALS
 from seewhy.maps import normalize, of_images, unit, upsample, wide
 from seewhy.naming import Method, refinement
 from seewhy.options import Range
@@ -123,9 +124,9 @@ def _at(probe: Probe, method: Method, scale: float, tiles: bool) -> tuple[Probe,
     resized = probe.at_scale(scale)
     try:
         return resized, method(resized)
-    except (torch.cuda.OutOfMemoryError, TimeoutError):  # or a timer's of the caller
+    except torch.cuda.OutOfMemoryError:
         raise
-    except Exception as error:  # networks have all kinds
+    except REFUSALS as error:  # networks have all kinds
         if not _fails(resized):
             raise
         if tiles and scale > 1 and probe.divisible:
@@ -145,8 +146,6 @@ def _fails(probe: Probe) -> bool:
     """Whether the network cannot take the images."""
     try:
         probe.outputs_of(probe.inputs)
-    except TimeoutError:
-        raise
-    except Exception:
+    except REFUSALS:
         return True
     return False
