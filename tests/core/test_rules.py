@@ -141,6 +141,26 @@ def test_what_is_written_into_a_part_does_not_get_around_a_rule(method: str) -> 
     torch.testing.assert_close(*maps)
 
 
+def test_a_named_layer_that_is_called_often_may_be_followed_by_such_writes() -> None:
+    class Writing(Cnn):
+        def __init__(self, write: Any) -> None:
+            super().__init__()
+            self.gate, self.write = nn.Sigmoid(), write
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv1(x)
+            for _ in range(2):
+                gate = self.gate(x)
+                x = x * gate + self.write(gate)
+            return self.head(self.conv2(x).mean((2, 3)))
+
+    x, maps = torch.randn(2, 3, 16, 16), []
+    for write in (lambda gate: gate.mul_(2), lambda gate: gate * 2):
+        torch.manual_seed(0)
+        maps.append(explain(Writing(write), x, "grad_cam", 1, layer="gate"))
+    torch.testing.assert_close(*maps)
+
+
 def halves_in_place(x: Tensor) -> Tensor:
     for half in x.chunk(2, 1):
         half.relu_()

@@ -198,7 +198,8 @@ class Probe:
             if self._origin is not None:
                 self._resolved = self._origin.layer_calls
             elif self._requests is not None:
-                self._resolved = tuple(map(self._found, self._requests))
+                requests = self._requests
+                self._resolved = self._differentiating(lambda: tuple(map(self._found, requests)))
             else:
                 self._resolved = (self._choose(),)
         return self._resolved
