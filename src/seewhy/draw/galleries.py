@@ -19,6 +19,7 @@ LINE = 40  # of a caption's two
 CAPTION = 2 * LINE + 20
 Style = tuple[str, int, str]  # font, size, colour
 TITLE: Style = (BOLD, 30, "#15181e")
+SMALLEST = 18  # a title's font
 SUBTITLE: Style = (PLAIN, 26, "#626a76")
 
 
@@ -40,7 +41,8 @@ def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()
     Every row begins with its photo. Explanations beyond `columns` pictures go on below, in lines of
     about equal length; the same place means the same thing in all rows. Rows that are short stand
     beside each other. Pictures keep their proportions, and are as large as the largest one, within
-    bounds; a caption that is too long is shortened with an ellipsis.
+    bounds. Titles get smaller where explanations' would not fit; captions that are too long even
+    then are shortened with an ellipsis.
 
     rows: each a photo and its explanations, as tiles (title, subtitle, picture).
     columns: pictures beside each other at most, the photo included; at least 2.
@@ -62,6 +64,7 @@ def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()
     # Very slim pictures still leave room for their captions.
     width = max(LEAST - GAP, *(image.width for strip in images for image in strip))
     heights = [CAPTION + max(image.height for image in strip) for strip in images]
+    title = _title(rows, width)
     places = max(map(len, strips))
     page_width = 2 * MARGIN + places * width + (places - 1) * GAP
     keys = _keys(legend, page_width - 2 * MARGIN)
@@ -73,7 +76,7 @@ def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()
         for place, cell in enumerate(strip):
             if cell:
                 left = MARGIN + place * (width + GAP)
-                _write(draw, (left, top), cell.title, width, TITLE)
+                _write(draw, (left, top), cell.title, width, title)
                 _write(draw, (left, top + LINE), cell.subtitle, width, SUBTITLE)
                 page.paste(cell.image, (left, top + CAPTION))
         top += height + ROW_GAP
@@ -111,6 +114,15 @@ def _keys(legend: Sequence[Key], width: int) -> list[list[tuple[int, Key]]]:
         lines[-1].append((left, key))
         left += needed + GAP
     return lines
+
+
+def _title(rows: Sequence[Row], width: int) -> Style:
+    """The style in which the names of what made the explanations fit, which often begin alike."""
+    name, size, colour = TITLE
+    chosen = font(name, size)
+    lengths = [chosen.getlength(cell.title) for row in rows for cell in row[1:] if cell]
+    longest = max(lengths, default=1)
+    return name, max(SMALLEST, min(size, int(size * width / longest))), colour
 
 
 def _fitted(cell: Tile, side: int) -> Tile:
