@@ -271,6 +271,49 @@ def test_a_method_that_refuses_costs_the_others_nothing(model):
         assert of_choosy == {*dataset.keys} - {dataset.keys[1]}
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("broken", ["raises", "nan"])
+def test_a_method_that_fails_for_a_target_has_the_others(model, broken, batch_size):
+    """No other value changes, but for those that compare with the one that is not there."""
+    failing: set[int] = set()
+
+    with forgotten():
+
+        @named("a test", "F")
+        def fragile(probe: Probe) -> Tensor:
+            classes = torch.tensor(probe.target.classes).reshape(-1)
+            bad = torch.tensor([one in failing for one in classes.tolist()])
+            if broken == "raises" and bad.any():
+                raise ValueError("not this class")
+            pixels = torch.arange(32 * 32).reshape(32, 32)
+            maps = probe.inputs.mean(1).abs() + (pixels % (classes[:, None, None] + 2) == 0)
+            return maps.where(~bad[:, None, None], torch.nan)
+
+        # The comparison with other methods, of other targets, and one that asks for more maps.
+        metrics = ["gini", "mass_accuracy", "win", "target_selectivity", "max_sensitivity"]
+        asked = (model, "scenes:3", ["fragile", *CHEAP], metrics)
+        whole = table(seewhy.evaluate(*asked, batch_size=batch_size))
+        failing |= {CATEGORIES.index("icecream"), CATEGORIES.index("bird")}
+        found = seewhy.evaluate(*asked, batch_size=batch_size)
+
+    lost = {(scene.key, label) for scene in Scenes(3) for label in scene.labels}
+    lost = {pair for pair in lost if pair[1] in ("icecream", "bird")}
+    reason = "not this class" if broken == "raises" else "its map has values that are not finite"
+    assert {(one.image, one.target, one.method, one.reason) for one in found.failures} == {
+        (*pair, "fragile", reason) for pair in lost
+    }
+    values = table(found)
+    # Two targets in the last image: nothing is left to compare the other one with.
+    alone = {key for key in whole if key[0] == Scenes(3)[2].key and key[3] == "target_selectivity"}
+    gone = {key for key in whole if key[2] == "fragile" and key[:2] in lost}
+    gone |= {key for key in alone if key[2] == "fragile"}
+    assert values.keys() == whole.keys() - gone
+    compared = {key for key in whole if key[3] == "win" and key[:2] in lost}
+    compared |= {key for key in whole if key[2:] == ("fragile", "target_selectivity")}
+    for key in values.keys() - compared:
+        assert values[key] == pytest.approx(whole[key], abs=1e-5), key
+
+
 @pytest.fixture
 def own():
     """Metrics of one's own, which are forgotten afterwards."""

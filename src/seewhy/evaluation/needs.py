@@ -214,7 +214,8 @@ class Pairs:
 class Needs:
     """What metrics need of one method's maps of some pairs.
 
-    saliency: (P, h, w). others: the same of all methods, for metrics that compare.
+    saliency: (P, h, w). others: the same of all methods, for metrics that compare; of other pairs
+        where a method has not answered some.
     """
 
     pairs: Pairs
@@ -224,12 +225,25 @@ class Needs:
     _made: dict[str, Any] = field(default_factory=dict)
 
     def only(self, places: Sequence[int]) -> Needs:
-        """The same of some of the pairs alone."""
+        """The same of some of the pairs alone, and of those methods that answered all of them."""
         pairs = self.pairs.only(places)
         others: dict[Method, Needs] = {}
         for method, own in self.others.items():
-            others[method] = Needs(pairs, method, own.saliency[places], others)
+            at = [own.pairs.pairs.index(one) for one in pairs.pairs if one in own.pairs.pairs]
+            if len(at) == len(pairs):
+                others[method] = Needs(pairs, method, own.saliency[at], others)
         return others[self.method]
+
+    @property
+    def answered(self) -> list[list[int]]:
+        """The places that the same methods have answered; () where all have the same pairs."""
+        others = [one.pairs for one in self.others.values()]
+        if all(one is self.pairs for one in others):
+            return []
+        parts: dict[tuple[bool, ...], list[int]] = {}
+        for place, pair in enumerate(self.pairs.pairs):
+            parts.setdefault(tuple(pair in one.pairs for one in others), []).append(place)
+        return list(parts.values())
 
     # ------------------------------------------------------------------ what metrics say
 

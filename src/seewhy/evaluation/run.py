@@ -146,7 +146,8 @@ def _answer_together(task: Task, samples: Sequence[Sample], inputs: Tensor) -> l
     needs: dict[Method, Needs] = {}
     for method in task.methods:
         try:
-            saliency = _saliency(rounds, method, at.size)
+            needs[method] = Needs(at, method, _saliency(rounds, method, at.size), needs)
+            continue
         except Exception as error:
             reasons = {0: _reason(error)}
             if len(samples) > 1:
@@ -155,10 +156,18 @@ def _answer_together(task: Task, samples: Sequence[Sample], inputs: Tensor) -> l
                 reasons = _refusals(rounds, method, at.size)
             if not reasons:
                 raise
-            for place, reason in reasons.items():
-                omissions.append(Omission(samples[place].key, "", str(method), reason, True))
-        else:
-            needs[method] = Needs(at, method, saliency, needs)
+        # Of one image each round is a pair.
+        each = list(_each(rounds, method, at.size)) if len(samples) == 1 < len(flat) else []
+        maps = {place: found for place, found in enumerate(each) if isinstance(found, Tensor)}
+        if maps:
+            needs[method] = Needs(at.only([*maps]), method, torch.cat([*maps.values()]), needs)
+            for pair, found in zip(flat, each, strict=True):
+                if isinstance(found, str):
+                    about = pair.sample.key, _label(pair.annotation), str(method)
+                    omissions.append(Omission(*about, found, True))
+            continue
+        for place, reason in reasons.items():
+            omissions.append(Omission(samples[place].key, "", str(method), reason, True))
     for given in needs.values():
         for metric in task.metrics:
             for one in _graded(metric, given):
@@ -175,8 +184,18 @@ def _saliency(rounds: Sequence[Round], method: Method, size: tuple[int, int]) ->
     return saliency
 
 
+def _each(rounds: Sequence[Round], method: Method, size: tuple[int, int]) -> Iterator[Tensor | str]:
+    """The method's maps of each round by itself, or why there are none."""
+    for one in rounds:
+        try:
+            found: Tensor | str = _saliency([one], method, size)
+        except Exception as error:
+            found = _reason(error)
+        yield found
+
+
 def _refusals(rounds: Sequence[Round], method: Method, size: tuple[int, int]) -> dict[int, str]:
-    """Why the method answers none of the images, by place; empty as soon as it may answer one."""
+    """Why the method answers none of the images, by place; empty once it may answer a pair."""
     reasons = {}
     for place in sorted({place for one in rounds for place in one.places}):
         own = [Round(one.probe.image(place), [0]) for one in rounds if place in one.places]
@@ -188,6 +207,8 @@ def _refusals(rounds: Sequence[Round], method: Method, size: tuple[int, int]) ->
             reasons[place] = _reason(error)
         else:
             return {}
+        if len(own) > 1 and any(isinstance(one, Tensor) for one in _each(own, method, size)):
+            return {}
     return reasons
 
 
@@ -195,8 +216,12 @@ def _graded(metric: Metric, needs: Needs) -> list[Row | Omission]:
     """A row for each pair, or why it has none.
 
     Where a metric fails on a batch, it is asked of each image by itself, and there of each pair,
-    unless it compares these: its error leaves out no more than its own value there.
+    unless it compares these: its error leaves out no more than its own value there. One that
+    compares methods is asked of pairs together that the same methods have answered.
     """
+    compares = any(need.startswith("other_method_") for need in metric.all_needs)
+    if compares and (answered := needs.answered):
+        return [one for places in answered for one in _graded(metric, needs.only(places))]
     try:
         return list(_rows(metric, needs))
     except Exception as error:  # metrics are anyone's, too
