@@ -480,7 +480,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(made, tmp_path):
         (empty.folder,): "empty: holds no values",
         (run.folder, tmp_path / "bare"): "bare: holds no run",
         (run.folder, "--metric", "iou"): "no values of 'iou'; it has gini, deletion",
-        (run.folder, "--out", tmp_path / "no" / "r.html"): "no/r.html",
+        (run.folder, "--out", tmp_path / "no" / "r.html"): f"there is no folder {tmp_path / 'no'}",
         (run.folder, "--out", run.folder / "manifest.json"): "manifest.json is there already",
         (run.folder, run.folder, "--out", tmp_path / "bare"): "bare is there already",
     }
@@ -490,6 +490,21 @@ def test_wrong_usage_is_one_line_and_exit_code_2(made, tmp_path):
         assert found.stderr.startswith("error ")
         assert message in found.stderr
         assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_plugin_that_is_not_loaded_is_named(tmp_path):
+    """Also an installed one, which is known by its package; a metric that nobody has is not."""
+    cells = {("n", "d"): answers([row("i", "a", 1.0, "sharpness")])}
+    versions = {"seewhy": "0.1.0", "python": "3.11", "others_maps": "2"}
+    run = make_run(tmp_path / "a", cells, plugins={"mycam": "12"}, versions=versions)
+    said = "the metric 'sharpness' is not loaded; the run had the plugins mycam, others_maps: give"
+    with pytest.raises(ValueError, match=f"a: {said} them with --plugin"):
+        write_report(run, tmp_path / "r.html")
+    with pytest.raises(ValueError, match=said):
+        write_comparison(run, run, tmp_path / "c.html")
+    none = make_run(tmp_path / "b", cells)
+    with pytest.raises(ValueError, match="there is no metric 'sharpness'"):
+        write_report(none, tmp_path / "r.html")
 
 
 def test_the_command_writes_where_it_says(made, tmp_path):

@@ -34,6 +34,7 @@ class _Manifest(BaseModel):
     images: dict[str, str]
     networks: dict[str, str] = {}
     class_maps: dict[str, str] = {}
+    plugins: dict[str, str] = {}
     created: str
     cells: list[_Cell]
     shards: int = Field(ge=0)

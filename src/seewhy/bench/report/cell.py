@@ -1,15 +1,17 @@
 """The numbers of one network on one dataset, each computed once for all parts of the page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from seewhy.bench.fingerprints import PACKAGES
 from seewhy.bench.store import Run
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.statistics import Comparison, Summary, attainable
 from seewhy.evaluation.values import Table
+from seewhy.metrics import metric as metric_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +134,22 @@ def cells_of(run: Run) -> list[Cell]:
             else f"{run.folder}: holds no values: nothing could be explained and graded"
         )
     return found
+
+
+def check_metrics(run: Run, metrics: Iterable[str]) -> None:
+    """Raise ValueError where a metric is not known here; it names the plugins that the run had."""
+    for name in metrics:
+        try:
+            metric_of(name)
+        except ValueError:
+            packages = run.manifest["versions"].keys() - {"python", *PACKAGES}
+            plugins = [*run.manifest.get("plugins", {}), *sorted(packages)]
+            if not plugins:
+                raise
+            raise ValueError(
+                f"{run.folder}: the metric {name!r} is not loaded; the run had the plugins "
+                f"{', '.join(plugins)}: give them with --plugin"
+            ) from None
 
 
 def graded(cells: Sequence[Cell]) -> list[str]:

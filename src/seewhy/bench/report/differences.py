@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from seewhy.bench.progress import count
 from seewhy.bench.report import words
-from seewhy.bench.report.cell import Cell, cells_of
+from seewhy.bench.report.cell import Cell, cells_of, check_metrics
 from seewhy.bench.report.provenance import differing
 from seewhy.bench.report.words import listed
 from seewhy.bench.store import Run
@@ -33,7 +33,8 @@ def write_comparison(
 
     advance: called with 1 when the part of a network and dataset is finished.
 
-    Raises ValueError for a run without values, and for runs without common values.
+    Raises ValueError for a run without values, for runs without common values, and for a metric of
+    a plugin that is not loaded.
     """
     cells = [
         {(cell.network, cell.dataset): cell for cell in cells_of(run)} for run in (first, second)
@@ -42,6 +43,7 @@ def write_comparison(
     for key in cells[0]:
         if key in cells[1]:
             first_cell, second_cell = cells[0][key], cells[1][key]
+            check_metrics(first, [m for m in first_cell.metrics if m in second_cell.metrics])
             found = agreement(first_cell.evaluation.values, second_cell.evaluation.values)
             matched.append(Matched(first_cell, second_cell, found))
             advance(1)

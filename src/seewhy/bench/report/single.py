@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from seewhy.bench.report import words
-from seewhy.bench.report.cell import Cell, cells_of
+from seewhy.bench.report.cell import Cell, cells_of, check_metrics
 from seewhy.bench.report.pictures import PICTURES, SIDE, Kept, choose, fitting, judge, kept
 from seewhy.bench.report.provenance import facts
 from seewhy.bench.store import Run
@@ -41,12 +41,14 @@ def write_report(
 
     Everything comes from the run's folder: no network, module or dataset is opened.
 
-    Raises ValueError for a run without values, and for a metric that it does not have.
+    Raises ValueError for a run without values, for a metric that it does not have, and for one of
+    a plugin that is not loaded.
     """
     cells = cells_of(run)
     known = {name: None for cell in cells for name in cell.metrics}
     if metric is not None and metric not in known:
         raise ValueError(f"the run has no values of {metric!r}; it has {', '.join(known)}")
+    check_metrics(run, known)
     graded = [cell for cell in cells if len(cell.evaluation.values)]
     number = fitting((len(cell.methods) for cell in graded), images, PICTURES) if images else 0
     pictures = kept(run) if number else {}
