@@ -36,7 +36,9 @@ def write_page(path: Path, template: str, **values: Any) -> None:
 
 
 def check_page(path: Path) -> None:
-    """Raise ValueError where the path holds anything but an earlier page of ours."""
+    """Raise ValueError where the path holds anything but a page of ours, or has no folder."""
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent}; make it, or give another --out")
     if path.exists() and not (path.is_file() and _MARK in path.read_bytes()[:1000]):
         raise ValueError(f"{path} is there already and is no page of Seewhy; give another --out")
 
