@@ -27,9 +27,9 @@ from seewhy.draw.overlays import png
 from seewhy.explanation import Explanation, gallery_of
 from seewhy.maps import finite
 from seewhy.models import LoadedModel, load_model
-from seewhy.models.answers import Asked, Resolved, own_activation
+from seewhy.models.answers import Asked, Resolved
+from seewhy.models.loaded import tell_own_activation
 from seewhy.naming import METHODS, Method, alternatives, first_that_works, listed
-from seewhy.notes import note
 from seewhy.progress import tracked
 
 PhotoLike = str | Path | bytes | Image.Image | npt.NDArray[Any]
@@ -336,16 +336,11 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
     probe.expect_for(method[0] for method in asked.methods).expect("name")
     try:
         logits = probe.logits.float().cpu()
-        own = None if asked.model.activation == "none" else own_activation(probe.outputs)
+        tell_own_activation(asked.model, probe.outputs)
     except TypeError:  # outputs for which the user has a target of their own
         return probe, None
     if logits.isnan().any():
         raise ValueError("the network returned NaN: its weights, or the photo's values, are broken")
-    if own:
-        note(
-            f"{asked.model.name} ends with a {own} of its own, so the probabilities shown are not "
-            'the network\'s; give activation="none" (--activation none), or the logits'
-        )
     return probe, logits if logits.ndim in (2, 4) else None
 
 

@@ -765,6 +765,22 @@ def test_command_line_reads_answers_as_other_commands_do(run, tmp_path):
     assert "(--text) is for text-image" in run(*arguments, "a", "--text", "cat", code=2).output
 
 
+@pytest.mark.parametrize("method", ["grad_cam", "random"])
+def test_command_line_notes_once_that_a_network_ends_with_an_activation(
+    run, tmp_path, monkeypatch, method
+):
+    (tmp_path / "ended.py").write_text(
+        "import seewhy, torch\n"
+        "loaded = seewhy.load_model('scenes:resnet')\n"
+        "net = torch.nn.Sequential(loaded.module, torch.nn.Softmax(1))\n"
+        "model = seewhy.LoadedModel(net, loaded.preprocess, loaded.classes, 'ended')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--method", method, "--metric", "gini", "--batch-size", "1")
+    told = run("evaluate", "scenes:2", "--model", "ended:model", *arguments).stderr
+    assert told.count("ends with a softmax of its own") == 1
+
+
 def test_command_line_without_the_benchs_packages_overwrites_nothing(run, tmp_path, monkeypatch):
     monkeypatch.setattr("seewhy.bench.find_spec", lambda package: None)
     (tmp_path / "rows.csv").write_text("mine")

@@ -38,15 +38,17 @@ err = Safe(stderr=True, emoji=False, soft_wrap=True)
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Show what was assumed, ignored or adapted as lines, not as Python's warnings."""
+    """Show what was assumed, ignored or adapted as lines, each once, not as Python's warnings."""
+    told: set[str] = set()
     with warnings.catch_warnings():
         shown = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if issubclass(category, Note):
-                err.print(f"[yellow]note[/yellow] {escape(str(message))}")
-            else:
+            if not issubclass(category, Note):
                 shown(message, category, *where)
+            elif (text := str(message)) not in told:
+                told.add(text)
+                err.print(f"[yellow]note[/yellow] {escape(text)}")
 
         warnings.simplefilter("always", Note)
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a bound of ours

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from seewhy.core.observing import outputs_of
 from seewhy.core.probe import LayerLike, Probe
 from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target, logits
 from seewhy.data.preprocess import Picture, Preprocess
-from seewhy.models.answers import Activation, Asked, probabilities, regions
+from seewhy.models.answers import Activation, Asked, own_activation, probabilities, regions
+from seewhy.notes import note
 from seewhy.options import near
 
 IMAGENET_PREPROCESS = Preprocess(resize=256, crop=224)
@@ -194,6 +195,16 @@ class LoadedModel:
             (index, self.class_name(index), value)
             for index, value in zip(indices[:k].tolist(), values[:k].tolist(), strict=True)
         ]
+
+
+def tell_own_activation(model: LoadedModel, outputs: Any) -> None:
+    """A note where outputs within a graph have gone through an activation that is not known of."""
+    own = None if model.activation == "none" else own_activation(outputs)
+    if own:
+        note(
+            f"{model.name} ends with a {own} of its own, so the probabilities are not the "
+            'network\'s; give activation="none" (--activation none), or the logits'
+        )
 
 
 def number_of_outputs(model: LoadedModel) -> int | None:
