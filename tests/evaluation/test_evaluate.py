@@ -17,6 +17,7 @@ from networks import Cnn, seeded
 from registries import forgotten
 from seewhy.bench.report import write_report
 from seewhy.bench.store import Run
+from seewhy.cli import common
 from seewhy.core.probe import Probe
 from seewhy.data.dataset import Annotation, Dataset, Sample
 from seewhy.data.images import ImageError
@@ -763,6 +764,17 @@ def test_command_line_reads_answers_as_other_commands_do(run, tmp_path):
     found = seewhy.evaluate(network, "scenes:2", ["random"], ["gini"])
     assert told == [row.probability for row in found.rows]
     assert "(--text) is for text-image" in run(*arguments, "a", "--text", "cat", code=2).output
+
+
+@pytest.mark.parametrize("columns", [20, 40, 64])
+def test_command_line_leaves_nothing_out_on_a_narrow_terminal(run, tmp_path, monkeypatch, columns):
+    monkeypatch.setattr(common.out, "_width", columns)
+    said = run("evaluate", "scenes:2", "--metric", "gini", "--out", str(tmp_path)).stdout
+    with (tmp_path / "summary.csv").open() as file:
+        for one in csv.DictReader(file):
+            figures = [f"{float(one[name]):.3f}" for name in ("mean", "low", "high", "class_mean")]
+            row = r"^ {} +{} +{} … {} +{} ".format(one["method"], *figures)
+            assert re.search(row, said, re.MULTILINE)
 
 
 @pytest.mark.parametrize("method", ["grad_cam", "random"])

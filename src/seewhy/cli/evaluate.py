@@ -19,6 +19,8 @@ from seewhy.evaluation.evaluation import Evaluation
 from seewhy.metrics import metric
 from seewhy.models import DEFAULT_MODEL
 
+NARROWEST = 80  # columns, for a table of results
+
 
 def evaluate(
     dataset: Annotated[
@@ -167,7 +169,8 @@ def tell(found: Evaluation, model: str, dataset: str, papers: protocols.Protocol
         out.print(f"\n[b]{escape(name)}[/b], {better} is better", highlight=False)
         if metric(name).caution:
             out.print(f"[yellow]{escape(metric(name).caution)}[/yellow]", highlight=False)
-        table = Table(box=None)
+        # On a narrower terminal lines go on below: else figures, and then names, would be left out.
+        table = Table(box=None, width=NARROWEST if out.width < NARROWEST else None)
         table.add_column("method", overflow="fold")
         for heading in ("mean", "95 % interval", "by class", "values", "images", "rank", "p"):
             table.add_column(heading, no_wrap=True, justify="right")
@@ -184,7 +187,7 @@ def tell(found: Evaluation, model: str, dataset: str, papers: protocols.Protocol
                     f"{one.mean_rank:.2f}",
                     "" if test is None else f"{test.p_holm:.3g}",
                 )
-        out.print(table)
+        out.print(table, crop=False)
     if summaries:
         out.print(
             "\n[dim]Intervals: bootstrap over images. p: paired sign-flip test against "
