@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,19 @@ def test_files_that_are_there_stay(tmp_path: Path):
 
 def test_an_empty_directory_is_used(tmp_path: Path):
     assert (export(tmp_path, 1, "folder", size=64) / "labels.csv").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size")
+@pytest.mark.parametrize("layout", ["voc", "coco", "folder"])
+def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, layout):
+    """Of a JPEG it takes the beginning, and Pillow alone would say nothing."""
+    code = (
+        "import resource, sys\n"
+        "from seewhy.data.scenes import export\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "export(sys.argv[1], 1, sys.argv[2], size=256)\n"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / "out"), layout]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert "cannot be written (File too large)" in done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterable
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
@@ -30,7 +31,7 @@ def export(
       `labels.csv` with one column of 0 and 1 per category.
 
     Raises ValueError for an unknown layout, or a count, seed or size out of range; FileExistsError
-    if the directory is not empty, or is a file.
+    if the directory is not empty, or is a file; OSError that names a file which cannot be written.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout: {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
@@ -49,8 +50,24 @@ def _folders(root: Path, *names: str) -> list[Path]:
     return folders
 
 
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole; of one that a full disk cuts off nothing is left."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _picture(image: Image.Image, path: Path, **options: Any) -> None:
+    """Write a picture; by itself Pillow does not notice where a disk takes a part of it."""
+    stream = BytesIO()
+    image.save(stream, "JPEG" if path.suffix == ".jpg" else "PNG", **options)
+    _write(path, stream.getvalue())
+
+
 def _jpeg(scene: Scene, path: Path) -> None:
-    scene.image.save(path, quality=95, subsampling=0)
+    _picture(scene.image, path, quality=95, subsampling=0)
 
 
 def _voc_palette() -> list[int]:
@@ -95,14 +112,14 @@ def _voc(root: Path, scenes: Scenes) -> None:
             label_image[edge] = 255
             picture = Image.fromarray(label_image)
             picture.putpalette(palette)
-            picture.save(folder / f"{name}.png")
-        xml.ElementTree(_voc_annotation(scene)).write(notes / f"{name}.xml")
+            _picture(picture, folder / f"{name}.png")
+        _write(notes / f"{name}.xml", xml.tostring(_voc_annotation(scene)))
     names = "".join(f"{name}\n" for name, _ in present)
     for folder in (main, segmentation):
-        (folder / "val.txt").write_text(names)
+        _write(folder / "val.txt", names.encode())
     for category in CATEGORIES:
         lines = (f"{name} {1 if category in found else -1:2d}\n" for name, found in present)
-        (main / f"{category}_val.txt").write_text("".join(lines))
+        _write(main / f"{category}_val.txt", "".join(lines).encode())
 
 
 def _voc_annotation(scene: Scene) -> xml.Element:
@@ -163,20 +180,21 @@ def _coco(root: Path, scenes: Scenes) -> None:
         "annotations": annotations,
         "categories": categories,
     }
-    (notes / "instances.json").write_text(json.dumps(table))
+    _write(notes / "instances.json", json.dumps(table).encode())
 
 
 def _folder(root: Path, scenes: Scenes) -> None:
     images, masks = _folders(root, "images", "masks")
-    with (root / "labels.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["file", *CATEGORIES])
-        for scene in scenes:
-            name = f"{scene.key}.png"
-            scene.image.save(images / name)
-            label_image = _label_image(scene, range(1, len(scene.labels) + 1))
-            Image.fromarray(label_image).save(masks / name)
-            table.writerow([name, *(int(value) for value in scene.target)])
+    text = StringIO()
+    table = csv.writer(text)
+    table.writerow(["file", *CATEGORIES])
+    for scene in scenes:
+        name = f"{scene.key}.png"
+        _picture(scene.image, images / name)
+        label_image = _label_image(scene, range(1, len(scene.labels) + 1))
+        _picture(Image.fromarray(label_image), masks / name)
+        table.writerow([name, *(int(value) for value in scene.target)])
+    _write(root / "labels.csv", text.getvalue().encode())
 
 
 LAYOUTS: dict[str, Callable[[Path, Scenes], None]] = {
