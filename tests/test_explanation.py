@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -56,6 +58,30 @@ def test_a_map_with_both_signs_is_drawn_signed() -> None:
     e = explanation(saliency=torch.linspace(-1, 1, 40).expand(30, -1))
     assert same(e.overlay(), overlay(e.image, e.saliency, seen=e.seen, signed=True))
     assert same(e.overlay(signed=False), overlay(e.image, e.saliency, seen=e.seen))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size")
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_picture_that_a_full_disk_cuts_off_is_an_error(tmp_path: Path, suffix: str) -> None:
+    code = (
+        "import resource, sys, torch\n"
+        "from pathlib import Path\n"
+        "from PIL import Image\n"
+        "from seewhy.cli.explain import save_marked\n"
+        "from seewhy.explanation import Explanation\n"
+        "image = Image.effect_noise((90, 90), 60).convert('RGB')\n"
+        "seen = torch.ones(90, 90, dtype=torch.bool)\n"
+        "one = Explanation(image, torch.rand(90, 90), seen, 'grad_cam', 'cat', 0.5, 'net')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "for save in (one.save, lambda path: save_marked(one.overlay(), Path(path))):\n"
+        "    try:\n"
+        "        save(sys.argv[1])\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror)\n"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / f"map.{suffix}")]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["File too large"] * 2, done.stderr
 
 
 def test_notebooks_show_the_overlay() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw.galleries import PICTURE, Row, Tile, gallery
 from seewhy.draw.legend import Key, keys
-from seewhy.draw.overlays import check_seen, contour, overlay, png, save_saliency
+from seewhy.draw.overlays import check_seen, contour, encoded, overlay, png, save_saliency
 from seewhy.draw.words import write_over
 
 
@@ -99,8 +99,7 @@ class Explanation:
         format = Image.registered_extensions().get(path.suffix.lower())
         if format not in Image.SAVE:
             raise ValueError(f"{path}: suffix {path.suffix!r} is no picture's; give .png or .jpg")
-        # Where compression has a choice, it keeps the red and blue of pixel-fine maps apart.
-        self.overlay(**options).save(path, format=format, subsampling="4:4:4")
+        path.write_bytes(encoded(self.overlay(**options), format))
 
     def save_saliency(self, path: str | Path) -> None:
         """Write the map itself as .npy, .npz or 16-bit .png, see `seewhy.draw.save_saliency`."""

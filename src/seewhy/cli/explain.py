@@ -22,6 +22,7 @@ from seewhy.core.targets import Predicted
 from seewhy.data.finding import find_images
 from seewhy.data.grey import checked
 from seewhy.data.images import ImageError
+from seewhy.draw.overlays import encoded
 from seewhy.explanation import gallery_of
 from seewhy.models import DEFAULT_MODEL, LoadedModel, ModelError
 from seewhy.models.loaded import number_of_classes
@@ -280,8 +281,7 @@ def save_marked(picture: Image.Image, path: Path) -> None:
     if path.suffix == ".jpg":
         exif = Image.Exif()
         exif[ExifTags.Base.Software] = MARK[1]
-        # Else the red and blue of a signed map, which may be pixel-fine, would be mixed.
-        picture.save(path, format="JPEG", quality=90, subsampling="4:4:4", exif=exif)
+        path.write_bytes(encoded(picture, "JPEG", quality=90, exif=exif))
         return
     about = PngInfo()
     about.add_text(*MARK)

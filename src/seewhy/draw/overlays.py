@@ -171,8 +171,16 @@ def draw_lines(
 
 def png(image: Image.Image, **options: Any) -> bytes:
     """An image as a PNG file; `options` are Pillow's."""
+    return encoded(image, "PNG", **options)
+
+
+def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    """An image as a file; given a path, Pillow does not notice where a disk takes a part of it.
+
+    A JPEG keeps the red and the blue of a signed map apart, which may be pixel-fine.
+    """
     stream = BytesIO()
-    image.save(stream, format="PNG", **options)
+    image.save(stream, format=format, subsampling="4:4:4", **options)
     return stream.getvalue()
 
 
