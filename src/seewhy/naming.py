@@ -11,9 +11,12 @@ from __future__ import annotations
 import ast
 import inspect
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from signal import getsignal, valid_signals
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import torch
@@ -129,6 +132,18 @@ def add(kind: str, table: dict[str, Added], name: str, entry: Added) -> None:
     table[name] = entry
 
 
+@contextmanager
+def going_on(name: str) -> Iterator[None]:
+    """RuntimeError where a function of anyone's would end the process; a signal still does that."""
+    try:
+        yield
+    except SystemExit as error:
+        handlers = [getattr(getsignal(one), "__code__", None) for one in valid_signals()]
+        if any(frame.f_code in handlers for frame, _ in walk_tb(error.__traceback__)):
+            raise
+        raise RuntimeError(f"{name} ends the process (SystemExit: {error})") from error
+
+
 class Named:
     """What is registered under a name, with options: equal where it is spelled alike."""
 
@@ -200,7 +215,7 @@ class Method(Named):
         """The maps (B, h, w) of the probe's question, in whatever grad mode the caller is."""
 
         def run() -> Tensor:
-            with graphs():
+            with graphs(), going_on(str(self)):
                 return self._maps(probe)
 
         return undisturbed((), run)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import signal
+import sys
 from dataclasses import replace
 
 import pytest
@@ -313,6 +315,41 @@ def test_a_method_that_fails_for_a_target_has_the_others(model, broken, batch_si
     compared |= {key for key in whole if key[2:] == ("fragile", "target_selectivity")}
     for key in values.keys() - compared:
         assert values[key] == pytest.approx(whole[key], abs=1e-5), key
+
+
+def ended(*_: object) -> None:
+    sys.exit("told to")
+
+
+def test_what_ends_the_process_fails_alone(model):
+    """A method or a metric that would; a signal's handler does."""
+    with forgotten():
+
+        @named("a test", "F")
+        def ending(probe: Probe) -> Tensor:
+            sys.exit(3)
+
+        @register_metric("a test", higher_is_better=True)
+        def last(saliency):
+            sys.exit(4)
+
+        @named("a test", "F")
+        def signalled(probe: Probe) -> Tensor:
+            signal.raise_signal(signal.SIGTERM)
+            return probe.inputs.mean(1)
+
+        found = seewhy.evaluate(model, "scenes:2", ["ending", "random"], ["gini", last])
+        assert {(row.method, row.metric) for row in found.rows} == {("random", "gini")}
+        assert {(one.method, one.reason) for one in found.failures} == {
+            ("ending", "ending ends the process (SystemExit: 3)"),
+            ("random", "last: it ends the process (SystemExit: 4)"),
+        }
+        before = signal.signal(signal.SIGTERM, ended)
+        try:
+            with pytest.raises(SystemExit, match="told to"):
+                seewhy.evaluate(model, "scenes:2", ["signalled"], ["gini"])
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

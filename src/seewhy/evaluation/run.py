@@ -19,7 +19,7 @@ from seewhy.evaluation.task import Task
 from seewhy.maps import upsample
 from seewhy.metrics import Metric, box_masks, difficult
 from seewhy.models.loaded import tell_own_activation
-from seewhy.naming import Method
+from seewhy.naming import Method, going_on
 from seewhy.printable import printable
 
 _READERS = 4  # threads; a photo is decoded in a few milliseconds
@@ -225,7 +225,8 @@ def _graded(metric: Metric, needs: Needs) -> list[Row | Omission]:
     if compares and (answered := needs.answered):
         return [one for places in answered for one in _graded(metric, needs.only(places))]
     try:
-        return list(_rows(metric, needs))
+        with going_on("it"):
+            return list(_rows(metric, needs))
     except Exception as error:  # metrics are anyone's, too
         reason = f"{metric}: {_reason(error)}"
     pairs = needs.pairs.pairs
