@@ -119,6 +119,61 @@ def test_voc_by_hand(tmp_path):
         load_dataset(f"voc:{tmp_path}", split="test")
 
 
+@pytest.fixture
+def one_instance(tmp_path):
+    """A function that writes a photo of 40x30 with an instance of COCO, some of it changed."""
+    pytest.importorskip("pycocotools")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images/a.png")
+
+    def write(*photos: str, **changed: object) -> str:
+        outline = [[5, 5, 15, 5, 15, 15]]
+        usual = {"id": 7, "image_id": 0, "category_id": 1, "bbox": [5, 5, 10, 10]}
+        images = [
+            {"id": number, "file_name": name, "width": 40, "height": 30}
+            for number, name in enumerate(photos or ["a.png"])
+        ]
+        table = {
+            "images": images,
+            "annotations": [{**usual, "segmentation": outline, "iscrowd": 0, **changed}],
+            "categories": [{"id": 1, "name": "cat"}],
+        }
+        (tmp_path / "instances.json").write_text(json.dumps(table))
+        return f"coco:{tmp_path}"
+
+    return write
+
+
+@pytest.mark.parametrize("outline", [[], None])
+def test_coco_without_an_outline_has_the_box(one_instance, outline):
+    (annotation,) = load_dataset(one_instance(segmentation=outline))[0].annotations
+    assert annotation.boxes.tolist() == [[5, 5, 15, 15]]
+    assert annotation.mask is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"category_id": 9}, "KeyError"),
+        ({"bbox": [5, 5, 10]}, "expected 4, got 3"),
+        ({"segmentation": [[5, 5, 9]]}, "not supported"),
+        ({"segmentation": {"size": [3, 4], "counts": [2, 10]}}, "its mask has 4x3 pixels"),
+        ({"segmentation": {"size": [30, 40], "counts": [5, 5]}}, "runs of its mask have 10 pixels"),
+    ],
+)
+def test_a_broken_instance_of_coco_is_named(one_instance, changed, why):
+    dataset = load_dataset(one_instance(**changed))
+    said = rf"instances\.json: the annotation with the id 7, of a\.png, .*{why}"
+    with pytest.raises(DatasetError, match=said):
+        dataset[0]
+
+
+def test_two_images_of_coco_with_one_file_are_refused(one_instance):
+    """Else the annotations of one of them would be left out without a word."""
+    with pytest.raises(DatasetError, match="2 images have the file_name"):
+        load_dataset(one_instance("a.png", "a.png"))
+
+
 def test_coco_in_its_own_layout(root, tmp_path):
     """annotations/instances_SPLIT.json beside a folder SPLIT, and a photo without instances."""
     pytest.importorskip("pycocotools")

@@ -1,11 +1,14 @@
 """COCO 2014 and 2017: instances with boxes and outlines."""
 
+from collections import Counter
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
 from seewhy.data.images import load_image
@@ -20,8 +23,9 @@ def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
         photos in `images`.
     split: such as "val2017" or "val2014"; without meaning in the second layout.
 
-    Regions of crowds count as their category's. The pointing game is played on masks. Photos
-    without instances are not among the samples.
+    Regions of crowds count as their category's. The pointing game is played on masks; a category
+    has none in a photo where one of its instances is without. Photos without instances are not
+    among the samples.
 
     Raises DatasetError if a folder or file is missing, or the file is not in COCO's format.
     """
@@ -47,21 +51,44 @@ def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
     def read(key: str) -> Sample:
         about = coco.imgs[by_key[key]]
         image = load_image(*files(key))
-        check_size(table, (about["width"], about["height"]), image)
-        instances: dict[str, list[Any]] = {}
+        check_size(table, (about.get("width"), about.get("height")), image)
+        instances: dict[str, list[tuple[list[float], Tensor | None]]] = {}
         for instance in coco.imgToAnns[by_key[key]]:
-            name = coco.cats[instance["category_id"]]["name"]
-            instances.setdefault(name, []).append(instance)
+            try:
+                name = coco.cats[instance["category_id"]]["name"]
+                x, y, width, height = map(float, instance["bbox"])
+                mask = _outlined(coco, instance, image)
+            except Exception as error:  # pycocotools has no checks, and so all kinds of them
+                raise DatasetError(
+                    f"{table}: the annotation with the id {instance.get('id')}, of {key}, is not "
+                    f"as COCO writes them ({error!r})"
+                ) from error
+            instances.setdefault(name, []).append(([x, y, x + width, y + height], mask))
         annotations = []
         for label, own in instances.items():
-            boxes = torch.tensor([one["bbox"] for one in own], dtype=torch.float64)
-            boxes[:, 2:] += boxes[:, :2]
-            masks = [torch.from_numpy(coco.annToMask(one)).bool() for one in own]
-            annotations.append(Annotation(label, boxes, torch.stack(masks).any(0)))
+            boxes = torch.tensor([box for box, _ in own], dtype=torch.float64)
+            masks = [mask for _, mask in own if mask is not None]
+            whole = torch.stack(masks).any(0) if len(masks) == len(own) else None
+            annotations.append(Annotation(label, boxes, whole))
         return Sample(key, image, tuple(annotations))
 
     keys = tuple(sorted(by_key))
     return Dataset(f"coco:{root}", keys, read, region="masks", files=files, tables=(table,))
+
+
+def _outlined(coco: Any, instance: dict[str, Any], image: Image.Image) -> Tensor | None:
+    """The pixels of an instance, (H, W) bool; None where it has a box alone."""
+    outline = instance.get("segmentation")
+    if not outline:
+        return None
+    if isinstance(outline, dict):
+        height, width = outline["size"]
+        if (width, height) != image.size:
+            raise ValueError(f"its mask has {width}x{height} pixels")
+        counts = outline["counts"]
+        if isinstance(counts, list) and sum(counts) != height * width:
+            raise ValueError(f"the runs of its mask have {sum(counts)} pixels")
+    return torch.from_numpy(coco.annToMask(instance)).bool()
 
 
 def _opened(table: Path) -> Any:
@@ -72,9 +99,12 @@ def _opened(table: Path) -> Any:
     try:
         with redirect_stdout(StringIO()):
             coco = COCO(table)
-        for about in coco.imgs.values():
-            if not isinstance(about["file_name"], str):
-                raise TypeError(f"file_name is {about['file_name']!r}")
+        names = Counter(about["file_name"] for about in coco.imgs.values())
+        for name, count in names.items():
+            if not isinstance(name, str):
+                raise TypeError(f"file_name is {name!r}")
+            if count > 1:
+                raise ValueError(f"{count} images have the file_name {name!r}")
     except (ValueError, LookupError, AssertionError, TypeError, AttributeError) as error:
         raise DatasetError(f"{table}: no instances as COCO writes them ({error!r})") from error
     except RecursionError:
