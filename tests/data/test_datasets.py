@@ -310,8 +310,15 @@ def test_folder_of_photos_with_labels_and_masks(tmp_path):
     assert none.annotations == ()
     (tmp_path / "labels.csv").write_text("file,label\ncat/tom.jpg,dog\nplain.jpg,7\n")
     assert [one.annotations[0].label for one in load_dataset(f"folder:{tmp_path}")] == ["dog", "7"]
+    (tmp_path / "labels.csv").write_text(
+        "file,label\ncat/tom.jpg,dog\nplain.jpg,7\ncat/tom.jpg,cat\ncat/tom.jpg,dog\n"
+    )
+    both, _ = load_dataset(f"folder:{tmp_path}")
+    assert [one.label for one in both.annotations] == ["dog", "cat"]
     for text, message in (
         ("file,label\nplain.jpg,7\n", "has no line for cat/tom.jpg"),
+        ("file,label\nplain.jpg\n", "line 2: give a file and its label"),
+        ("label,file\n7\n", "line 2: give a file and its label"),
         ("name,label\n", "has the columns"),
         ("file,cat\nplain.jpg,yes\n", "line 2: give 0 or 1"),
     ):

@@ -27,9 +27,9 @@ def read_folder(root: str | Path) -> Dataset:
     """The photos below `images`, or below `root` where there is no such folder.
 
     Labels come from `labels.csv` in `root`, with a column `file` (as below the photos' folder) and
-    either a column `label` or `name`, or a column of 0 and 1 for each category; without that file,
-    from the name of the folder in which a photo lies; photos that lie in none have no label, and
-    what is explained is their predicted class.
+    either a column `label` or `name`, with a line for each label of a photo, or a column of 0 and 1
+    for each category; without that file, from the name of the folder in which a photo lies; photos
+    that lie in none have no label, and what is explained is their predicted class.
 
     Masks are PNGs, nonzero on the object: `masks/LABEL/NAME.png` of one category, or
     `masks/NAME.png` for photos with a single label or none.
@@ -94,15 +94,20 @@ def _labels(table: Path) -> dict[str, list[str]]:
                 f"{table}: has the columns {shown(columns)}; give file and label, or file and one "
                 "column of 0 and 1 per category"
             )
-        for column in ("label", "name"):
-            if column in columns:
-                return {on_one_line(line["file"]): [line[column]] for line in lines}
+        labels: dict[str, list[str]] = {}
+        named = next((column for column in ("label", "name") if column in columns), None)
         columns.remove("file")
-        labels = {}
         for line in lines:
-            if not {line[name] for name in columns} <= {"0", "1"}:
+            if named is not None:
+                own = [line[named]]
+                if None in (line["file"], *own):
+                    raise DatasetError(f"{table}, line {lines.line_num}: give a file and its label")
+            elif {line[name] for name in columns} <= {"0", "1"}:
+                own = [name for name in columns if line[name] == "1"]
+            else:
                 raise DatasetError(f"{table}, line {lines.line_num}: give 0 or 1 for each category")
-            labels[on_one_line(line["file"])] = [name for name in columns if line[name] == "1"]
+            before = labels.setdefault(on_one_line(line["file"]), [])
+            before += [label for label in own if label not in before]
         return labels
     except csv.Error as error:
         raise DatasetError(f"{table}, line {lines.line_num + 1}: no CSV ({error})") from None
