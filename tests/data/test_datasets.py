@@ -275,6 +275,22 @@ def test_a_broken_development_kit_is_named(tmp_path):
         load_dataset(f"imagenet:{tmp_path}")
 
 
+def test_imagenet_with_names_that_several_classes_have(tmp_path):
+    """Each with its own annotation; a name that is there once is the key as ever."""
+    for wnid in ("n01440764", "n01514668"):
+        (tmp_path / "val" / wnid).mkdir(parents=True)
+        Image.new("RGB", (50, 40)).save(tmp_path / f"val/{wnid}/1.JPEG")
+    Image.new("RGB", (50, 40)).save(tmp_path / "val/n01514668/2.JPEG")
+    (tmp_path / "Annotations/val/n01514668").mkdir(parents=True)
+    note = tmp_path / "Annotations/val/n01514668/1.xml"
+    note.write_text(XML.format(wnid="n01514668"))
+    found = load_dataset(f"imagenet:{tmp_path}")
+    assert found.keys == ("2", "n01440764/1.JPEG", "n01514668/1.JPEG")
+    labels = [sample.annotations[0].label for sample in found]
+    assert labels == ["n01514668", "n01440764", "n01514668"]
+    assert [len(sample.annotations[0].boxes) for sample in found] == [0, 0, 1]
+
+
 def test_imagenet_order_of_classes_without_a_list(tmp_path):
     """The usual thousand in order, with two that everyone knows."""
     (tmp_path / "n01514668").mkdir()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -37,7 +38,12 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
     photos = _first_folder(base / "Data" / "CLS-LOC" / split, base / split, base)
     notes = base / "Annotations"
     notes = _first_folder(notes / "CLS-LOC" / split, notes / split, notes)
-    paths = {on_one_line(path.stem): path for path in find_images(photos)}
+    found = find_images(photos)
+    alike = Counter(path.stem for path in found)  # in each folder of classes there may be a 1.jpg
+    paths = {}
+    for path in found:
+        key = path.stem if alike[path.stem] == 1 else path.relative_to(photos).as_posix()
+        paths[on_one_line(key)] = path
     if (base / _KIT).is_dir():
         numbers, known = _read_kit(base / _KIT / "data")
     else:
@@ -51,7 +57,9 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
 
     def notes_of(key: str) -> list[Path]:
         """Where a photo's annotation may be; the first that is there counts."""
-        return [notes / f"{key}.xml", notes / f"{label_of(key)}/{key}.xml"]
+        name = f"{paths[key].stem}.xml"
+        below = notes / f"{label_of(key)}" / name
+        return [below] if "/" in key else [notes / name, below]
 
     def read(key: str) -> Sample:
         image, label = load_image(paths[key]), label_of(key)
