@@ -62,6 +62,30 @@ def test_captum_layers_are_the_probes():
     assert torch.allclose(found, expected, atol=1e-6)
 
 
+class Last(torch.nn.Module):
+    """A network whose layer `norm` gives maps with their channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 6, 4, 4)
+        self.norm = torch.nn.LayerNorm(6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x).permute(0, 2, 3, 1)).relu().mean((1, 2))
+
+
+def test_captum_layers_that_it_cannot_read_are_refused():
+    """It would sum up rows instead of channels, and knows nothing of calls."""
+    need("captum")
+    method = captum.as_method("LayerGradientXActivation")
+    with pytest.raises(ValueError, match=r"takes one layer with .*norm \(channels_last\)"):
+        seewhy.explain(seeded(Last), images(), method, 1, layer="norm")
+    with pytest.raises(ValueError, match=r"takes one layer with .*bn1 .*, bn2"):
+        seewhy.explain(seeded(Cnn), images(), method, 1, layer=["bn1", "bn2"])
+    with pytest.raises(ValueError, match="Captum hooks modules, and 'relu' is called 2 times"):
+        seewhy.explain(seeded(Cnn), images(), method, 1, layer="relu#2")
+
+
 def test_captum_methods_that_patch_the_network():
     need("captum")
     model, x = seeded(Cnn).train(), images()

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed
+from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked
 from seewhy.core.probe import LayerLike, Probe
 from seewhy.explaining import explain
 from seewhy.methods.cam_extended import explained_classes
@@ -22,8 +22,8 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
     name: the name of the method; by default "captum_" and the class's name.
     options: passed to `attribute`.
 
-    The method's maps are summed over channels, signed, (B, H, W), or (B, h, w) at the layer. It
-    explains one class per image.
+    The method's maps are summed over channels, signed, (B, H, W), or (B, h, w) at the layer, which
+    must be a single one whose outputs are channels first. It explains one class per image.
 
     Raises ModelError without Captum, ValueError for an unknown name.
     """
@@ -34,8 +34,14 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
         network = borrowed(probe.model)
         arguments: list[Any] = [Logits(network)]
         if takes_layer:
-            (layer,) = probe.layers
-            arguments.append(network.get_submodule(layer))
+            layers = hooked(probe, "Captum")
+            kinds = {layer: probe.layout(layer).kind for layer in layers}
+            if [*kinds.values()] != ["channels_first"]:  # of others it would sum up the rows
+                raise ValueError(
+                    f"{kind.__name__} takes one layer with maps (B, K, h, w); the layers are "
+                    f"{', '.join(f'{layer} ({found})' for layer, found in kinds.items())}"
+                )
+            arguments.append(network.get_submodule(layers[0]))
         target = explained_classes(probe, "Captum")
         inputs = probe.inputs.clone().requires_grad_()
         found = kind(*arguments).attribute(inputs, target=target, **options)
