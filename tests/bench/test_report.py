@@ -541,6 +541,14 @@ def test_one_method_one_image_and_several_cells(tmp_path):
             ("k", "d"): answers([], [Omission("i", "", "", "broken", True)]),
         },
     )
+    two = make_run(tmp_path / "two", {("n", "d"): answers([row("i", m, 0.5) for m in "ab"])})
+    write_report(two, tmp_path / "two.html", images=0)
+    other = make_run(tmp_path / "other", {("n", "d"): answers([row("i", m, 0.75) for m in "ab"])})
+    write_comparison(two, other, tmp_path / "c.html")
+    for name in ("two", "c"):
+        text = (tmp_path / f"{name}.html").read_text()
+        assert "nan" not in text
+        assert "one image" in text
     write_report(run, tmp_path / "r.html", images=0)
     page = Tables((tmp_path / "r.html").read_text())
     (overview,) = page.headed("network and dataset")

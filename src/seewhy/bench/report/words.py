@@ -93,6 +93,11 @@ def signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−") if value else "0"
 
 
+def between(low: float, high: float) -> str:
+    """The interval of a difference; a single image has none."""
+    return "one image" if low != low else f"{signed(low)} to {signed(high)}"
+
+
 def chance(p: float) -> str:
     """A p value."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.9995 else "p = 1"
