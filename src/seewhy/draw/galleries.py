@@ -121,8 +121,7 @@ def _title(rows: Sequence[Row], width: int) -> Style:
     name, size, colour = TITLE
     chosen = font(name, size)
     lengths = [chosen.getlength(cell.title) for row in rows for cell in row[1:] if cell]
-    longest = max(lengths, default=1)
-    return name, max(SMALLEST, min(size, int(size * width / longest))), colour
+    return name, max(SMALLEST, int(size * width / max([width, *lengths]))), colour
 
 
 def _fitted(cell: Tile, side: int) -> Tile:
