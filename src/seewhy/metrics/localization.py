@@ -7,6 +7,7 @@ every function returns (B,). Annotations given as boxes become masks by `box_mas
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.maps import of_images, unit
@@ -181,10 +182,10 @@ def largest_component(masks: Tensor) -> Tensor:
     pixels = inside.numel()
     label = torch.arange(pixels, device=masks.device)
     while True:
-        spread = torch.where(inside, label.view_as(inside), pixels)
-        for axis in (1, 2):
-            spread = _smallest_of_three(spread, axis)
-        smallest = torch.where(inside, spread, pixels).flatten()
+        spread = F.pad(torch.where(inside, label.view_as(inside), pixels), [1] * 4, value=pixels)
+        rows = torch.minimum(spread[:, :-2], spread[:, 2:]).minimum(spread[:, 1:-1])
+        nearby = torch.minimum(rows[..., :-2], rows[..., 2:]).minimum(rows[..., 1:-1])
+        smallest = torch.where(inside, nearby, pixels).flatten()
         joined = label.scatter_reduce(0, label, smallest, "amin")
         while not torch.equal(joined, flatter := joined[joined]):
             joined = flatter
@@ -216,16 +217,6 @@ def class_means(values: Tensor, classes: Tensor, count: int) -> Tensor:
     sums = torch.zeros(count, dtype=torch.float64, device=values.device)
     pairs = sums.scatter_add(0, classes, torch.ones_like(values, dtype=torch.float64))
     return sums.scatter_add(0, classes, values.double()) / pairs
-
-
-def _smallest_of_three(values: Tensor, axis: int) -> Tensor:
-    """Each value's minimum with its two neighbours along an axis."""
-    length = values.shape[axis] - 1
-    smallest = values.clone()
-    head, tail = smallest.narrow(axis, 0, length), smallest.narrow(axis, 1, length)
-    head.copy_(torch.minimum(head, values.narrow(axis, 1, length)))
-    tail.copy_(torch.minimum(tail, values.narrow(axis, 0, length)))
-    return smallest
 
 
 def _bounding_boxes(masks: Tensor) -> Tensor:
