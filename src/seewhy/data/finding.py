@@ -20,17 +20,12 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     found: dict[str, Path] = {}
     for given in [paths] if isinstance(paths, str | Path) else paths:
         path = Path(given).expanduser()
-        if path.is_dir():
-            hits = _images_below(path)
-        elif path.exists():
-            hits = [path]
-        else:
-            hits = []
-            for match in map(Path, _matches(path.parts)):
-                if match.is_dir():
-                    hits += _images_below(match)
-                elif match.suffix.lower() in SUFFIXES:
-                    hits.append(match)
+        hits: list[Path] = []
+        for match in [path] if path.exists() else map(Path, _matches(path.parts)):
+            if match.is_dir():
+                hits += _images_below(match)
+            elif match == path or match.suffix.lower() in SUFFIXES:
+                hits.append(match)
         if not hits:
             problem = "holds no images" if path.is_dir() else "no such file or folder"
             problem = "matches no images" if glob.has_magic(str(path)) else problem
