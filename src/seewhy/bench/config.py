@@ -215,8 +215,7 @@ def _with_protocol(config: Config) -> Config:
 
 def settings_of(config: Config) -> dict[str, Any]:
     """What options of metrics stand at where a metric does not give them."""
-    settings = {"tolerance": config.tolerance, "steps": config.steps}
-    return {name: value for name, value in settings.items() if value is not None}
+    return config.model_dump(include={"tolerance", "steps"}, exclude_none=True)
 
 
 def _wrong_names(file: ConfigFile) -> Iterator[ConfigError]:

@@ -52,5 +52,4 @@ def check_manifest(content: Any) -> dict[str, Any]:
         parts = [".".join(map(str, one["loc"])) or "all of it" for one in error.errors()]
         shown = ", ".join(parts[:5]) + (", …" if len(parts) > 5 else "")
         raise ValueError(f"missing or of the wrong kind: {shown}") from None
-    manifest: dict[str, Any] = content
-    return manifest
+    return dict(content)

@@ -121,8 +121,7 @@ class Plan:
         if about.size is not None:
             crop = about.size if isinstance(about.size, int) else None
             preprocess |= {"resize": about.size, "crop": crop}
-        preprocess |= {"mean": about.mean} if about.mean is not None else {}
-        preprocess |= {"std": about.std} if about.std is not None else {}
+        preprocess |= about.model_dump(include={"mean", "std"}, exclude_none=True)
         beside = on_path(self.root) if spec.partition(":")[0] not in ZOOS else nullcontext()
         with beside, torch.random.fork_rng(), _in_words(spec):
             torch.manual_seed(self.config.seed)

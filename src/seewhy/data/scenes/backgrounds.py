@@ -59,8 +59,7 @@ def noise(
     cut = _bank(roughness).transform(
         (size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR
     )
-    values: Array = np.asarray(cut)
-    return values
+    return np.asarray(cut)
 
 
 @cache
