@@ -1,7 +1,7 @@
 """Where a run's numbers may go while it runs: TensorBoard, or a logger of one's own."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ Log = Callable[[int, Mapping[str, float]], None]
 @contextmanager
 def tensorboard(folder: Path, config: Mapping[str, Any]) -> Iterator[Log]:
     """Event files in the run's folder, below `tensorboard`."""
-    from torch.utils.tensorboard import SummaryWriter
-
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("--log tensorboard needs the package tensorboard; install it") from None
     with SummaryWriter(str(folder / "tensorboard")) as writer:
         writer.add_text("config", f"```\n{config}\n```")
 
@@ -32,20 +34,14 @@ LOGGERS: dict[str, Callable[[Path, Mapping[str, Any]], AbstractContextManager[Lo
 """By name, each a context of a run's folder and config, as plain data: it ends with the run."""
 
 
-@contextmanager
-def logging(name: str, folder: Path, config: Mapping[str, Any]) -> Iterator[Log]:
+def logging(name: str, folder: Path, config: Mapping[str, Any]) -> AbstractContextManager[Log]:
     """The logger of that name for a run in a folder.
 
-    Raises ValueError for an unknown name, and where its package is missing.
+    Raises ValueError for an unknown name, and when it is entered where its package is missing.
     """
     if name not in LOGGERS:
         raise ValueError(f"there is no log {name!r}; there are {', '.join(LOGGERS)}")
-    with ExitStack() as stack:
-        try:
-            log = stack.enter_context(LOGGERS[name](folder, config))
-        except ImportError:
-            raise ValueError(f"--log {name} needs the package {name}; install it") from None
-        yield log
+    return LOGGERS[name](folder, config)
 
 
 class Means:
