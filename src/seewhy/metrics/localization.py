@@ -144,12 +144,11 @@ def box_iou(saliency: Tensor, boxes: Sequence[Tensor], threshold: Share = 0.2) -
     check_maps(saliency)
     check_flat(saliency, "boxes are drawn on images; 'iou' takes masks of any number of sides")
     _check_boxes(boxes, len(saliency))
-    part = largest_component(unit(saliency) >= threshold)
-    found = _bounding_boxes(part)
-    best = [
-        _iou_of_boxes(box, annotated.to(box)).amax() if len(annotated) else box.new_zeros(())
-        for box, annotated in zip(found, boxes, strict=True)
-    ]
+    best = []
+    for part, annotated in zip(largest_component(unit(saliency) >= threshold), boxes, strict=True):
+        box = _bounding_box(part)
+        fits = _iou_of_boxes(box, annotated.to(box))
+        best.append(fits.amax() if len(annotated) else box.new_zeros(()))
     return torch.stack(best)
 
 
@@ -219,15 +218,12 @@ def class_means(values: Tensor, classes: Tensor, count: int) -> Tensor:
     return sums.scatter_add(0, classes, values.double()) / pairs
 
 
-def _bounding_boxes(masks: Tensor) -> Tensor:
-    """The tight boxes `x0, y0, x1, y1` of masks (B, H, W), (B, 4) float; all 0 if empty."""
-    limits = []
-    for occupied in (masks.any(1).float(), masks.any(2).float()):
-        start = occupied.argmax(1)
-        stop = occupied.shape[1] - occupied.flip(1).argmax(1)
-        limits.append((start, torch.where(occupied.any(1), stop, 0)))
-    (x0, x1), (y0, y1) = limits
-    return torch.stack([x0, y0, x1, y1], 1).double()
+def _bounding_box(mask: Tensor) -> Tensor:
+    """The tight box `x0, y0, x1, y1` of a mask (H, W), (4,) float; all 0 if it is empty."""
+    y, x = mask.nonzero(as_tuple=True)
+    if not len(x):
+        return x.new_zeros(4).double()
+    return torch.stack([x.amin(), y.amin(), x.amax() + 1, y.amax() + 1]).double()
 
 
 def _iou_of_boxes(box: Tensor, others: Tensor) -> Tensor:
