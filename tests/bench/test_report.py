@@ -198,24 +198,22 @@ def test_what_failed_what_was_left_out_and_what_is_gone(made):
 
 def test_findings_say_no_more_than_the_tests():
     rows, _ = handmade()
-    one, two = findings([cell_of(rows)])
-    assert (one.metric, one.meaning[-1]) == ("gini", ".")
-    assert "good has the best mean. No significant difference from " in one.verdict
-    assert one.verdict.endswith("good (40 images); significantly better than the other one.")
-    assert (
-        two.verdict == "bad is significantly better than each of the 2 other methods (40 images)."
-    )
+    (metric, one), (_, two) = findings([cell_of(rows)]).items()
+    assert (metric, meaning(metric)[-1]) == ("gini", ".")
+    assert "good has the best mean. No significant difference from " in one
+    assert one.endswith("good (40 images); significantly better than the other one.")
+    assert two == "bad is significantly better than each of the 2 other methods (40 images)."
     pair = [one for one in rows if one.method != "bad"]
-    for found in findings([cell_of(pair)]):
-        assert found.verdict.startswith("No significant difference between ")
-        assert found.verdict.endswith(" (40 images).")
+    for verdict in findings([cell_of(pair)]).values():
+        assert verdict.startswith("No significant difference between ")
+        assert verdict.endswith(" (40 images).")
     few = [one for one in pair if one.image < "image 03"]
-    assert "p is 0.250 or more" in findings([cell_of(few)])[0].verdict
+    assert "p is 0.250 or more" in findings([cell_of(few)])[metric]
     alone = [one for one in rows if one.method == "bad"]
-    for found in findings([cell_of(alone)]):
-        assert found.verdict == "bad is the only method with values (40 images)."
-    both = findings([cell_of(rows), cell_of(rows)])
-    assert both[1].verdict == (
+    for verdict in findings([cell_of(alone)]).values():
+        assert verdict == "bad is the only method with values (40 images)."
+    _, both = findings([cell_of(rows), cell_of(rows)]).values()
+    assert both == (
         "Best mean: bad in 2 of 2 (each time significantly better than every other method); "
         "40 images or more each."
     )

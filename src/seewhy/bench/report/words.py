@@ -1,7 +1,6 @@
 """What the numbers say, in sentences; no claim goes beyond a paired test."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from seewhy import metrics as m
 from seewhy.bench.progress import count
@@ -41,14 +40,6 @@ MEANINGS = {
     m.target_selectivity: "How similar the maps for two different classes are.",
 }
 """What our metrics' functions measure, for someone who meets them for the first time."""
-
-
-class Finding(NamedTuple):
-    """What a metric measures, and what came out."""
-
-    metric: str
-    meaning: str
-    verdict: str
 
 
 def listed(words: Iterable[str]) -> str:
@@ -117,13 +108,12 @@ def asked(cells: Sequence[Cell]) -> str:
     )
 
 
-def findings(cells: Sequence[Cell]) -> list[Finding]:
+def findings(cells: Sequence[Cell]) -> dict[str, str]:
     """What came out by each metric."""
-    said = outcome if len(cells) == 1 else None
-    return [
-        Finding(name, meaning(name), said(cells[0], name) if said else _of_many(cells, name))
+    return {
+        name: outcome(cells[0], name) if len(cells) == 1 else _of_many(cells, name)
         for name in graded(cells)
-    ]
+    }
 
 
 def outcome(cell: Cell, metric: str) -> str:
