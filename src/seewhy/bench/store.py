@@ -207,11 +207,14 @@ class Run:
         samples: fingerprints of what the answers are about, by key.
         """
         about = {"network": network, "dataset": dataset, "images": len(answers)}
-        records = [
-            {"network": network, "dataset": dataset, **record}
-            for one in answers
-            for record in _records(one)
-        ]
+        cell = {"network": network, "dataset": dataset}
+        records: list[dict[str, Any]] = []
+        for one in answers:
+            records += ({**cell, **vars(row), "failed": False} for row in one.rows)
+            records += (
+                {**cell, **vars(omission), "method": omission.method or None, "curve": ()}
+                for omission in one.omissions
+            )
         content = _parquet(records, _OF_ROWS, {**about, "samples": dict(samples or {})})
         self.put(f"rows/{self._file(shard).name}", content)
 
@@ -367,10 +370,3 @@ def _parquet(records: Sequence[dict[str, Any]], schema: Any, about: Mapping[str,
     described = schema.with_metadata({"seewhy": json.dumps(about)})
     parquet.write_table(pyarrow.Table.from_pylist(records, schema=described), stream)
     return stream.getvalue()
-
-
-def _records(answers: Answers) -> Iterator[dict[str, Any]]:
-    for row in answers.rows:
-        yield {**vars(row), "failed": False}
-    for omission in answers.omissions:
-        yield {**vars(omission), "method": omission.method or None, "curve": ()}

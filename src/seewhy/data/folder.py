@@ -77,7 +77,9 @@ def read_folder(root: str | Path) -> Dataset:
             else:
                 solid = pixels_of(path, image) != 0
                 mask = solid.any(-1) if solid.ndim == 3 else solid
-                annotations.append(Annotation(label, _box(mask), mask))
+                box = Image.fromarray(mask.numpy()).getbbox() or ()  # around what is on it, if any
+                boxes = torch.tensor(box, dtype=torch.float64).reshape(-1, 4)
+                annotations.append(Annotation(label, boxes, mask))
         return Sample(key, image, tuple(annotations))
 
     keys = tuple(sorted(paths))
@@ -111,9 +113,3 @@ def _labels(table: Path) -> dict[str, list[str]]:
         return labels
     except csv.Error as error:
         raise DatasetError(f"{table}, line {lines.line_num + 1}: no CSV ({error})") from None
-
-
-def _box(mask: torch.Tensor) -> torch.Tensor:
-    """The tight box of a mask, (1, 4); (0, 4) if it is empty."""
-    box = Image.fromarray(mask.numpy()).getbbox() or ()
-    return torch.tensor(box, dtype=torch.float64).reshape(-1, 4)

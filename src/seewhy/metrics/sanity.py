@@ -162,8 +162,10 @@ def randomization_cascade(
     before = explain_network(model)
     steps = []
     for name in layers:
-        for parameter in modules[name].parameters():
-            _redraw(parameter, draw)
+        with torch.no_grad():
+            for parameter in modules[name].parameters():
+                mean, deviation = parameter.mean(), parameter.std(unbiased=False)
+                parameter.copy_(mean + deviation * drawn(parameter.shape, draw, parameter))
         steps.append(spearman(before, explain_network(clone)))
     return Cascade(list(layers), torch.stack(steps))
 
@@ -186,9 +188,3 @@ def target_selectivity(saliency: Tensor, other_target_saliency: Tensor) -> Tenso
     Lower is better, on images with both classes: the map should depend on the target class.
     """
     return pearson(saliency, other_target_saliency)
-
-
-@torch.no_grad()
-def _redraw(parameter: Tensor, draw: torch.Generator) -> None:
-    mean, deviation = parameter.mean(), parameter.std(unbiased=False)
-    parameter.copy_(mean + deviation * drawn(parameter.shape, draw, parameter))

@@ -74,23 +74,10 @@ class Case:
         """The target's, on the photo."""
         return float(self.model.probabilities(self.logits)[self.target])
 
-    @property
-    def constant(self) -> bool:
-        """Whether the map is the same everywhere, but for rounding."""
-        low, high = self.saliency.aminmax()
-        return bool(high - low <= 1e-6 * self.saliency.abs().max())
-
     @cached_property
     def curves(self) -> Curves:
         """Insertion and deletion of the map."""
         return self.sweep(self.saliency)
-
-    @cached_property
-    def blind_curves(self) -> Curves:
-        """Insertion and deletion of the maps that know nothing of the network."""
-        methods = [parse(name) for name in BASELINES]
-        maps = [self.explain(self.model.module, self.target, method) for method in methods]
-        return self.sweep(torch.cat(maps))
 
     @property
     def name(self) -> str:
@@ -184,7 +171,8 @@ def check(case: Case, name: str) -> Check:
             f"The network does not recognise {case.name} here ({_percent(case.probability)}), so "
             "its map means little.",
         )
-    if case.constant:
+    low, high = case.saliency.aminmax()
+    if high - low <= 1e-6 * case.saliency.abs().max():  # but for rounding
         return _grey(name, "The map is constant: it marks nothing that can be checked.")
     try:
         found = _CHECKS[name](case)
@@ -307,7 +295,9 @@ def _randomised_layers(case: Case) -> _Found:
 
 
 def _blind_baselines(case: Case) -> _Found:
-    curves = case.blind_curves
+    methods = [parse(name) for name in BASELINES]
+    maps = [case.explain(case.model.module, case.target, method) for method in methods]
+    curves = case.sweep(torch.cat(maps))
     own, *blind = [*_scores(case, case.curves).tolist(), *_scores(case, curves).tolist()]
     others = ", ".join(
         f"{words} {score:.2f}" for words, score in zip(BASELINES.values(), blind, strict=True)

@@ -125,7 +125,8 @@ def outcome(cell: Cell, metric: str) -> str:
         return f"{best} is the only method with values ({on})."
     on = f"({count(cell.compared(metric), 'image')})"
     if not undecided:
-        return f"{best} is significantly better than {_all(others)} {on}."
+        all_others = others[0] if len(others) == 1 else f"each of the {len(others)} other methods"
+        return f"{best} is significantly better than {all_others} {on}."
     few = (
         f" On so few images no difference can be significant: p is {least:.3f} or more."
         if (least := cell.attainable(metric)) >= ALPHA
@@ -140,10 +141,6 @@ def outcome(cell: Cell, metric: str) -> str:
         f"{best} has the best mean. No significant difference from {listed(undecided)} {on}; "
         f"significantly better than the other {beaten if beaten > 1 else 'one'}."
     )
-
-
-def _all(others: Sequence[str]) -> str:
-    return others[0] if len(others) == 1 else f"each of the {len(others)} other methods"
 
 
 def _of_many(cells: Sequence[Cell], metric: str) -> str:
