@@ -40,12 +40,11 @@ def write_comparison(
         {(cell.network, cell.dataset): cell for cell in cells_of(run)} for run in (first, second)
     ]
     matched = []
-    for key in cells[0]:
-        if key in cells[1]:
-            first_cell, second_cell = cells[0][key], cells[1][key]
-            check_metrics(first, [m for m in first_cell.metrics if m in second_cell.metrics])
-            found = agreement(first_cell.evaluation.values, second_cell.evaluation.values)
-            matched.append(Matched(first_cell, second_cell, found))
+    for key, cell in cells[0].items():
+        if other := cells[1].get(key):
+            check_metrics(first, [metric for metric in cell.metrics if metric in other.metrics])
+            found = agreement(cell.evaluation.values, other.evaluation.values)
+            matched.append(Matched(cell, other, found))
             advance(1)
     if not any(one.found.values for one in matched):
         raise ValueError(

@@ -140,7 +140,7 @@ def cost_charts(cell: Cell, calibration: Mapping[str, Any] | None) -> dict[str, 
     """Charts of cost against mean rank and each metric, by name, and what was not measured."""
     costs = cell.costs(calibration)
     charts = {}
-    for name in ("mean rank", *cell.metrics) if costs else ():
+    for name in ("mean rank", *cell.metrics):
         points = []
         for method, cost in costs.items():
             place, one = cell.methods.index(method), cell.summaries.get((name, method))

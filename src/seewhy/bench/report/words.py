@@ -151,15 +151,13 @@ def _of_many(cells: Sequence[Cell], metric: str) -> str:
     said = []
     for method, led in sorted(leads.items(), key=lambda one: -len(one[1])):
         alone = sum(len(cell.beaten(metric)) == len(cell.ranked(metric)) - 1 for cell in led)
-        how = (
-            "each time significantly better than every other method"
-            if alone == len(led) > 1
-            else "significantly better than every other method"
-            if alone == len(led)
-            else "not significantly better than every other method"
-            if not alone
-            else f"significantly better than every other method in {alone}"
-        )
+        how = "significantly better than every other method"
+        if not alone:
+            how = f"not {how}"
+        elif alone < len(led):
+            how = f"{how} in {alone}"
+        elif alone > 1:
+            how = f"each time {how}"
         said.append(f"{method} in {len(led)} of {len(own)} ({how})")
     fewest = min(max(1, cell.compared(metric)) for cell in own)
     return f"Best mean: {listed(said)}; {count(fewest, 'image')} or more each."
