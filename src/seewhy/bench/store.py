@@ -206,7 +206,6 @@ class Run:
 
         samples: fingerprints of what the answers are about, by key.
         """
-        about = {"network": network, "dataset": dataset, "images": len(answers)}
         cell = {"network": network, "dataset": dataset}
         records: list[dict[str, Any]] = []
         for one in answers:
@@ -215,8 +214,8 @@ class Run:
                 {**cell, **vars(omission), "method": omission.method or None, "curve": ()}
                 for omission in one.omissions
             )
-        content = _parquet(records, _OF_ROWS, {**about, "samples": dict(samples or {})})
-        self.put(f"rows/{self._file(shard).name}", content)
+        about = {**cell, "images": len(answers), "samples": dict(samples or {})}
+        self.put(f"rows/{self._file(shard).name}", _parquet(records, _OF_ROWS, about))
 
     def add_pictures(self, records: Sequence[dict[str, Any]], about: Mapping[str, Any]) -> None:
         """Write pictures down, see `seewhy.bench.pictures`; OSError names the file."""
