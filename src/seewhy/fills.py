@@ -39,8 +39,6 @@ def filled(
         return _expanded(kind, inputs)
     if kind == "black":
         kind = 0.0 if black is None else tuple(black)
-    if isinstance(kind, tuple | list):
-        return _expanded(of_images(torch.tensor(kind, dtype=torch.float64), inputs[0]), inputs)
     if kind == "blurred":
         return blurred(inputs, 0.1 * min(inputs.shape[2:]))
     if kind == "blur":
@@ -59,7 +57,8 @@ def filled(
             f"a fill is 'black', 'darkest', 'blurred', 'blur', 'random', a number, one number per "
             f"channel or a tensor, not {kind!r}"
         )
-    return _expanded(torch.tensor(kind, dtype=torch.float64), inputs)
+    numbers = torch.tensor(kind, dtype=torch.float64)
+    return _expanded(of_images(numbers, inputs[0]), inputs)
 
 
 def blurred(
