@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -19,7 +21,7 @@ from seewhy.cli import app
 from seewhy.metrics import metric
 from seewhy.naming import METHODS, method
 from seewhy.notes import Note
-from seewhy.plugins import load_plugins
+from seewhy.plugins import load_plugins, on_path
 
 MODULE = '''
 import torch
@@ -100,6 +102,16 @@ def test_a_file_and_a_folder(folder):
     load_plugins(["tools/sevens_plugin.py"])
     assert "sevens" in METHODS
     load_plugins(["sevens_plugin"], folder / "tools")
+
+
+def test_modules_are_looked_for_in_the_folder_of_now(tmp_path, monkeypatch):
+    """Also after another was the working folder."""
+    for name in ("before", "now"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}_here.py").write_text("")
+        monkeypatch.chdir(tmp_path / name)
+        with on_path(Path()):
+            assert importlib.import_module(f"{name}_here")
 
 
 def test_two_files_of_one_name_are_told_apart(folder):

@@ -86,8 +86,9 @@ def load_installed() -> None:
 @contextmanager
 def on_path(folder: Path) -> Iterator[None]:
     """Python modules are looked for in the folder first."""
-    sys.path.insert(0, str(folder))
+    found = str(folder.absolute())  # Python remembers what "." was when it first looked there
+    sys.path.insert(0, found)
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        sys.path.remove(found)
