@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from seewhy.data.images import encoded
 from seewhy.data.load import load_dataset
 from seewhy.data.samples import SamplePhoto, grid_of, sample_photos
 from seewhy.data.scenes import SAMPLES, Scene, Scenes
@@ -53,7 +54,8 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> E
         network, scene.image, list(METHODS), scene.labels[0], sources=[scene.key]
     )
     grades = graded(network, advance)
-    gallery_of(opening, columns=5).save(folder / "gallery.jpg", quality=88)
+    picture = gallery_of(opening, columns=5)
+    (folder / "gallery.jpg").write_bytes(encoded(picture, "JPEG", quality=88))
     write_page(
         folder / "index.html",
         "demo.html",

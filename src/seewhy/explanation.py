@@ -9,10 +9,11 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from seewhy.data.images import encoded
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw.galleries import PICTURE, Row, Tile, gallery
 from seewhy.draw.legend import Key, keys
-from seewhy.draw.overlays import check_seen, contour, encoded, overlay, png, save_saliency
+from seewhy.draw.overlays import check_seen, contour, overlay, png, save_saliency
 from seewhy.draw.words import write_over
 
 

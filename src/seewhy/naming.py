@@ -133,7 +133,7 @@ def add(kind: str, table: dict[str, Added], name: str, entry: Added) -> None:
 
 
 @contextmanager
-def going_on(name: str) -> Iterator[None]:
+def exits_as_errors(name: str) -> Iterator[None]:
     """RuntimeError where a function of anyone's would end the process; a signal still does that."""
     try:
         yield
@@ -215,7 +215,7 @@ class Method(Named):
         """The maps (B, h, w) of the probe's question, in whatever grad mode the caller is."""
 
         def run() -> Tensor:
-            with graphs(), going_on(str(self)):
+            with graphs(), exits_as_errors(str(self)):
                 return self._maps(probe)
 
         return undisturbed((), run)

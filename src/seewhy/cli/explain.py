@@ -21,8 +21,8 @@ from seewhy.cli.output import MARK, Output, ours, shortened, unused
 from seewhy.core.targets import Predicted
 from seewhy.data.finding import find_images
 from seewhy.data.grey import checked
-from seewhy.data.images import ImageError
-from seewhy.draw.overlays import encoded
+from seewhy.data.images import ImageError, encoded
+from seewhy.draw.overlays import png
 from seewhy.explanation import gallery_of
 from seewhy.models import DEFAULT_MODEL, LoadedModel, ModelError
 from seewhy.models.loaded import number_of_classes
@@ -286,7 +286,7 @@ def save_marked(picture: Image.Image, path: Path) -> None:
     about = PngInfo()
     about.add_text(*MARK)
     level = 1 if picture.width * picture.height > 4_000_000 else 6
-    picture.save(path, format="PNG", pnginfo=about, compress_level=level)
+    path.write_bytes(png(picture, pnginfo=about, compress_level=level))
 
 
 def report(path: Path, answer: Answer, files: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Reading photos: `load_image` takes files, bytes, arrays and PIL images."""
+"""Photos: `load_image` takes files, bytes, arrays and PIL images, `encoded` makes a file."""
 
 import math
 from dataclasses import dataclass
@@ -209,6 +209,16 @@ def _decoded(image: Image.Image, how: Reading) -> Image.Image:
         return _grey(np.asarray(image.convert("L")), how)
     how.check_colours()
     return image
+
+
+def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    """An image as a file; given a path, Pillow does not notice where a disk takes a part of it.
+
+    A JPEG keeps the red and the blue of a signed map apart, which may be pixel-fine.
+    """
+    stream = BytesIO()
+    image.save(stream, format=format, subsampling="4:4:4", **options)
+    return stream.getvalue()
 
 
 def _of_array(array: npt.NDArray[Any], how: Reading) -> Image.Image:

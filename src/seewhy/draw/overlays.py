@@ -8,7 +8,6 @@ the levels of `contour` are plain min-max.
 
 import math
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from seewhy.data.images import load_image
+from seewhy.data.images import encoded, load_image
 from seewhy.maps import finite, normalize, upsample
 
 # Perceptually uniform and safe for the colour-blind. Chosen by eye among those of matplotlib: on
@@ -174,16 +173,6 @@ def png(image: Image.Image, **options: Any) -> bytes:
     return encoded(image, "PNG", **options)
 
 
-def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
-    """An image as a file; given a path, Pillow does not notice where a disk takes a part of it.
-
-    A JPEG keeps the red and the blue of a signed map apart, which may be pixel-fine.
-    """
-    stream = BytesIO()
-    image.save(stream, format=format, subsampling="4:4:4", **options)
-    return stream.getvalue()
-
-
 def save_saliency(path: str | Path, saliency: Tensor) -> None:
     """Write a map itself, in the format that the suffix names.
 
@@ -203,7 +192,7 @@ def save_saliency(path: str | Path, saliency: Tensor) -> None:
                 np.savez_compressed(file, saliency=values.numpy())
         case ".png":
             levels = (normalize(values).double() * 65535).round().numpy().astype(np.uint16)
-            Image.fromarray(levels).save(path, format="PNG")
+            path.write_bytes(png(Image.fromarray(levels)))
         case suffix:
             raise ValueError(f"{path}: suffix {suffix!r}; saliency is saved as .npy, .npz or .png")
 

@@ -7,13 +7,14 @@ are in it, and its policy keeps the browser from asking anyone for anything.
 import base64
 from functools import cache
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
+
+from seewhy.data.images import encoded
 
 _MARK = b'<meta name="generator" content="Seewhy">'  # near the beginning of every page
 WIDTH = 256  # pixels of a picture, at most
@@ -47,9 +48,7 @@ def webp(picture: Image.Image, width: int) -> bytes:
     """A picture as a small WebP file, `width` pixels wide and high at most."""
     small = picture.convert("RGB")
     small.thumbnail((width, width), Image.Resampling.LANCZOS)
-    stream = BytesIO()
-    small.save(stream, format="WEBP", quality=80)
-    return stream.getvalue()
+    return encoded(small, "WEBP", quality=80)
 
 
 def embedded(picture: Image.Image | bytes, width: int = WIDTH) -> str:

@@ -19,7 +19,7 @@ from seewhy.evaluation.task import Task
 from seewhy.maps import upsample
 from seewhy.metrics import Metric, box_masks, difficult
 from seewhy.models.loaded import tell_own_activation
-from seewhy.naming import Method, going_on
+from seewhy.naming import Method, exits_as_errors
 from seewhy.printable import printable
 
 _READERS = 4  # threads; a photo is decoded in a few milliseconds
@@ -225,7 +225,7 @@ def _graded(metric: Metric, needs: Needs) -> list[Row | Omission]:
     if compares and (answered := needs.answered):
         return [one for places in answered for one in _graded(metric, needs.only(places))]
     try:
-        with going_on("it"):
+        with exits_as_errors("it"):
             return list(_rows(metric, needs))
     except Exception as error:  # metrics are anyone's, too
         reason = f"{metric}: {_reason(error)}"

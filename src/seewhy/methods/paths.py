@@ -364,12 +364,12 @@ def advanced(
         further = (ahead - x) * chosen.to(x)[:, :, None]
         share = torch.where(moving, (distance - left) / _total(further.abs()), 0)
         unfinished = share > 1
-        further = x + further * of_images(share.to(x), x)
+        moved = x + further * of_images(share.to(x), x)
         report()
         if not unfinished.any():
-            return further, rounds
+            return moved, rounds
         arrived |= chosen & unfinished[:, None]
-        x = torch.where(arrived[:, :, None], ahead, further)
+        x = torch.where(arrived[:, :, None], ahead, moved)
 
 
 def _beyond(distance: Tensor, left: Tensor) -> Tensor:

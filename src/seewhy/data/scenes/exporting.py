@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterable
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from seewhy.data.images import encoded
 from seewhy.data.scenes.dataset import Scene, Scenes
 from seewhy.data.scenes.objects import CATEGORIES
 
@@ -60,14 +61,11 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _picture(image: Image.Image, path: Path, **options: Any) -> None:
-    """Write a picture; by itself Pillow does not notice where a disk takes a part of it."""
-    stream = BytesIO()
-    image.save(stream, "JPEG" if path.suffix == ".jpg" else "PNG", **options)
-    _write(path, stream.getvalue())
+    _write(path, encoded(image, "JPEG" if path.suffix == ".jpg" else "PNG", **options))
 
 
 def _jpeg(scene: Scene, path: Path) -> None:
-    _picture(scene.image, path, quality=95, subsampling=0)
+    _picture(scene.image, path, quality=95)
 
 
 def _voc_palette() -> list[int]:
