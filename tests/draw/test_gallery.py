@@ -140,9 +140,23 @@ def test_names_that_begin_alike_are_told_apart() -> None:
     assert (pages[0] != pages[1]).any()
 
 
+def test_letters_that_the_usual_font_lacks_are_written_in_another() -> None:
+    """DejaVu draws the same box for both; STIX, which also comes with matplotlib, has them."""
+    pages = []
+    for letter in "\u20ec\u20ed":
+        photo, cell = row(*COLOURS[:2])
+        pages.append(np.asarray(gallery([[photo, cell._replace(title=letter)]])))
+    assert (pages[0] != pages[1]).any()
+    assert font_of(*TITLE[:2], "grad_cam").getname() == ("DejaVu Sans", "Bold")
+
+
+def test_letters_that_no_font_has_do_not_change_the_font() -> None:
+    assert font_of(*TITLE[:2], "cat \U0010fffe").getname() == ("DejaVu Sans", "Bold")
+
+
 @pytest.fixture(scope="module")
 def font() -> ImageFont.FreeTypeFont:
-    return font_of(*TITLE[:2])
+    return font_of(*TITLE[:2], "grad_cam")
 
 
 @given(text=st.text(max_size=80), width=st.integers(40, 900))

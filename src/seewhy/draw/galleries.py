@@ -107,7 +107,7 @@ def _keys(legend: Sequence[Key], width: int) -> list[list[tuple[int, Key]]]:
     lines: list[list[tuple[int, Key]]] = []
     left = width
     for key in legend:
-        needed = key.swatch.width + 16 + round(font(*SUBTITLE[:2]).getlength(key.meaning))
+        needed = key.swatch.width + 16 + round(_length(key.meaning, SUBTITLE))
         if not lines or left + needed > width:
             lines.append([])
             left = 0
@@ -119,9 +119,13 @@ def _keys(legend: Sequence[Key], width: int) -> list[list[tuple[int, Key]]]:
 def _title(rows: Sequence[Row], width: int) -> Style:
     """The style in which the names of what made the explanations fit, which often begin alike."""
     name, size, colour = TITLE
-    chosen = font(name, size)
-    lengths = [chosen.getlength(cell.title) for row in rows for cell in row[1:] if cell]
+    lengths = [_length(cell.title, TITLE) for row in rows for cell in row[1:] if cell]
     return name, max(SMALLEST, int(size * width / max([width, *lengths]))), colour
+
+
+def _length(text: str, style: Style) -> float:
+    name, size, _ = style
+    return font(name, size, text).getlength(text)
 
 
 def _fitted(cell: Tile, side: int) -> Tile:
@@ -135,5 +139,5 @@ def _write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width: int, style: Style
 ) -> None:
     name, size, colour = style
-    chosen = font(name, size)
+    chosen = font(name, size, text)
     draw.text(at, shorten(text, chosen, width), font=chosen, fill=colour)
