@@ -121,6 +121,15 @@ def test_grad_cam_plus_plus_without_eps_ignores_the_scale_of_gradients(maps):
     assert torch.allclose(small, flat, rtol=1e-6)
 
 
+def test_xgrad_cam_without_eps_is_the_map_of_the_channels_that_are_active(maps):
+    """A channel that is zero all over, as many are behind a ReLU, has no weight; not 0/0."""
+    a, g = maps
+    dead = a * torch.tensor([1, 0, 1, 0])[:, None, None]
+    alive = cam.xgrad_cam(a[:, ::2], g[:, ::2], eps=0.0)
+    assert torch.allclose(cam.xgrad_cam(dead, g, eps=0.0), alive)
+    assert alive.any()
+
+
 @pytest.mark.parametrize(("h", "w"), [(3, 2), (9, 11)])
 def test_principal_component_is_that_of_the_svd(h, w):
     """Both ways of taking it, by places and by channels, against a plain SVD."""

@@ -90,7 +90,9 @@ def grad_cam_plus_plus(
 @cam_method("Fu et al. 2020, Axiom-based Grad-CAM (XGrad-CAM), eq. 7")
 def xgrad_cam(activations: Tensor, gradients: Tensor, *, eps: NotNegative = 1e-7) -> Tensor:
     """relu(Σ_k w_k A_k), gradients averaged with the activations as weights: ΣG·A / (ΣA + eps)."""
-    weights = sums(gradients * activations) / (sums(activations) + eps)
+    totals = sums(activations) + eps
+    # Without eps a channel that is zero all over would be 0/0.
+    weights = sums(gradients * activations) / totals.masked_fill(totals == 0, 1)
     return weighted(weights, activations)
 
 
