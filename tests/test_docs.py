@@ -280,6 +280,23 @@ def test_links_lead_somewhere(page):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+def test_the_readme_has_the_costs_of_the_page_on_costs():
+    """Grad-CAM's time and memory on an accelerator, in the order of the table's libraries."""
+    named = r"^\| (`grad_cam`|all eight together|\S+ (?:GradCAM|LayerGradCam))"
+    page = (ROOT / "docs" / "cost.md").read_text().split("## Gradients and TSGB")[0]
+    found = re.findall(named + r" \| ([\d.]+) .* (\d+) \|$", page, re.MULTILINE)
+    times = [f"{float(time):.1f}" for _, time, _ in found]
+    many, one = times[:5], times[5:]
+    own, _, *others = zip(many, one, strict=True)
+    readme = (ROOT / "README.md").read_text()
+    row = " | ".join(f"{a} / {b}" for a, b in [own, *others])
+    assert f"| Grad-CAM, accelerator, 64 images / one | {row} |" in readme
+    assert f"| several CAMs, accelerator, one image | **{one[1]}** (eight) |" in readme
+    own_memory, _, *peaks = [memory for *_, memory in found[:5]]
+    memories = " | ".join([f"**{own_memory} MiB**", *(f"{peak} MiB" for peak in peaks)])
+    assert f"| peak memory, accelerator, 64 images | {memories} |" in readme
+
+
 def test_the_blocks_are_found():
     assert sum(with_python(page) for page in PAGES) > 40
     assert len(set(commands())) > 15
