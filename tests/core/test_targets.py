@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import seewhy
 from seewhy.core.targets import (
     AnyOf,
     Class,
@@ -85,6 +87,16 @@ def test_settled_targets_stay_with_their_classes():
         picked = torch.tensor([flipped[0, 1], flipped[1, 2]])
         expected = picked.sigmoid() if isinstance(target, Probability) else picked
         assert torch.allclose(settled(flipped), expected)
+
+
+@pytest.mark.parametrize("classes", [None, 0])
+def test_the_softmax_of_a_single_logit_is_no_target(classes):
+    """It is 1 for every image: the map would be zero everywhere, and say nothing of why."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+    images = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="activation='sigmoid'"):
+        seewhy.explain(network, images, "gradient", Probability(classes))
+    assert seewhy.explain(network, images, "gradient", Probability(classes, "sigmoid")).all()
 
 
 @pytest.mark.parametrize(

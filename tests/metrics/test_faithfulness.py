@@ -349,3 +349,5 @@ def test_errors_say_what_is_wrong():
         faithfulness.insertion_deletion(score, inputs, maps, insert_into="median")
     with pytest.raises(ValueError, match="'softmax' or 'sigmoid'"):
         faithfulness.class_probability(nn.Identity(), [0], "tanh")
+    with pytest.raises(ValueError, match="always 1"):
+        faithfulness.class_probability(nn.Linear(3, 1), [0])(torch.rand(2, 3), torch.tensor([0, 0]))

@@ -212,7 +212,8 @@ class Contrast(ClassTarget):
 class Probability(ClassTarget):
     """The probability of a class, in [0, 1]; of the predicted class if none is given.
 
-    `activation` is "softmax" for one label per image, "sigmoid" for networks with many.
+    `activation` is "softmax" for one label per image, "sigmoid" for networks with many labels, or
+    with a single logit.
     """
 
     classes: Classes | None = None
@@ -232,7 +233,12 @@ class Probability(ClassTarget):
         return _pick(probabilities, self.classes)
 
     def resolve(self, outputs: Any) -> Probability:
-        """With the predicted class, if none was given."""
+        """With the predicted class, if none was given.
+
+        Raises ValueError for the softmax of a network with a single logit.
+        """
+        if self.activation == "softmax":
+            check_softmax(_class_scores(outputs))
         if self.classes is not None:
             return self
         return Probability(Predicted().resolve(outputs).classes, self.activation)
@@ -682,6 +688,14 @@ def _class_scores(outputs: Any) -> Tensor:
             "(B, C); use Segment(class) for a segmentation network, or a function of the outputs"
         )
     return scores
+
+
+def check_softmax(scores: Tensor) -> None:
+    """Raise ValueError for scores (B, 1), whose softmax is 1 whatever they are."""
+    if scores.shape[1] == 1:
+        raise ValueError(
+            "the network has a single logit, whose softmax is always 1; use activation='sigmoid'"
+        )
 
 
 def _pick(scores: Tensor, classes: Classes) -> Tensor:

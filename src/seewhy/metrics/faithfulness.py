@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.core.observing import outputs_of
-from seewhy.core.targets import logits
+from seewhy.core.targets import check_softmax, logits
 from seewhy.fills import Fill, filled
 from seewhy.maps import of_images, unit
 from seewhy.metrics._maps import check_flat, check_maps, ranks
@@ -53,9 +53,11 @@ def class_probability(
     """The score that is the network's probability of each explained image's class, in [0, 1].
 
     `classes` holds one class per explained image, (B,). "softmax" is for networks with one label
-    per image, "sigmoid" for many; a function gives the probabilities of logits (N, C) itself. The
-    network runs in eval mode, without gradients, on at most
+    per image, "sigmoid" for many, or for a single logit; a function gives the probabilities of
+    logits (N, C) itself. The network runs in eval mode, without gradients, on at most
     `batch_size` images at a time ("auto": as many as suit the device), and is left as it was.
+
+    Raises ValueError for an unknown activation, and for the softmax of a single logit.
     """
     if not callable(activation) and activation not in ("softmax", "sigmoid"):
         raise ValueError(f"activation must be 'softmax' or 'sigmoid', not {activation!r}")
@@ -67,7 +69,10 @@ def class_probability(
         of_image = chosen.to(images.device)[index]
 
         def scored(part: slice) -> Tensor:
-            probabilities = probabilities_of(logits(outputs_of(model, images[part])))
+            raw = logits(outputs_of(model, images[part]))
+            if activation == "softmax":
+                check_softmax(raw)
+            probabilities = probabilities_of(raw)
             return probabilities.gather(1, of_image[part, None])[:, 0]
 
         return torch.cat([*in_chunks("scores", scored, len(images), images[:1], batch_size)])
