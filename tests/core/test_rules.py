@@ -314,8 +314,12 @@ def test_rectified() -> None:
     assert torch.equal(gradient, torch.tensor([3.0, 0.0]))
 
 
+@pytest.mark.parametrize("dead", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_the_documented_lrp_equals_captums(oracles: Oracles, dtype: torch.dtype) -> None:
+def test_the_documented_lrp_equals_captums(
+    oracles: Oracles, dtype: torch.dtype, dead: bool
+) -> None:
+    """Also where outputs are exactly 0, as behind a filter of zeros: no NaN."""
     captum = pytest.importorskip("captum.attr")
     code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/rules.md").read_text(), re.DOTALL)
     documented: dict[str, Any] = {}
@@ -323,6 +327,11 @@ def test_the_documented_lrp_equals_captums(oracles: Oracles, dtype: torch.dtype)
     case = oracles["tsgb/tiny_vgg_x64_b3"]
     model, x = oracles.model(case, dtype, inplace=False), oracles.inputs(case, dtype)
     targets = [row[0] for row in case["targets"]]
+    if dead:
+        first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+        with torch.no_grad():
+            for parameter in first.parameters():
+                parameter[0] = 0
     found = documented["lrp"](model, x, targets)
     expected = captum.LRP(model).attribute(x.clone().requires_grad_(), target=torch.tensor(targets))
     assert relative_error(found, expected.detach()) < (1e-12 if dtype == torch.float64 else 1e-5)
