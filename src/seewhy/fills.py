@@ -27,9 +27,9 @@ def filled(
         are normalised. "black" is black pixels where it is known what the network takes for them
         (`black`), else 0. "darkest" is the lowest value of each of the image's channels, "blurred"
         the image under a Gaussian of a tenth of its shorter side, "blur" under one of 5 pixels, cut
-        off there, as published for insertion (Petsiuk et al. 2018), "random" noise, equally likely
-        between each channel's extremes and the same for all images. A tensor that broadcasts to
-        the inputs is itself.
+        off there, as torch-cam has it for insertion, "random" noise, equally likely between each
+        channel's extremes and the same for all images. A tensor that broadcasts to the inputs is
+        itself.
     seed: of the noise.
     black: what the network takes for a black pixel, per channel; a loaded model knows it.
 
