@@ -12,6 +12,7 @@ import seewhy
 from seewhy.data.preprocess import Preprocess
 from seewhy.models import LoadedModel
 from seewhy.naming import DEFAULT_METHOD, FALLBACKS
+from seewhy.notes import Note
 
 
 class Dense(nn.Module):
@@ -85,6 +86,18 @@ def test_any_network_is_explained_without_a_method(name, recwarn):
     assert not answer.failures
     assert [one.method for one in answer.explanations] == [method]
     assert not [one for one in recwarn if issubclass(one.category, RuntimeWarning)]
+    notes = {str(one.message).split(",")[0] for one in recwarn if issubclass(one.category, Note)}
+    assert notes == (set() if method == DEFAULT_METHOD else {f"explained by {method}"})
+
+
+def test_a_named_layer_is_never_passed_over():
+    """A map of the input's gradient would be taken for one of that layer."""
+    model, x = plain().eval(), torch.rand(1, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"layer '4' returned .1, 5., which holds no maps"):
+        seewhy.explain(model, x, target=1, layer="4")
+    loaded = LoadedModel(model, Preprocess(16, (16, 16), (0.0,) * 3, (1.0,) * 3))
+    with pytest.raises(ValueError, match=r"layer '4' returned .1, 5., which holds no maps"):
+        seewhy.explain_photos(loaded, Image.new("RGB", (16, 16)), layer="4")
 
 
 def test_the_first_reason_is_told_where_nothing_works():

@@ -59,7 +59,8 @@ def explain(
         for `model(**inputs)`.
     method: a name such as "grad_cam" or "grad_cam+gradual", a `Method`, or a list of them, which
         then share one forward pass. None is Grad-CAM, or, for a network without maps or without
-        gradients, the first of `seewhy.naming.FALLBACKS` that works.
+        gradients, the first of `seewhy.naming.FALLBACKS` that works, with a `seewhy.notes.Note`;
+        with `layer`, it is Grad-CAM alone.
     target: None for the predicted class, a class index for all images, a list or tensor with one
         index per image, a target (`seewhy.targets`), or a function of the model's outputs.
     layer: the layer for the CAM family: a name, a module, or a list of these, whose maps are
@@ -95,7 +96,8 @@ def explain(
             )
         sides = probe.size if size == "input" else None
         if method is None:
-            return first_that_works(alternatives(None), lambda one: probe.maps([one], sides))
+            tried = alternatives(None, layered=layer is not None)
+            return first_that_works(tried, lambda one: probe.maps([one], sides))
         return probe.maps(chosen, sides)
 
     maps = undisturbed((), run)

@@ -301,17 +301,22 @@ def terms(kind: str, text: str, *examples: str) -> list[tuple[str, dict[str, Any
     return [_call(text, term) for term in added]
 
 
-def alternatives(method: str | Method | None) -> tuple[Method, ...]:
+def alternatives(method: str | Method | None, *, layered: bool) -> tuple[Method, ...]:
     """The method, or where none is named the default one and its fallbacks: the first that works.
+
+    layered: whether a layer was named, which is a question that no fallback answers.
 
     Raises ValueError as `parse` does.
     """
-    names = (DEFAULT_METHOD, *FALLBACKS) if method is None else (method,)
-    return tuple(parse(name) for name in names)
+    if method is not None:
+        return (parse(method),)
+    return tuple(parse(name) for name in (DEFAULT_METHOD, *(() if layered else FALLBACKS)))
 
 
 def first_that_works(tried: Iterable[Method], make: Callable[[Method], Made]) -> Made:
     """What `make` returns for the first of the methods with which it does not fail.
+
+    If that is not the first of all, a `seewhy.notes.Note` says which one it is, and why.
 
     Raises what it raised for the first one, where it fails with all. What is no fault of the
     method's, such as a timeout or a lack of memory, is raised at once.
@@ -319,11 +324,15 @@ def first_that_works(tried: Iterable[Method], make: Callable[[Method], Made]) ->
     first: Exception | None = None
     for one in tried:
         try:
-            return make(one)
+            made = make(one)
         except torch.cuda.OutOfMemoryError:
             raise
         except REFUSALS as error:
             first = first or error
+        else:
+            if first is not None:
+                note(f"explained by {one}, as {DEFAULT_METHOD} is not possible: {first}")
+            return made
     assert first is not None
     raise first
 

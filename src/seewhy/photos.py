@@ -120,7 +120,7 @@ def question(
         )
     if isinstance(targets, Tensor):
         targets = targets.tolist()
-    parsed = tuple(alternatives(method) for method in listed(methods))
+    parsed = tuple(alternatives(method, layered=layer is not None) for method in listed(methods))
     wanted = tuple(model.target(target) for target in listed(targets))
     for name, given in (("methods", parsed), ("targets", wanted)):
         if not given:
