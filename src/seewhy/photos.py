@@ -28,7 +28,7 @@ from seewhy.explanation import Explanation, gallery_of
 from seewhy.maps import finite
 from seewhy.models import LoadedModel, load_model
 from seewhy.models.answers import Asked, Resolved
-from seewhy.models.loaded import tell_own_activation
+from seewhy.models.loaded import check_outputs
 from seewhy.naming import METHODS, Method, alternatives, first_that_works, listed
 from seewhy.progress import tracked
 
@@ -336,7 +336,7 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
     probe.expect_for(method[0] for method in asked.methods).expect("name")
     try:
         logits = probe.logits.float().cpu()
-        tell_own_activation(asked.model, probe.outputs)
+        check_outputs(asked.model, probe.outputs)
     except TypeError:  # outputs for which the user has a target of their own
         return probe, None
     if logits.isnan().any():

@@ -18,7 +18,7 @@ from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.evaluation.task import Task
 from seewhy.maps import upsample
 from seewhy.metrics import Metric, box_masks, difficult
-from seewhy.models.loaded import tell_own_activation
+from seewhy.models.loaded import check_outputs
 from seewhy.naming import Method, exits_as_errors
 from seewhy.printable import printable
 
@@ -127,7 +127,7 @@ def _answer_together(task: Task, samples: Sequence[Sample], inputs: Tensor) -> l
     rows: list[Row] = []
     model = task.model
     probe = model.probe(inputs, None, task.layer).expect_for(task.methods)
-    tell_own_activation(model, probe.outputs)
+    check_outputs(model, probe.outputs)
     pairs = []
     for place, sample in enumerate(samples):
         own, left_out = _pairs(task, place, sample, probe.logits[place])

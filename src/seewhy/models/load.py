@@ -15,7 +15,7 @@ from seewhy.models.answers import Activation
 from seewhy.models.loaded import LoadedModel, ModelError
 from seewhy.models.metadata import read_classes, with_classes
 from seewhy.models.texts import with_texts
-from seewhy.models.weights import with_weights
+from seewhy.models.weights import SUFFIXES, with_weights
 from seewhy.models.zoos import ZOOS, Build, Zoo
 from seewhy.naming import add
 from seewhy.notes import note
@@ -62,10 +62,20 @@ def load_model(
     device: the device of the network.
 
     Raises ModelError for a wrong specification, file or setting, a failed download, or a missing
-    package.
+    package; TypeError for a network or preprocessing of another type.
     """
+    if not isinstance(spec, str):
+        raise TypeError(
+            f"model is a {type(spec).__name__}; give a name such as 'photos:efficientnet_lite0'; "
+            "a network that you have is used by seewhy.LoadedModel(module, preprocess, classes)"
+        )
     zoo, _, name = spec.partition(":")
     if not zoo or not name:
+        if Path(spec).suffix in SUFFIXES:
+            raise ModelError(
+                f"model {spec!r} is a file of weights; name the network that they fit, such as "
+                "torchvision:resnet50 or package.module:factory, with weights=FILE (--weights FILE)"
+            )
         raise ModelError(
             f"model {spec!r} names no zoo; write e.g. torchvision:{spec.strip(':') or 'resnet50'}, "
             f"with one of {', '.join(ZOOS)}, or package.module:factory"
@@ -99,7 +109,7 @@ def load_model(
         return with_texts(model, tokenizer, texts)
     if classes is not None:
         where, names = read_classes(classes)
-        model = with_classes(model, names, where, spec)
+        model = with_classes(model, names, where)
     return model
 
 
@@ -124,8 +134,8 @@ def _preprocess(
     model: LoadedModel, given: Preprocess | Mapping[str, Any] | None, spec: str
 ) -> Preprocess:
     """The user's settings, else the file's, else the network's; a note of what is assumed."""
-    if isinstance(given, Preprocess):
-        return given
+    if given is not None and not isinstance(given, Mapping):
+        return given  # a `LoadedModel` checks it
     changes = dict(given or {})
     try:
         found = replace(model.preprocess, **changes)

@@ -1,6 +1,7 @@
 """A loaded network: the module, its preprocessing, and the meaning of its outputs."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -49,7 +50,13 @@ class LoadedModel:
     activation: Activation | None = None
 
     def __post_init__(self) -> None:
-        """Check the activation."""
+        """Check the preprocessing and the activation."""
+        if not isinstance(self.preprocess, Preprocess):
+            raise TypeError(
+                f"preprocess is a {type(self.preprocess).__name__}; give a seewhy.Preprocess, such "
+                "as seewhy.Preprocess(resize=256, crop=224, mean=0.5, std=0.5), as the place of a "
+                "map on the photo follows from it"
+            )
         if self.activation not in (None, *get_args(Activation)):
             raise ModelError(
                 f"activation={self.activation!r}; give one of {', '.join(get_args(Activation))}"
@@ -69,6 +76,11 @@ class LoadedModel:
             f"  activation  {self.activation or 'softmax, of a single output sigmoid'}\n"
             f"  input       {self.preprocess}>"
         )
+
+    @property
+    def called(self) -> str:
+        """What messages call it."""
+        return self.name or "the network"
 
     @property
     def device(self) -> torch.device:
@@ -143,11 +155,11 @@ class LoadedModel:
             index = int(text)
             if index < 0 or (self.names and index >= len(self.names)):
                 known = f"0 to {len(self.names) - 1}" if self.names else "0 or more"
-                raise ModelError(f"class {index} does not exist in {self.name}; give {known}")
+                raise ModelError(f"class {index} does not exist in {self.called}; give {known}")
             return index
         if not self.classes:
             raise ModelError(
-                f"{self.name} has no class names, so it knows no {text!r}; "
+                f"{self.called} has no class names, so it knows no {text!r}; "
                 "give an index, or the names with classes=FILE (--classes FILE)"
             )
         wanted, names = text.casefold(), [name.casefold() for name in self.names]
@@ -165,11 +177,11 @@ class LoadedModel:
                 shown = ", ".join(f"{i} {self.names[i]!r}" for i in hits[:8])
                 more = f" and {len(hits) - 8} more" if len(hits) > 8 else ""
                 raise ModelError(
-                    f"{text!r} may be any of {len(hits)} classes of {self.name}: {shown}{more}; "
+                    f"{text!r} may be any of {len(hits)} classes of {self.called}: {shown}{more}; "
                     "give the full name or the index"
                 )
         raise ModelError(
-            f"{self.name} has no class {text!r} among its {len(names)}{near(text, self.names)}"
+            f"{self.called} has no class {text!r} among its {len(names)}{near(text, self.names)}"
         )
 
     def top(self, logits: Tensor, k: int = 5) -> list[tuple[int, str, float]]:
@@ -197,14 +209,31 @@ class LoadedModel:
         ]
 
 
-def tell_own_activation(model: LoadedModel, outputs: Any) -> None:
-    """A note where outputs within a graph have gone through an activation that is not known of."""
+def check_outputs(model: LoadedModel, outputs: Any) -> None:
+    """Check that outputs within a graph are what the network is said to return.
+
+    A note where they have gone through an activation that is not known of.
+
+    Raises ModelError for another number of classes than there are names.
+    """
+    if model.classes:
+        check_names(model, model.classes, logits(outputs).shape[1], "classes")
     own = None if model.activation == "none" else own_activation(outputs)
     if own:
         note(
-            f"{model.name} ends with a {own} of its own, so the probabilities are not the "
+            f"{model.called} ends with a {own} of its own, so the probabilities are not the "
             'network\'s; give activation="none" (--activation none), or the logits'
         )
+
+
+def check_names(model: LoadedModel, names: Sequence[str], outputs: int, where: str) -> None:
+    """Raise ModelError, which begins with where the names come from, if they are too few or many.
+
+    Else every name after a missing one would be another class's.
+    """
+    fits = (1, 2) if outputs == 1 and model.activation != "none" else (outputs,)
+    if len(names) not in fits:
+        raise ModelError(f"{where}: {len(names)} names for the {outputs} outputs of {model.called}")
 
 
 def number_of_outputs(model: LoadedModel) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from seewhy.data.preprocess import Interpolation
 from seewhy.models.answers import Activation
-from seewhy.models.loaded import LoadedModel, ModelError, number_of_outputs
+from seewhy.models.loaded import LoadedModel, ModelError, check_names, number_of_outputs
 from seewhy.reading import parsed, text_of
 
 _OF_INPUTS = ("resize", "crop", "mean", "std", "interpolation", "channels")
@@ -43,17 +43,14 @@ def with_metadata(model: LoadedModel, facts: Mapping[str, str], path: Path) -> L
     return model
 
 
-def with_classes(
-    model: LoadedModel, names: Sequence[str], where: str, spec: str = "the network"
-) -> LoadedModel:
+def with_classes(model: LoadedModel, names: Sequence[str], where: str) -> LoadedModel:
     """The model with names for its classes, as many as it tells apart.
 
     Raises ModelError for another number of names; its message begins with `where` they come from.
     """
     outputs = number_of_outputs(model)
-    fits = (1, 2) if outputs == 1 and model.activation != "none" else (outputs,)
-    if outputs is not None and len(names) not in fits:
-        raise ModelError(f"{where}: {len(names)} names for the {outputs} outputs of {spec}")
+    if outputs is not None:
+        check_names(model, names, outputs, where)
     return replace(model, classes=tuple(names))
 
 

@@ -18,6 +18,7 @@ from seewhy.models.metadata import with_metadata
 from seewhy.notes import note
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".th", ".pkl")
+SUFFIXES = (".safetensors", *_PICKLES)
 # Where checkpoints keep the weights; others that fit as well come after these.
 _NESTS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _DEEPEST = 4  # mappings within one another
@@ -109,8 +110,7 @@ def _read(path: Path) -> tuple[object, dict[str, str]]:
             raise ModelError(f"weights {path}: no readable safetensors file ({error})") from error
     if path.suffix not in _PICKLES:
         raise ModelError(
-            f"weights {path}: unknown kind {path.suffix!r}; "
-            f"give one of .safetensors, {', '.join(_PICKLES)}"
+            f"weights {path}: unknown kind {path.suffix!r}; give one of {', '.join(SUFFIXES)}"
         )
     try:
         with _loading, torch.serialization.safe_globals([(_Ignored, name) for name in _HARMLESS]):
