@@ -18,7 +18,7 @@ from seewhy import explain, explain_photos
 from seewhy.core.targets import Contrast, Predicted, Score
 from seewhy.data.images import ImageError
 from seewhy.data.preprocess import Preprocess
-from seewhy.models import LoadedModel
+from seewhy.models import LoadedModel, load_model
 from seewhy.naming import Method
 from seewhy.notes import Note
 from seewhy.photos import answers, question
@@ -278,7 +278,8 @@ def test_a_photo_that_fails_costs_no_other(tmp_path):
     reasons = [str(failure) for one in found for failure in one.failures]
     assert [reason.split(": ", 1)[1] for reason in reasons if "too bright" not in reason] == [
         next(r.split(": ", 1)[1] for r in reasons if "bad.png" in r),
-        "no such file; give the path of an image file",
+        "no such file or folder; give an image file, a folder of images or a glob such as "
+        "'photos/**/*.jpg'",
     ]
     assert "KeyError: 'too bright'" in reasons
     assert len(caught) == 3
@@ -348,3 +349,26 @@ def test_an_answer_shows_itself(model, tmp_path):
     assert "failed: " in repr(bad)
     assert bad._repr_png_() is None
     assert issubclass(ImageError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "name", ["gradient", "guided_backprop", "occlusion", "random", "edges", "grad_cam", "tsgb"]
+)
+def test_a_record_names_the_layer_only_where_the_map_depends_on_it(name):
+    torch.manual_seed(0)
+    model = load_model("scenes:resnet")
+    photo = Image.effect_noise((128, 128), 60).convert("RGB")
+    early, late = (
+        explain_photos(model, photo, name, layer=layer)[0].explanations[0]
+        for layer in ("layer2", "layer4")
+    )
+    differ = not torch.equal(early.saliency, late.saliency)
+    assert (early.layer, late.layer) == ((("layer2",), ("layer4",)) if differ else ((), ()))
+
+
+def test_a_folder_or_glob_without_photos_is_told_as_such(tmp_path):
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(ValueError, match="holds no images"):
+        explain_photos("scenes:resnet", tmp_path)
+    with pytest.raises(ValueError, match="matches no images"):
+        explain_photos("scenes:resnet", str(tmp_path / "*.jpg"))

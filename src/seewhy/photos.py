@@ -182,7 +182,7 @@ def explain_photos(
 
 def answers(
     asked: Question,
-    photos: Iterable[tuple[str | None, PhotoLike]],
+    photos: Iterable[tuple[str | None, PhotoLike | ImageError]],
     *,
     window: Window | None = None,
     batch_size: int = 8,
@@ -213,8 +213,10 @@ class _Photo(NamedTuple):
     inputs: Tensor
 
 
-def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, PhotoLike]]:
-    """Each photo with its name; folders and globs become the photos in them."""
+def _items(
+    photos: PhotoLike | Sequence[PhotoLike],
+) -> list[tuple[str | None, PhotoLike | ImageError]]:
+    """Each photo with its name; folders and globs become the photos in them, or why not."""
     if isinstance(photos, np.ndarray) and photos.ndim == 4:
         photos = list(photos)
     if isinstance(photos, str | Path | bytes | Image.Image | np.ndarray):
@@ -223,15 +225,14 @@ def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, Ph
         raise TypeError("photos is a Tensor; give photos, or ask seewhy.explain of a tensor")
     if not isinstance(photos, Iterable):
         raise TypeError(f"photos is {type(photos).__name__}; give paths, images or arrays")
-    items: list[tuple[str | None, PhotoLike]] = []
+    items: list[tuple[str | None, PhotoLike | ImageError]] = []
     for photo in photos:
         if isinstance(photo, str | Path):
             path = Path(photo).expanduser()
             try:
-                paths = find_images(path)
-            except ImageError:
-                paths = [path]  # reading it says what is wrong
-            items += [(str(path), path) for path in paths]
+                items += [(str(path), path) for path in find_images(path)]
+            except ImageError as error:
+                items.append((str(path), error))
         elif isinstance(photo, Image.Image):
             items.append((getattr(photo, "filename", None) or None, photo))
         else:
@@ -240,11 +241,13 @@ def _items(photos: PhotoLike | Sequence[PhotoLike]) -> list[tuple[str | None, Ph
 
 
 def _read(
-    asked: Question, source: str | None, photo: PhotoLike, window: Window | None
+    asked: Question, source: str | None, photo: PhotoLike | ImageError, window: Window | None
 ) -> _Photo | Answer:
     """The photo, or the answer that says why it could not be read."""
     preprocess = asked.model.preprocess
     try:
+        if isinstance(photo, ImageError):
+            raise photo
         picture: Picture
         if preprocess.channels in (1, 3):
             # What is in memory already is taken at its own size.
@@ -359,9 +362,11 @@ class _Map(NamedTuple):
 
 def _map(about: Probe, method: Method) -> _Map:
     values = finite(about.maps([method])[0].float()).cpu()
+    if about.named:
+        return _Map(about.target, method, values, about.named if method.layers else ())
     # h is a backward pass to the layer, and K the number of its channels.
     reads = re.search(r"\b[hK]\b", METHODS[method.name].passes)
-    return _Map(about.target, method, values, about.named or (about.layers if reads else ()))
+    return _Map(about.target, method, values, about.layers if reads else ())
 
 
 def _answer(
