@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import seewhy
+from seewhy import targets
 from seewhy.data.preprocess import Preprocess
 from seewhy.models import LoadedModel, ModelError, load_model
 from seewhy.notes import Note
@@ -78,3 +79,11 @@ def test_any_callable_is_no_preprocessing():
     ):
         with pytest.raises(TypeError, match=r"preprocess is a Identity; give a seewhy\.Preprocess"):
             make()
+
+
+def test_the_other_class_of_a_single_output_is_told():
+    model, x = network(1), torch.rand(1, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"single output, which is target 0; .*targets\.Not\(0\)"):
+        seewhy.explain(model, x, "gradient", target=1)
+    up, down = (seewhy.explain(model, x, "input_x_gradient", one) for one in (0, targets.Not(0)))
+    assert torch.equal(up, -down)

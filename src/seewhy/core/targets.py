@@ -717,6 +717,11 @@ def _pick(scores: Tensor, classes: Classes) -> Tensor:
 
 def _check_class(index: int, scores: Tensor) -> None:
     if not 0 <= index < scores.shape[1]:
+        if scores.shape[1] == 1:
+            raise ValueError(
+                f"target class {index} is out of range: the model has a single output, which is "
+                "target 0; its opposite is seewhy.targets.Not(0)"
+            )
         raise ValueError(
             f"target class {index} is out of range: the model has {scores.shape[1]} classes, "
             f"0 to {scores.shape[1] - 1}"
