@@ -668,6 +668,15 @@ def test_reentrant_checkpoints_say_so():
         seewhy.explain(model, drawn(1, 3, 32, 32).requires_grad_(), "gradient", 1)
 
 
+@pytest.mark.parametrize("layer", [None, "stem"])
+@pytest.mark.parametrize("training", [False, True])
+def test_reentrant_checkpoints_leave_no_gradients_where_a_walk_meets_them(layer, training):
+    model = made(lambda: Checkpointed(True)).train(training)
+    with pytest.raises(ValueError, match="gradient checkpointing"):
+        seewhy.explain(model, drawn(2, 3, 32, 32), "tsgb", 1, layer=layer)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
 def test_inference_mode_inside_says_so():
     model = made(lambda: Frozen(torch.inference_mode))
     with pytest.raises(ValueError, match="inference_mode"):

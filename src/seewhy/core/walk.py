@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import get_gradient_edge
+from torch.utils.checkpoint import CheckpointError
 
 from seewhy.core.observing import graphs
 from seewhy.core.rules import Edge, edges
@@ -98,6 +99,9 @@ def _passed(node: Any, made: Sequence[Any], got: list[Tensor | None]) -> Sequenc
         return node.back(*got)  # type: ignore[no-any-return]
     used: Sequence[Any] = [to for to, _ in node.next_functions]
     if isinstance(node, BackwardCFunction):
+        if node.name() == "CheckpointFunctionBackward":
+            # It would run a backward pass of torch's own, for all parameters.
+            raise CheckpointError("a reentrant checkpoint runs its part again without rules")
         given = [
             torch.zeros(one.shape, dtype=one.dtype, device=one.device) if g is None else g
             for one, g in zip(made, got, strict=True)
