@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import seewhy
+from every import EVERY
 from networks import Cnn, images, seeded
 
 
@@ -23,6 +24,9 @@ def trace(model):
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+REFUSED = r"found no layer|be differentiated|in the last Linear|one resolution|pooling and one"
+    r"found no layer|that can be differentiated|in the last Linear|one resolution|pooling and one"
+)
 SCRIPTED = pytest.mark.parametrize("hide", [script, freeze, trace])
 
 
@@ -82,3 +86,20 @@ def test_a_scripted_part_without_weights_changes_nothing(layer):
     expected = seewhy.explain(model, x, "grad_cam", 1, layer=layer)
     model.act = torch.jit.script(model.act)
     assert torch.equal(seewhy.explain(model, x, "grad_cam", 1, layer=layer), expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("count", [1, 3])
+def test_quantised_networks_have_no_gradients(count):
+    """torch's backward pass hands on undefined gradients there, which are no zeros."""
+    model, x = seeded(Cnn), images(count)
+    quantised = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    without = ("occlusion", "rise", "random", "center_gaussian", "edges")
+    for layer in (None, "relu#1"):
+        of_layer = ("score_cam", "is_cam", "ss_cam") if layer else ()
+        for name in EVERY:
+            if not name.startswith(without + of_layer):
+                with pytest.raises(ValueError, match=REFUSED):
+                    seewhy.explain(quantised, x, name, 1, layer=layer)
+    found = seewhy.explain(quantised, x, "score_cam", 1, layer="relu")
+    assert torch.allclose(found, seewhy.explain(model, x, "score_cam", 1), rtol=0.05, atol=0.01)

@@ -263,10 +263,15 @@ def _with_right_gradients(norms: set[nn.Module], observer: Observer | None) -> O
         if module in norms and isinstance(output, Tensor):
             with torch._C.DisableTorchFunction():
                 if output.requires_grad:
-                    output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+                    output.register_hook(_laid_out)  # type: ignore[no-untyped-call]
         return None if observer is None else observer(module, args, kwargs, output)
 
     return observe
+
+
+def _laid_out(gradient: Tensor | None) -> Tensor | None:
+    """The gradient, if there is one: behind what cannot be differentiated it is undefined."""
+    return None if gradient is None else gradient.contiguous()
 
 
 # Outside of training these take a shortcut through one fused function, whose parts nobody sees,

@@ -274,21 +274,23 @@ def tensors(value: Any) -> Iterator[Tensor]:
 class _Substitute(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, surrogate: Tensor, value: tuple[Tensor]) -> Tensor:
+        ctx.set_materialize_grads(False)
         return value[0]  # out of a tuple, since an input would not be returned as it is
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: FunctionCtx, gradient: Tensor | None) -> tuple[Tensor | None, None]:
         return gradient, None
 
 
 class _Rectified(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, value: Tensor, same: tuple[Tensor]) -> Tensor:
+        ctx.set_materialize_grads(False)
         return same[0]  # and no view of it, since who wrote into that would get around this
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient.clamp(min=0), None
+    def backward(ctx: FunctionCtx, gradient: Tensor | None) -> tuple[Tensor | None, None]:
+        return None if gradient is None else gradient.clamp(min=0), None
 
 
 _substitute, _rectify = apply_of(_Substitute), apply_of(_Rectified)

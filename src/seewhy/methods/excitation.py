@@ -164,13 +164,16 @@ class _Excitation(torch.autograd.Function):
     def forward(
         ctx: Any, value: tuple[Tensor], input: Tensor, layer: Layer, opposite: Layer | None
     ) -> Tensor:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(input)
         ctx.seewhy_layer, ctx.seewhy_opposite = layer, opposite
         return value[0]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, probability: Tensor) -> tuple[None, Tensor, None, None]:
+    def backward(ctx: Any, probability: Tensor | None) -> tuple[None, Tensor | None, None, None]:
+        if probability is None:
+            return None, None, None, None
         (input,) = ctx.saved_tensors
         return None, _shares(probability, input, ctx.seewhy_layer), None, None
 

@@ -92,11 +92,13 @@ class _Tap(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, value: Tensor, same: tuple[Tensor], show: Callable[[Tensor], None]
     ) -> Tensor:
+        ctx.set_materialize_grads(False)
         ctx.show = show  # type: ignore[attr-defined]
         return same[0]  # and no view of it, since who wrote into that would get around this
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        ctx.show(gradient)  # type: ignore[attr-defined]
+    def backward(ctx: FunctionCtx, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
+        if gradient is not None:
+            ctx.show(gradient)  # type: ignore[attr-defined]
         return gradient, None, None
