@@ -50,14 +50,14 @@ def filled(
             return low.expand_as(inputs)
         # Drawn on the CPU, where a seed means the same on every machine.
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.rand(inputs.shape[1:], generator=generator, dtype=torch.float32)
+        noise = torch.rand(inputs.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
         return low + (high - low) * noise.to(inputs)
     if isinstance(kind, str):
         raise ValueError(
             f"a fill is 'black', 'darkest', 'blurred', 'blur', 'random', a number, one number per "
             f"channel or a tensor, not {kind!r}"
         )
-    numbers = torch.tensor(kind, dtype=torch.float64)
+    numbers = torch.tensor(kind, dtype=torch.float64, device="cpu")
     return _expanded(of_images(numbers, inputs[0]), inputs)
 
 
@@ -75,7 +75,7 @@ def blurred(
     """
     for dim in range(2, images.ndim):
         reach = min(round(3 * deviation) if radius is None else radius, images.shape[dim] - 1)
-        offset = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        offset = torch.arange(-reach, reach + 1, dtype=torch.float64, device="cpu")
         weights = (-(offset**2) / (2 * deviation**2)).exp()
         kernel = (weights / weights.sum()).to(images)[None, None]
         # One side at a time: the others are lines of a batch.

@@ -22,4 +22,4 @@ def noisy_copies(images: Tensor, samples: int, noise: float, seed: int) -> Itera
 
 def drawn(shape: torch.Size | tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
     """Normal noise, drawn on the CPU in float32, where a seed means the same on every machine."""
-    return torch.randn(shape, generator=generator, dtype=torch.float32).to(like)
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(like)

@@ -25,8 +25,6 @@ def trace(model):
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 REFUSED = r"found no layer|be differentiated|in the last Linear|one resolution|pooling and one"
-    r"found no layer|that can be differentiated|in the last Linear|one resolution|pooling and one"
-)
 SCRIPTED = pytest.mark.parametrize("hide", [script, freeze, trace])
 
 

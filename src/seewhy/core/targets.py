@@ -711,7 +711,7 @@ def _pick(scores: Tensor, classes: Classes) -> Tensor:
     for index in dict.fromkeys(classes):
         _check_class(index, scores)
     # Otherwise the copy would wait for all that the accelerator has to do before.
-    chosen = torch.tensor(classes).to(scores.device, non_blocking=True)
+    chosen = torch.tensor(classes, device="cpu").to(scores.device, non_blocking=True)
     return scores.gather(1, chosen[:, None])[:, 0]
 
 

@@ -87,7 +87,7 @@ _AXES = ((0, -1), (1, -2))
 
 def _centres(size: int) -> Tensor:
     # float64, because a photo's coordinates times a ratio would lose the pixel in float32.
-    return torch.arange(size, dtype=torch.float64) + 0.5
+    return torch.arange(size, dtype=torch.float64, device="cpu") + 0.5
 
 
 def _sample(map: Tensor, at: Tensor, dim: int) -> Tensor:

@@ -296,9 +296,9 @@ def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
 def _drawn(count: int, seed: int) -> Tensor:
     """How often each of `count` images is in each draw, (draws, count); in bytes, as it is kept."""
     draw = torch.Generator().manual_seed(seed)
-    times = torch.zeros(DRAWS, count, dtype=torch.uint8)
+    times = torch.zeros(DRAWS, count, dtype=torch.uint8, device="cpu")
     for part in torch.split(times, max(1, _AT_ONCE // count)):
-        drawn = torch.randint(count, part.shape, generator=draw)
+        drawn = torch.randint(count, part.shape, generator=draw, device="cpu")
         part.scatter_add_(1, drawn, torch.ones_like(part))
     return times
 
@@ -309,9 +309,9 @@ def _signs(count: int, seed: int) -> Tensor:
     if 2**count <= DRAWS:
         return ((torch.arange(2**count)[:, None] >> torch.arange(count) & 1) * 2 - 1).to(torch.int8)
     draw = torch.Generator().manual_seed(seed)
-    signs = torch.empty(DRAWS, count, dtype=torch.int8)
+    signs = torch.empty(DRAWS, count, dtype=torch.int8, device="cpu")
     for part in torch.split(signs, max(1, _AT_ONCE // count)):
-        part.copy_(torch.randint(2, part.shape, generator=draw) * 2 - 1)
+        part.copy_(torch.randint(2, part.shape, generator=draw, device="cpu") * 2 - 1)
     return signs
 
 

@@ -46,7 +46,7 @@ def falls(probe: Probe, layer: Call, batch_size: BatchSize = "auto") -> Tensor:
     def without(part: slice) -> Tensor:
         count = part.stop - part.start
         maps = activations.repeat(count, *[1] * activations.ndim)
-        maps[torch.arange(count), :, torch.arange(part.start, part.stop)] = 0
+        maps[range(count), :, range(part.start, part.stop)] = 0
         return scores_of(maps)
 
     parts = in_chunks("Ablation-CAM", without, activations.shape[1], activations, batch_size)

@@ -14,7 +14,7 @@ def random(probe: Probe, *, seed: Seed = 0) -> Tensor:
     """Uniform noise in [0, 1), the same for all images."""
     # Drawn on the CPU, where a seed means the same on every machine.
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(probe.size, generator=generator, dtype=torch.float32)
+    noise = torch.rand(probe.size, generator=generator, dtype=torch.float32, device="cpu")
     return noise.to(probe.inputs).repeat(len(probe.inputs), *[1] * len(probe.size))
 
 
@@ -24,9 +24,9 @@ def center_gaussian(probe: Probe, *, width: Positive = 0.25) -> Tensor:
 
     width: standard deviation as a share of each side.
     """
-    heights = torch.ones((), dtype=torch.float32)
+    heights = torch.ones((), dtype=torch.float32, device="cpu")
     for side in probe.size:
-        offsets = (torch.arange(side, dtype=torch.float32) + 0.5) / side - 0.5
+        offsets = (torch.arange(side, dtype=torch.float32, device="cpu") + 0.5) / side - 0.5
         heights = heights[..., None] * (-(offsets**2) / (2 * width**2)).exp()
     return heights.to(probe.inputs).repeat(len(probe.inputs), *[1] * len(probe.size))
 

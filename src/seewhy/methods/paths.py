@@ -92,15 +92,15 @@ def quadrature(rule: Quadrature, steps: int) -> tuple[Tensor, Tensor]:
     if rule == "gauss_legendre":
         roots, weights_of_roots = np.polynomial.legendre.leggauss(steps)
         return torch.from_numpy((1 + roots) / 2), torch.from_numpy(weights_of_roots / 2)
-    whole = torch.arange(steps, dtype=torch.float64)
+    whole = torch.arange(steps, dtype=torch.float64, device="cpu")
     if rule == "trapezoid":
         if steps < 2:
             raise ValueError(f"steps={steps}; the rule {rule!r} needs 2 at least")
-        weights = torch.full((steps,), 1 / (steps - 1), dtype=torch.float64)
+        weights = torch.full_like(whole, 1 / (steps - 1))
         weights[[0, -1]] /= 2
         return whole / (steps - 1), weights
     place = {"left": 0.0, "middle": 0.5, "right": 1.0}[rule]
-    return (whole + place) / steps, torch.full((steps,), 1 / steps, dtype=torch.float64)
+    return (whole + place) / steps, torch.full_like(whole, 1 / steps)
 
 
 @method("Kapishnikov et al. 2021, Guided integrated gradients, algorithm 1", "T (F + B)")
@@ -176,7 +176,9 @@ def integrated_grad_cam(
     totals: dict[Call, Tensor] = {}
 
     def run(part: slice) -> None:
-        positions = torch.arange(part.start + first, part.stop + first).to(start) / steps
+        positions = (
+            torch.arange(part.start + first, part.stop + first, device="cpu").to(start) / steps
+        )
         points = torch.lerp(start, probe.inputs, of_images(positions, start[None]))
         at = probe.with_inputs(points.flatten(0, 1))
         for layer in probe.layer_calls:

@@ -69,13 +69,13 @@ def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int
     # Drawn on the CPU, where a seed means the same on every machine.
     generator = torch.Generator().manual_seed(seed)
     shape = (count, *[cells] * len(size))
-    shown = torch.rand(shape, generator=generator, dtype=torch.float32) < keep
+    shown = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") < keep
     shown = shown.to(inputs.device)
-    shifts = [torch.randint(side, (count,), generator=generator) for side in cell]
+    shifts = [torch.randint(side, (count,), generator=generator, device="cpu") for side in cell]
     large = tuple((cells + 1) * side for side in cell)
     # The rows and the columns of each mask's window, (N, H) and (N, W).
     windows = [
-        (shift[:, None] + torch.arange(side)).to(inputs.device)
+        (shift[:, None] + torch.arange(side, device="cpu")).to(inputs.device)
         for shift, side in zip(shifts, size, strict=True)
     ]
 
@@ -155,8 +155,8 @@ def occlusion(
 
 def _windows(side: int, patch: int, stride: int) -> Tensor:
     """One row per position of the patch along a side, (N, side): 1 where it hides."""
-    starts = torch.arange(0, side - patch + stride, stride)[:, None]
-    places = torch.arange(side)
+    starts = torch.arange(0, side - patch + stride, stride, device="cpu")[:, None]
+    places = torch.arange(side, device="cpu")
     return ((places >= starts) & (places < starts + patch)).float()
 
 
@@ -180,7 +180,7 @@ def responses(
     batch_size: images per pass; "auto" as many as fit, halved while memory does not suffice.
     """
     images = probe.inputs
-    begin = torch.as_tensor(start).to(images)
+    begin = torch.as_tensor(start, dtype=images.dtype, device=images.device)
 
     def outputs(part: slice) -> Tensor:
         masked = torch.lerp(begin, images, masks(part).to(images))

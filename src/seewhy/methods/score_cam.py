@@ -68,7 +68,7 @@ def _noise(size: torch.Size, seed: int, sample: int, channel: int) -> Tensor:
     # CPU, where a seed means the same on every machine.
     own = ((seed << 40) + (sample << 20) + channel) % 2**63
     generator = torch.Generator().manual_seed(own)
-    return torch.randn(size, generator=generator, dtype=torch.float32)
+    return torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
 
 
 @method("Naidu et al. 2020, IS-CAM", "F + N K F for all targets together")
@@ -112,7 +112,7 @@ def score_weights(
     count, size = activations.shape[1], probe.size
 
     def masks(part: slice) -> Tensor:
-        index = torch.arange(part.start, part.stop)
+        index = torch.arange(part.start, part.stop, device="cpu")
         own = masks_of(activations[:, index % count], size).transpose(0, 1)
         return change(own, index // count, index % count)[:, :, None]
 

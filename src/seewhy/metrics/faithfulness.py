@@ -356,7 +356,7 @@ def single_deletion(
     height, width = saliency.shape[1:]
     if not 2 <= side <= min(height, width):
         raise ValueError(f"side={side}; a map of {height} x {width} pixels takes 2 or more patches")
-    row, column = (torch.arange(size) * side // size for size in (height, width))
+    row, column = (torch.arange(size, device="cpu") * side // size for size in (height, width))
     patch = (row[:, None] * side + column).to(inputs.device)
     number = side * side
     hiding = filled(inputs, fill)
@@ -394,8 +394,10 @@ def _counts(steps: int | Sequence[int], pixels: int) -> Tensor:
     if isinstance(steps, int):
         if not 1 <= steps <= pixels:
             raise ValueError(f"steps={steps}; a map of {pixels} pixels takes 1 to {pixels} steps")
-        return torch.tensor([round(pixels * step / steps) for step in range(steps + 1)])
-    counts = torch.tensor(list(steps))
+        return torch.tensor(
+            [round(pixels * step / steps) for step in range(steps + 1)], device="cpu"
+        )
+    counts = torch.tensor(list(steps), device="cpu")
     if counts[0] != 0 or counts[-1] != pixels or (counts.diff() <= 0).any():
         raise ValueError(f"steps must rise from 0 to all {pixels} pixels")
     return counts

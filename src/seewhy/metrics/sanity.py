@@ -34,7 +34,7 @@ def uniform_noise(
     """
     draw = torch.Generator().manual_seed(seed)
     for _ in range(samples):
-        noise = torch.rand(inputs.shape[1:], generator=draw, dtype=torch.float32)
+        noise = torch.rand(inputs.shape[1:], generator=draw, dtype=torch.float32, device="cpu")
         yield (radius * (2 * noise - 1)).to(inputs)
 
 
@@ -51,7 +51,10 @@ def square_removals(
     sides = inputs.shape[2:]
     side = max(1, round(fraction * min(sides)))
     for _ in range(samples):
-        starts = [int(torch.randint(whole - side + 1, (), generator=draw)) for whole in sides]
+        starts = [
+            int(torch.randint(whole - side + 1, (), generator=draw, device="cpu"))
+            for whole in sides
+        ]
         removed = torch.zeros_like(inputs)
         square: tuple[Any, ...] = (..., *(slice(start, start + side) for start in starts))
         removed[square] = inputs[square]
