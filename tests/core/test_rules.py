@@ -291,6 +291,35 @@ def test_compiled_parts_are_run_as_they_were_written(method: str) -> None:
     assert torch.equal(explain(model, x, method, 0), expected)
 
 
+@pytest.mark.parametrize("method", ["tsgb", "grad_cam", "guided_grad_cam"])
+def test_compiled_methods_are_run_as_they_were_written(method: str) -> None:
+    """With what watches them they are not compiled."""
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    class Decorated(Cnn):
+        forward = torch.compile(Cnn.forward, backend=backend)
+
+    compiled: list[torch.fx.GraphModule] = []
+    model, x = Cnn().eval(), torch.randn(1, 3, 16, 16)
+    expected = explain(model, x, method, 0)
+    decorated = Decorated().eval()
+    decorated.load_state_dict(model.state_dict())
+    model.forward = torch.compile(model.forward, backend=backend)  # type: ignore[method-assign]
+    for network in (model, nn.Sequential(model), decorated):
+        assert torch.equal(explain(network, x, method, 0), expected)
+        assert not compiled
+        with torch.no_grad():
+            network(x)
+        assert compiled
+        compiled.clear()
+        assert torch.equal(explain(network, x, method, 0), expected)
+        assert not compiled
+        torch._dynamo.reset()
+
+
 def test_each_node_of_a_graph_comes_once() -> None:
     x = torch.ones(1, requires_grad=True)
     y = x

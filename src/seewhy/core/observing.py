@@ -245,6 +245,8 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 visit.buffers.extend(_copied(module))
             # What `torch.compile` made, or what compiles itself when it is called.
             compiled |= "_orig_mod" in module._modules or module._compiled_call_impl is not None
+            compiled |= hasattr(module.__dict__.get("forward"), _COMPILED)
+            compiled |= _compiles(type(module))  # type: ignore[arg-type]
         if compiled:
             _eager.add(visit)
             _be_eager()
@@ -270,6 +272,16 @@ def is_scripted(module: nn.Module) -> bool:
 @lru_cache(maxsize=1024)
 def _scripts(kind: Any) -> bool:
     return issubclass(kind, torch.jit.ScriptModule)
+
+
+# An attribute of the functions that `torch.compile` makes.
+_COMPILED = "_torchdynamo_orig_callable"
+
+
+@lru_cache(maxsize=1024)
+def _compiles(kind: Any) -> bool:
+    """Whether methods of a module's class are compiled."""
+    return any(hasattr(value, _COMPILED) for one in kind.__mro__ for value in vars(one).values())
 
 
 def _leave(visit: _Visit) -> None:
