@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import seewhy
+from every import EVERY
+from networks import Cnn, images, seeded
+from seewhy import Probe
 from seewhy.core.targets import (
     AnyOf,
     Class,
@@ -174,3 +178,35 @@ def test_a_target_of_a_batch_that_is_repeated(target):
     scores = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
     expected = torch.cat([target(scores[start : start + 2]) for start in (0, 2, 4)])
     assert torch.allclose(target.repeated(3, 2)(scores), expected)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a network may return that torch knows nothing of."""
+
+    hidden: None
+    scores: Tensor
+
+
+class Answering(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = seeded(Cnn)
+
+    def forward(self, x: Tensor) -> Answered:
+        return Answered(None, self.net(x))
+
+
+@pytest.mark.parametrize(
+    "target", [Of("scores", 1), lambda outputs: outputs.scores[:, 1]], ids=["of", "function"]
+)
+def test_dataclasses_of_scores(target):
+    """Methods with many passes give several copies of a batch to the network, or one image."""
+    unasked = ("finer_cam", "shapley_cam") if not isinstance(target, Of) else ()
+    names = [name for name in EVERY if name not in unasked]
+    model, x = seeded(Answering), images()
+    expected = seewhy.explain(model.net, x, names, 1)
+    for name, found in seewhy.explain(model, x, names, target).items():
+        assert torch.allclose(found, expected[name], rtol=1e-3, atol=1e-4), name
+    alone = Probe(model, x, target).image(2)
+    assert torch.allclose(alone.score, Probe(model.net, x, 1).score[2:], atol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar, Literal, SupportsInt, TypeGuard
 
@@ -581,6 +581,10 @@ class Of(_Asked):
         """The question about one image."""
         return Of(self.path, self.target.of_image(index, images))
 
+    def repeated(self, times: int, images: int) -> Of:
+        """The question about a batch that is repeated."""
+        return Of(self.path, self.target.repeated(times, images))
+
 
 def _part(outputs: Any, step: str, path: str | int) -> Any:
     if isinstance(outputs, Mapping) and step in outputs:
@@ -605,14 +609,11 @@ class _OfImage(_Asked):
         """The score (1,)."""
 
         def repeated(value: Any) -> Any:
-            if not _of_images(value, 1):
-                return value
             if isinstance(value, list):
                 return value * self.images
             return value.expand(self.images, *value.shape[1:])
 
-        outputs = tree_map(repeated, outputs, is_leaf=lambda value: _of_images(value, 1))
-        return self.target(outputs)[self.index : self.index + 1]
+        return self.target(_each(outputs, 1, repeated))[self.index : self.index + 1]
 
 
 @dataclass(frozen=True)
@@ -628,12 +629,24 @@ class _Repeated(_Asked):
         count = self.images * self.times
 
         def run(start: int) -> Any:
-            def part(value: Any) -> Any:
-                return value[start : start + self.images] if _of_images(value, count) else value
-
-            return tree_map(part, outputs, is_leaf=lambda value: _of_images(value, count))
+            return _each(outputs, count, lambda value: value[start : start + self.images])
 
         return torch.cat([self.target(run(start)) for start in range(0, count, self.images)])
+
+
+def _each(outputs: Any, images: int, change: Callable[[Any], Any]) -> Any:
+    """The outputs, in which each part with one entry per image is changed, in dataclasses too."""
+
+    def changed(value: Any) -> Any:
+        if _of_images(value, images):
+            return change(value)
+        if is_dataclass(value) and hasattr(value, "__dict__"):
+            other = copy(value)
+            other.__dict__.update(_each(vars(value), images, change))
+            return other
+        return value
+
+    return tree_map(changed, outputs, is_leaf=lambda value: _of_images(value, images))
 
 
 def _of_images(value: Any, images: int) -> bool:
