@@ -101,3 +101,16 @@ def test_quantised_networks_have_no_gradients(count):
                     seewhy.explain(quantised, x, name, 1, layer=layer)
     found = seewhy.explain(quantised, x, "score_cam", 1, layer="relu")
     assert torch.allclose(found, seewhy.explain(model, x, "score_cam", 1), rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("method", ["grad_cam", "gradient", "full_grad", "ablation_cam"])
+def test_weights_made_in_inference_mode(context, method):
+    """They can have no part in a graph; methods without gradients take them as any others."""
+    with torch.inference_mode():
+        model = seeded(Cnn)
+    with context():
+        with pytest.raises(ValueError, match=r"were made inside torch\.inference_mode"):
+            seewhy.explain(model, images(), method, 1)
+        found = seewhy.explain(model, images(), "occlusion(patch=8)", 1)
+    assert torch.equal(found, seewhy.explain(seeded(Cnn), images(), "occlusion(patch=8)", 1))

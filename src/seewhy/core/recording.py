@@ -191,7 +191,9 @@ def record(
             try:
                 recording.outputs = inputs.run(model, image)
             except (RuntimeError, ValueError) as error:
-                if (reason := _reason(model, inputs.tensor, error)) is None:
+                with torch._C.DisableTorchFunction():  # what is looked up is no call of the network
+                    reason = _reason(model, inputs.tensor, error)
+                if reason is None:
                     raise
                 raise ValueError(reason) from error
 
@@ -228,6 +230,11 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
         return (
             f"weights of the model are on the device 'meta', where they hold no values: {error}; "
             "load them first, as in model.to_empty(device='cpu') and model.load_state_dict(...)"
+        )
+    if "Inference tensors" in str(error):
+        return (
+            f"weights of the model were made inside torch.inference_mode(): {error}; make or load "
+            "the model outside of it, or under torch.no_grad()"
         )
     if weights.device != inputs.device:
         return (
