@@ -642,7 +642,7 @@ def _each(outputs: Any, images: int, change: Callable[[Any], Any]) -> Any:
             return change(value)
         if is_dataclass(value) and hasattr(value, "__dict__"):
             other = copy(value)
-            other.__dict__.update(_each(vars(value), images, change))
+            vars(other).update(_each(vars(value), images, change))
             return other
         return value
 
