@@ -10,7 +10,9 @@ from seewhy.options import Count, NotNegative, Seed
 from seewhy.progress import tracked
 
 
-@refinement("Smilkov et al. 2017, SmoothGrad, eq. 1", "(samples - 1) x method, (2 samples - 1) x with flips")
+@refinement(
+    "Smilkov et al. 2017, SmoothGrad, eq. 1", "(samples - 1) x method, (2 samples - 1) x with flips"
+)
 def smooth(
     probe: Probe,
     method: Method,
