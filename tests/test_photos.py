@@ -352,7 +352,11 @@ def test_an_answer_shows_itself(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["gradient", "guided_backprop", "occlusion", "random", "edges", "grad_cam", "tsgb"]
+    "name",
+    [
+        *("gradient", "guided_backprop", "occlusion", "random", "edges", "grad_cam", "tsgb"),
+        *("integrated_gradients(steps=2)", "full_grad", "linear_approximation", "layer_cam"),
+    ],
 )
 def test_a_record_names_the_layer_only_where_the_map_depends_on_it(name):
     torch.manual_seed(0)
@@ -364,6 +368,14 @@ def test_a_record_names_the_layer_only_where_the_map_depends_on_it(name):
     )
     differ = not torch.equal(early.saliency, late.saliency)
     assert (early.layer, late.layer) == ((("layer2",), ("layer4",)) if differ else ((), ()))
+
+
+@pytest.mark.parametrize("name", ["attention_rollout", "attention_gradient", "le_grad"])
+def test_a_record_of_attention_names_no_layer(name):
+    """Its maps come from all blocks, or from the last ones: not from the layer of CAMs."""
+    photo = Image.effect_noise((128, 128), 60).convert("RGB")
+    found = explain_photos("scenes:vit", photo, ["grad_cam", name])[0].explanations
+    assert [bool(one.layer) for one in found] == [True, False]
 
 
 def test_a_folder_or_glob_without_photos_is_told_as_such(tmp_path):

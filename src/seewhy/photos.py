@@ -365,7 +365,8 @@ def _map(about: Probe, method: Method) -> _Map:
     if about.named:
         return _Map(about.target, method, values, about.named if method.layers else ())
     # h is a backward pass to the layer, and K the number of its channels.
-    reads = re.search(r"\b[hK]\b", METHODS[method.name].passes)
+    entry = METHODS[method.name]
+    reads = entry.layers and re.search(r"\b[hK]\b", entry.passes)
     return _Map(about.target, method, values, about.layers if reads else ())
 
 

@@ -38,7 +38,7 @@ def input_x_gradient(probe: Probe) -> Tensor:
     return relevance(probe, at_input=True)
 
 
-@method("Kindermans et al. 2016, via TorchRay's linear_approx", "F + h, or F + B at the input")
+@method("Kindermans et al. 2016, via TorchRay's linear_approx", "F + B, less at a named layer")
 def linear_approximation(probe: Probe) -> Tensor:
     """Σ_channels A ⊙ G at the layers that were named, else at the input; signed.
 

@@ -34,7 +34,11 @@ _CLOSE = 1e-9
 # ---------------------------------------------------------------------- gradients along a path
 
 
-@method("Sundararajan et al. 2017, Axiomatic attribution for deep networks, eq. 1-3", "N (F + B)")
+@method(
+    "Sundararajan et al. 2017, Axiomatic attribution for deep networks, eq. 1-3",
+    "N (F + B)",
+    layers=False,
+)
 def integrated_gradients(
     probe: Probe,
     *,
@@ -103,7 +107,9 @@ def quadrature(rule: Quadrature, steps: int) -> tuple[Tensor, Tensor]:
     return (whole + place) / steps, torch.full_like(whole, 1 / steps)
 
 
-@method("Kapishnikov et al. 2021, Guided integrated gradients, algorithm 1", "T (F + B)")
+@method(
+    "Kapishnikov et al. 2021, Guided integrated gradients, algorithm 1", "T (F + B)", layers=False
+)
 def guided_integrated_gradients(
     probe: Probe,
     *,
