@@ -7,8 +7,10 @@ import json
 import logging
 import re
 import socket
+import time
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html import escape
 
@@ -22,12 +24,13 @@ from typer.testing import CliRunner
 from viewers import LIMITS, opened, png
 
 import seewhy
-from seewhy.app import page, show
+from seewhy.app import page, serve, show
 from seewhy.app.page import Viewer
 from seewhy.app.query import NOTHING, PREDICTED
 from seewhy.app.serve import application, listen
 from seewhy.app.show import percent
 from seewhy.cli import app as command_line
+from seewhy.demo import sample_scenes
 from seewhy.models import DEFAULT_MODEL
 from seewhy.naming import DEFAULT_METHOD
 from seewhy.trust import CHECKS
@@ -75,6 +78,22 @@ def test_samples_and_classes_of_each_network(client, networks):
     assert client.get("/networks/9/classes.json").status_code == 422
     assert page.kind(networks["scenes:resnet"]) == "scenes"
     assert page.kind(networks["thousand"]) == "photos"
+
+
+def test_samples_are_made_once_although_a_page_asks_for_all_at_once(monkeypatch):
+    made = []
+
+    def slowly():
+        made.append(time.sleep(0.1))
+        return sample_scenes()[:1]
+
+    monkeypatch.setattr(serve, "sample_scenes", slowly)
+    serve.made_samples.cache_clear()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: serve.samples(), range(8)))
+    serve.made_samples.cache_clear()
+    assert len(made) == 1
+    assert all(one is found[0] for one in found)
 
 
 def test_what_was_chosen_comes_back_as_far_as_it_is_there(viewer):

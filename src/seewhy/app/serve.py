@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from threading import Lock
 
 import gradio as gr
 import uvicorn
@@ -24,6 +25,7 @@ from seewhy.draw.overlays import ALPHA
 
 SPARE = 100_000  # bytes that a request may have beside a photo
 CONNECTIONS = 500  # at a time; each visitor's page has a few
+MAKING = Lock()  # of the samples, which a page asks for all at once
 
 
 def application(
@@ -155,9 +157,15 @@ def picture(data: bytes) -> Response:
     return Response(data, media_type="image/png")
 
 
-@cache
 def samples() -> list[Photo]:
     """The sample scenes and then the photos, each made once; see `page.kinds`."""
+    with MAKING:
+        return made_samples()
+
+
+@cache
+def made_samples() -> list[Photo]:
+    """All samples, made anew by each of the threads that ask before they are there."""
     scenes = [(scene.image, scene.key) for scene in sample_scenes()]
     photos = [(one.image, one.name) for one in sample_photos().values()]
     return [Photo(png(image), f"{name}.png", image.size) for image, name in (*scenes, *photos)]
