@@ -422,6 +422,39 @@ def test_a_pasted_photo_and_a_sample(visit, scene):
     assert visit.page.locator("figure[data-map]").count() == 2
 
 
+def test_the_photo_given_last_is_explained(visit, photo_file, scene, tmp_path):
+    """Photos that arrive in another order, and Explain pressed before the last has arrived."""
+    late = []
+    visit.page.route("**/photos?name=*", lambda route: late.append(route))
+    second = tmp_path / "second.png"
+    scene.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(second)
+    for number, path in enumerate((photo_file, second), 1):
+        visit.page.locator(".drop input").set_input_files(path)
+        while len(late) < number:
+            visit.page.wait_for_timeout(20)
+    visit.page.locator("#explain").click()
+    late[1].continue_()
+    visit.page.wait_for_selector('.about:has-text("second.png")')
+    visit.page.wait_for_selector(".seewhy-maps[data-result]")
+    late[0].continue_()
+    visit.page.wait_for_timeout(1000)
+    assert "second.png" in visit.page.locator(".about").text_content()
+    assert visit.page.locator(".toast-body").count() == 0
+    record = json.loads(visit.download("record", 0))
+    assert record["source"] == "second.png"
+    late.clear()
+    visit.page.locator(".drop input").set_input_files(photo_file)
+    while not late:
+        visit.page.wait_for_timeout(20)
+    before = visit.page.locator(".seewhy-maps").get_attribute("data-result")
+    visit.page.locator("#explain").click()
+    late[0].fulfill(status=200, json={})  # no photo after all
+    visit.page.wait_for_selector(".seewhy-photo .error:not(:empty)")
+    visit.complaints = [one for one in visit.complaints if "status of 422" not in one]
+    assert visit.page.locator(".seewhy-maps").get_attribute("data-result") == before
+    assert visit.page.locator(".toast-body").count() == 0
+
+
 def test_two_browsers_at_once_and_the_second_sees_that_it_waits(
     browser, address, scene, photo_file, networks, tmp_path
 ):

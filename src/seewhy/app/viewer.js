@@ -109,26 +109,38 @@ window.seewhy ??= (() => {
     });
     labels.push(...Object.keys(props.fits));
     fit(network ?? labels[0]);
-    if (kept.get("photo")) show(kept.get("photo")).catch(() => kept.set("photo", null));
+    let newest = null; // the request for the photo that was given last
+    let wanted = null; // the button that was pressed while that photo was on its way
+    if (kept.get("photo")) show(kept.get("photo"), newest).catch(() => kept.set("photo", null));
+    // What is asked in the meantime is asked about that photo.
+    whenThere("#explain", (button) => button.addEventListener("click", (event) => {
+      if (!drop.classList.contains("busy")) return;
+      event.stopImmediatePropagation();
+      wanted = button;
+    }, true));
 
     async function given(asked) {
+      [newest, wanted] = [asked, null];
+      let words = "";
       error.textContent = "";
       drop.classList.add("busy");
       try {
         const response = await asked;
         const answer = await response.json().catch(() => ({}));
         if (!response.ok) throw new Error(answer.error ?? `the server answered ${response.status}`);
-        await show(answer);
+        await show(answer, asked);
       } catch (problem) {
-        error.textContent = `${problem.message}.`;
-      } finally {
-        drop.classList.remove("busy");
-        input.value = "";
+        words = `${problem.message}.`;
       }
+      if (asked !== newest) return; // another photo was given since
+      drop.classList.remove("busy");
+      input.value = "";
+      words ? (error.textContent = words) : wanted?.click();
     }
 
-    async function show(answer) {
+    async function show(answer, asked) {
       const image = await picture(`photos/${answer.photo}.png`);
+      if (asked !== newest) return;
       image.alt = "The photo";
       shown.replaceChildren(image);
       const download = fileName(stem(answer.name)) + ".png";
