@@ -146,6 +146,13 @@ def test_no_other_way_in(client, path):
     assert client.post(f"/gradio_api/{path}", json={"data": []}).status_code == 404
 
 
+@pytest.mark.parametrize("asked", ["?session_hash=unknown", "?session_hash=", ""])
+def test_answers_of_a_session_that_asked_nothing(client, asked, caplog):
+    answer = client.get(f"/gradio_api/queue/data{asked}")
+    assert (answer.status_code, answer.json()["error"]) == (404, "this session has asked nothing")
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("address", ["/etc/passwd", "http://127.0.0.1:9/secret"])
 def test_files_are_not_taken_by_path_or_address(client, address):
     file = {"path": address, "meta": {"_type": "gradio.FileData"}}

@@ -7,14 +7,14 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,7 +37,7 @@ FOLDERS = (
     "/gradio_api/reset",
     "/gradio_api/cancel",
 )
-JOIN = "/gradio_api/queue/join"
+JOIN, ANSWERS = "/gradio_api/queue/join", "/gradio_api/queue/data"
 QUESTION = 300_000  # bytes of a request that is no photo; a brushed region has a few thousand
 LONGEST = 255  # bytes of a path; a file system raises an error for a longer name
 AT_ONCE = 120_000_000  # bytes of all requests and answers together that are under way
@@ -61,6 +61,7 @@ class Guard:
         talk to the viewer.
     frames: addresses of sites that may show the page in a frame.
     joins: how many values each of the page's jobs takes, by its number.
+    sessions: those that have asked for a job; Gradio breaks off the answers of any other.
     hold: called with the values of a job before it starts to wait.
     patience: seconds within which a request must arrive, and an answer must be taken.
     """
@@ -72,12 +73,14 @@ class Guard:
         hosts: Collection[str] = (),
         frames: Sequence[str] = (),
         joins: Mapping[int, int] | None = None,
+        sessions: Container[object] = (),
         hold: Callable[[object], None] = lambda values: None,
         patience: float = 30,
     ) -> None:
         self.app, self.bytes, self.hosts = app, bytes, [host.lower() for host in hosts]
         self.policy = POLICY + (" ".join(frames) or "'none'")
         self.joins, self.hold, self.patience = joins or {}, hold, patience
+        self.sessions = sessions
         self.under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,6 +116,9 @@ class Guard:
             raise Refused(404, "there is nothing here")
         if why := self.stranger(headers):
             raise Refused(403, why)
+        asks = QueryParams(scope["query_string"]).get("session_hash")
+        if path == ANSWERS and asks not in self.sessions:
+            raise Refused(404, "this session has asked nothing")
         self.check_room()
         if scope["method"] != "POST":
             await self.app(scope, receive, send)

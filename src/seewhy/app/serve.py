@@ -51,6 +51,7 @@ def application(
         hosts=hosts,
         frames=frames,
         joins={number: len(job.inputs) for number, job in page.fns.items() if job.fn},
+        sessions=page._queue.pending_messages_per_session,
         hold=viewer.hold,
         patience=limits.patience,
     )
