@@ -290,6 +290,7 @@ def test_a_photo_makes_room_as_soon_as_its_job_has_begun(viewer, scene):
 
 def test_checks_fill_the_panel_one_by_one(viewer, asked):
     panels = list(viewer.check({"result": asked[0]["result"], "chosen": 0}))
+    assert all("in clock.png, scenes:resnet</h4>" in panel for panel in panels)
     counts = [len(re.findall('class="card (?!waiting)', panel)) for panel in panels]
     assert counts == list(range(len(CHECKS) + 1))
     assert all(panel.count('class="card') == len(CHECKS) for panel in panels)

@@ -154,10 +154,11 @@ class Viewer:
                 raise ValueError("there is no map yet; explain a photo first")
             result, index = self.results[view.get("result")], view.get("chosen")
             chosen = result.chosen(index)
-            about = f"{chosen.method} for {chosen.target}, {chosen.model}"
+            query, work = result.query, partial(checks, result.query.photo, *result.asked(index))
+            # The checks stay on the page beneath the maps of the next photo.
+            about = f"{chosen.method} for {chosen.target} in {query.photo.name}, {chosen.model}"
             done: list[Check] = []
             yield show.checks(done, len(CHECKS), about, caution(chosen.model))
-            query, work = result.query, partial(checks, result.query.photo, *result.asked(index))
             for found in self.jobs.run(work, query.network, self.limits.seconds, query.texts):
                 done.append(found)
                 yield show.checks(done, len(CHECKS), about, caution(chosen.model))
