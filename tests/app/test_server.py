@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import multiprocessing
 import re
 import socket
 import time
@@ -25,6 +27,7 @@ from viewers import LIMITS, opened, png
 
 import seewhy
 from seewhy.app import page, serve, show
+from seewhy.app.guard import Guard
 from seewhy.app.page import Viewer
 from seewhy.app.query import NOTHING, PREDICTED
 from seewhy.app.serve import application, listen
@@ -94,6 +97,25 @@ def test_samples_are_made_once_although_a_page_asks_for_all_at_once(monkeypatch)
     serve.made_samples.cache_clear()
     assert len(made) == 1
     assert all(one is found[0] for one in found)
+
+
+def test_whatever_runs_ends_with_the_server(networks):
+    app = application(networks, LIMITS)
+    before = set(multiprocessing.active_children())
+    with TestClient(app):
+        app.state.start()
+        begun = set(multiprocessing.active_children()) - before
+        assert len(begun) == 2
+    assert not begun & set(multiprocessing.active_children())
+
+
+def test_a_request_that_is_cut_off_at_the_end_is_no_traceback(caplog):
+    async def cut_off(scope, receive, send):
+        raise asyncio.CancelledError
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
+    asyncio.run(Guard(cut_off, 1)({**scope, "query_string": b""}, None, None))
+    assert caplog.messages == ["a request was cut off, as the viewer ends"]
 
 
 def test_what_was_chosen_comes_back_as_far_as_it_is_there(viewer):

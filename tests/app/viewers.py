@@ -33,8 +33,7 @@ def opened(networks: Mapping[str, Network]) -> Iterator[Viewer]:
     """A viewer of these networks, whose processes end with it."""
     viewer = Viewer(networks, LIMITS)
     yield viewer
-    viewer.jobs.close()
-    viewer.pictures.close()
+    viewer.close()
 
 
 @contextmanager

@@ -104,6 +104,8 @@ class Guard:
             await refuse(scope, receive, noting, *refusal.args)
         except TimeoutError:
             log.warning("an answer was not taken in %g seconds, and was cut off", self.patience)
+        except asyncio.CancelledError:
+            log.warning("a request was cut off, as the viewer ends")
         except Exception as error:  # what strangers send may lead anywhere in what serves the page
             log.error("a request failed: %s", type(error).__name__)
             if not begun:

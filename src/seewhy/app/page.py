@@ -66,6 +66,11 @@ class Viewer:
         self.jobs.start()
         self.pictures.start()
 
+    def close(self) -> None:
+        """End these processes, whatever they are doing."""
+        self.jobs.close()
+        self.pictures.close()
+
     def keep(self, photo: Photo, visitor: str) -> str:
         """Remember a visitor's photo; its token. Raises ValueError where there is no room."""
         return self.photos.add(photo, visitor, len(photo.content))

@@ -3,7 +3,8 @@
 import json
 import re
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from threading import Lock
 
@@ -44,7 +45,13 @@ def application(
     limits = limits or Limits()
     viewer = Viewer(networks, limits)
     page = page_of(viewer)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        viewer.close()  # else the server waits for the job of now
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(
         Guard,
         bytes=limits.bytes + SPARE,
