@@ -120,6 +120,47 @@ def test_voc_by_hand(tmp_path):
 
 
 @pytest.fixture
+def one_of_voc(tmp_path):
+    """A function that writes a photo of 60x40 with a cat, whose corner and encoding are given."""
+    for name in ("JPEGImages", "Annotations", "SegmentationObject", "ImageSets/Main"):
+        (tmp_path / name).mkdir(parents=True)
+    Image.new("RGB", (60, 40)).save(tmp_path / "JPEGImages/a.jpg")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("a\n")
+
+    def write(xmin: str = "1", encoding: str = "utf-8") -> Dataset:
+        (tmp_path / "Annotations/a.xml").write_text(
+            f'<?xml version="1.0" encoding="{encoding}"?><annotation><size><width>60</width>'
+            f"<height>40</height></size><object><name>cat</name><bndbox><xmin>{xmin}</xmin>"
+            "<ymin>1</ymin><xmax>9</xmax><ymax>20</ymax></bndbox></object></annotation>"
+        )
+        return load_dataset(f"voc:{tmp_path}")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"xmin": "nan"}, "bndbox/xmin of <object> is nan"),
+        ({"xmin": "1e999"}, "bndbox/xmin of <object> is 1e999"),
+        ({"encoding": "nonsense"}, "unknown encoding: nonsense"),
+        ({"encoding": "base64"}, "not a text encoding"),
+    ],
+)
+def test_a_broken_annotation_of_voc_is_named(one_of_voc, changed, why):
+    with pytest.raises(DatasetError, match=rf"a\.xml: no annotation in PASCAL VOC's XML .*{why}"):
+        one_of_voc(**changed)[0]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1", "I;16"])
+def test_outlines_of_voc_without_numbers_of_objects_are_named(one_of_voc, tmp_path, mode):
+    """As those that were saved in colours: of the pixels' three numbers each made a mask."""
+    Image.new(mode, (60, 40)).save(tmp_path / "SegmentationObject/a.png")
+    with pytest.raises(DatasetError, match=r"a\.png: has no number of an object at each pixel"):
+        one_of_voc()[0]
+
+
+@pytest.fixture
 def one_instance(tmp_path):
     """A function that writes a photo of 40x30 with an instance of COCO, some of it changed."""
     pytest.importorskip("pycocotools")
@@ -157,6 +198,9 @@ def test_coco_without_an_outline_has_the_box(one_instance, outline):
         ({"category_id": 9}, "KeyError"),
         ({"bbox": [5, 5, 10]}, "expected 4, got 3"),
         ({"segmentation": [[5, 5, 9]]}, "not supported"),
+        ({"bbox": [5, float("nan"), 10, 10]}, "its bbox is"),
+        ({"segmentation": [[5, 5, 9e3, 5, 5, 9e3]]}, "its outline leads far beyond the photo"),
+        ({"segmentation": [[5, 5, 9, float("nan"), 5, 9]]}, "its outline leads far"),
         ({"segmentation": {"size": [3, 4], "counts": [2, 10]}}, "its mask has 4x3 pixels"),
         ({"segmentation": {"size": [30, 40], "counts": [5, 5]}}, "runs of its mask have 10 pixels"),
     ],

@@ -1,5 +1,6 @@
 """COCO 2014 and 2017: instances with boxes and outlines."""
 
+import math
 from collections import Counter
 from contextlib import redirect_stdout
 from io import StringIO
@@ -57,6 +58,8 @@ def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
             try:
                 name = coco.cats[instance["category_id"]]["name"]
                 x, y, width, height = map(float, instance["bbox"])
+                if not all(map(math.isfinite, (x, y, width, height))):
+                    raise ValueError(f"its bbox is {instance['bbox']}")
                 mask = _outlined(coco, instance, image)
             except Exception as error:  # pycocotools has no checks, and so all kinds of them
                 raise DatasetError(
@@ -88,6 +91,9 @@ def _outlined(coco: Any, instance: dict[str, Any], image: Image.Image) -> Tensor
         counts = outline["counts"]
         if isinstance(counts, list) and sum(counts) != height * width:
             raise ValueError(f"the runs of its mask have {sum(counts)} pixels")
+    elif not all(abs(value) <= 10 * max(image.size) for polygon in outline for value in polygon):
+        # pycocotools keeps each pixel on the way there in memory, and takes nan for 0
+        raise ValueError("its outline leads far beyond the photo")
     return torch.from_numpy(coco.annToMask(instance)).bool()
 
 

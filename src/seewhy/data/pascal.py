@@ -1,5 +1,6 @@
 """The XML annotations of PASCAL VOC, which ImageNet's boxes come in too."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as xml
@@ -43,7 +44,7 @@ def read_objects(path: Path, image: Image.Image) -> Objects:
             for item in objects
         ]
         labels = tuple(item.findtext("name", "").strip() for item in objects)
-    except (xml.ParseError, ValueError, OverflowError) as error:
+    except (xml.ParseError, ValueError, LookupError) as error:  # the last of an unknown encoding
         raise DatasetError(f"{path}: no annotation in PASCAL VOC's XML ({error})") from error
     check_size(path, size, image)
     corners = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
@@ -55,4 +56,7 @@ def _number(element: xml.Element, path: str) -> float:
     text = element.findtext(path)
     if text is None:
         raise ValueError(f"<{element.tag}> has no {path}")
-    return float(text)
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{path} of <{element.tag}> is {text}")
+    return number

@@ -58,6 +58,11 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
         objects = read_objects(path, image)
         # Which object each pixel belongs to, counted from 1.
         numbered = pixels_of(outlines, image) if outlines.is_file() else None
+        if numbered is not None and (numbered.ndim, numbered.dtype) != (2, torch.uint8):
+            raise DatasetError(
+                f"{outlines}: has no number of an object at each pixel; give a PNG of 8 bits, with "
+                "a palette or grey"
+            )
         annotations = []
         for label in dict.fromkeys(objects.labels):
             own, mask = objects.named(label), None
