@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from seewhy.bench import check_packages
 from seewhy.cli import options
 from seewhy.cli.common import err, out, progress, usage_errors
 
@@ -42,11 +43,12 @@ def report(
     comes from the runs' folders. No file or module that they name is opened, imported or run.
     Metrics of a plugin need --plugin.
     """
-    from seewhy.bench.report import write_comparison, write_report
-    from seewhy.bench.store import Run
-    from seewhy.draw.page import check_page
-
     with usage_errors():
+        check_packages()
+        from seewhy.bench.report import write_comparison, write_report
+        from seewhy.bench.store import Run
+        from seewhy.draw.page import check_page
+
         first = Run.open(run)
         parts = len(first.manifest["cells"])
         path = path or (run / "report.html" if other is None else other / "comparison.html")
