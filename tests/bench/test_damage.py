@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -148,6 +149,21 @@ def test_one_process_at_a_time(victim):
     assert "3 of 3 shards are there" in said_by(victim)
     with locked(folder):  # and as soon as it has ended
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_named(victim, monkeypatch, number):
+    """As network file systems may be: the same command would never go on there."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    said = said_by(victim, code=2)
+    assert f"{victim.with_name('run') / '.lock'}: cannot be locked" in said
+    assert os.strerror(number) in said
+    assert "name a folder on another file system with --out" in said
 
 
 def test_two_runs_with_one_folder_at_once(tmp_path):

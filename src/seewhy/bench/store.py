@@ -291,17 +291,24 @@ class Run:
 def locked(folder: Path) -> Iterator[None]:
     """The folder of a run for this process alone; a lock ends with its process, however that ends.
 
-    Raises ValueError where another process has it, OSError where it cannot be made.
+    Raises ValueError where another process has it, or the file system has no locks; OSError where
+    the folder cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / LOCK, timeout=0):
-            yield
+        held = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout:
         raise ValueError(
             f"{folder}: another `seewhy bench` is at work there; wait for it, or name a new folder "
             "with --out"
         ) from None
+    except (OSError, NotImplementedError) as error:
+        raise ValueError(
+            f"{folder / LOCK}: cannot be locked ({error}); name a folder on another file system "
+            "with --out"
+        ) from None
+    with held:
+        yield
 
 
 def append_line(path: Path, line: str) -> None:
