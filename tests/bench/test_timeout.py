@@ -61,6 +61,12 @@ def test_another_timeout_goes_on_with_what_took_too_long(tmp_path):
     assert Run.open(tmp_path / "run").table().num_rows == 6
 
 
+def test_a_timeout_beyond_what_systems_can_wait_is_no_limit(tmp_path):
+    """A week for each of the images of a batch: waiting for it raised OverflowError."""
+    bench(write_bench(tmp_path, timeout=604_800 * 100))
+    assert Run.open(tmp_path / "run").complete
+
+
 def test_a_timeout_is_a_number_of_seconds(tmp_path):
     for wrong in (0, -1, "long", float("inf")):
         said = " ".join(bench(write_bench(tmp_path, timeout=wrong), code=2).split())

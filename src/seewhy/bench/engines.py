@@ -22,6 +22,9 @@ from seewhy.plugins import NAMED
 OPENING = 1800.0
 """Seconds that a worker may take to begin and to open a network and a dataset: half an hour."""
 
+LONGEST = 1e6
+"""Seconds, 11 days: no call of a system waits much longer, so that more is no limit."""
+
 DIED = "the worker process died on this image each time"
 
 Result = TypeVar("Result")
@@ -322,7 +325,8 @@ def _behind_opening(
     opened = False
 
     def patience() -> float | None:
-        return limit() if opened else OPENING
+        asked = limit() if opened else OPENING
+        return None if asked is None or asked > LONGEST else asked
 
     try:
         for item in hand.stream(work, patience):
