@@ -118,7 +118,9 @@ def test_without_its_packages_the_report_says_what_to_install(monkeypatch):
     monkeypatch.setattr("seewhy.bench.find_spec", lambda package: None)
     result = CliRunner().invoke(app, ["report", "nowhere"])
     assert result.exit_code == 2, result.exception
-    assert "this needs the package pyarrow; install seewhy[bench]" in " ".join(result.output.split())
+    assert "this needs the package pyarrow; install seewhy[bench]" in " ".join(
+        result.output.split()
+    )
 
 
 def test_the_best_and_what_cannot_be_told_from_it_are_marked(made):
