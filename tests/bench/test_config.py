@@ -60,6 +60,7 @@ def read(tmp_path, text):
         ("scenes:5", "scene:5", 7, "dataset 'scene:5' is of no known kind; did you mean 'scenes'?"),
         ("name: good", "name: good\nplugins: [nowhere_plugin]", 2, "no such module, neither on"),
         ("scenes:resnet\n", "scenes:resnet\n    activation: relu\n", 4, "activation is 'relu'"),
+        ("dataset: scenes:5", "datset: scenes:5", 7, "'datset'; did you mean 'dataset'?"),
         ("dataset: scenes:5", "scenes: 5", 7, "if scenes:5 is meant, write it without the space"),
         (
             "- gini",

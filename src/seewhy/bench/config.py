@@ -14,7 +14,7 @@ from seewhy.data.load import reader_of
 from seewhy.evaluation.protocols import protocol
 from seewhy.metrics import metric, metrics_of
 from seewhy.models.answers import Activation
-from seewhy.naming import checked, parse, suggestion
+from seewhy.naming import checked, near, parse, suggestion
 from seewhy.options import options_of, shown
 from seewhy.plugins import load_plugins
 from seewhy.reading import text_of
@@ -243,8 +243,8 @@ def _wrong_names(file: ConfigFile) -> Iterator[ConfigError]:
         known = options_of(function)
         for key, value in one.options.items():
             if key not in known:
-                near = suggestion(key, [*DatasetConfig.model_fields, *known])
-                yield file.error(("datasets", place, key), f"unknown key {key!r}{near}")
+                meant = suggestion(key, [*DatasetConfig.model_fields, *known])
+                yield file.error(("datasets", place, key), f"unknown key {key!r}{meant}")
                 continue
             try:
                 checked(f"the dataset {one.dataset!r}", [function], {key: value})
@@ -275,6 +275,8 @@ def _explained(error: Any) -> tuple[Place, str]:
         if len(place) > 1 and others:
             key, value = others[0]  # which YAML makes of `scenes: 50`
             meant = f"; if {key}:{value} is meant, write it without the space"
+            if likely := near(str(key), [str(place[-1])], 1):
+                meant = f", but there is {key!r}{likely}"
         return place, f"{place[-1]} is missing{meant}"
     keys = [key for key in place if isinstance(key, int) or key in known or key in parts]
     named = ".".join(map(str, keys))
