@@ -14,8 +14,8 @@ from seewhy.data.load import reader_of
 from seewhy.evaluation.protocols import protocol
 from seewhy.metrics import metric, metrics_of
 from seewhy.models.answers import Activation
-from seewhy.naming import checked, near, parse, suggestion
-from seewhy.options import options_of, shown
+from seewhy.naming import checked, parse, suggestion
+from seewhy.options import near, options_of, shown
 from seewhy.plugins import load_plugins
 from seewhy.reading import text_of
 
