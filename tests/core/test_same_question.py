@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import seewhy
 from architectures import NETWORKS, Network
+from every import EVERY
 from seewhy import Probe, targets
 from seewhy.core import probe as probing
 from seewhy.core.layers import first_tensor, with_first_tensor
@@ -564,6 +565,40 @@ def test_what_is_read_beside_a_named_call_is_of_the_same_image(explained):
         )
         assert maps.any()
         assert torch.equal(maps, expected)
+
+
+class Classifying(nn.Module):
+    """A classifier, and a decoder beside it, which climbs through the classifier's resolutions."""
+
+    def __init__(self, decodes: bool) -> None:
+        super().__init__()
+        self.decodes = decodes
+        self.e1, self.e2, self.e3 = (
+            nn.Sequential(nn.Conv2d(k, 8, 3, stride=2, padding=1), nn.ReLU()) for k in (3, 8, 8)
+        )
+        self.fc = nn.Linear(8, 5)
+        self.d2, self.d1, self.out = (nn.ConvTranspose2d(8, k, 2, stride=2) for k in (8, 8, 4))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.e3(self.e2(self.e1(x)))
+        outputs = {"classes": self.fc(x.mean((2, 3)))}
+        if self.decodes:
+            outputs["pixels"] = self.out(self.d1(self.d2(x)))
+        return outputs
+
+
+def test_a_decoder_beside_a_classifier_changes_nothing():
+    """The classifier's score reads nothing of it, nor has it stages that are the classifier's."""
+    plain, beside = made(lambda: Classifying(False)), made(lambda: Classifying(True))
+    x, target = drawn(2, 3, 64, 48), targets.Of("classes", 1)
+    for layer in (None, "e3"):
+        assert [*Probe(beside, x, target, layer).stages] == ["e1", "e2"]
+        expected = seewhy.explain(plain, x, EVERY, target, layer=layer)
+        for name, maps in seewhy.explain(beside, x, EVERY, target, layer=layer).items():
+            assert torch.equal(maps, expected[name]), name
+    name = "grad_cam+gradual(stages='last')"
+    expected = seewhy.explain(plain, x, name, target)
+    assert torch.equal(seewhy.explain(beside, x, name, target), expected)
 
 
 def test_inputs_by_keyword():

@@ -419,6 +419,7 @@ class Probe:
     def stages(self) -> dict[str, Tensor]:
         """Maps (B, K, h, w) at each resolution above the layer's, by name, finest first; no graph.
 
+        What the network runs after the layer, such as a decoder beside a classifier, has none.
         Empty for a network with a single resolution, such as a plain vision transformer.
         """
         looked = self._record()
@@ -426,10 +427,12 @@ class Probe:
             # It was not expected: by a pass of its own.
             looked = self.shared("stages", self._look)
         coarsest = max(math.prod(self.activations(layer).shape[2:]) for layer in self.layers)
-        found = [stage for stage in looked.stages if math.prod(stage.grid) > coarsest]
-        lost = [stage for stage in found if not looked.glimpses[stage].intact]
+        stages = looked.stages_down_to(self.layer_calls)
+        found = [stage for stage in stages if math.prod(stage.grid) > coarsest]
+        kept = looked.glimpses
+        lost = [stage for stage in found if stage not in kept or not kept[stage].intact]
         if lost:
-            # They were written into afterwards.
+            # Later outputs took their place, or they were written into.
             calls = [stage.calls[0] for stage in lost]
             again = record(self.model, self._given, calls, names=self._names)
             looked.glimpses |= {stage: again.calls[stage.calls[0]] for stage in lost}

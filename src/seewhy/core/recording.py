@@ -110,8 +110,15 @@ class Recording:
     @cached_property
     def stages(self) -> list[Layer]:
         """The output of each stage among what was seen, finest first."""
-        kinds = {name: type(module) for module, name in self.names.items()}
-        return stages_of(self.seen, kinds)
+        return self._stages_of(self.seen)
+
+    def stages_down_to(self, calls: Collection[Call]) -> list[Layer]:
+        """Those on the way to the last of these calls: what ran after it is none of its stages."""
+        own = [end for end, layer in enumerate(self.seen, 1) if {*calls} & {*layer.calls}]
+        return self._stages_of(self.seen[: own[-1]]) if own else self.stages
+
+    def _stages_of(self, layers: Sequence[Layer]) -> list[Layer]:
+        return stages_of(layers, {name: type(module) for module, name in self.names.items()})
 
     def knows(self, layer: Layer) -> bool:
         """Whether the calls of its modules were counted from the beginning."""
