@@ -224,6 +224,35 @@ def test_no_tiles_where_a_part_is_no_question_of_its_own():
                 parse("grad_cam+multiscale")(probe.image(0))
 
 
+class Pixels(nn.Module):
+    """A segmentation; of images of one size only, if asked."""
+
+    def __init__(self, one_size=False):
+        super().__init__()
+        self.one_size = one_size
+        self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        assert not self.one_size or x.shape[2:] == PHOTOS.shape[2:]
+        return self.head(self.conv(x).relu())
+
+
+def test_a_function_that_knows_one_size_only():
+    """To `auto` it is as a network for one size, with `Segment` both go by all scales."""
+    region = torch.zeros(32, 32, dtype=torch.bool)
+    region[4:20, 8:16] = True
+
+    def inside(pixels):
+        return pixels[:, 1][:, region].mean(1)
+
+    model, one_size = seeded(Pixels).double(), seeded(Pixels, True).double()
+    with pytest.raises(ValueError, match=r"target failed .* 48 x 48 instead of 32 x 32 .*Segment"):
+        seewhy.explain(model, PHOTOS, "grad_cam+multiscale", inside)
+    left_out = seewhy.explain(model, PHOTOS, "auto", inside)
+    assert torch.equal(left_out, seewhy.explain(one_size, PHOTOS, "auto", inside))
+    assert not torch.equal(left_out, seewhy.explain(model, PHOTOS, "auto", Segment(1, region)))
+
+
 def test_says_why_it_cannot_apply():
     for options in ("tiles=False", "scales=[0.5, 1]"):
         name = f"grad_cam+multiscale({options})"

@@ -1,7 +1,7 @@
 """Multi-scale fusion: maps of the image at several sizes, put together."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -34,6 +34,8 @@ def multiscale(
     """The maps of the image at several scales, fused at the finest map's resolution, in [0, 1].
 
     The positive part of each map is scaled to [0, 1]. A single scale returns its map unchanged.
+    A target that is a function is asked of the outputs at each scale: the index of a place or a box
+    means another one there, and `targets.Segment` the same.
 
     scales: factors of the image's size; None is 1, 1.5 and 2, or for "ratio" the authors' sizes, 1
         to 3.7 times the image's.
@@ -47,7 +49,7 @@ def multiscale(
 
     Raises ValueError if the network takes images of one size only and tiles are not possible:
     with tiles=False, at scales below 1, beside another input of the same sides (a depth map), and
-    for a region of a segmentation.
+    for a region of a segmentation; and if the target fails on the outputs at another scale.
     """
     scales = (_SIZES if combine == "ratio" else (1, 1.5, 2)) if scales is None else scales
     found = [_at(probe, method, scale, tiles) for scale in scales]
@@ -127,11 +129,17 @@ def _at(probe: Probe, method: Method, scale: float, tiles: bool) -> tuple[Probe,
     except torch.cuda.OutOfMemoryError:
         raise
     except REFUSALS as error:  # networks have all kinds
-        if not _fails(resized):
-            raise
+        here, there = (" x ".join(map(str, p.size)) for p in (probe, resized))
+        if not _fails(lambda: resized.outputs_of(resized.inputs)):
+            if not _fails(lambda: resized.score):
+                raise
+            raise ValueError(
+                f"'multiscale' cannot refine {str(method)!r}: the target failed on the outputs for "
+                f"the images at {there} instead of {here} pixels: {error}. Places and boxes have "
+                "other indices there; targets.Segment(class, region) names places at any size"
+            ) from error
         if tiles and scale > 1 and probe.divisible:
             return resized, tiled(probe, method, resized.inputs)
-        here, there = (" x ".join(map(str, p.size)) for p in (probe, resized))
         instead = "scales above 1 and leave tiles=True, " * probe.divisible
         raise ValueError(
             f"'multiscale' cannot refine {str(method)!r}: the network failed on the images at "
@@ -142,10 +150,10 @@ def _at(probe: Probe, method: Method, scale: float, tiles: bool) -> tuple[Probe,
         ) from error
 
 
-def _fails(probe: Probe) -> bool:
-    """Whether the network cannot take the images."""
+def _fails(ask: Callable[[], Any]) -> bool:
+    """Whether the network, or the target, refuses."""
     try:
-        probe.outputs_of(probe.inputs)
+        ask()
     except REFUSALS:
         return True
     return False
