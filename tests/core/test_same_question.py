@@ -7,6 +7,10 @@ between, and Grad-CAM by a plain hook and `torch.autograd.grad` at the layer tha
 from __future__ import annotations
 
 import copy
+from collections import UserDict
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from torch import Tensor, nn
 import seewhy
 from architectures import NETWORKS, Network
 from every import EVERY
+from networks import Cnn
 from seewhy import Probe, targets
 from seewhy.core import probe as probing
 from seewhy.core.layers import first_tensor, with_first_tensor
@@ -599,6 +604,74 @@ def test_a_decoder_beside_a_classifier_changes_nothing():
     name = "grad_cam+gradual(stages='last')"
     expected = seewhy.explain(plain, x, name, target)
     assert torch.equal(seewhy.explain(beside, x, name, target), expected)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What torch knows nothing of; the scores, and as many words as there may be images."""
+
+    scores: Tensor
+    words: int = 7
+
+
+class Said(UserDict):
+    """A mapping of one's own."""
+
+
+class Attributes(dict):
+    """A dictionary as many write it."""
+
+    __getattr__ = dict.__getitem__
+
+
+KINDS = {
+    "an object": lambda scores: Answer(scores),
+    "a namespace": lambda scores: SimpleNamespace(scores=scores, one=nn.Identity()),
+    "a mapping": lambda scores: Said(scores=scores),
+    "a dictionary": lambda scores: Attributes(scores=scores),
+    "one in another": lambda scores: [{"first": Attributes(scores=[scores])}],
+}
+
+
+class Says(nn.Module):
+    """A network that returns its scores in some container."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.net, self.kind = Cnn(), kind
+
+    def forward(self, x: Tensor) -> Any:
+        return KINDS[self.kind](self.net(x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_in_any_container(kind):
+    """Methods that show the network many images at once, or one of several, read them too."""
+    path = "0.first.scores.0" if kind == "one in another" else "scores"
+    model, x = made(lambda: Says(kind)), drawn(3, 3, 32, 32)
+    names = [name for name in EVERY if name != "cam"]
+    expected = seewhy.explain(made(Cnn), x, names, [1, 3, 0])
+    for name, maps in seewhy.explain(model, x, names, targets.Of(path, [1, 3, 0])).items():
+        assert alike(maps, expected[name]), name
+
+
+def test_scores_whose_images_are_not_first():
+    """They can be read where the network sees the batch as it is, and nowhere else."""
+
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = Cnn()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x).T
+
+    model, x = made(Turned), drawn(3, 3, 32, 32)
+    maps = seewhy.explain(model, x, "grad_cam", lambda scores: scores[1])
+    assert alike(maps, seewhy.explain(model.net, x, "grad_cam", 1))
+    for name in ("rise(masks=9)", "occlusion", "score_cam", "integrated_gradients", "gig_cam"):
+        with pytest.raises(ValueError, match="images first"):
+            seewhy.explain(model, x, name, lambda scores: scores[1])
 
 
 def test_inputs_by_keyword():

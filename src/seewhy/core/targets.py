@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from copy import copy
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar, Literal, SupportsInt, TypeGuard
 
@@ -613,7 +613,8 @@ class _OfImage(_Asked):
                 return value * self.images
             return value.expand(self.images, *value.shape[1:])
 
-        return self.target(_each(outputs, 1, repeated))[self.index : self.index + 1]
+        scores = _of_batch(self.target, _changed(outputs, 1, repeated), self.images)
+        return scores[self.index : self.index + 1]
 
 
 @dataclass(frozen=True)
@@ -629,24 +630,50 @@ class _Repeated(_Asked):
         count = self.images * self.times
 
         def run(start: int) -> Any:
-            return _each(outputs, count, lambda value: value[start : start + self.images])
+            return _changed(outputs, count, lambda value: value[start : start + self.images])
 
-        return torch.cat([self.target(run(start)) for start in range(0, count, self.images)])
+        starts = range(0, count, self.images)
+        return torch.cat([_of_batch(self.target, run(start), self.images) for start in starts])
 
 
-def _each(outputs: Any, images: int, change: Callable[[Any], Any]) -> Any:
-    """The outputs, in which each part with one entry per image is changed, in dataclasses too."""
+def _of_batch(target: Target, outputs: Any, images: int) -> Tensor:
+    """A target's scores (B,) of outputs that were made those of the batch that it was made for."""
+    scores = target(outputs)
+    if scores.shape != (images,):
+        raise ValueError(
+            f"the target returned {tuple(scores.shape)}, and not ({images},), for images that ran "
+            "in a batch of another size: it should read parts of the outputs that have the images "
+            "first, as CLIP's logits_per_image has them, and logits_per_text has not"
+        )
+    return scores
 
-    def changed(value: Any) -> Any:
-        if _of_images(value, images):
+
+def _changed(outputs: Any, images: int, change: Callable[[Any], Any]) -> Any:
+    """The outputs, of which each part that has one entry per image is changed.
+
+    The parts are in lists, tuples and mappings, in what torch knows as such, and in the attributes
+    of an object.
+    """
+
+    def of_images(value: Any) -> bool:
+        return _of_images(value, images)
+
+    def inside(value: Any) -> Any:
+        return tree_map(part, value, is_leaf=of_images)
+
+    def part(value: Any) -> Any:
+        if of_images(value):
             return change(value)
-        if is_dataclass(value) and hasattr(value, "__dict__"):
-            other = copy(value)
-            vars(other).update(_each(vars(value), images, change))
-            return other
-        return value
+        found: Any = None if isinstance(value, Tensor) else copy(value)
+        if found is None or found is value:
+            return value
+        if isinstance(found, MutableMapping):
+            found.update({key: inside(one) for key, one in value.items()})
+        if hasattr(found, "__dict__"):
+            vars(found).update({key: inside(one) for key, one in vars(value).items()})
+        return found
 
-    return tree_map(changed, outputs, is_leaf=lambda value: _of_images(value, images))
+    return inside(outputs)
 
 
 def _of_images(value: Any, images: int) -> bool:

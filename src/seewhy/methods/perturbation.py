@@ -6,7 +6,7 @@ target alone (`probe.with_target`) share the forward passes.
 
 import math
 from collections.abc import Callable, Hashable
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -182,16 +182,16 @@ def responses(
     images = probe.inputs
     begin = torch.as_tensor(start, dtype=images.dtype, device=images.device)
 
-    def outputs(part: slice) -> Tensor:
+    def outputs(part: slice) -> Any:
         masked = torch.lerp(begin, images, masks(part).to(images))
-        found: Tensor = probe.outputs_of(masked.flatten(0, 1))
-        return found
+        return probe.outputs_of(masked.flatten(0, 1))
 
     def scores(part: slice) -> Tensor:
         times = part.stop - part.start
         return probe.target.repeated(times, len(images))(outputs(part)).view(times, -1)
 
-    if isinstance(probe.outputs, Tensor) and probe.outputs.ndim == 2:
+    found = probe.outputs
+    if isinstance(found, Tensor) and found.ndim == 2 and len(found) == len(images):
         kept = probe.shared(
             (what, key),
             lambda: torch.cat([*in_chunks(what, outputs, count, images, batch_size)]),
