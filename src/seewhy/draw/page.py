@@ -64,15 +64,14 @@ def breakable(text: str) -> Markup:
 
 @cache
 def _templates() -> Environment:
-    loader = PackageLoader("seewhy")
     found = Environment(
-        loader=loader,
+        loader=PackageLoader("seewhy"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = (loader.get_source(found, f"page.{kind}")[0] for kind in ("css", "js"))
+    style, script = (found.get_template(f"page.{kind}").render() for kind in ("css", "js"))
     digest = base64.b64encode(sha256(script.encode()).digest()).decode()
     found.globals |= {
         "style": Markup(style),
