@@ -11,6 +11,7 @@ from seewhy.maps import of_images
 
 Kind = Literal["black", "darkest", "blurred", "blur", "random"]
 Fill = Kind | float | tuple[float, ...] | Tensor
+Border = Literal["replicate", "reflect"]
 
 
 def filled(
@@ -66,7 +67,7 @@ def blurred(
     deviation: float,
     *,
     radius: int | None = None,
-    border: Literal["replicate", "reflect"] = "replicate",
+    border: Border = "replicate",
 ) -> Tensor:
     """Images (B, C, H, W) under a Gaussian; or signals (B, C, L), or volumes.
 
@@ -77,12 +78,16 @@ def blurred(
         reach = min(round(3 * deviation) if radius is None else radius, images.shape[dim] - 1)
         offset = torch.arange(-reach, reach + 1, dtype=torch.float64, device="cpu")
         weights = (-(offset**2) / (2 * deviation**2)).exp()
-        kernel = (weights / weights.sum()).to(images)[None, None]
-        # One side at a time: the others are lines of a batch.
-        lines = images.movedim(dim, -1)
-        padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), [reach, reach], mode=border)
-        images = F.conv1d(padded, kernel).view(lines.shape).movedim(-1, dim)
+        images = filtered(images, (weights / weights.sum()).to(images), dim, border)
     return images
+
+
+def filtered(images: Tensor, kernel: Tensor, dim: int, border: Border = "replicate") -> Tensor:
+    """Images (B, ...) under a kernel of odd length along one of their sides."""
+    reach = len(kernel) // 2
+    lines = images.movedim(dim, -1)  # the other sides are those of a batch
+    padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (reach, reach), mode=border)
+    return F.conv1d(padded, kernel[None, None]).view(lines.shape).movedim(-1, dim)
 
 
 def _expanded(given: Tensor, inputs: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """Baselines: maps that do not use the network. Every method should be better than these."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.probe import Probe
+from seewhy.fills import filtered
 from seewhy.naming import method
 from seewhy.options import Positive, Seed
 
@@ -45,13 +45,6 @@ def edges(probe: Probe) -> Tensor:
     for along in range(1, grey.ndim):
         change = grey
         for dim in range(1, grey.ndim):
-            change = _filtered(change, slope if dim == along else smooth, dim)
+            change = filtered(change, slope if dim == along else smooth, dim)
         steepness += change.square()
     return steepness.sqrt()
-
-
-def _filtered(images: Tensor, kernel: Tensor, dim: int) -> Tensor:
-    """Images (B, ...) under a kernel (3,) along one of their sides, whose ends are repeated."""
-    lines = images.movedim(dim, -1)
-    padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (1, 1), mode="replicate")
-    return F.conv1d(padded, kernel[None, None]).view(lines.shape).movedim(-1, dim)
