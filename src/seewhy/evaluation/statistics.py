@@ -134,7 +134,7 @@ class Agreement:
     differences: list[Difference]
 
 
-def summarize(rows: Values | Iterable[Row], seed: int = 0) -> list[Summary]:
+def summarize(rows: Values | Iterable[Row]) -> list[Summary]:
     """A summary of each metric and method, in the order of the rows, the best method first."""
     values = Values.of(rows)
     ordered: list[Summary] = []
@@ -143,7 +143,7 @@ def summarize(rows: Values | Iterable[Row], seed: int = 0) -> list[Summary]:
         for columns, known in _alike(~np.isnan(table.values).T):
             shown = torch.from_numpy(table.values[known][:, columns])
             sums, counts = _by_group(shown, table.image[known])
-            intervals = bootstrap_intervals(sums, counts, seed).tolist()
+            intervals = bootstrap_intervals(sums, counts).tolist()
             targets, classes = np.unique(table.target[known], return_inverse=True)
             for column, one, (low, high) in zip(columns, shown.T, intervals, strict=True):
                 by_class = class_means(one, torch.from_numpy(classes), len(targets))
@@ -164,9 +164,7 @@ def summarize(rows: Values | Iterable[Row], seed: int = 0) -> list[Summary]:
     return ordered
 
 
-def compare(
-    rows: Values | Iterable[Row], reference: str | None = None, seed: int = 0
-) -> list[Comparison]:
+def compare(rows: Values | Iterable[Row], reference: str | None = None) -> list[Comparison]:
     """Each two methods by each metric, or each method with the reference alone.
 
     Random flips bound `p_holm` from below, by the number of comparisons over 10 001: among many
@@ -184,11 +182,11 @@ def compare(
         if reference is not None:
             own = [place for place, name in enumerate(table.methods) if name == reference]
             couples = [(one, own[0]) for one in range(len(table.methods)) if [one] != own != []]
-        found += _compared(table, couples, seed).values()
+        found += _compared(table, couples).values()
     return found
 
 
-def agreement(first: Values, second: Values, seed: int = 0) -> Agreement:
+def agreement(first: Values, second: Values) -> Agreement:
     """How far two evaluations agree: each is a method of the test, paired by image and target."""
     mark = "\n"  # which no method's name has
     marked = replace(second, methods=tuple(mark + method for method in second.methods))
@@ -199,7 +197,7 @@ def agreement(first: Values, second: Values, seed: int = 0) -> Agreement:
     for table in map(both.table, both.metrics):
         place = {method: column for column, method in enumerate(table.methods)}
         couples = [(place[mark + name], place[name]) for name in place if mark + name in place]
-        for couple, comparison in _compared(table, couples, seed).items():
+        for couple, comparison in _compared(table, couples).items():
             own = table.values[:, couple]
             own = own[~np.isnan(own).any(1)]
             gaps = np.abs(own[:, 0] - own[:, 1])
@@ -213,20 +211,20 @@ def agreement(first: Values, second: Values, seed: int = 0) -> Agreement:
     return Agreement(values, differing, largest, alone, differences)
 
 
-def mean_curves(values: Values, seed: int = 0) -> dict[tuple[str, str], Tensor]:
+def mean_curves(values: Values) -> dict[tuple[str, str], Tensor]:
     """Of each metric and method that has curves their mean, point by point, with its interval.
 
     (3, points) float64: the means, the lower and the upper ends.
     """
     alike: dict[bytes, list[tuple[str, str, Tensor, Tensor]]] = {}  # those of the same images
     for name, method, images, curves in values.curves():
-        sums, counts = _pooled(*_by_group(torch.from_numpy(curves).double(), images), seed)
+        sums, counts = _pooled(*_by_group(torch.from_numpy(curves).double(), images))
         alike.setdefault(counts.numpy().tobytes(), []).append((name, method, sums, counts))
     found = {}
     for group in alike.values():
         every, counts = torch.cat([sums for _, _, sums, _ in group], 1), group[0][3]
         widths = [sums.shape[1] for _, _, sums, _ in group]
-        drawn = torch.split(bootstrap_intervals(every, counts, seed), widths)
+        drawn = torch.split(bootstrap_intervals(every, counts), widths)
         for (name, method, sums, _), intervals in zip(group, drawn, strict=True):
             mean = sums.sum(0, keepdim=True) / counts.sum()
             found[name, method] = torch.cat([mean, intervals.T])
@@ -248,7 +246,7 @@ def means_by_target(table: Table) -> tuple[Ints, Ints, Floats]:
     return targets[order], most[order], (sums / counts).numpy()[order]
 
 
-def bootstrap_intervals(sums: Tensor, counts: Tensor, seed: int = 0) -> Tensor:
+def bootstrap_intervals(sums: Tensor, counts: Tensor) -> Tensor:
     """The percentile bootstrap's 95 % intervals of the means of all values: (Q, 2) float64.
 
     sums: (N, Q) float64, of each image's values. counts: (N,), how many these are.
@@ -257,20 +255,20 @@ def bootstrap_intervals(sums: Tensor, counts: Tensor, seed: int = 0) -> Tensor:
     fewer than two images. Source: Efron and Tibshirani 1993, "An introduction to the bootstrap",
     chapter 13.
     """
-    sums, counts = _pooled(sums, counts, seed)
+    sums, counts = _pooled(sums, counts)
     if len(sums) < 2:
         return sums.new_full((sums.shape[1], 2), math.nan)
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     intervals = []
     for some in torch.split(sums, _COLUMNS, 1):
         every = torch.cat([some, counts[:, None]], 1)
-        drawn = _product(_drawn(len(sums), seed), every)
+        drawn = _product(_drawn(len(sums)), every)
         means = (drawn[:, :-1] / drawn[:, -1:]).T.contiguous()
         intervals.append(np.quantile(means.numpy(), tails, axis=1).T)
     return torch.from_numpy(np.concatenate(intervals))
 
 
-def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
+def sign_flip_tests(differences: Tensor) -> Tensor:
     """The probability of a mean as far from 0, if each difference had either sign with equal odds.
 
     differences: (N, Q) float64; the result is (Q,).
@@ -281,10 +279,10 @@ def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
     "The design of experiments"; Good 2005, "Permutation, parametric and bootstrap tests of
     hypotheses".
     """
-    differences, _ = _pooled(differences, differences.new_ones(len(differences)), seed)
+    differences, _ = _pooled(differences, differences.new_ones(len(differences)))
     # Flips that only round otherwise are as far.
     found = differences.sum(0).abs() - 1e-12 * differences.abs().sum(0)
-    signs = _signs(len(differences), seed)
+    signs = _signs(len(differences))
     pairs = zip(torch.split(differences, _COLUMNS, 1), torch.split(found, _COLUMNS), strict=True)
     far = [_product(signs, some).abs() >= own for some, own in pairs]
     as_far = torch.cat([one.sum(0, dtype=torch.float64) for one in far])
@@ -293,9 +291,9 @@ def sign_flip_tests(differences: Tensor, seed: int = 0) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _drawn(count: int, seed: int) -> Tensor:
+def _drawn(count: int) -> Tensor:
     """How often each of `count` images is in each draw, (draws, count); in bytes, as it is kept."""
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(0)
     times = torch.zeros(DRAWS, count, dtype=torch.uint8, device="cpu")
     for part in torch.split(times, max(1, _AT_ONCE // count)):
         drawn = torch.randint(count, part.shape, generator=draw, device="cpu")
@@ -304,11 +302,11 @@ def _drawn(count: int, seed: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _signs(count: int, seed: int) -> Tensor:
+def _signs(count: int) -> Tensor:
     """Signs for `count` differences, (patterns, count), in bytes: all patterns, or random ones."""
     if 2**count <= DRAWS:
         return ((torch.arange(2**count)[:, None] >> torch.arange(count) & 1) * 2 - 1).to(torch.int8)
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(0)
     signs = torch.empty(DRAWS, count, dtype=torch.int8, device="cpu")
     for part in torch.split(signs, max(1, _AT_ONCE // count)):
         part.copy_(torch.randint(2, part.shape, generator=draw, device="cpu") * 2 - 1)
@@ -342,7 +340,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _compared(table: Table, couples: Sequence[Couple], seed: int) -> dict[Couple, Comparison]:
+def _compared(table: Table, couples: Sequence[Couple]) -> dict[Couple, Comparison]:
     """The comparisons of those couples that share an image, corrected for being many."""
     highest = metric(table.metric).higher_is_better
     # In an order of their own, so that the same images are drawn alike.
@@ -356,12 +354,12 @@ def _compared(table: Table, couples: Sequence[Couple], seed: int) -> dict[Couple
         values = torch.from_numpy(table.values[common])
         sums, counts = _by_group(values, rank[table.image[common]])
         images = len(counts)
-        by_image, counts = _pooled(sums / counts[:, None], torch.ones_like(counts), seed)
+        by_image, counts = _pooled(sums / counts[:, None], torch.ones_like(counts))
         first, second = (by_image[:, list(side)] for side in zip(*own, strict=True))
         gaps = first - second
-        intervals = bootstrap_intervals(gaps, counts, seed).tolist()
+        intervals = bootstrap_intervals(gaps, counts).tolist()
         means = (gaps.sum(0) / images).tolist()
-        columns = means, intervals, sign_flip_tests(gaps, seed).tolist()
+        columns = means, intervals, sign_flip_tests(gaps).tolist()
         for couple, mean, (low, high), p in zip(own, *columns, strict=True):
             better = None if mean == 0 else (mean > 0) == highest
             names = table.methods[couple[0]], table.methods[couple[1]]
@@ -387,7 +385,7 @@ def _by_group(values: Tensor, group: Ints) -> tuple[Tensor, Tensor]:
     return sums, torch.from_numpy(counts).double()
 
 
-def _pooled(sums: Tensor, counts: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def _pooled(sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """What is drawn: images, or random groups of them where there are very many.
 
     The groups' sums vary as those of images do, so the interval and the test are the same but for
@@ -395,7 +393,7 @@ def _pooled(sums: Tensor, counts: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """
     if len(sums) <= UNITS:
         return sums, counts.double()
-    order = torch.randperm(len(sums), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(sums), generator=torch.Generator().manual_seed(0))
     group = order.argsort() % UNITS
     whole = sums.new_zeros(UNITS, sums.shape[1]).index_add_(0, group, sums)
     return whole, torch.zeros(UNITS, dtype=torch.float64).index_add_(0, group, counts.double())
