@@ -13,7 +13,7 @@ from seewhy.data.images import encoded
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw.galleries import PICTURE, Row, Tile, gallery
 from seewhy.draw.legend import Key, keys
-from seewhy.draw.overlays import check_seen, contour, overlay, png, save_saliency
+from seewhy.draw.overlays import check_mask, contour, overlay, save_saliency
 from seewhy.draw.words import write_over
 
 
@@ -51,7 +51,7 @@ class Explanation:
         size = (self.image.height, self.image.width)
         if self.saliency.shape != size:
             raise ValueError(f"saliency is {tuple(self.saliency.shape)}; the photo is {size}")
-        check_seen(self.seen, self.image)
+        check_mask("seen", self.seen, self.image)
 
     @property
     def caption(self) -> str:
@@ -122,7 +122,7 @@ class Explanation:
         }
 
     def _repr_png_(self) -> bytes:
-        return png(self.overlay())
+        return encoded(self.overlay(), "PNG")
 
 
 def percent(probability: float) -> str:

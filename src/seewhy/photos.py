@@ -21,9 +21,8 @@ from seewhy.data.arrays import load_array, shown
 from seewhy.data.finding import find_images
 from seewhy.data.geometry import Geometry
 from seewhy.data.grey import Window, checked
-from seewhy.data.images import PHOTO_PIXELS, ImageError, load_image
+from seewhy.data.images import PHOTO_PIXELS, ImageError, encoded, load_image
 from seewhy.data.preprocess import Picture
-from seewhy.draw.overlays import png
 from seewhy.explanation import Explanation, gallery_of
 from seewhy.maps import finite
 from seewhy.models import LoadedModel, load_model
@@ -84,7 +83,7 @@ class Answer:
         return f"{number:.4g}" if self.measure == "value" else f"{100 * number:.1f} %"
 
     def _repr_png_(self) -> bytes | None:
-        return png(gallery_of(self.explanations)) if self.explanations else None
+        return encoded(gallery_of(self.explanations), "PNG") if self.explanations else None
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.app.limits import Limits
-from seewhy.data.images import FORMATS, ImageError, load_image
-from seewhy.draw import overlays
+from seewhy.data.images import FORMATS, ImageError, encoded, load_image
 from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.models.texts import named, texts_of
@@ -348,4 +347,4 @@ def listed(what: str, values: object) -> list[str]:
 
 def png(image: Image.Image) -> bytes:
     """An image as a PNG file, quickly rather than small."""
-    return overlays.png(image, compress_level=1)
+    return encoded(image, "PNG", compress_level=1)

@@ -22,7 +22,6 @@ from seewhy.core.targets import Predicted
 from seewhy.data.finding import find_images
 from seewhy.data.grey import checked
 from seewhy.data.images import ImageError, encoded
-from seewhy.draw.overlays import png
 from seewhy.explanation import gallery_of
 from seewhy.models import DEFAULT_MODEL, LoadedModel, ModelError
 from seewhy.models.loaded import number_of_classes
@@ -286,7 +285,7 @@ def save_marked(picture: Image.Image, path: Path) -> None:
     about = PngInfo()
     about.add_text(*MARK)
     level = 1 if picture.width * picture.height > 4_000_000 else 6
-    path.write_bytes(png(picture, pnginfo=about, compress_level=level))
+    path.write_bytes(encoded(picture, "PNG", pnginfo=about, compress_level=level))
 
 
 def report(path: Path, answer: Answer, files: list[Path]) -> None:

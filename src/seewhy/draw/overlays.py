@@ -101,7 +101,7 @@ def overlay(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha}; give a number from 0 to 1")
     image = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
-    seen = None if seen is None else check_seen(seen, image)
+    seen = None if seen is None else check_mask("seen", seen, image)
     map = one_map(torch.as_tensor(saliency), (image.height, image.width))
     strength = _strength(map, colour_scale(map, seen=seen, signed=signed), signed)
     # Faint saliency would drown in the photo; but faint colours of a signed map are a pale fog.
@@ -140,7 +140,7 @@ def contour(
     image = image.convert("RGB")
     saliency = one_map(saliency, (image.height, image.width))
     if seen is not None:
-        image = _hatch_unseen(image, image, check_seen(seen, image))
+        image = _hatch_unseen(image, image, check_mask("seen", seen, image))
         saliency = saliency.where(seen.cpu(), saliency.min())
     grid = normalize(_smoothed(saliency)).numpy()
     contours = contourpy.contour_generator(z=grid, line_type=contourpy.LineType.Separate)
@@ -168,11 +168,6 @@ def draw_lines(
     image.paste(ink, (0, 0), mask.resize(image.size, Image.Resampling.BOX))
 
 
-def png(image: Image.Image, **options: Any) -> bytes:
-    """An image as a PNG file; `options` are Pillow's."""
-    return encoded(image, "PNG", **options)
-
-
 def save_saliency(path: str | Path, saliency: Tensor) -> None:
     """Write a map itself, in the format that the suffix names.
 
@@ -192,7 +187,7 @@ def save_saliency(path: str | Path, saliency: Tensor) -> None:
                 np.savez_compressed(file, saliency=values.numpy())
         case ".png":
             levels = (normalize(values).double() * 65535).round().numpy().astype(np.uint16)
-            path.write_bytes(png(Image.fromarray(levels)))
+            path.write_bytes(encoded(Image.fromarray(levels), "PNG"))
         case suffix:
             raise ValueError(f"{path}: suffix {suffix!r}; saliency is saved as .npy, .npz or .png")
 
@@ -210,14 +205,14 @@ def one_map(saliency: Tensor, size: Sequence[int] | None = None) -> Tensor:
     return found if size is None else upsample(found[None], size)[0]
 
 
-def check_seen(seen: Tensor, image: Image.Image) -> Tensor:
-    """What was seen, on the CPU. Raises ValueError where it is no mask of the photo's size."""
-    if seen.dtype != torch.bool or seen.shape != (image.height, image.width):
+def check_mask(name: str, mask: Tensor, image: Image.Image) -> Tensor:
+    """A part of a photo, on the CPU. Raises ValueError where it is no mask of the photo's size."""
+    if mask.dtype != torch.bool or mask.shape != (image.height, image.width):
         raise ValueError(
-            f"seen is {tuple(seen.shape)}, {seen.dtype}; give ({image.height}, {image.width}), "
+            f"{name} is {tuple(mask.shape)}, {mask.dtype}; give ({image.height}, {image.width}), "
             "torch.bool, as the photo"
         )
-    return seen.cpu()
+    return mask.cpu()
 
 
 def _strength(saliency: Tensor, scale: Scale, signed: bool) -> Tensor:

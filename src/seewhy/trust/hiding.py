@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
+from seewhy.draw.overlays import check_mask
 from seewhy.fills import filled
 from seewhy.metrics import linear_imputation
 from seewhy.models import LoadedModel
@@ -37,16 +38,11 @@ def hide(photo: Image.Image, region: Tensor, fill: Fill = "grey") -> Image.Image
     Raises ValueError for a region of another shape or type, an unknown fill, and inpainting if
     everything is hidden.
     """
-    if region.dtype != torch.bool or region.shape != (photo.height, photo.width):
-        raise ValueError(
-            f"region is {tuple(region.shape)}, {region.dtype}; give ({photo.height}, "
-            f"{photo.width}), torch.bool, as the photo"
-        )
+    region = check_mask("region", region, photo)
     if fill not in ("grey", "blur", "inpaint"):
         raise ValueError(f"fill={fill!r}; give 'grey', 'blur' or 'inpaint'")
     if not region.any():
         return photo
-    region = region.cpu()
     if fill == "grey":
         filling = Image.new("RGB", photo.size, GREY)
     elif fill == "blur":
