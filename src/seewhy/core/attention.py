@@ -9,21 +9,20 @@ the pass (`PLAIN_ATTENTION`).
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 
 from seewhy.core.choice import images_first
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import graphs
 from seewhy.core.recording import Recording
-from seewhy.core.rules import PLAIN_ATTENTION, applying, nodes
+from seewhy.core.rules import PLAIN_ATTENTION, applying, kind_of, node_of, nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,12 +183,12 @@ def attention_nodes(score: Tensor) -> list[Any]:
     """
     found: dict[Any, None] = {}
     for product in nodes(score):
-        if _kind(product) not in _PRODUCTS:
+        if kind_of(product) not in _PRODUCTS:
             continue
         for node, _ in product.next_functions:
-            while node is not None and _kind(node) in _RESHAPES:
+            while node is not None and kind_of(node) in _RESHAPES:
                 node = node.next_functions[0][0]
-            if node is not None and _kind(node) in ("Softmax", "SafeSoftmax"):
+            if node is not None and kind_of(node) in ("Softmax", "SafeSoftmax"):
                 result = node._saved_result
                 if result.ndim > 2 and node._saved_dim in (result.ndim - 1, _LAST):
                     found[node] = None
@@ -202,15 +201,6 @@ _RESHAPES = (
     "UnsafeView", "Unsqueeze", "View",
 )  # fmt: skip
 _LAST = 2**64 - 1  # -1, as autograd keeps it
-
-
-def _kind(node: Any) -> str:
-    return _plain_name(node.name())
-
-
-@lru_cache(maxsize=1024)
-def _plain_name(name: str) -> str:
-    return re.sub(r"Backward\d*$", "", name)
 
 
 def _four_sides(weights: Tensor, images: int) -> Tensor:
@@ -226,8 +216,7 @@ def _like(gradient: Tensor | None, weights: Tensor) -> Tensor:
 
 def _number(tensor: Tensor) -> int:
     """When a tensor was computed, in the graph's own count."""
-    with graphs():
-        return int(get_gradient_edge(tensor).node._sequence_nr())
+    return int(node_of(tensor)._sequence_nr())
 
 
 def _gradients(score: Tensor, nodes: Sequence[Any]) -> Sequence[Tensor | None]:

@@ -8,7 +8,6 @@ taken from the record. Whether a tail is affine is read from the autograd graph.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map, tree_map_only
 
-from seewhy.core.observing import graphs
-from seewhy.core.rules import Mode, nearest, nodes, out_of_place, tensors
+from seewhy.core.rules import Mode, kind_of, nearest, node_of, nodes, out_of_place, tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +152,10 @@ def is_affine(end: Tensor, start: Tensor) -> bool:
     Functions that it does not know count as not affine; so does a graph that does not lead from
     one to the other.
     """
-    origin = _node(start)
+    origin = node_of(start)
     between = _between(end, origin)
     for node in between:
-        kind = _kind(node)
+        kind = kind_of(node)
         varying = [one for one, _ in node.next_functions if one in between or one is origin]
         if kind not in _LINEAR and not (kind in _MULTILINEAR and len(varying) == 1):
             return False
@@ -169,25 +167,16 @@ def mixes_nothing(end: Tensor, start: Tensor) -> bool:
 
     Functions that it does not know count as learned; so does a graph that does not lead there.
     """
-    origin = _node(start)
+    origin = node_of(start)
 
     def stops(node: Any) -> bool:
-        return node is origin or _kind(node) not in _CHANNELWISE
+        return node is origin or kind_of(node) not in _CHANNELWISE
 
     # The last function of most networks is learned: what lies behind it need not be followed.
     if origin not in nearest(end, stops):
         return False
     between = _between(end, origin)
-    return bool(between) and all(_kind(node) in _CHANNELWISE for node in between)
-
-
-def _node(tensor: Tensor) -> Any:
-    with graphs():
-        return torch.autograd.graph.get_gradient_edge(tensor).node
-
-
-def _kind(node: Any) -> str:
-    return re.sub(r"(Backward)?\d*$", "", str(node.name()))
+    return bool(between) and all(kind_of(node) in _CHANNELWISE for node in between)
 
 
 def _between(end: Tensor, origin: Any) -> set[Any]:

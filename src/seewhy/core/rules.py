@@ -25,11 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
+from torch.autograd.graph import get_gradient_edge
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode
 from torch.utils import checkpoint
 from torch.utils._pytree import tree_map_only
 
-from seewhy.core.observing import end_frames, is_scripted
+from seewhy.core.observing import end_frames, graphs, is_scripted
 
 Rule = Callable[..., Any]
 Rules = Mapping[Callable[..., Any], Rule]
@@ -231,6 +232,18 @@ def edges(node: Any) -> Sequence[tuple[Any, int]]:
     """
     ours: Sequence[Edge] | None = getattr(node, "seewhy_edges", None)
     return node.next_functions if ours is None else ours
+
+
+def node_of(tensor: Tensor) -> Any:
+    """The node of the graph that made a tensor, or takes in its gradient."""
+    with graphs():
+        return get_gradient_edge(tensor).node
+
+
+def kind_of(node: Any) -> str:
+    """What a node computes, without the number of its version: Softmax, AvgPool2D."""
+    name: str = node.name()
+    return name.rpartition("Backward")[0] or name
 
 
 def nodes(output: Tensor) -> Iterator[Any]:
