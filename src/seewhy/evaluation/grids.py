@@ -59,18 +59,18 @@ def gridded(task: Task) -> Task:
     )
 
 
-def grids_of(task: Task, confident: float = CONFIDENT) -> tuple[str, ...]:
+def grids_of(task: Task) -> tuple[str, ...]:
     """The keys of the grids that the network chooses of a dataset's photos.
 
     Photos with a single label count, where the likeliest class is one of the label's, with a
-    probability of `confident` at least. They are taken from the likeliest down, each once; a photo
+    probability of `CONFIDENT` at least. They are taken from the likeliest down, each once; a photo
     goes into the first grid that has room and no photo of the same label or class. Grids that are
     not filled are left out. What cannot be read is passed over with a note.
 
     Raises DatasetError if there are too few such photos for a grid.
     """
     photos, side = task.dataset, task.dataset.grid
-    sure = sorted(_recognised(task, confident), key=lambda one: (-one[0], one[1]))
+    sure = sorted(_recognised(task), key=lambda one: (-one[0], one[1]))
     grids: list[dict[str, tuple[str, int]]] = []
     for _, key, label, index in sure:
         for grid in grids:
@@ -85,7 +85,7 @@ def grids_of(task: Task, confident: float = CONFIDENT) -> tuple[str, ...]:
     if not full:
         raise DatasetError(
             f"{photos.name}: no grid of {side}x{side} photos: of {len(photos)} photos "
-            f"{task.model.name} recognises {len(sure)} with a probability of {confident:g}, of "
+            f"{task.model.name} recognises {len(sure)} with a probability of {CONFIDENT:g}, of "
             f"{len({one[3] for one in sure})} classes; a grid needs {side**2} different ones"
         )
     return full
@@ -100,7 +100,7 @@ def in_grids(task: Task) -> Task:
     return replace(found, dataset=replace(found.dataset, keys=grids_of(task)))
 
 
-def _recognised(task: Task, confident: float) -> list[tuple[float, str, str, int]]:
+def _recognised(task: Task) -> list[tuple[float, str, str, int]]:
     """Probability, key, label and class of the photos that the network is sure of."""
     model, photos = task.model, task.dataset
     found = []
@@ -118,7 +118,7 @@ def _recognised(task: Task, confident: float) -> list[tuple[float, str, str, int
         probabilities = model.probabilities(logits(outputs).float())
         likeliest = zip(*(part.tolist() for part in probabilities.max(1)), strict=True)
         for (place, label), (value, index) in zip(known.items(), likeliest, strict=True):
-            if value >= confident and index in task.classes(label):
+            if value >= CONFIDENT and index in task.classes(label):
                 found.append((value, samples[place].key, label, index))
     if unread:
         note(f"{photos.name}: {len(unread)} photos left out of grids, such as {unread[0]}")
@@ -152,15 +152,12 @@ def _laid(key: str, samples: Sequence[Sample], model: LoadedModel, cell: tuple[i
     """The grid of these photos, row by row, each annotated with its cell."""
     width, height = cell
     side = round(len(samples) ** 0.5)
-    grid = None
+    seen = [model.preprocess.unnormalize(model.preprocess(sample.image)) for sample in samples]
+    grid = Image.new(seen[0].mode, (width * side, height * side))
     annotations = []
-    for place, sample in enumerate(samples):
-        seen = model.preprocess.unnormalize(model.preprocess(sample.image))
-        if grid is None:
-            grid = Image.new(seen.mode, (width * side, height * side))
+    for place, (sample, photo) in enumerate(zip(samples, seen, strict=True)):
         x, y = place % side * width, place // side * height
-        grid.paste(seen if seen.size == cell else seen.resize(cell), (x, y))
+        grid.paste(photo if photo.size == cell else photo.resize(cell), (x, y))
         box = torch.tensor([[x, y, x + width, y + height]], dtype=torch.float64)
         annotations.append(Annotation(sample.annotations[0].label, box))
-    assert grid is not None
     return Sample(key, grid.convert("RGB"), tuple(annotations))
