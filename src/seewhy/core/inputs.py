@@ -38,20 +38,19 @@ class Inputs:
         return found
 
     @property
-    def several(self) -> bool:
-        """Whether anything else goes into the network beside the explained tensor."""
-        return len(self.given) > 1
+    def others(self) -> list[Any]:
+        """What goes into the network beside the explained tensor."""
+        return [value for key, value in self.given.items() if key != self.key]
 
     @property
     def ambiguous(self) -> bool:
         """Whether another input could have been explained as well: a second image, say."""
-        return any(_explainable(value) for key, value in self.given.items() if key != self.key)
+        return any(map(_explainable, self.others))
 
     @property
     def doubtful(self) -> bool:
         """Whether it is not known, and matters, if others have one entry per image."""
-        images = len(self.tensor)
-        others = tree_leaves([value for key, value in self.given.items() if key != self.key])
+        images, others = len(self.tensor), tree_leaves(self.others)
         alike = (isinstance(o, Tensor) and o.ndim > 0 and len(o) == images for o in others)
         return self.paired is None and images > 1 and any(alike)
 
@@ -59,8 +58,7 @@ class Inputs:
     def aligned(self) -> bool:
         """Whether another input has the explained one's sides: a depth map or a mask, say."""
         sides = self.tensor.shape[2:]
-        others = (value for key, value in self.given.items() if key != self.key)
-        return any(isinstance(o, Tensor) and o.shape[-len(sides) :] == sides for o in others)
+        return any(isinstance(o, Tensor) and o.shape[-len(sides) :] == sides for o in self.others)
 
     @property
     def words(self) -> frozenset[int]:
@@ -84,7 +82,7 @@ class Inputs:
             return value.repeat(times, *[1] * (value.ndim - 1)) if own else value
 
         given = self.given
-        if self.several and times > 1 and self.paired is not False:
+        if self.others and times > 1 and self.paired is not False:
             given = tree_map_only(Tensor, repeated, given)
         return replace(self, given={**given, self.key: _plain(tensor)})
 
@@ -112,7 +110,7 @@ class Inputs:
 
         The others are given as copies: what the model writes into them does not reach the caller.
         """
-        given = tree_map_only(Tensor, torch.clone, self.given) if self.several else self.given
+        given = tree_map_only(Tensor, torch.clone, self.given) if self.others else self.given
         given = {**given, self.key: tensor}
         places = [value for key, value in given.items() if isinstance(key, int)]
         named = {key: value for key, value in given.items() if not isinstance(key, int)}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seewhy.core.attention import Attention
 from seewhy.core.probe import Probe
+from seewhy.maps import wide
 from seewhy.naming import method
 from seewhy.options import Count
 
@@ -27,7 +28,7 @@ def attention_rollout(probe: Probe) -> Tensor:
 
     Raises ValueError for networks that are not a chain of attention between all patches.
     """
-    return _followed(probe, lambda block: _wide(block.weights).mean(1), share=0.5)
+    return _followed(probe, lambda block: wide(block.weights).mean(1), share=0.5)
 
 
 @method(
@@ -73,7 +74,7 @@ def le_grad(probe: Probe, *, blocks: Count = 2) -> Tensor:
     the part behind the last block cannot be replayed.
     """
     found = [block for block in _chain(probe.expect("tail")) if block.among_patches][-blocks:]
-    gradients = [_wide(block.early_gradient).relu().mean((1, 2)) for block in found]
+    gradients = [wide(block.early_gradient).relu().mean((1, 2)) for block in found]
     return torch.stack([_patches(*pair) for pair in zip(found, gradients, strict=True)]).sum(0)
 
 
@@ -105,12 +106,7 @@ def _followed(
 
 def _positive(block: Attention) -> Tensor:
     """mean_heads (A ⊙ ∇A)⁺, (B, queries, keys)."""
-    return (_wide(block.weights) * _wide(block.gradient)).relu_().mean(1)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """At least float32: products over many blocks and sums over many tokens."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+    return (wide(block.weights) * wide(block.gradient)).relu_().mean(1)
 
 
 def _patches(block: Attention, row: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from seewhy.refine.sharpen import THRESHOLDS, sharpen
 BLUR = 0.02  # standard deviation as a share of the image's shorter side
 PLATEAU = 0.5  # keeps the gradation of what is shown, see `sharpen`
 QUICK = (0.2, 0.65)  # thresholds
-_REFUSED = (RuntimeError, TypeError, ValueError, NotImplementedError)
 
 
 @method("Seewhy: Grad-CAM and TSGB at three scales, sharpened", "19.5F")
@@ -55,7 +54,7 @@ def _parts(probe: Probe, scales: Sequence[str]) -> list[Tensor]:
             return ask()
         except torch.cuda.OutOfMemoryError:
             raise
-        except _REFUSED:
+        except (RuntimeError, TypeError, ValueError):
             continue
     return [_first(probe, "grad_cam", scales)]
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import averaged, means, of_images, sums
+from seewhy.maps import averaged, means, of_images, sums, wide
 from seewhy.naming import method
 from seewhy.options import NotNegative
 
@@ -130,7 +130,7 @@ def principal_component(maps: Tensor) -> Tensor:
     """
     _, k, *grid = maps.shape
     # Eigenvectors need float32 at least; of the two Gram matrices the smaller one is cheaper.
-    places = maps.flatten(2).mT.to(torch.promote_types(maps.dtype, torch.float32))
+    places = wide(maps.flatten(2).mT)
     centred = places - places.mean(1, keepdim=True)
     if places.shape[1] <= k:
         values, vectors = leading(centred @ centred.mT)
