@@ -38,7 +38,6 @@ class Late(Exception):
 
 def for_ever() -> None:
     """The patience without an end."""
-    return None
 
 
 class Aside(Generic[State]):

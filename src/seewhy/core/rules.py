@@ -24,7 +24,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.autograd.graph import get_gradient_edge
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode
 from torch.utils import checkpoint
@@ -216,12 +215,22 @@ def substitute(value: Tensor, surrogate: Tensor) -> Tensor:
             f"value is {tuple(value.shape)} and surrogate {tuple(surrogate.shape)}; "
             "their shapes should be equal"
         )
-    return _substitute(surrogate, (value.detach(),))
+    return _passing(surrogate, (value.detach(),), lambda gradient: gradient)
 
 
 def rectified(value: Tensor) -> Tensor:
     """`value`; only the positive part of its gradient is passed back."""
-    return _rectify(value, (value.detach(),))
+    return _passing(value, (value.detach(),), lambda gradient: gradient.clamp(min=0))
+
+
+def tapped(value: Tensor, show: Callable[[Tensor], None]) -> Tensor:
+    """`value`; shows its gradient, which is passed back as it is."""
+
+    def back(gradient: Tensor) -> Tensor:
+        show(gradient)
+        return gradient
+
+    return _passing(value, (value.detach(),), back)
 
 
 def edges(node: Any) -> Sequence[tuple[Any, int]]:
@@ -284,29 +293,27 @@ def tensors(value: Any) -> Iterator[Tensor]:
         yield from tensors(tuple(value.values()))
 
 
-class _Substitute(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, surrogate: Tensor, value: tuple[Tensor]) -> Tensor:
-        ctx.set_materialize_grads(False)
-        return value[0]  # out of a tuple, since an input would not be returned as it is
+class _Passing(torch.autograd.Function):
+    """A value; what `back` makes of its gradient is passed back to the surrogate.
+
+    It comes in a tuple, since an input would not be returned as it is, but as a view of it: who
+    wrote into that would get around this.
+    """
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor | None) -> tuple[Tensor | None, None]:
-        return gradient, None
-
-
-class _Rectified(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, value: Tensor, same: tuple[Tensor]) -> Tensor:
-        ctx.set_materialize_grads(False)
-        return same[0]  # and no view of it, since who wrote into that would get around this
+    def forward(
+        ctx: Any, surrogate: Tensor, value: tuple[Tensor], back: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        ctx.set_materialize_grads(False)  # no zeros where none comes, as behind quantised layers
+        ctx.back = back
+        return value[0]
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor | None) -> tuple[Tensor | None, None]:
-        return None if gradient is None else gradient.clamp(min=0), None
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
+        return None if gradient is None else ctx.back(gradient), None, None
 
 
-_substitute, _rectify = apply_of(_Substitute), apply_of(_Rectified)
+_passing = apply_of(_Passing)
 
 
 def _plain_attention(

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
 
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Rule
+from seewhy.core.rules import Rule, tapped
 from seewhy.maps import normalize, of_images, upsample
 from seewhy.naming import method
 
@@ -44,7 +43,7 @@ def collected(probe: Probe, collect: Collect) -> Tensor:
     """
     count = 0
 
-    def tapped(function: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def shown(function: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         nonlocal count
         output = function(input, *args, **kwargs)
         if output.ndim < 3:
@@ -55,9 +54,10 @@ def collected(probe: Probe, collect: Collect) -> Tensor:
         if bias is None:
             return output
         index, count = count, count + 1
-        return _tap(output, lambda gradient: collect(index, gradient * of_images(bias, output[0])))
+        constant = of_images(bias, output[0])
+        return tapped(output, lambda gradient: collect(index, gradient * constant))
 
-    rule: Rule = tapped
+    rule: Rule = shown
     functions = (F.conv1d, F.conv2d, F.conv3d, F.batch_norm)
     return probe.with_rules(dict.fromkeys(functions, rule)).input_gradient
 
@@ -78,27 +78,3 @@ def _scaled(product: Tensor) -> Tensor:
     """|product| scaled to [0, 1] per image."""
     strength = product.abs()
     return normalize(strength, strength.ndim - 1)
-
-
-def _tap(value: Tensor, show: Callable[[Tensor], None]) -> Tensor:
-    tapped: Tensor = _Tap.apply(value, (value.detach(),), show)  # type: ignore[no-untyped-call]
-    return tapped
-
-
-class _Tap(torch.autograd.Function):
-    """The value itself; shows the gradient that passes."""
-
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx, value: Tensor, same: tuple[Tensor], show: Callable[[Tensor], None]
-    ) -> Tensor:
-        ctx.set_materialize_grads(False)
-        ctx.show = show  # type: ignore[attr-defined]
-        return same[0]  # and no view of it, since who wrote into that would get around this
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
-        if gradient is not None:
-            ctx.show(gradient)  # type: ignore[attr-defined]
-        return gradient, None, None
