@@ -6,7 +6,7 @@ from torch import Tensor
 
 from seewhy.core.choice import gradients_of
 from seewhy.core.probe import Backward, Probe
-from seewhy.core.rules import NoRuleError, nodes
+from seewhy.core.rules import NoRuleError, kind_of, nodes
 from seewhy.maps import averaged, upsample
 from seewhy.naming import Method, method
 
@@ -14,11 +14,7 @@ Gradients = tuple[Tensor | None, ...]
 
 # What lets through what is positive, or some of it: by the node's name in the graph. There a ReLU6
 # is a hardtanh.
-RECTIFIERS = {
-    "ReluBackward": "relu",
-    "HardtanhBackward": "hardtanh",
-    "LeakyReluBackward": "leaky_relu",
-}
+RECTIFIERS = {"Relu": "relu", "Hardtanh": "hardtanh", "LeakyRelu": "leaky_relu"}
 
 
 @method(
@@ -54,7 +50,7 @@ def _rectifying(hook: Callable[[Gradients, Gradients], Gradients]) -> Backward:
     """
 
     def gradients(score: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
-        found = [node for node in nodes(score) if type(node).__name__.rstrip("01") in RECTIFIERS]
+        found = [node for node in nodes(score) if kind_of(node) in RECTIFIERS]
         handles = []
         try:
             for node in found:
