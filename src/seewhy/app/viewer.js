@@ -598,18 +598,16 @@ window.seewhy ??= (() => {
       const all = mode.value === "swipe" ? [map(x)] : view.maps;
       const [x0, y0, x1, y1] = view.maps[0].seen;
       const seen = x + 0.5 > x0 && x + 0.5 < x1 && y + 0.5 > y0 && y + 0.5 < y1;
-      const said = all.map((one) => {
-        const value = valueOf(one, y * view.width + x);
-        const share = Math.round(100 * shareOf(one, value));
-        return `${one.method} for ${one.target}: ${value.toPrecision(3)} (${share} %)`;
-      });
+      const here = (one) => valueOf(one, y * view.width + x);
+      const share = (one) => `${Math.round(100 * shareOf(one, here(one)))} %`;
+      const said = all.map((one) => `${one.method} for ${one.target}: ${here(one).toPrecision(3)} (${share(one)})`);
       reading.textContent = seen ? said.join("   ") : "The network did not see this part of the photo.";
       if (mode.value === "swipe") return;
       for (const one of view.maps) {
         one.mark.style.left = `${(100 * (x + 0.5)) / view.width}%`;
         one.mark.style.top = `${(100 * (y + 0.5)) / view.height}%`;
         one.mark.hidden = false;
-        one.badge.textContent = seen ? `${Math.round(100 * shareOf(one, valueOf(one, y * view.width + x)))} %` : "";
+        one.badge.textContent = seen ? share(one) : "";
       }
     }
 
