@@ -10,7 +10,7 @@ from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.grids import in_grids
-from seewhy.evaluation.run import answers, digest_of
+from seewhy.evaluation.run import answers, digest_of, in_order
 from seewhy.evaluation.task import Task, check
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
@@ -104,11 +104,8 @@ def evaluate(
     data = task.dataset
     if folder is not None:
         return _kept(task, batch_size, Path(folder), advance)
-    done = {}
-    for one in answers(task, data.keys, batch_size):
-        done[one.image] = one
-        advance(1)
-    return Evaluation.of([done[key] for key in data.keys], map(str, task.methods))
+    found = in_order(data.keys, answers(task, data.keys, batch_size), advance)
+    return Evaluation.of(found, map(str, task.methods))
 
 
 def _kept(task: Task, batch_size: int, folder: Path, advance: Callable[[int], None]) -> Evaluation:
@@ -117,7 +114,7 @@ def _kept(task: Task, batch_size: int, folder: Path, advance: Callable[[int], No
     from seewhy.bench import fingerprints
     from seewhy.bench.plan import Shard, sliced
     from seewhy.bench.run import continued, written
-    from seewhy.bench.work import Found, in_order
+    from seewhy.bench.work import Found
 
     model, data = task.model, task.dataset
     network, dataset = model.name or type(model.module).__name__, data.name
@@ -139,18 +136,13 @@ def _kept(task: Task, batch_size: int, folder: Path, advance: Callable[[int], No
         weights={network: digest_of(model.module)},
         networks={network: fingerprints.of_network(model, model.name)},
         images={dataset: fingerprints.of_dataset(data)},
-        class_maps={} if classes is None else {dataset: fingerprints.of_class_map(dict(classes))},
+        class_maps={} if classes is None else {dataset: fingerprints.of_class_map(classes)},
     )
     cell = {"network": network, "dataset": dataset, "images": len(data), "shards": len(shards)}
-
     more = {"cells": [cell], "shards": len(shards)}
 
     def finished(shard: Shard) -> Found:
-        found = []
-        for one in answers(task, shard.keys, batch_size):
-            found.append(one)
-            advance(1)
-        return shard, in_order(shard, found)
+        return shard, in_order(shard.keys, answers(task, shard.keys, batch_size), advance)
 
     with continued(folder, about, lambda: more, shards, {dataset: data}) as (run, todo, samples):
         advance(len(data) - sum(len(shard.keys) for shard in todo))

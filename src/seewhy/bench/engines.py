@@ -14,8 +14,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from seewhy.aside import Aside, Gone, Late, Patience, for_ever
 from seewhy.bench.plan import Plan, Shard
-from seewhy.bench.work import Found, Worker, in_order, said_of, shard_answers
-from seewhy.evaluation.rows import Answers, Omission
+from seewhy.bench.work import Found, Worker, said_of, shard_answers
+from seewhy.evaluation.rows import Answers
+from seewhy.evaluation.run import in_order
 from seewhy.evaluation.task import Task
 from seewhy.plugins import NAMED
 
@@ -50,12 +51,8 @@ class InProcess:
         """
         worker = Worker(self.plan)
         for shard in shards:
-            found = []
-            for answer in shard_answers(shard, {}, worker):
-                if answer is not None:
-                    found.append(answer)
-                    advance(1)
-            yield shard, in_order(shard, found)
+            found = (one for one in shard_answers(shard, {}, worker) if one is not None)
+            yield shard, in_order(shard.keys, found, advance)
 
     def call(
         self, function: Callable[[Task], Result], network: str, dataset: str, images: int
@@ -270,7 +267,7 @@ class _Seat:
                     lost |= self._culprits(shard, [key for key in shard.keys if key not in lost])
         self.images = len(shard.keys)
         reason = "the worker process died on this part of the data each time"
-        return tuple(Answers(key, (), (Omission(key, "", "", reason, True),)) for key in shard.keys)
+        return tuple(Answers.lost(key, reason) for key in shard.keys)
 
     def leave(self, work: Future[Any]) -> None:
         """End the worker, whatever it is doing, and the work with it."""
@@ -293,20 +290,19 @@ class _Seat:
 
     def _answers(self, shard: Shard, lost: Mapping[str, str]) -> tuple[Answers, ...]:
         """The shard's answers by one worker. Raises Gone if it dies, Late if it takes too long."""
-        found: list[Answers] = []
         self.images = 0
         if self._left:
             raise Gone("nobody waits for it")
 
         def limit() -> float | None:
-            batch = under_way(shard.keys, len(found), self._config.batch_size)
+            batch = under_way(shard.keys, self.images, self._config.batch_size)
             return self._config.timeout and self._config.timeout * max(1, len(batch))
 
+        def came(images: int) -> None:
+            self.images += images
+
         work, title = partial(shard_answers, shard, lost), f"{shard.network} on {shard.dataset}"
-        for answer in _behind_opening(self._hand, work, title, limit):
-            found.append(answer)
-            self.images = len(found)
-        return in_order(shard, found)
+        return in_order(shard.keys, _behind_opening(self._hand, work, title, limit), came)
 
 
 def under_way(keys: Sequence[str], done: int, size: int) -> Sequence[str]:

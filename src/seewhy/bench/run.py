@@ -14,15 +14,11 @@ from seewhy.bench.plan import Shard
 from seewhy.bench.store import CHECKSUMS, LOCK, MANIFEST, Run, locked
 from seewhy.bench.work import Found
 from seewhy.data.dataset import Dataset
-from seewhy.evaluation.rows import Answers, Omission
+from seewhy.evaluation.rows import Answers
 from seewhy.notes import note
 
 Samples = dict[str, dict[str, str]]  # fingerprints by dataset and key
 
-_SAME = (
-    "config", "seed", "versions", "device", "weights", "networks", "images", "class_maps",
-    "plugins",
-)  # fmt: skip
 _FREE = ("timeout", "pictures")  # of the config: another go may have others
 
 
@@ -76,7 +72,9 @@ def opened(folder: Path, about: dict[str, Any], more: Callable[[], dict[str, Any
     if (folder / MANIFEST).exists():
         run = Run.at(folder)
         other = [
-            line for key in _SAME for line in _differing(key, run.manifest.get(key), about[key])
+            line
+            for key, now in about.items()
+            for line in _differing(key, run.manifest.get(key), now)
         ]
         if other:
             raise ValueError(
@@ -111,7 +109,9 @@ def written(
         own = {key: samples[shard.dataset][key] for key in shard.keys}
         now = fingerprints.of_samples(datasets[shard.dataset], shard.keys)
         answers = tuple(
-            one if one.failed or now[one.image] == own[one.image] else _changed(one.image)
+            one
+            if one.failed or now[one.image] == own[one.image]
+            else Answers.lost(one.image, "its files changed while it was graded")
             for one in answers
         )
         run.add(shard.number, shard.network, shard.dataset, answers, own)
@@ -133,11 +133,6 @@ def _check_samples(run: Run, done: Sequence[Shard], samples: Samples) -> None:
             f"{run.folder}: holds a run of other photos or annotations ({first}{more}); bring them "
             "back, or name a new folder with --out"
         )
-
-
-def _changed(image: str) -> Answers:
-    reason = "its files changed while it was graded"
-    return Answers(image, (), (Omission(image, "", "", reason, True),))
 
 
 def _differing(key: str, before: Any, now: Any) -> list[str]:

@@ -78,12 +78,6 @@ def said_of(
         yield function(task)
 
 
-def in_order(shard: Shard, found: Sequence[Answers]) -> tuple[Answers, ...]:
-    """Answers in the order of the shard's images, of which those that cannot be read come first."""
-    by_key = {one.image: one for one in found}
-    return tuple(by_key[key] for key in shard.keys)
-
-
 @contextmanager
 def repeatable(plan: Plan, shard: int) -> Iterator[None]:
     """The plan's number of threads, and a seed of the shard's own for what draws without one."""

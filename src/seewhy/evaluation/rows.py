@@ -53,6 +53,11 @@ class Answers:
     rows: tuple[Row, ...] = ()
     omissions: tuple[Omission, ...] = ()
 
+    @staticmethod
+    def lost(image: str, reason: str) -> "Answers":
+        """The answers of an image of which nothing could be graded."""
+        return Answers(image, (), (Omission(image, "", "", reason, True),))
+
     @property
     def failed(self) -> bool:
         """Whether something went wrong with any of it."""

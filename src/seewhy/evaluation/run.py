@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from itertools import groupby, zip_longest
@@ -45,6 +45,20 @@ def answers(task: Task, keys: Sequence[str], batch_size: int) -> Iterator[Answer
             yield from _answers(task, *one)
 
 
+def in_order(
+    keys: Sequence[str], found: Iterable[Answers], advance: Callable[[int], None]
+) -> tuple[Answers, ...]:
+    """Answers in the order of the keys; of a batch those that cannot be read come first.
+
+    advance: called with 1 for each as it comes.
+    """
+    by_key = {}
+    for one in found:
+        by_key[one.image] = one
+        advance(1)
+    return tuple(by_key[key] for key in keys)
+
+
 def inputs_of(
     task: Task, keys: Sequence[str], batch_size: int
 ) -> Iterator[tuple[list[Sample], Tensor] | Answers]:
@@ -80,7 +94,7 @@ def read(
             sample = task.dataset.read(key)
             return sample, task.model.preprocess(sample.image)
         except Exception as error:  # a dataset may be anyone's, too
-            return Answers(key, (), (Omission(key, "", "", _reason(error), True),))
+            return Answers.lost(key, _reason(error))
 
     batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
     if not ahead:
@@ -110,8 +124,7 @@ def _answers(task: Task, samples: Sequence[Sample], inputs: Tensor) -> Iterator[
         return
     # Outside of the handler, where the error no longer holds the batch in memory.
     if len(samples) == 1:
-        key = samples[0].key
-        yield Answers(key, (), (Omission(key, "", "", reason, True),))
+        yield Answers.lost(samples[0].key, reason)
         return
     for place, sample in enumerate(samples):
         yield from _answers(task, [sample], inputs[place : place + 1])
