@@ -335,7 +335,7 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
     inputs = torch.stack([one.inputs for one in group]).to(asked.model.device)
     # The targets are asked afterwards, so that one that fails does not cost the others the pass.
     probe = asked.model.probe(inputs, Score(_unasked), asked.layer)
-    probe.expect_for(method[0] for method in asked.methods).expect("name")
+    probe.expect_for(method[0] for method in asked.methods).expect("name", "ending")
     try:
         logits = probe.logits.float().cpu()
         check_outputs(asked.model, probe.outputs)

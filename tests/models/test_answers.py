@@ -149,12 +149,13 @@ class Ended(nn.Module):
         (nn.Identity(), 5, None),
     ],
 )
-def test_a_network_that_ends_with_an_activation_is_named(end, classes, own) -> None:
+@pytest.mark.parametrize("method", ["grad_cam", "occlusion", "random"])
+def test_a_network_that_ends_with_an_activation_is_named(end, classes, own, method) -> None:
     model = LoadedModel(Ended(end, classes), Preprocess((32, 32)), name="ended")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        explain_photos(model, Image.new("RGB", (40, 40), "teal"), "grad_cam")
+        explain_photos(model, Image.new("RGB", (40, 40), "teal"), method)
         silent = replace(model, activation="none")
-        explain_photos(silent, Image.new("RGB", (40, 40), "teal"), "grad_cam")
+        explain_photos(silent, Image.new("RGB", (40, 40), "teal"), method)
     wanted = [f"ended ends with a {own} of its own"] if own else []
     assert [str(one.message).partition(", so")[0] for one in told] == wanted

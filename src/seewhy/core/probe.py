@@ -50,8 +50,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 # What may be read of a pass beside the layers' maps: the input's gradient, the stages' maps, what
-# max pools and strided convolutions return, the calls behind the layer, and the layer's name.
-Read = Literal["input", "stages", "excitations", "tail", "name"]
+# max pools and strided convolutions return, the calls behind the layer, the layer's name, and the
+# graph of the outputs' ending.
+Read = Literal["input", "stages", "excitations", "tail", "name", "ending"]
 # Of the scores of a batch, (B,), and some tensors of its graph, the gradients of these, or None.
 Backward = Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor | None]]
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
@@ -623,7 +624,8 @@ class Probe:
     def _run(self, begin: Begin) -> None:
         self._score, self._gradients = None, {}
         requests: tuple[Request, ...] | None = self._resolved or self._requests
-        if requests is None and (self._origin is not None or not self._looks):
+        looks = self._looks or "ending" in self._expected
+        if requests is None and (self._origin is not None or not looks):
             requests = ()  # where the layers matter, they were resolved before
         with _naming_checkpoints():
             self._recording = record(

@@ -139,7 +139,7 @@ def _answer_together(task: Task, samples: Sequence[Sample], inputs: Tensor) -> l
     omissions: list[Omission] = []
     rows: list[Row] = []
     model = task.model
-    probe = model.probe(inputs, None, task.layer).expect_for(task.methods)
+    probe = model.probe(inputs, None, task.layer).expect_for(task.methods).expect("ending")
     check_outputs(model, probe.outputs)
     pairs = []
     for place, sample in enumerate(samples):
