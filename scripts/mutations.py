@@ -30,8 +30,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[1]
 SOURCES = [
     "methods/*.py", "refine/*.py", "metrics/*.py",
-    "core/layers.py", "core/probe.py", "core/rules.py", "core/choice.py", "core/replay.py",
-    "maps.py", "fills.py", "noise.py",
+    "core/*.py", "maps.py", "fills.py", "noise.py", "naming.py", "photos.py",
+    "draw/words.py", "models/loaded.py", "data/coco.py", "data/pascal.py",
 ]  # fmt: skip
 
 # Faults that nothing noticed once: file, what stands there, what is to stand there.
@@ -41,9 +41,11 @@ NAMED = [
     ("core/layers.py", "best = min(fitting", "best = max(fitting"),
     ("core/layers.py", "guessed=not features_last", "guessed=features_last"),
     ("core/replay.py", "!= call.read[key]:", "== 'never':"),
-    ("core/rules.py", "            if following not in known:\n"
+    ("core/rules.py", "            if following is not None and following not in known:\n"
      "                known.add(following)\n"
-     "                found.append(following)", "            found.append(following)"),
+     "                found.append(following)",
+     "            if following is not None:\n"
+     "                found.append(following)"),
     ("core/replay.py", "len(varying) == 1", "len(varying) <= 2"),
     ("core/probe.py", "if replay is None or found is None or not _alike(found, expected):",
      "if replay is None or found is None:"),
@@ -67,6 +69,15 @@ MORE = {
     "core/probe": ["core/test_replay.py", "core/test_same_question.py"],
     "core/rules": ["core/test_replay.py", "methods/test_gradients.py"],
     "core/replay": ["methods/test_ablation_cam.py"],
+    "core/targets": ["core/test_probe.py"],
+    "core/recording": ["core/test_probe.py", "core/test_observing.py", "core/test_replay.py"],
+    "core/inputs": ["core/test_probe.py", "core/test_observing.py"],
+    "core/attention": ["methods/test_attention.py"],
+    "core/walk": ["methods/test_tsgb.py"],
+    "naming": ["test_cli.py", "test_options.py"],
+    "draw/words": ["draw/test_gallery.py", "draw/test_overlay.py", "draw/test_page.py"],
+    "models/loaded": ["models/test_load.py", "models/test_answers.py"],
+    "data": ["data/test_datasets.py"],
     "fills": ["methods/test_paths.py", "metrics/test_faithfulness.py"],
     "noise": ["refine/test_smooth.py", "methods/test_cam_extended.py"],
     "maps": ["test_signals_and_volumes.py", "test_contract.py"],

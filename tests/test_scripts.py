@@ -36,3 +36,13 @@ def is_there(module: str, name: str) -> bool:
     except ModuleNotFoundError:
         return False
     return True
+
+
+def test_faults_that_are_planted_by_name_still_have_their_place(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    named = import_module("mutations").NAMED
+    assert len(named) > 5
+    for file, old, new in named:
+        text = (ROOT / "src" / "seewhy" / file).read_text(encoding="utf-8")
+        assert text.count(old) > 0, f"{file} has no {old!r}"
+        ast.parse(text.replace(old, new))
