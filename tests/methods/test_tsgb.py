@@ -290,6 +290,23 @@ def test_the_classifier_is_found_wherever_it_stands(kind: str, dtype: torch.dtyp
     assert relative_error(found, expected) < (1e-12 if dtype == torch.float64 else 1e-4)
 
 
+@pytest.mark.parametrize("target", [1, 2, 3])
+def test_an_activation_behind_the_classifier_is_passed_over(target: int) -> None:
+    """As in SqueezeNet: also where a class's ReLU is off, its evidence is balanced."""
+    model, plain = Head("convolution, ReLU").double(), Head("convolution").double()
+    plain.load_state_dict(model.state_dict())
+    x = torch.rand(2, 3, 12, 10, dtype=torch.float64)
+    before = plain.head(plain.body(x))[:, target]
+    with torch.no_grad():
+        for head in (model.head, plain.head):
+            head.bias[target] -= before.median()  # type: ignore[union-attr]
+    on = plain.head(plain.body(x))[:, target] > 0
+    assert 0.2 < on.double().mean() < 0.8
+    found, expected = explain(model, x, "tsgb", target), explain(plain, x, "tsgb", target)
+    assert expected.abs().amax() > 1e-6
+    assert relative_error(found, expected) < 1e-12
+
+
 def test_the_relevance_of_the_classifier_is_balanced(oracles: Oracles) -> None:
     case = oracles["tsgb/tiny_resnet_basic_x64_b3"]
     model, x = oracles.model(case), oracles.inputs(case)

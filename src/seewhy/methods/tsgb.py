@@ -130,7 +130,7 @@ def _balanced(ruled: Probe, balance: float) -> Probe:
 
 
 def _classifier(node: Any) -> _Weighted | None:
-    """The layer whose output a node of the graph is, or of whose activation."""
+    """The layer whose output a node of the graph is, or whose output went into its activation."""
     weighted: Callable[[], _Weighted | None] = getattr(node, "seewhy_weighted", lambda: None)
     return weighted()
 
@@ -140,7 +140,8 @@ def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
 
     Where the layer is applied at several places, x·w is summed over them, weighted by |g_c|: were
     they balanced one by one, no place would have any relevance. On a CPU only classes with a
-    gradient are multiplied out. Where x·w⁻ = 0 there is nothing to balance, and β is 0.
+    gradient are multiplied out. Where x·w⁻ = 0 there is nothing to balance, and β is 0. Of an
+    activation behind it g is the gradient, also where a ReLU is off: as if there was none.
     """
     layer, weight = classifier.layer, classifier.weight
     axis = 1 if weight.ndim > 2 else -1  # of the classes
