@@ -189,6 +189,13 @@ def test_quadrature_of_a_known_integral(rule):
     assert rule != "gauss_legendre" or abs(integral - 0.25) < 1e-12
 
 
+def test_the_trapezoid_has_two_points_at_least():
+    positions, weights = paths.quadrature("trapezoid", 2)
+    assert (positions.tolist(), weights.tolist()) == ([0, 1], [0.5, 0.5])
+    with pytest.raises(ValueError, match="steps=1; the rule 'trapezoid' needs 2"):
+        paths.quadrature("trapezoid", 1)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7])
 @pytest.mark.parametrize("fraction", [0.01, 0.25, 1.0])
 def test_guided_path_arrives_and_falls_linearly(steps, fraction):

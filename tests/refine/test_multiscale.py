@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import map_coordinates
 from torch import nn
 
 import seewhy
@@ -75,6 +77,33 @@ def test_the_authors_fusion_by_hand():
     assert torch.equal(recursive_fusion([first, second, second]), total / 7)
     assert not recursive_fusion([first, 0 * second, 0 * second])[0, 1].any()
     assert torch.equal(recursive_fusion([0 * first, second]), 0 * first)
+
+
+def test_the_authors_fusion_of_maps_that_are_no_squares():
+    """By NumPy and SciPy, image by image: sizes along both sides, and each image's own range."""
+    draw = np.random.default_rng(0)
+    maps = [draw.random((2, *size)) * [[[1.0]], [[9.0]]] for size in ((6, 4), (9, 6), (12, 10))]
+    found = recursive_fusion([torch.from_numpy(each) for each in maps])
+    assert found.shape == (2, 12, 10)
+    for image in range(2):
+        fused = total = maps[0][image]
+        for each in (whole[image] for whole in maps[1:]):
+            height, width = each.shape
+            even = each[: height // 2 * 2, : width // 2 * 2]
+            pooled = even.reshape(height // 2, 2, width // 2, 2).mean((1, 3))
+            fused = resized(fused, each.shape) * each / resized(pooled, each.shape)
+            total = resized(total, each.shape) + fused
+        expected = (total - total.min()) / (total.max() - total.min())
+        assert np.allclose(found[image].numpy(), expected, atol=1e-12)
+
+
+def resized(each, size):
+    """Bilinear between the middles of pixels, the outermost of which go on beyond the border."""
+    middles = [
+        ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
+        for new, old in zip(size, each.shape, strict=True)
+    ]
+    return map_coordinates(each, np.meshgrid(*middles, indexing="ij"), order=1)
 
 
 def test_the_authors_sizes():
