@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import seewhy
-from every import EVERY, OF_ATTENTION, short
+from every import EVERY, OF_ATTENTION, SHORT, short
 from networks import Attending, Cnn, Failing, Wrapped, images, seeded
 from seewhy import Method, Probe, metrics
 from seewhy.core.probe import Read
@@ -70,6 +70,28 @@ def test_the_same_again(name):
     read.stages  # noqa: B018
     parse("grad_cam")(read.with_target(1))
     assert alike(method(read), first)
+
+
+SEEDED = [name for name, entry in (METHODS | REFINEMENTS).items() if "seed" in entry.options]
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_another_seed_draws_other_noise(name):
+    model, x = seeded(Cnn), images()
+    # At the last layer the gradients of this network are the same for all images.
+    first, again, other = (
+        seewhy.explain(model, x, drawn(name, seed), 4, layer="conv1") for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not alike(first, other, 1e-3)
+
+
+def drawn(name, seed):
+    """The method, or Grad-CAM with the refinement, with all that it can draw."""
+    options = [SHORT[name]] if name in SHORT else []
+    options += ["baseline='random'"] if "baseline" in (METHODS | REFINEMENTS)[name].options else []
+    term = f"{name}({', '.join([*options, f'seed={seed}'])})"
+    return term if name in METHODS else f"grad_cam+{term}"
 
 
 def under_another_default_dtype(run):

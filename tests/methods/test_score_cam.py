@@ -138,6 +138,22 @@ def test_variants_that_vary_nothing_are_score_cam():
     assert not torch.allclose(seewhy.explain(model, x, "ss_cam(samples=2)", 2), expected)
 
 
+def test_each_mask_of_ss_cam_has_noise_of_its_own():
+    """Where all channels are flat, what the network sees of a white image is the noise alone."""
+    model, x = seeded(Cnn).double(), torch.ones(1, 3, 32, 32).double()
+    torch.nn.init.zeros_(model.conv1.weight)
+    count, seen = model.conv1.out_channels, []
+    model.register_forward_hook(lambda module, args, output: seen.append(args[0][:, 0].flatten(1)))
+    for seed in (0, 1):
+        seewhy.explain(model, x, f"ss_cam(samples=2, noise=3, seed={seed})", 1, layer="conv1")
+    noise = torch.cat([each for each in seen if (each != 1).any()])
+    assert len(noise) == 2 * 2 * count
+    assert torch.allclose(noise.std(1), torch.tensor(3.0).double(), rtol=0.1)
+    assert abs(noise.mean()) < 0.1
+    alike = noise.corrcoef() - torch.eye(len(noise))
+    assert alike.abs().max() < 0.2, "of other channels, samples and seeds"
+
+
 def counted(model):
     sizes = []
     model.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))

@@ -66,7 +66,7 @@ def ss_cam(
 def _noise(size: torch.Size, seed: int, sample: int, channel: int) -> Tensor:
     # A seed for each mask: its noise does not depend on which masks share a pass. Drawn on the
     # CPU, where a seed means the same on every machine.
-    own = ((seed << 40) + (sample << 20) + channel) % 2**63
+    own = (0x9E3779B1 * seed + (sample << 20) + channel) % 2**32  # a generator reads no more bits
     generator = torch.Generator().manual_seed(own)
     return torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
 
