@@ -48,8 +48,12 @@ class Dark(Cnn):
 def test_photos_of_any_size_in_one_call_equal_single_calls(model):
     photos = [photo(60, 40), photo(60, 40, 1), photo(40, 60, 2), photo(64, 48, 3)]
     methods, targets = ["grad_cam", "hires_cam"], ["eel", None, Predicted(2)]
+    with torch.no_grad():  # a bias after which what is predicted differs from photo to photo
+        inputs = torch.stack([model.preprocess(each)[:, :32, :32] for each in photos])
+        model.module.head.bias -= model.module(inputs).mean(0)
     together = explain_photos(model, photos, methods, targets, sources=list("abcd"))
     assert len(together) == 4
+    assert together[0].top[0][0] != together[1].top[0][0]
     for index, answer in enumerate(together):
         (alone,) = explain_photos(model, [photos[index]], methods, targets)
         assert len(answer.explanations) == 6
@@ -58,6 +62,8 @@ def test_photos_of_any_size_in_one_call_equal_single_calls(model):
         for one, other in zip(answer.explanations, alone.explanations, strict=True):
             assert torch.allclose(one.saliency, other.saliency, atol=1e-6)
             assert (one.target, one.method) == (other.target, other.method)
+            assert one.class_index == other.class_index
+            assert one.probability == pytest.approx(other.probability)
             assert one.source == "abcd"[index]
             assert one.saliency.shape == (photos[index].height, photos[index].width)
 

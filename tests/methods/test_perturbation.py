@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import seewhy
@@ -124,6 +125,32 @@ def test_occlusion_of_one_pixel_is_its_own_share_of_a_linear_score():
     expected[:, 5:] = 0
     expected[:, :, 6:] = 0
     assert torch.allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(24, 60), (60, 24)])
+def test_cells_of_rises_masks_have_the_shape_of_the_image(size):
+    """Masks are linear between the middles of cells: along a side they bend there alone."""
+    masks = _random_masks(torch.zeros(1, 3, *size).double(), 20, 3, 0.5, 0)(slice(0, 20))[:, 0, 0]
+    for side, length in enumerate(size):
+        apart = 4 / 3 * length / 3  # RISE's code stretches 3 cells over 4 thirds of a side
+        bends = masks.movedim(side + 1, -1).diff(n=2).abs().amax(1) > 1e-9
+        for mask in bends:
+            places = mask.nonzero().flatten().double()
+            off = (places - places[0] + apart / 2) % apart - apart / 2
+            assert off.abs().max() <= 2
+        assert bends.any(0).sum() > 6, "and each mask is shifted on its own"
+
+
+@pytest.mark.parametrize("size", [(24, 48), (48, 24)])
+def test_occlusions_patch_is_a_sixth_of_the_shorter_side(size):
+    model, x = seeded(Cnn).double(), images(2).double()
+    probe = Probe(model, F.interpolate(x, size), 1, black=(-2.0, -1.9, -1.8))
+    expected = Method("occlusion", patch=4, stride=2)(probe)
+    assert torch.equal(Method("occlusion")(probe), expected)
+    black = Method("occlusion", patch=4, baseline="black")(probe)
+    own = Method("occlusion", patch=4, baseline=(-2.0, -1.9, -1.8))(probe)
+    assert torch.equal(black, own)
+    assert not torch.allclose(black, expected)
 
 
 def test_baselines_of_occlusion():

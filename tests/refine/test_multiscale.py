@@ -189,6 +189,19 @@ def test_tiles_of_what_needs_no_surroundings_make_the_whole(scale):
     assert len(seen) == {1.3: 4, 1.5: 4, 2: 9, 3.7: 49}[scale]
 
 
+def test_tiles_that_are_no_squares_are_laid_where_they_were():
+    """A map that is the picture itself, at its own resolution or a quarter of it."""
+    probe = Probe(MODEL, torch.rand(2, 3, 16, 24).double(), 1)
+    large = torch.rand(2, 3, 40, 36).double()
+    found = tiled(probe, lambda at: at.inputs.sum(1), large)
+    assert torch.allclose(found, large.sum(1))
+    ramps = torch.linspace(0, 1, 40)[:, None] - 3 * torch.linspace(0, 1, 36)
+    ramps = ramps.expand(2, 3, 40, 36).double()
+    coarse = tiled(probe, lambda at: F.avg_pool2d(at.inputs.sum(1), 4), ramps)
+    assert coarse.shape == (2, 10, 9)
+    assert (coarse - F.avg_pool2d(ramps.sum(1), 4)).abs().max() < 0.5
+
+
 def test_tiles_by_hand():
     """Each place of the large image by itself: the mean of the tiles over it, by their weights."""
     model = seeded(OneSize).double()
