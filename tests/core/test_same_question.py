@@ -212,6 +212,10 @@ def test_one_of_several_heads_takes_any_target():
     assert Probe(model, x, targets.Of("fine")).logits.shape == (2, 3)
     with pytest.raises(ValueError, match="no part 'age'"):
         seewhy.explain(model, x, "grad_cam", targets.Of("age", 1))
+    with pytest.raises(ValueError, match="no part 'T': at 'T' there is Tensor"):
+        targets.Of("T", 1)(scores)
+    with pytest.raises(ValueError, match="no part 'age': at 'age' there is SimpleNamespace"):
+        targets.Of("age", 1)(SimpleNamespace(fine=scores))
 
 
 def test_methods_that_balance_the_classifier_take_the_one_that_the_score_reads():

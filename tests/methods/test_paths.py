@@ -392,6 +392,9 @@ def test_baselines():
     assert (noise <= PHOTOS.amax((2, 3), keepdim=True)).all()
     flat = torch.full_like(PHOTOS, 2.5)
     assert torch.allclose(blurred(flat, 3.0), flat)
+    for size in ((20, 40), (40, 20)):
+        photos = torch.rand(2, 3, *size)
+        assert torch.equal(filled(photos, "blurred"), blurred(photos, 2.0))
     point = torch.zeros(1, 1, 21, 21).double()
     point[..., 10, 10] = 1
     spread = blurred(point, 2.0)[0, 0]

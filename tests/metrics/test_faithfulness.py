@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -237,6 +238,16 @@ def test_road_combined(single, kind):
         assert relative_error(value, single.numbers[f"road.{name}_{kind}"]) < 5e-5
 
 
+def test_road_removes_what_lies_at_or_above_a_quantile():
+    maps = torch.randperm(49, generator=torch.Generator().manual_seed(0)).view(1, 7, 7).double()
+    shares = [place / 20 for place in range(1, 20)]
+    curves = faithfulness.road_curves(
+        lambda images, index: images.mean((1, 2, 3)), torch.rand(1, 1, 7, 7), maps, removed=shares
+    )
+    expected = [int((maps >= np.quantile(maps, 1 - share)).sum()) for share in shares]
+    assert (49 * curves.removed).round().int().tolist() == expected
+
+
 def test_road_noise_lies_on_imputed_pixels_only_and_repeats():
     seen = []
 
@@ -257,6 +268,8 @@ def test_road_noise_lies_on_imputed_pixels_only_and_repeats():
     assert missing.float().mean() == pytest.approx(0.5, abs=0.01)
     assert (noise[~missing.expand_as(noise)] == 0).all()
     assert noise[missing.expand_as(noise)].std() == pytest.approx(0.1, rel=0.1)
+    other = faithfulness.road_curves(score, inputs, maps, **options, seed=1)
+    assert not torch.equal(first.most_first, other.most_first)
 
 
 def test_images_do_not_know_each_other(oracles):

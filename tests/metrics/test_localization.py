@@ -183,6 +183,9 @@ def test_box_masks_cover_pixel_centres():
     expected[0:2, 1:3] = True
     expected[3, 5] = True
     assert torch.equal(mask, expected)
+    for box, pixel in (((0.6, 1.6, 2.4, 3.4), (2, 1)), ((1.4, 0.3, 2.4, 1.4), (0, 1))):
+        (mask,) = localization.box_masks([torch.tensor([box])], (4, 6))
+        assert mask.nonzero().tolist() == [[*pixel]]
 
 
 def test_errors_say_what_is_wrong():

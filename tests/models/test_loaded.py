@@ -5,13 +5,25 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import Tiny
+from torch import nn
 
 from seewhy.models import LoadedModel, ModelError
 from seewhy.models.answers import Activation
+from seewhy.models.loaded import number_of_classes
 
 
 def named(*classes: str, activation: Activation | None = None) -> LoadedModel:
     return LoadedModel(Tiny(), classes=classes, name="tiny", activation=activation)
+
+
+def test_a_single_logit_tells_two_classes_apart_and_a_value_none() -> None:
+    def of_one(activation: Activation | None) -> LoadedModel:
+        network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
+        return LoadedModel(network, activation=activation)
+
+    assert number_of_classes(of_one(None)) == 2
+    assert number_of_classes(of_one("none")) == 1
+    assert number_of_classes(named("cat", "dog", "crane")) == 3
 
 
 def test_class_names() -> None:
