@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from networks import Branching, Cnn, images, replaced, seeded
-from seewhy import Probe
+from seewhy import Probe, explain
 from seewhy.core.targets import Contrast, Probability
 from untouched import Calls
 
@@ -147,3 +147,24 @@ def test_affine_heads(name):
     scores = replaced(model, "body", x, other)[:, 2]
     change = (probe.gradients() * (other - probe.activations())).sum((1, 2, 3))
     assert torch.allclose(probe.score + change, scores) == affine
+
+
+@pytest.mark.parametrize("register", ["full_backward_hook", "full_backward_pre_hook"])
+@pytest.mark.parametrize("layer", ["conv1", "conv2"])
+def test_backward_hooks_of_the_user_change_no_tail(layer, register):
+    plain, hooked, x = seeded(Cnn).double(), seeded(Cnn).double(), images().double()
+    for module in hooked.modules():
+        getattr(module, f"register_{register}")(lambda *_: None)
+    expected = explain(plain, x, "ablation_cam", 1, layer=layer)
+    assert torch.equal(explain(hooked, x, "ablation_cam", 1, layer=layer), expected)
+    probe = Probe(hooked, x, [0, 2, 4], layer)
+    scores = probe.tail()(0.5 * probe.activations()[None])
+    expected = replaced(plain, layer, x, 0.5 * probe.activations())
+    assert torch.allclose(scores[0], expected[[0, 1, 2], [0, 2, 4]])
+
+
+def test_backward_hooks_of_the_user_leave_an_affine_head_affine():
+    plain, hooked, x = seeded(Cnn).eval(), seeded(Cnn).eval(), images()
+    for module in hooked.modules():
+        module.register_full_backward_hook(lambda *_: None)
+    assert torch.equal(explain(hooked, x, "cam", 1), explain(plain, x, "cam", 1))

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map, tree_map_only
 
 from seewhy.core.rules import Mode, kind_of, nearest, node_of, nodes, out_of_place, tensors
+from seewhy.core.walk import edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +57,11 @@ class Trace(Mode):
     ) -> Any:
         """Run one call, and write it down."""
         kwargs = kwargs or {}
-        if not torch.is_grad_enabled():
+        # Torch asks what it hands on for its function, to hang backward hooks there.
+        if not torch.is_grad_enabled() or getattr(function, "__self__", None) is Tensor.grad_fn:
             return function(*args, **kwargs)
         # New lists: the network may go on to append to those that it gave.
-        args, kwargs = tree_map(lambda value: value, (args, kwargs))
+        args, kwargs = tree_map(self._made, (args, kwargs))
         plain = out_of_place(function, args, kwargs)
         before = {}
         written = next(tensors((args, kwargs)), None)
@@ -70,6 +72,17 @@ class Trace(Mode):
         if made := _versions(result):
             self._calls.append(_Call(*plain, result, read, made, before))
         return result
+
+    def _made(self, value: Any) -> Any:
+        """The value as a call made it: modules with backward hooks hand tensors on under others."""
+        if not (isinstance(value, Tensor) and _hooked(value.grad_fn)):
+            return value
+        node, place = edge(value)
+        while _hooked(node):
+            node, place = node.next_functions[place]
+        results = (made for call in reversed(self._calls) for made in tensors(call.result))
+        origins = (made for made in results if made.requires_grad and edge(made) == (node, place))
+        return next(origins, value)
 
     def replay(self, start: Tensor, end: Tensor) -> Callable[[Tensor], Tensor] | None:
         """`end` as a function of `start`, by the calls between.
@@ -127,10 +140,10 @@ def _versions(value: Any) -> dict[int, int]:
 # fmt: off
 _LINEAR = frozenset((
     "AdaptiveAvgPool1D", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D", "Add", "Alias", "AsStrided",
-    "AvgPool2D", "AvgPool3D", "Cat", "Clone", "Expand", "Gather", "Index", "IndexSelect", "Mean",
-    "Neg", "Permute", "ReshapeAlias", "Select", "Slice", "Split", "Squeeze", "Stack", "Sub", "Sum",
-    "T", "ToCopy", "Transpose", "Unbind", "UnsafeSplit", "UnsafeView", "Unsqueeze",
-    "UpsampleBilinear2D", "UpsampleLinear1D", "UpsampleNearest1D", "UpsampleNearest2D",
+    "AvgPool2D", "AvgPool3D", "BackwardHookFunction", "Cat", "Clone", "Expand", "Gather", "Index",
+    "IndexSelect", "Mean", "Neg", "Permute", "ReshapeAlias", "Select", "Slice", "Split", "Squeeze",
+    "Stack", "Sub", "Sum", "T", "ToCopy", "Transpose", "Unbind", "UnsafeSplit", "UnsafeView",
+    "Unsqueeze", "UpsampleBilinear2D", "UpsampleLinear1D", "UpsampleNearest1D", "UpsampleNearest2D",
     "UpsampleNearest3D", "UpsampleTrilinear3D", "View",
 ))
 _MULTILINEAR = frozenset(("Addmm", "Addmv", "Baddbmm", "Bmm", "Convolution", "Mm", "Mul", "Mv"))
@@ -177,6 +190,11 @@ def mixes_nothing(end: Tensor, start: Tensor) -> bool:
         return False
     between = _between(end, origin)
     return bool(between) and all(kind_of(node) in _CHANNELWISE for node in between)
+
+
+def _hooked(node: Any) -> bool:
+    """Whether a module hands a tensor on by this function for the sake of its backward hooks."""
+    return type(node).__name__ == "BackwardHookFunctionBackward"
 
 
 def _between(end: Tensor, origin: Any) -> set[Any]:
