@@ -8,12 +8,14 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import pytest
 import torch
 import torch.nn.modules.module as torch_module
 from torch import nn
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_stack
+from torch.utils._pytree import tree_leaves
 
 import seewhy
 from networks import Cnn, images, seeded
@@ -280,3 +282,44 @@ def test_what_others_keep_on_a_module_has_no_graph():
         seewhy.explain(model, images(2), "grad_cam", 1)
         assert last.kept.grad_fn is None
         assert block.seen.grad_fn is None
+
+
+class Remembers(nn.Module):
+    """Keeps what it computed, in a container."""
+
+    def __init__(self, container) -> None:
+        super().__init__()
+        self.inner, self.container = seeded(Cnn), container
+        self.hidden, self.cells = None, {}
+
+    def forward(self, x):
+        y = self.inner(x)
+        self.hidden = self.container(y, y + 1)
+        self.cells["last"] = (y, [y])
+        return y
+
+
+class Pair(NamedTuple):
+    h: torch.Tensor
+    c: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        lambda h, c: (h, c),
+        lambda h, c: [(h, c), (h, c)],
+        lambda h, c: {"layers": [h, c], "time": 0},
+        Pair,
+    ],
+)
+def test_states_that_a_network_keeps_in_containers_have_no_graph(container):
+    model, x = Remembers(container), images(2)
+    expected = container(seeded(Cnn).eval()(x), seeded(Cnn).eval()(x) + 1)
+    cells = model.cells
+    seewhy.explain(model, x, ["gradient", "grad_cam"], 1)
+    copied = copy.deepcopy(model)
+    assert model.cells is cells
+    assert type(copied.hidden) is type(expected)
+    for found, value in zip(tree_leaves(copied.hidden), tree_leaves(expected), strict=True):
+        assert torch.equal(torch.as_tensor(found), torch.as_tensor(value))

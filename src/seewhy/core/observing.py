@@ -1,5 +1,6 @@
 """Watch a network run and leave it as it was: module outputs on this thread, eval mode, buffers."""
 
+import operator
 import sys
 import threading
 import traceback
@@ -346,10 +347,12 @@ def _be_eager() -> None:
         _stance = None
 
 
-# What every module has of its own.
-_OWN = frozenset(vars(nn.Module()))
+# What every module has of its own, and the options that most have.
+_OPTIONS = (*nn.Conv2d.__constants__, *nn.LayerNorm.__constants__)
+_OWN = frozenset((*vars(nn.Module()), *_OPTIONS, "_reversed_padding_repeated_twice"))
 # What most attributes are, none of which holds a graph.
-_PLAIN = frozenset((int, float, bool, str, tuple, type(None)))
+_PLAIN = frozenset((int, float, bool, str, type(None)))
+_CONTAINERS = (tuple, list, dict)
 
 
 def _cut(modules: Iterable[nn.Module]) -> None:
@@ -358,19 +361,33 @@ def _cut(modules: Iterable[nn.Module]) -> None:
         kept = module.__dict__
         for name in kept.keys() - _OWN:
             value = kept[name]
-            kind = type(value)
-            if kind in _PLAIN:
-                continue
-            _cut_at(kept, name)
-            if kind is dict or kind is list:
-                for key in [*value] if kind is dict else range(len(value)):
-                    _cut_at(value, key)
+            if type(value) not in _PLAIN and (cut := _without_graph(value)) is not value:
+                kept[name] = cut
 
 
-def _cut_at(values: Any, key: Any) -> None:
-    value = values[key]
-    if isinstance(value, Tensor) and value.grad_fn is not None:
-        values[key] = value.detach()
+def _without_graph(value: Any, depth: int = 3) -> Any:
+    """The value without graphs: lists and dicts themselves, of a tensor or tuple another one.
+
+    depth: of lists, dicts and tuples in each other, which may hold themselves.
+    """
+    if isinstance(value, Tensor):
+        return value if value.grad_fn is None else value.detach()
+    if not (depth and isinstance(value, _CONTAINERS)):
+        return value
+    kind: Any = type(value)
+    inner = value.values() if isinstance(value, dict) else value
+    if _PLAIN.issuperset(map(type, inner)):
+        return value
+    less = [_without_graph(one, depth - 1) for one in inner]
+    if isinstance(value, tuple):
+        same = all(map(operator.is_, less, value))
+        return value if same else kind(*less) if hasattr(value, "_fields") else kind(less)
+    for key, one in zip(
+        [*value] if isinstance(value, dict) else range(len(value)), less, strict=True
+    ):
+        if value[key] is not one:
+            value[key] = one
+    return value
 
 
 def _copied(module: nn.Module) -> list[tuple[nn.Module, str, Tensor, int, Tensor]]:
