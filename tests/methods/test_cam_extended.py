@@ -131,6 +131,18 @@ def test_methods_that_need_a_class(method):
         seewhy.explain(seeded(Cnn), images(), method, Probability(1))
 
 
+@pytest.mark.parametrize(("classes", "others"), [(2, 1), (3, 2), (4, 3), (5, 3)])
+def test_finer_cam_takes_as_many_classes_as_there_are_up_to_three(classes, others):
+    model, x = seeded(Cnn, classes=classes), images()
+    named = seewhy.explain(model, x, f"finer_cam(references={others})", 1)
+    assert torch.equal(seewhy.explain(model, x, "finer_cam", 1), named)
+
+
+def test_finer_cam_of_one_class_says_that_there_is_no_other():
+    with pytest.raises(ValueError, match="the network has one class alone"):
+        seewhy.explain(seeded(Cnn, classes=1), images(), "finer_cam", 0)
+
+
 @pytest.mark.parametrize("references", [0, 5])
 def test_finer_cam_needs_other_classes(references):
     with pytest.raises(ValueError, match=f"references={references}; .* (from 1 to 4|at least 1)"):

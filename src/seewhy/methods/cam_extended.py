@@ -48,7 +48,7 @@ def cam(probe: Probe) -> Tensor:
 def finer_cam(
     probe: Probe,
     *,
-    references: Annotated[int, Range(least=1)] = 3,
+    references: Annotated[int, Range(least=1)] | None = None,
     strength: Annotated[float, Range(least=-1e6, most=1e6)] = 0.6,
     base: Annotated[str, parse] = "grad_cam",
 ) -> Tensor:
@@ -57,7 +57,7 @@ def finer_cam(
     This subtracts what the class shares with similar classes. pytorch-grad-cam weights the classes
     by their probabilities, with gradients through these weights.
 
-    references: how many classes.
+    references: how many classes; by default 3, or all others of a network with fewer.
     strength: the weight of their mean logit; 0 gives the CAM of the class itself.
     base: the name of the CAM, which may have options and refinements.
 
@@ -65,10 +65,16 @@ def finer_cam(
     """
     classes = explained_classes(probe, "finer_cam")
     scores = probe.logits
-    if not 1 <= references < scores.shape[1]:
+    others = scores.shape[1] - 1
+    if not others:
         raise ValueError(
-            f"references={references}; of {scores.shape[1]} classes it should be from 1 to "
-            f"{scores.shape[1] - 1}"
+            "finer_cam compares a class with others, and the network has one class alone; use its "
+            "base by itself, such as 'grad_cam'"
+        )
+    references = min(3, others) if references is None else references
+    if not 1 <= references <= others:
+        raise ValueError(
+            f"references={references}; of {others + 1} classes it should be from 1 to {others}"
         )
     own = _column(classes, scores)
     distances = (scores - scores.gather(1, own)).abs().scatter(1, own, torch.inf)
