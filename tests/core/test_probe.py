@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -377,3 +379,15 @@ def test_probability_targets_have_softmax_gradients():
     scores = model.head(leaf.relu().mean((2, 3))).softmax(1)
     (expected,) = torch.autograd.grad(scores[:, 2].sum(), leaf)
     assert torch.allclose(Probe(model, x, Probability(2), "bn2").gradients(), expected)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda probe: pickle.loads(pickle.dumps(probe))])
+def test_a_copy_of_a_used_probe_asks_the_same(copied):
+    probe = Probe(seeded(Cnn), images(), layer="conv2").expect("input", "tail")
+    gradients, at_input = probe.gradients(), probe.input_gradient
+    other = copied(probe)
+    assert other.model is not probe.model
+    assert torch.equal(other.gradients(), gradients)
+    assert torch.equal(other.input_gradient, at_input)
+    derived = copied(probe.with_inputs(2 * images()))
+    assert torch.equal(derived.gradients(), probe.with_inputs(2 * images()).gradients())

@@ -6,7 +6,6 @@ layer.
 
 from __future__ import annotations
 
-import copy
 import difflib
 import inspect
 import math
@@ -609,11 +608,16 @@ class Probe:
 
     def _derived(self) -> Probe:
         """The same question, not yet put: at the same layers about the same inputs and classes."""
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other._clear()
         return other
 
     # ------------------------------------------------------------------ the pass
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over: the question. Answers lie in a graph, which has no copies."""
+        return vars(self._derived())
+
 
     def _record(self) -> Recording:
         if self._recording is None:
