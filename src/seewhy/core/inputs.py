@@ -164,6 +164,12 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
         )
     if found.is_meta:
         raise ValueError("inputs are on the device 'meta', where tensors hold no values")
+    if found.layout is not torch.strided:
+        kind = str(found.layout).removeprefix("torch.")
+        raise ValueError(
+            f"inputs is a tensor of the layout {kind}; it should be a dense one, as "
+            "inputs.to_dense() or torch.stack(images) makes it"
+        )
     return Inputs(given, explained).with_tensor(found.detach())
 
 
