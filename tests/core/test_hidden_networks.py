@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import seewhy
 from every import EVERY
 from networks import Cnn, images, seeded
+from seewhy.core.observing import outputs_of
 
 
 def script(model):
@@ -114,3 +115,24 @@ def test_weights_made_in_inference_mode(context, method):
             seewhy.explain(model, images(), method, 1)
         found = seewhy.explain(model, images(), "occlusion(patch=8)", 1)
     assert torch.equal(found, seewhy.explain(seeded(Cnn), images(), "occlusion(patch=8)", 1))
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "gradient", "rise(masks=4)", None])
+def test_lazy_networks_are_not_given_weights(method):
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    with pytest.raises(ValueError, match=r"layer '0' \(LazyConv2d\) has no weights yet"):
+        seewhy.explain(model, images(), method)
+    with pytest.raises(ValueError, match="no weights yet"):
+        outputs_of(model, images())
+    assert all(nn.parameter.is_lazy(weights) for weights in model.parameters())
+    model(images())
+    assert seewhy.explain(model, images(), "gradient").isfinite().all()
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.to_sparse, torch.Tensor.to_mkldnn])
+def test_inputs_that_are_not_dense(change):
+    with pytest.raises(ValueError, match=r"of the layout \w+; it should be a dense one"):
+        seewhy.explain(seeded(Cnn), change(images()), "gradient")
+    jagged = torch.nested.nested_tensor([*images()], layout=torch.jagged)
+    with pytest.raises(ValueError, match="of the layout jagged"):
+        seewhy.explain(seeded(Cnn), jagged, "gradient")

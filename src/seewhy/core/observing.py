@@ -5,7 +5,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,6 +16,7 @@ import torch
 import torch.nn.modules.module as torch_module
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.overrides import _get_current_function_mode_stack
 
 Result = TypeVar("Result")
@@ -188,7 +189,9 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Any:
         with torch.no_grad():
             return model(inputs)
 
-    return undisturbed([*named_modules(model)], run)
+    names = named_modules(model)
+    check_initialised(names)
+    return undisturbed(names, run)
 
 
 def running() -> Iterator[nn.Module]:
@@ -330,6 +333,20 @@ def _hook() -> None:
     else:
         torch_module._global_forward_hooks.pop(_KEY, None)
         torch_module._global_forward_hooks_with_kwargs.pop(_KEY, None)
+
+
+def check_initialised(names: Mapping[nn.Module, str]) -> None:
+    """Raise ValueError for a network with lazy modules that have never run.
+
+    The first pass would give them weights drawn at random.
+    """
+    for module, name in names.items():
+        lazy = isinstance(module, LazyModuleMixin)
+        if lazy and module.has_uninitialized_params():  # type: ignore[operator]
+            raise ValueError(
+                f"the model's layer {name!r} ({type(module).__name__}) has no weights yet, and its "
+                "first call would draw them at random; run the model once and load its weights"
+            )
 
 
 def in_training(modules: Iterable[nn.Module]) -> bool:

@@ -29,7 +29,7 @@ from seewhy.core.choice import (
 )
 from seewhy.core.inputs import Inputs, InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
-from seewhy.core.observing import graphs, in_training, named_modules, undisturbed
+from seewhy.core.observing import check_initialised, graphs, in_training, named_modules, undisturbed
 from seewhy.core.recording import REFUSALS, Begin, Recorded, Recording, Request, record
 from seewhy.core.replay import Trace, is_affine
 from seewhy.core.rules import (
@@ -101,6 +101,7 @@ class Probe:
         # What was asked for: None leaves the choice to the pass, or to the probe that this one
         # was derived from.
         self._names = named_modules(self.model)
+        check_initialised(self._names)
         self._requests = asked_layers(self.model, layer)
         self._origin: Probe | None = None
         self._around = around
@@ -613,11 +614,11 @@ class Probe:
         other._clear()
         return other
 
-    # ------------------------------------------------------------------ the pass
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over: the question. Answers lie in a graph, which has no copies."""
         return vars(self._derived())
 
+    # ------------------------------------------------------------------ the pass
 
     def _record(self) -> Recording:
         if self._recording is None:
