@@ -391,3 +391,11 @@ def test_a_copy_of_a_used_probe_asks_the_same(copied):
     assert torch.equal(other.input_gradient, at_input)
     derived = copied(probe.with_inputs(2 * images()))
     assert torch.equal(derived.gradients(), probe.with_inputs(2 * images()).gradients())
+
+
+@pytest.mark.parametrize("method", ["full_grad", "score_cam", "gig_cam", "auto", "grad_cam+detail"])
+def test_errors_name_the_images_that_are_not_finite(method):
+    x = images().clone()
+    x[1, 0, 3, 3], x[2, 1] = torch.nan, torch.inf
+    with pytest.raises(ValueError, match=r"finite.*; the inputs of images \[1, 2\] are not finite"):
+        seewhy.explain(seeded(Cnn), x, method, 1)

@@ -278,9 +278,18 @@ class Probe:
         size: the sides to which they are upsampled; None leaves each at its own resolution.
 
         If the chosen layer differs between images, they are explained one by one, and their maps
-        have the inputs' size.
+        have the inputs' size. An error names the images that hold NaN or infinite values, if any.
         """
-        methods = list(methods)
+        try:
+            return self._maps(list(methods), size)
+        except ValueError as error:
+            known = self.inputs.isfinite().flatten(1).all(1)
+            unknown = [index for index, is_known in enumerate(known.tolist()) if not is_known]
+            if not unknown or type(error) is not ValueError:
+                raise
+            raise ValueError(f"{error}; the inputs of images {unknown} are not finite") from error
+
+    def _maps(self, methods: list[Method], size: Sequence[int] | None = None) -> list[Tensor]:
         self.expect_for(methods)
 
         def run() -> list[Tensor]:
@@ -293,7 +302,7 @@ class Probe:
             alone = [self.image(index) for index in range(len(self.inputs))]
             for one in alone:
                 one._origin = None  # each chooses a layer by itself
-            each = [one.maps(methods) for one in alone]
+            each = [one._maps(methods) for one in alone]
             return [
                 torch.cat([upsample(maps, size or self.size) for maps in of_images])
                 for of_images in zip(*each, strict=True)
