@@ -136,3 +136,36 @@ def test_inputs_that_are_not_dense(change):
     jagged = torch.nested.nested_tensor([*images()], layout=torch.jagged)
     with pytest.raises(ValueError, match="of the layout jagged"):
         seewhy.explain(seeded(Cnn), jagged, "gradient")
+
+
+def test_transforms_of_torch_func_around_an_explanation():
+    model = seeded(Cnn)
+    with pytest.raises(ValueError, match=r"inside a transform of torch\.func"):
+        torch.vmap(lambda image: seewhy.explain(model, image[None], "grad_cam", 1)[0])(images())
+
+
+class Ensemble(nn.Module):
+    """Several networks at once, by torch.vmap, and then one of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.members = nn.ModuleList([seeded(Cnn), seeded(Cnn, classes=5)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.func.stack_module_state(list(self.members))
+        member = self.members[0]
+        return torch.vmap(lambda p, b: torch.func.functional_call(member, (p, b), x))(
+            *weights
+        ).mean(0)
+
+
+def test_parts_under_vmap_are_no_layers():
+    model, x = Ensemble(), images()
+    with pytest.raises(ValueError, match="found no layer with maps"):
+        seewhy.explain(model, x, "grad_cam", 1)
+    expected = torch.stack(
+        [seewhy.explain(member, x, "input_x_gradient", 1) for member in model.members]
+    )
+    found = seewhy.explain(model, x, "input_x_gradient", 1)
+    assert torch.allclose(found, expected.mean(0), atol=1e-5)
+    assert seewhy.explain(model, x, None, 1).isfinite().all()  # the first method that works

@@ -164,6 +164,11 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
         )
     if found.is_meta:
         raise ValueError("inputs are on the device 'meta', where tensors hold no values")
+    if torch._C._functorch.is_functorch_wrapped_tensor(found):
+        raise ValueError(
+            "inputs is a tensor inside a transform of torch.func (vmap, grad, jacrev), which no "
+            "explanation can run in; give all images as one batch, outside of it"
+        )
     if found.layout is not torch.strided:
         kind = str(found.layout).removeprefix("torch.")
         raise ValueError(

@@ -370,6 +370,8 @@ class _Recorder:
         shape = tensor.shape
         if not shape or shape[0] != self.batch or not tensor.is_floating_point():
             return None
+        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            return None  # of a part under torch.vmap, whose tensors end with it
         taken = first_tensor(args)
         if taken is not None:
             # As a table of relative positions is, and a batch of one may have its length.
