@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -195,6 +197,8 @@ def test_listings(run):
 
 def test_version(run):
     assert run("--version").output == f"seewhy {version('seewhy')}\n"
+    called = subprocess.run([sys.executable, "-m", "seewhy", "--version"], capture_output=True)
+    assert called.stdout.decode() == run("--version").output
 
 
 def test_the_default_network_explains_a_photo_and_says_which_it_is(run):

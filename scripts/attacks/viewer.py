@@ -25,7 +25,7 @@ class Viewer:
 
     def __init__(self, *options: str, cwd: Path | None = None) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the server
-        call = [sys.executable, "-m", "seewhy.cli", "serve", "--port", "0", *options]
+        call = [sys.executable, "-m", "seewhy", "serve", "--port", "0", *options]
         self._process = subprocess.Popen(call, stdout=self._log, stderr=self._log, cwd=cwd)
         self.pid, self.peak = self._process.pid, 0
         self.port = 0

@@ -102,7 +102,7 @@ def test_kill_9_of_a_run_with_workers(tmp_path):
     )
     bench(config, "--out", str(tmp_path / "whole"))
     folder = tmp_path / "cut"
-    call = [sys.executable, "-m", "seewhy.cli", "bench", str(config), "--out", str(folder)]
+    call = [sys.executable, "-m", "seewhy", "bench", str(config), "--out", str(folder)]
     for shards in (0, 3):
         process = subprocess.Popen([*call, "--workers", "2"], stderr=subprocess.DEVNULL)
         wait_for(lambda: (folder / "manifest.json").exists(), process)

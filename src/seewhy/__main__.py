@@ -1,4 +1,4 @@
-"""`python -m seewhy.cli`."""
+"""`python -m seewhy`."""
 
 from seewhy.cli import app
 
