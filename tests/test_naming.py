@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,6 +109,23 @@ def test_a_method_that_returns_no_map_per_image_says_so(monkeypatch, returned, w
 def test_errors_point_at_the_word(text, message):
     with pytest.raises(ValueError, match=message):
         parse(text)
+
+
+def test_names_of_other_libraries_lead_to_ours():
+    page = (Path(__file__).parents[1] / "docs/coming-from.md").read_text()
+    asked = {"smoothgrad": "gradient+smooth", "ig": "integrated_gradients",
+             "lrp": "excitation_backprop", "vargrad": "gradient+smooth",
+             "Grad-CAM++": "grad_cam_plus_plus", "eigencam": "eigen_cam"}  # fmt: skip
+    for line in page.splitlines():
+        theirs, ours = [re.findall("`([^`]*)`", cell) for cell in (line + "||").split("|")[1:3]]
+        if theirs and len(theirs) == len(ours) and all(name in METHODS for name in ours):
+            asked |= dict(zip(theirs, ours, strict=True))
+    assert len(asked) > 30
+    for theirs, ours in asked.items():
+        if theirs != ours:
+            with pytest.raises(ValueError, match=re.escape(f"; did you mean '{ours}'?")):
+                parse(theirs)
+            assert str(parse(ours)) == ours
 
 
 def test_listing_has_what_a_user_wants_to_know():

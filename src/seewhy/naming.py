@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 import numbers
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -89,6 +90,26 @@ _MOST = 10
 
 METHODS: dict[str, Entry] = {}
 REFINEMENTS: dict[str, Entry] = {}
+
+ELSEWHERE = {
+    "smoothgrad": "gradient+smooth",
+    "noisetunnel": "gradient+smooth",
+    "vargrad": "gradient+smooth",
+    "saliency": "gradient",
+    "vanillagradient": "gradient",
+    "backprop": "gradient",
+    "gradientxinput": "input_x_gradient",
+    "deconvolution": "deconvnet",
+    "guidedbackproprelumodel": "guided_backprop",
+    "ig": "integrated_gradients",
+    "gradientshap": "integrated_gradients",
+    "deeplift": "integrated_gradients",
+    "guidedig": "guided_integrated_gradients",
+    "layergradcam": "grad_cam",
+    "lrp": "excitation_backprop",
+    "rollout": "attention_rollout",
+}
+"""What is nearest to methods with another name in papers and libraries, in small letters alone."""
 
 
 def list_methods() -> list[str]:
@@ -181,7 +202,9 @@ class Named:
                 raise ValueError(
                     f"{name!r} is a refinement: put it behind a method, as in 'grad_cam+…'"
                 )
-            raise ValueError(f"{cls.unknown} {shown(name)}{suggestion(name, sorted(cls.entries))}")
+            meant = elsewhere(name) if cls is Method else ""
+            meant = meant or suggestion(name, sorted(cls.entries))
+            raise ValueError(f"{cls.unknown} {shown(name)}{meant}")
         return checked(f"{cls.kind} {name!r}", cls.entries[name].functions, options)
 
 
@@ -263,7 +286,7 @@ def parse(text: str | Method) -> Method:
         (name, options), *rest = terms("method", text, "grad_cam", "gig_cam(steps=20)+multiscale")
     except ValueError as error:  # perhaps spelled as in a paper: Grad-CAM++
         spelled = text.replace("++", "_plus_plus").replace("-", "_")
-        raise ValueError(f"{error}{near(spelled, METHODS)}") from None
+        raise ValueError(f"{error}{elsewhere(text) or near(spelled, METHODS)}") from None
     found = Method(name, **options)
     for name, options in rest:
         found = found + Refinement(name, **options)
@@ -390,6 +413,17 @@ def suggestion(word: str, names: Iterable[str]) -> str:
     """The end of an error message: the nearest of the names, or all where none is near."""
     names = list(names)
     return near(word, names, 1) or f"; there are {', '.join(names)}"
+
+
+def elsewhere(word: str) -> str:
+    """The end of an error message: our name of a method as papers and libraries spell it, or ""."""
+
+    def letters(name: str) -> str:
+        return re.sub("[^a-z]", "", re.sub(r"(\+\+|pp)$", "plusplus", name.strip().lower()))
+
+    ours = {letters(name): name for name in METHODS} | ELSEWHERE
+    found = ours.get(letters(word))
+    return f"; did you mean {found!r}?" if found else ""
 
 
 def frozen(value: Any) -> Any:
