@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from networks import Cnn, seeded
 from seewhy.cli import app
 from seewhy.cli.options import parse_size
 from seewhy.cli.output import unused
+from seewhy.naming import METHODS
 
 FACTORY = """
 from networks import Cnn, seeded
@@ -193,6 +195,25 @@ def test_listings(run):
                        "read": "channels_first"}  # fmt: skip
     every = json.loads(run("layers", "--model", "cli_nets:net", "--json", "--all").stdout)
     assert {"conv1", "bn1", "relu#1", "conv2", "bn2", "relu#2"} == {row["layer"] for row in every}
+
+
+def test_what_is_named_is_shown_with_all_its_documentation(run):
+    for name, entry in METHODS.items():
+        shown = run("methods", name).output
+        words = (inspect.getdoc(entry.function) or "").split()
+        assert " ".join(words) in " ".join(shown.split())
+        assert shown.count(entry.source.split()[0]) >= 1
+    assert "tsgb" not in run("methods", "rise").output
+    assert "the rising numbers of pixels" in " ".join(run("metrics", "insertion").output.split())
+    assert "tiles: if the network" in run("refinements", "multiscale").output
+    asked = ("methods", "rise", "auto", "--json")
+    assert [row["name"] for row in json.loads(run(*asked).stdout)] == ["auto", "rise"]
+    for kind, name, near in (
+        ("methods", "gradcam", "grad_cam"),
+        ("metrics", "inserton", "insertion"),
+        ("refinements", "multi_scale", "multiscale"),
+    ):
+        assert f"did you mean '{near}'?" in run(kind, name, code=2).output
 
 
 def test_version(run):

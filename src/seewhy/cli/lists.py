@@ -1,7 +1,8 @@
 """`seewhy methods`, `refinements`, `metrics`, `models`, `layers`: what there is."""
 
+import inspect
 import json
-from collections.abc import Mapping
+import re
 from typing import Annotated, Any
 
 import torch
@@ -14,27 +15,31 @@ from rich.table import Table
 from seewhy.cli import options
 from seewhy.cli.common import out, usage_errors
 from seewhy.core.probe import layers_of
-from seewhy.metrics import METRICS
+from seewhy.metrics import Metric
 from seewhy.metrics.registry import Measure
 from seewhy.models import DEFAULT_MODEL, list_models
-from seewhy.naming import METHODS, REFINEMENTS, Entry
+from seewhy.naming import Entry, Method, Named, Refinement
+from seewhy.options import options_of
 
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Show these alone, with all that is documented of them.")
+]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON list instead.")]
 
 
-def methods(as_json: Json = False, plugin: options.Plugins = None) -> None:
+def methods(names: Names = None, as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the methods: what they do, source, options with defaults, and cost in passes."""
-    tell(METHODS, as_json)
+    tell(Method, names, as_json)
 
 
-def refinements(as_json: Json = False, plugin: options.Plugins = None) -> None:
+def refinements(names: Names = None, as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the refinements that can follow a method, as in grad_cam+NAME."""
-    tell(REFINEMENTS, as_json)
+    tell(Refinement, names, as_json)
 
 
-def metrics(as_json: Json = False, plugin: options.Plugins = None) -> None:
+def metrics(names: Names = None, as_json: Json = False, plugin: options.Plugins = None) -> None:
     """List the metrics: options, cost, direction, range, needs; what they measure, and source."""
-    tell(METRICS, as_json)
+    tell(Metric, names, as_json)
 
 
 def models(
@@ -101,8 +106,12 @@ def layers(
     out.print(table)
 
 
-def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
-    """Print what is registered: methods, refinements or metrics."""
+def tell(kind: type[Named], names: list[str] | None, as_json: bool) -> None:
+    """Print what is registered: methods, refinements or metrics, all or those that are named."""
+    entries = kind.entries
+    if names:
+        with usage_errors():
+            entries = {name: entries[kind(name).name] for name in names}
     rows: list[dict[str, Any]] = []
     for name, entry in sorted(entries.items()):
         row: dict[str, Any] = {
@@ -115,7 +124,7 @@ def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
         given = ", ".join(f"{key}={value}" for key, value in row["options"].items())
         line = f"[b]{name}[/b]" + (f"({escape(given)})" if given else "")
         line += f"  [cyan]{escape(entry.passes)}[/cyan]"
-        about = escape(entry.summary)
+        about = escape(documented(entry) if names else entry.summary)
         if isinstance(entry, Measure):
             low, high = entry.range
             row |= {
@@ -140,3 +149,15 @@ def tell(entries: Mapping[str, Entry], as_json: bool) -> None:
     else:
         out.print("[dim]rule pass: backward pass by the method's own rules[/dim]")
         out.print("[dim]K: channels of the layer, N: samples or masks, T: steps of a path[/dim]")
+
+
+def documented(entry: Entry) -> str:
+    """The whole documentation, each paragraph and option as one line; a metric's with its parts."""
+    texts = [
+        inspect.getdoc(function) or ""
+        for function in entry.functions
+        if function is entry.function or options_of(function)
+    ]
+    # A single end of a line is none, except before an option.
+    lines = re.split(r"(\n{2,}|\n(?=[a-z]\w*(?:, \w+)*: ))", "\n\n".join(texts))
+    return "".join(" ".join(line.split()) or line for line in lines)
