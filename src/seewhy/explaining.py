@@ -75,7 +75,7 @@ def explain(
     names, as you gave them, to maps.
 
     Raises ValueError or TypeError for unknown names, targets out of range, and inputs, layers or
-    outputs of the wrong kind.
+    outputs of the wrong kind; what else a network raises itself is raised as it is.
     """
     if size not in ("input", "layer"):
         raise ValueError(f"size must be 'input' or 'layer', not {shown(size)}")

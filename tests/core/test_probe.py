@@ -357,6 +357,13 @@ def test_clear_errors(kwargs, message):
         seewhy.explain(**arguments)
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_the_wrong_number_of_channels_is_said_in_these_words(channels):
+    inputs = images()[:, :1].expand(-1, channels, -1, -1)
+    with pytest.raises(ValueError, match=rf"takes 3 channels, and .* have {channels}: give"):
+        seewhy.explain(seeded(Cnn), inputs, "grad_cam")
+
+
 @pytest.mark.parametrize("target", [1.5, "tabby", True, [0.5], object()])
 def test_targets_of_the_wrong_type(target):
     with pytest.raises(TypeError, match="class index"):

@@ -6,6 +6,7 @@ copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 """
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -262,6 +263,12 @@ def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
         return (
             f"the network failed on inputs of shape {shape}, which count as (B, C, H, W): {error}; "
             "if the channels are last, give inputs.permute(0, 3, 1, 2)"
+        )
+    takes = re.search(re.escape(f"input{list(shape)}") + r" to have (\d+) channels", str(error))
+    if takes:
+        return (
+            f"the network takes {takes[1]} channels, and inputs of shape {shape} have {shape[1]}: "
+            f"give them as (B, {takes[1]}, ...)"
         )
     return None
 
