@@ -156,6 +156,7 @@ def test_a_photo_on_which_the_network_fails_does_not_stop_its_batch(run):
         (["one.png", *NET, "--target", "zebra"], "no class 'zebra'"),
         (["one.png", *NET, "--target", "9"], "class 9"),
         (["one.png", *NET, "--target", "top0"], "ranks count from 1"),
+        (["one.png", *NET, "--target", "top"], "give top1, top3"),
         (["one.png", *NET, "--target", "ant,bee"], "for several classes repeat --target"),
         (["one.png", *NET, "--target", "tabby dog"], "did you mean 'tabby cat'"),
         (["one.png", *NET, "--method", "grad_cam,layer_cam,"], "cannot read the method ''"),

@@ -169,6 +169,7 @@ def parse_targets(texts: list[str], model: LoadedModel) -> list[PhotoTarget]:
             index = model.class_index(text)
         except ModelError as error:
             hint = "; for several classes repeat --target" if "," in text else ""
+            hint += "; for the likeliest classes give top1, top3, …" * text.startswith("top")
             raise ValueError(f"--target {text}: {error}{hint}") from None
         if index >= count:
             raise ValueError(
