@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from seewhy.data.images import ImageError, load_image
 from seewhy.notes import Note
@@ -280,8 +282,10 @@ def test_size_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ImageError, match=r"bytes: 20x10 pixels; at most 199"):
         load_image(data, max_pixels=199)
     bomb = b"P5 50000 50000 255\n"
+    with pytest.raises(ImageError, match=r"bytes: more than .* at most 5,000,000 are read"):
+        load_image(bomb, max_pixels=5_000_000)
     with pytest.raises(ImageError, match=r"bytes: .*exceeds limit"):
-        load_image(bomb)
+        load_image(bomb, max_pixels=10**10)
 
 
 # -- large photos -----------------------------------------------------------------------------
@@ -385,3 +389,24 @@ def test_environment_of_pillow_is_untouched(tmp_path: Path) -> None:
     with pytest.raises(ImageError):
         load_image(tmp_path)
     assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, os.getcwd())
+
+
+def test_a_heif_photo_says_what_to_install_and_is_read_with_it(monkeypatch):
+    photo = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + encoded(Image.new("RGB", (5, 4), "red"))
+
+    def register() -> None:
+        """As pillow-heif does, for files that hold a PNG behind their beginning."""
+        opener = (lambda *_: PngImageFile(io.BytesIO(photo[28:])), lambda start: start[4] == 102)
+        monkeypatch.setitem(Image.OPEN, "HEIF", opener)
+        monkeypatch.setattr(Image, "ID", [*Image.ID, "HEIF"])
+
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match="HEIF photo; to read it, pip install pillow-heif"):
+        load_image(photo)
+    with pytest.raises(ImageError, match="not an image"):
+        load_image(photo.replace(b"ftypheic", b"ftypisom"))
+    found = SimpleNamespace(register_heif_opener=register)
+    monkeypatch.setitem(sys.modules, "pillow_heif", found)
+    assert load_image(photo).size == (5, 4)
+    assert load_image(photo).getpixel((0, 0)) == (255, 0, 0)

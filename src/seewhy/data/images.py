@@ -19,7 +19,7 @@ PHOTO_PIXELS = 12_582_912
 """Larger photos are shrunk where only pictures of them are wanted: 4096 x 3072 pixels."""
 
 # Only decoders of photos: Pillow would also open PostScript, for which it runs Ghostscript.
-# HEIF counts where a plug-in such as pillow-heif has been registered.
+# HEIF needs pillow-heif, or another plug-in that is registered.
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -33,6 +33,8 @@ FORMATS = {
     "HEIF": (".heic", ".heif"),
     "DICOM": (".dcm", ".dicom"),
 }
+# What the file of a phone's photo says that it is, at its fifth byte.
+HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"))
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 Source = str | Path | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
@@ -172,6 +174,9 @@ def _of_image(source: Path | bytes | BinaryIO | Image.Image, how: Reading) -> Im
             from seewhy.data.dicom import read_dicom
 
             return read_dicom(source.read(), how)
+        if beginning[4:].startswith(HEIF) and b"avif" not in beginning and "HEIF" not in readable:
+            _register_heif(how.name)
+            readable.append("HEIF")
         with Image.open(source, formats=readable) as image:
             how.check(image.size)
             if how.shrink is not None:
@@ -185,11 +190,26 @@ def _of_image(source: Path | bytes | BinaryIO | Image.Image, how: Reading) -> Im
             f"{', '.join(readable)}, DICOM and .npy"
         ) from error
     except Image.DecompressionBombError as error:  # Pillow's own limit, above ours by default
-        raise ImageError(f"{how.name}: {error} Make it smaller first") from error
+        pixels = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        if how.max_pixels > pixels:
+            raise ImageError(f"{how.name}: {error} Make it smaller first") from error
+        raise ImageError(
+            f"{how.name}: more than {pixels:,} pixels; at most {how.max_pixels:,} are read, make "
+            "it smaller first or raise max_pixels"
+        ) from error
     except Exception as error:  # a decoder fed with broken bytes may raise anything
         raise ImageError(
             f"{how.name}: cannot be decoded ({error}); give a complete, undamaged image file"
         ) from error
+
+
+def _register_heif(name: str) -> None:
+    """Let Pillow read HEIF. Raises ImageError where the package that does is missing."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ModuleNotFoundError as error:
+        raise ImageError(f"{name}: a HEIF photo; to read it, pip install pillow-heif") from error
+    register_heif_opener()
 
 
 def _decoded(image: Image.Image, how: Reading) -> Image.Image:
