@@ -29,7 +29,7 @@ import seewhy
 from seewhy.app import page, serve, show
 from seewhy.app.guard import Guard
 from seewhy.app.page import Viewer
-from seewhy.app.query import NOTHING, PREDICTED
+from seewhy.app.query import NOTHING, PREDICTED, Photo
 from seewhy.app.serve import application, listen
 from seewhy.app.show import percent
 from seewhy.cli import app as command_line
@@ -257,6 +257,17 @@ def test_an_explanation_of_the_page(asked):
     assert view["maps"][0]["target"] in sees
     assert "seewhy.explain_photos" in python
     assert command.startswith("seewhy explain clock.png")
+
+
+def test_what_is_assumed_about_a_photo_is_told_to_its_visitor(viewer, asked):
+    assert asked[0]["notes"] == []
+    ramp = np.arange(100 * 80, dtype=np.uint16).reshape(80, 100) // 2
+    xray = Photo(png(Image.fromarray(ramp)), "chest.png", (100, 80))
+    view, *_ = viewer.explain(
+        viewer.photos.add(xray), "scenes:resnet", [], ["gradient"], [], PREDICTED, 3
+    )
+    (note,) = view["notes"]  # once, for two targets
+    assert note.startswith("chest.png: its values are 0 (shown black) to 3999 (white)")
 
 
 def test_values_that_no_page_sends(viewer, scene, caplog):

@@ -24,6 +24,7 @@ from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.models.packages import with_torchvision
 from seewhy.models.texts import looking_for
+from seewhy.notes import telling
 from seewhy.progress import Report
 from seewhy.trust import Check, Effect, effects, examine, hide
 from seewhy.trust.hiding import Fill
@@ -80,10 +81,10 @@ def explain(jobs: Jobs, query: Query, seconds: float, report: Report) -> Result:
             report(*item)
         else:
             found.append(item)
-    (answer, image), *maps = found
+    (answer, image, notes), *maps = found
     explanations = [Explanation(image, **fields) for fields, _ in maps]
     answer = replace(answer, explanations=explanations)
-    return Result(query, answer, tuple(facts for _, facts in maps))
+    return Result(query, answer, tuple(facts for _, facts in maps), tuple(notes))
 
 
 class Pictures:
@@ -204,8 +205,10 @@ def _explained(
         if total:  # else something goes on, of unknown length
             tell(("step", (what, done, total)))
 
-    answer = answer_of(model, photo, methods, targets, report)
-    yield "found", (replace(answer, explanations=[]), answer.explanations[0].image)
+    notes: list[str] = []
+    with telling(notes.append):
+        answer = answer_of(model, photo, methods, targets, report)
+    yield "found", (replace(answer, explanations=[]), answer.explanations[0].image, notes)
     for one in answer.explanations:  # one by one, as each may be large
         yield "found", (fields_of(one), about(one))
 

@@ -111,11 +111,16 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A query with its answer, and what the page gets to know of each map, see `view.about`."""
+    """A query with its answer.
+
+    facts: what the page gets to know of each map, see `view.about`.
+    notes: what was assumed or adapted for it.
+    """
 
     query: Query
     answer: Answer
     facts: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:

@@ -79,6 +79,7 @@ def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
             for facts, (_, target) in zip(result.facts, result.pairs, strict=True)
         ],
         "failures": [str(failure) for failure in result.answer.failures],
+        "notes": [note.replace("bytes:", f"{query.photo.name}:", 1) for note in result.notes],
         "top": [index for index, _ in top],
     }
 

@@ -478,9 +478,10 @@ window.seewhy ??= (() => {
     );
     const reading = make("p", { class: "reading", "aria-live": "off" });
     const failed = make("p", { class: "failed", role: "alert" });
+    const notes = make("p", { class: "notes" });
     const waits = make("p", { class: "waits", role: "status" });
     const legend = make("p", { class: "legend", hidden: true });
-    root.replaceChildren(waits, tools, failed, stage, legend, reading);
+    root.replaceChildren(waits, tools, failed, notes, stage, legend, reading);
     stage.append(welcome);
     let view = null; // what is shown: the server's view, with photo, pixels and levels
 
@@ -700,6 +701,7 @@ window.seewhy ??= (() => {
       root.style.setProperty("--aspect", view.width / view.height);
       arrange();
       failed.textContent = view.failures.map((one) => `Failed: ${one}.`).join(" ");
+      notes.textContent = view.notes.map((one) => `Note: ${one}.`).join(" ");
       explainColours();
       likeliest = next.top;
       kept.set("view", next);

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.text import Text
 
-from seewhy.notes import Note
+from seewhy.notes import telling
 from seewhy.printable import printable
 
 LONGEST = 5_000  # characters
@@ -39,20 +39,8 @@ err = Safe(stderr=True, emoji=False, soft_wrap=True)
 @contextmanager
 def notes() -> Iterator[None]:
     """Show what was assumed, ignored or adapted as lines, each once, not as Python's warnings."""
-    told: set[str] = set()
-    with warnings.catch_warnings():
-        shown = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if not issubclass(category, Note):
-                shown(message, category, *where)
-            elif (text := str(message)) not in told:
-                told.add(text)
-                err.print(f"[yellow]note[/yellow] {escape(text)}")
-
-        warnings.simplefilter("always", Note)
+    with telling(lambda text: err.print(f"[yellow]note[/yellow] {escape(text)}")):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is a bound of ours
-        warnings.showwarning = show  # type: ignore[assignment]
         yield
 
 
