@@ -374,6 +374,8 @@ def test_without_a_photo(visit):
 
 def test_files_that_are_no_photo_or_too_large(visit, tmp_path, photo_file, scene):
     visit.complaints = Refusals()
+    offered = visit.page.locator(".drop input").get_attribute("accept").split(",")
+    assert {"image/*", ".heic", ".dcm", ".npy"} <= set(offered)
     broken = tmp_path / "broken.png"
     broken.write_bytes(png(scene.image)[:300])
     visit.page.locator(".drop input").set_input_files(broken)
@@ -395,6 +397,14 @@ def test_files_that_are_no_photo_or_too_large(visit, tmp_path, photo_file, scene
     visit.give(photo_file)
     assert error.text_content() == ""
     visit.explain()
+    notes = visit.page.locator(".notes")
+    assert notes.text_content() == ""
+
+    xray = tmp_path / "xray.npy"
+    np.save(xray, np.arange(8000, dtype=np.uint16).reshape(80, 100) // 2)
+    visit.give(xray)
+    visit.explain()
+    assert "Note: xray.npy: its values are 0 (shown black) to 3999" in notes.text_content()
 
 
 class Refusals(list):

@@ -104,10 +104,27 @@ def test_a_photo_from_bytes(scene):
     assert photo.image.tobytes() == scene.image.tobytes()
 
 
+def npy(values: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
+
+
+def test_an_array_is_a_photo(scene):
+    data = npy(np.asarray(scene.image))
+    photo = Photo(data, "clock.npy", measured(data, LIMITS))
+    assert photo.image.tobytes() == scene.image.tobytes()
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"", "empty"),
+        (b"P5 60000 60000 255\n", "at most 500,000 are read, make it smaller$"),
+        (npy(np.full((4, 4), 7.0)), "values from 7 to 7; give 0 to 1$"),
+        (npy(np.zeros((40_000, 1), np.uint8)), "40,000 pixels long"),
+        (npy(np.zeros((900, 900), np.uint8)), "900x900 pixels"),
+        (npy(np.zeros((9, 9), np.uint8))[:100], "no readable .npy file"),
         (b"GIF89a and nothing more", "cannot be used"),
         (b"x" * 1_000_001, "at most 1 MB"),
         (png(Image.new("RGB", (1000, 1000))), "1000x1000 pixels"),

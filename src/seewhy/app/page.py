@@ -30,6 +30,7 @@ from seewhy.app.query import (
 )
 from seewhy.app.store import Store
 from seewhy.app.view import palettes, view_of
+from seewhy.data.images import SUFFIXES
 from seewhy.data.samples import sample_photos
 from seewhy.data.scenes import SAMPLES
 from seewhy.naming import DEFAULT_METHOD, list_refinements
@@ -256,7 +257,13 @@ def page_of(viewer: Viewer) -> gr.Blocks:
         gr.Markdown(INTRODUCTION, elem_id="head")
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320, elem_id="question"):
-                photo = own("photo", samples=kinds(), fits=fits, megabytes=limits.megabytes)
+                photo = own(
+                    "photo",
+                    samples=kinds(),
+                    fits=fits,
+                    megabytes=limits.megabytes,
+                    suffixes=",".join(sorted({*SUFFIXES, ".npy"})),
+                )
                 network = gr.Dropdown(labels, value=labels[0], label="Network", elem_id="network")
                 texts = own(
                     "texts",

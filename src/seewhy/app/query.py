@@ -178,17 +178,25 @@ def measured(data: bytes, limits: Limits) -> tuple[int, int]:
             longest = max(header.size)
     except Exception:  # what is wrong with it is said below
         longest = 0
-    if longest > LONGEST_SIDE:
-        raise ImageError(
-            f"the photo cannot be used: it is {longest:,} pixels long; at most {LONGEST_SIDE:,} "
-            "are taken a side"
-        )
+    check_longest(longest)
     try:
-        return load_image(data, max_pixels=limits.pixels).size
+        size = load_image(data, max_pixels=limits.pixels).size
     except ImageError as error:
         reason = str(error).removeprefix("bytes: ")
         reason = reason.replace("make it smaller first or raise max_pixels", "make it smaller")
+        reason = reason.replace(", or a window LOW HIGH", "")  # which the page does not ask for
         raise ImageError(f"the photo cannot be used: {reason}") from None
+    check_longest(max(size))  # of what has no header for Pillow
+    return size
+
+
+def check_longest(side: int) -> None:
+    """Raise ImageError for a longer side of more than `LONGEST_SIDE` pixels."""
+    if side > LONGEST_SIDE:
+        raise ImageError(
+            f"the photo cannot be used: it is {side:,} pixels long; at most {LONGEST_SIDE:,} are "
+            "taken a side"
+        )
 
 
 def file_name(name: str) -> str:

@@ -90,7 +90,7 @@ window.seewhy ??= (() => {
 
   function photo(element, props) {
     const root = element.querySelector(".seewhy-photo");
-    const input = make("input", { type: "file", accept: "image/*,.heic,.heif,.jp2,.tif,.tiff" });
+    const input = make("input", { type: "file", accept: `image/*,${props.suffixes}` });
     const shown = make("div", { class: "shown" }, "Drop a photo here, paste it, or click to choose");
     const drop = make("label", { class: "drop", "aria-label": "Photo" }, input, shown);
     const error = make("p", { class: "error", role: "alert" });

@@ -63,7 +63,7 @@ def load_image(
 
     source: a path, bytes, a binary stream, a PIL image, or an array (H, W) or
         (H, W, 1|3|4): uint8, uint16, int16, int32, or float in [0, 1]. A path may lead to a
-        .npy file of such an array.
+        .npy file of such an array, and bytes may be those of one.
     max_pixels: larger images are refused, by their header, before anything is decoded.
     shrink: maximum number of pixels, to which larger images are shrunk, with a `Note`; None keeps
         the size. JPEGs are shrunk while they are decoded, which saves most of the memory.
@@ -79,6 +79,8 @@ def load_image(
         check_file(source)
         if source.suffix.lower() == ".npy":
             source = read_npy(source)
+    elif isinstance(source, bytes) and source.startswith(b"\x93NUMPY"):
+        source = read_npy(BytesIO(source))
     found = _of_array(source, how) if isinstance(source, np.ndarray) else _of_image(source, how)
     return _rgb(found, shrink)
 
@@ -128,12 +130,14 @@ def check_file(path: Path) -> None:
         raise ImageError(f"{path}: empty; give a complete image file")
 
 
-def read_npy(path: Path) -> npt.NDArray[Any]:
+def read_npy(file: Path | BytesIO) -> npt.NDArray[Any]:
     """The array of a .npy file, of numbers alone: nothing in it is executed."""
+    mode = "r" if isinstance(file, Path) else None
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(file, mmap_mode=mode, allow_pickle=False)
     except Exception as error:  # a header may claim anything
-        raise ImageError(f"{path}: no readable .npy file of numbers ({error})") from error
+        name = file if mode else "bytes"
+        raise ImageError(f"{name}: no readable .npy file of numbers ({error})") from error
     return array
 
 
