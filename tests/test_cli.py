@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from networks import Cnn, seeded
-from seewhy.cli import app
+from seewhy.cli import app, common
 from seewhy.cli.options import parse_size
 from seewhy.cli.output import unused
 from seewhy.naming import METHODS
@@ -196,6 +196,14 @@ def test_listings(run):
                        "read": "channels_first"}  # fmt: skip
     every = json.loads(run("layers", "--model", "cli_nets:net", "--json", "--all").stdout)
     assert {"conv1", "bn1", "relu#1", "conv2", "bn2", "relu#2"} == {row["layer"] for row in every}
+
+
+def test_a_narrow_terminal_cuts_off_no_name(run, monkeypatch):
+    monkeypatch.setattr(common.out, "width", 40)
+    assert "…" not in run("models").output
+    shown = run("layers", "--model", "photos:efficientnet_lite0").output
+    assert "…" not in shown
+    assert "Batch" in shown
 
 
 def test_what_is_named_is_shown_with_all_its_documentation(run):

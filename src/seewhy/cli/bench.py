@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from seewhy.bench import check_packages
 from seewhy.bench.loggers import Means, logging
 from seewhy.bench.progress import State, count, duration, shown
 from seewhy.cli import options
-from seewhy.cli.common import err, out, tell_failed, usage_errors
+from seewhy.cli.common import err, out, table_of, tell_failed, usage_errors
 from seewhy.metrics import metric
 from seewhy.naming import METHODS, REFINEMENTS, parse
 
@@ -158,7 +157,7 @@ def tell_plan(plan: Plan, engine: Engine) -> None:
     from seewhy.bench.calibrate import calibrate, estimate
 
     calibration = calibrate(plan, engine)
-    table = Table("network", "dataset", box=None)
+    table = table_of("network", "dataset")
     for heading in ("images", "shards"):
         table.add_column(heading, justify="right")
     for cell in plan.cells:
@@ -168,7 +167,7 @@ def tell_plan(plan: Plan, engine: Engine) -> None:
 
     out.print("\nF: a forward pass; B, h: a backward pass through all, or to the layer.")
     out.print("E: an explanation; S: the steps, shares or samples asked for.\n")
-    table = Table("method", "passes per image and target", box=None)
+    table = table_of("method", "passes per image and target")
     for network in calibration:
         table.add_column(f"ms by {escape(network)}", justify="right")
     for name in plan.config.methods:
@@ -180,7 +179,7 @@ def tell_plan(plan: Plan, engine: Engine) -> None:
     forwards = [found["forward"] for found in calibration.values()]
     table.add_row("[dim]a forward pass[/dim]", "F", *map(milliseconds, forwards))
     out.print(table)
-    table = Table("metric", "passes per method, image and target", box=None)
+    table = table_of("metric", "passes per method, image and target")
     for name in plan.config.metrics:
         table.add_row(escape(name), escape(metric(name).passes))
     out.print()

@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
+from rich.table import Column, Table
 from rich.text import Text
 
 from seewhy.notes import telling
@@ -52,6 +53,11 @@ def usage_errors() -> Iterator[None]:
     except (ValueError, TypeError, OSError) as error:
         err.print(f"[red]error[/red] {escape(str(error))}")
         raise typer.Exit(2) from None
+
+
+def table_of(*headings: str) -> Table:
+    """A table without lines; what is too long for a narrow terminal is folded, and not cut off."""
+    return Table(*(Column(heading, overflow="fold") for heading in headings), box=None)
 
 
 def tell_failed(what: str, reason: str) -> None:

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from seewhy.cli.common import out, progress, usage_errors
+from seewhy.cli.common import out, progress, table_of, usage_errors
 from seewhy.cli.output import Output
 from seewhy.models import DEFAULT_MODEL
 
@@ -30,7 +29,7 @@ def demo(
         {one.method: one for one in grades.summary() if one.metric == metric}
         for metric in demonstration.METRICS
     )
-    table = Table("method", "maximum on the object", "share of the map on it", box=None)
+    table = table_of("method", "maximum on the object", "share of the map on it")
     for method, hit in pointing.items():
         table.add_row(method, demonstration.shown(hit), demonstration.shown(energy[method]))
     out.print(f"Photos explained with [b]{DEFAULT_MODEL}[/b], the default network.")

@@ -10,10 +10,9 @@ import typer
 from PIL import Image
 from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 
 from seewhy.cli import options
-from seewhy.cli.common import out, usage_errors
+from seewhy.cli.common import out, table_of, usage_errors
 from seewhy.core.probe import layers_of
 from seewhy.metrics import Metric
 from seewhy.metrics.registry import Measure
@@ -55,7 +54,7 @@ def models(
     if zoo:
         out.print("\n".join(found), highlight=False)
         return
-    table = Table("zoo", "networks", "for example", box=None)
+    table = table_of("zoo", "networks", "for example")
     for prefix in dict.fromkeys(name.split(":")[0] for name in found):
         own = [name for name in found if name.startswith(f"{prefix}:")]
         table.add_row(prefix, str(len(own)), ", ".join(own[:: max(1, len(own) // 4)][:4]))
@@ -96,7 +95,7 @@ def layers(
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table("layer", "kind", "channels", "resolution", "read as", "", box=None)
+    table = table_of("layer", "kind", "channels", "resolution", "read as", "")
     for row in rows:
         channels, *grid = row["shape"]
         style = "bold green" if row["role"] == "default" else None
