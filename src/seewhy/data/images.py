@@ -132,11 +132,13 @@ def check_file(path: Path) -> None:
 
 def read_npy(file: Path | BytesIO) -> npt.NDArray[Any]:
     """The array of a .npy file, of numbers alone: nothing in it is executed."""
-    mode = "r" if isinstance(file, Path) else None
+    named = isinstance(file, Path)
     try:
-        array: npt.NDArray[Any] = np.load(file, mmap_mode=mode, allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(
+            file, mmap_mode="r" if named else None, allow_pickle=False
+        )
     except Exception as error:  # a header may claim anything
-        name = file if mode else "bytes"
+        name = file if named else "bytes"
         raise ImageError(f"{name}: no readable .npy file of numbers ({error})") from error
     return array
 
