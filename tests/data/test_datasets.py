@@ -127,11 +127,11 @@ def one_of_voc(tmp_path):
     Image.new("RGB", (60, 40)).save(tmp_path / "JPEGImages/a.jpg")
     (tmp_path / "ImageSets/Main/val.txt").write_text("a\n")
 
-    def write(xmin: str = "1", encoding: str = "utf-8") -> Dataset:
+    def write(xmin: str = "1", ymin: str = "1", encoding: str = "utf-8") -> Dataset:
         (tmp_path / "Annotations/a.xml").write_text(
             f'<?xml version="1.0" encoding="{encoding}"?><annotation><size><width>60</width>'
             f"<height>40</height></size><object><name>cat</name><bndbox><xmin>{xmin}</xmin>"
-            "<ymin>1</ymin><xmax>9</xmax><ymax>20</ymax></bndbox></object></annotation>"
+            f"<ymin>{ymin}</ymin><xmax>9</xmax><ymax>20</ymax></bndbox></object></annotation>"
         )
         return load_dataset(f"voc:{tmp_path}")
 
@@ -143,6 +143,8 @@ def one_of_voc(tmp_path):
     [
         ({"xmin": "nan"}, "bndbox/xmin of <object> is nan"),
         ({"xmin": "1e999"}, "bndbox/xmin of <object> is 1e999"),
+        ({"xmin": "11"}, "a bndbox ends before it begins: 11, 1, 9, 20"),
+        ({"ymin": "21"}, "a bndbox ends before it begins: 1, 21, 9, 20"),
         ({"encoding": "nonsense"}, "unknown encoding: nonsense"),
         ({"encoding": "base64"}, "not a text encoding"),
     ],
@@ -197,8 +199,11 @@ def test_coco_without_an_outline_has_the_box(one_instance, outline):
     [
         ({"category_id": 9}, "KeyError"),
         ({"bbox": [5, 5, 10]}, "expected 4, got 3"),
-        ({"segmentation": [[5, 5, 9]]}, "not supported"),
+        ({"segmentation": [[5, 5]]}, "not supported"),
         ({"bbox": [5, float("nan"), 10, 10]}, "its bbox is"),
+        ({"bbox": [15, 5, -10, 10]}, "its bbox is"),
+        ({"bbox": [5, 15, 10, -10]}, "its bbox is"),
+        ({"segmentation": [[5, 5, 15, 5, 15, 15, 5, 15, 9]]}, "an odd number of coordinates"),
         ({"segmentation": [[5, 5, 9e3, 5, 5, 9e3]]}, "its outline leads far beyond the photo"),
         ({"segmentation": [[5, 5, 9, float("nan"), 5, 9]]}, "its outline leads far"),
         ({"segmentation": {"size": [3, 4], "counts": [2, 10]}}, "its mask has 4x3 pixels"),

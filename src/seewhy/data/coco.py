@@ -58,7 +58,7 @@ def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
             try:
                 name = coco.cats[instance["category_id"]]["name"]
                 x, y, width, height = map(float, instance["bbox"])
-                if not all(map(math.isfinite, (x, y, width, height))):
+                if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) < 0:
                     raise ValueError(f"its bbox is {instance['bbox']}")
                 mask = _outlined(coco, instance, image)
             except Exception as error:  # pycocotools has no checks, and so all kinds of them
@@ -91,6 +91,8 @@ def _outlined(coco: Any, instance: dict[str, Any], image: Image.Image) -> Tensor
         counts = outline["counts"]
         if isinstance(counts, list) and sum(counts) != height * width:
             raise ValueError(f"the runs of its mask have {sum(counts)} pixels")
+    elif any(len(polygon) % 2 for polygon in outline):  # pycocotools would leave out the last
+        raise ValueError("its outline has an odd number of coordinates")
     elif not all(abs(value) <= 10 * max(image.size) for polygon in outline for value in polygon):
         # pycocotools keeps each pixel on the way there in memory, and takes nan for 0
         raise ValueError("its outline leads far beyond the photo")

@@ -43,6 +43,9 @@ def read_objects(path: Path, image: Image.Image) -> Objects:
             [_number(item, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
             for item in objects
         ]
+        for x0, y0, x1, y1 in boxes:
+            if x1 < x0 or y1 < y0:
+                raise ValueError(f"a bndbox ends before it begins: {x0:g}, {y0:g}, {x1:g}, {y1:g}")
         labels = tuple(item.findtext("name", "").strip() for item in objects)
     except (xml.ParseError, ValueError, LookupError) as error:  # the last of an unknown encoding
         raise DatasetError(f"{path}: no annotation in PASCAL VOC's XML ({error})") from error
