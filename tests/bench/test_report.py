@@ -500,13 +500,17 @@ def test_wrong_usage_is_one_line_and_exit_code_2(made, tmp_path):
 
 
 def test_a_plugin_that_is_not_loaded_is_named(tmp_path):
-    """Also an installed one, which is known by its package; a metric that nobody has is not."""
+    """Packages are installed, as none of them is a module for --plugin; nobody's metric is not."""
     cells = {("n", "d"): answers([row("i", "a", 1.0, "sharpness")])}
     versions = {"seewhy": "0.1.0", "python": "3.11", "others_maps": "2"}
     run = make_run(tmp_path / "a", cells, plugins={"mycam": "12"}, versions=versions)
-    said = "the metric 'sharpness' is not loaded; the run had the plugins mycam, others_maps: give"
-    with pytest.raises(ValueError, match=f"a: {said} them with --plugin"):
+    said = "the metric 'sharpness' is not loaded; it is of a plugin that the run had: "
+    both = f"a: {said}give mycam with --plugin, or install others_maps$"
+    with pytest.raises(ValueError, match=both):
         write_report(run, tmp_path / "r.html")
+    installed = make_run(tmp_path / "c", cells, versions=versions)
+    with pytest.raises(ValueError, match=f"{said}install others_maps$"):
+        write_report(installed, tmp_path / "r.html")
     with pytest.raises(ValueError, match=said):
         write_comparison(run, run, tmp_path / "c.html")
     none = make_run(tmp_path / "b", cells)

@@ -142,13 +142,15 @@ def check_metrics(run: Run, metrics: Iterable[str]) -> None:
         try:
             metric_of(name)
         except ValueError:
-            packages = run.manifest["versions"].keys() - {"python", *PACKAGES}
-            plugins = [*run.manifest.get("plugins", {}), *sorted(packages)]
-            if not plugins:
+            named = run.manifest.get("plugins", {})
+            packages = sorted(run.manifest["versions"].keys() - {"python", *PACKAGES})
+            ways = [f"give {', '.join(named)} with --plugin"] if named else []
+            ways += [f"install {', '.join(packages)}"] if packages else []
+            if not ways:
                 raise
             raise ValueError(
-                f"{run.folder}: the metric {name!r} is not loaded; the run had the plugins "
-                f"{', '.join(plugins)}: give them with --plugin"
+                f"{run.folder}: the metric {name!r} is not loaded; it is of a plugin that the run "
+                f"had: {', or '.join(ways)}"
             ) from None
 
 
