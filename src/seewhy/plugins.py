@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from multiprocessing import current_process
 from pathlib import Path
 
 from seewhy.notes import note
@@ -70,7 +71,10 @@ def load(plugins: Iterable[Plugin]) -> None:
 
 
 def load_installed() -> None:
-    """Load the entry points of all installed packages; one that fails is left out with a note."""
+    """Load the entry points of all installed packages; one that fails is left out with a note.
+
+    Processes that another one starts, which has said so already, say nothing.
+    """
     for point in entry_points(group=GROUP):
         try:
             found = point.load()
@@ -80,7 +84,8 @@ def load_installed() -> None:
                 INSTALLED[point.dist.name] = point.dist.version
         except (Exception, SystemExit) as error:
             what = f"{type(error).__name__}: {error}"
-            note(f"the plugin {point.name!r} ({point.value}) is left out: {what}")
+            if current_process().name == "MainProcess":
+                note(f"the plugin {point.name!r} ({point.value}) is left out: {what}")
 
 
 @contextmanager
