@@ -250,6 +250,25 @@ def test_too_few_images_to_tell_anything_is_said(tmp_path):
     assert "no p could be below 0.375" in (tmp_path / "r.html").read_text()
 
 
+def test_the_best_mean_may_be_significantly_worse_over_images(tmp_path):
+    """One image with many classes outweighs the others in the mean, but not in the paired test."""
+    rows = [row(f"i{n}", "one", 0.5) for n in range(1, 30)]
+    rows += [row(f"i{n}", "two", 0.6) for n in range(1, 30)]
+    for n in range(40):
+        rows += [row("i0", m, v, target=f"c{n}") for m, v in {"one": 0.9, "two": 0.4}.items()]
+    cell = cell_of(rows)
+    assert cell.ranked("gini") == ["one", "two"]
+    assert (cell.beaten("gini"), cell.ahead("gini"), cell.undecided("gini")) == ([], ["two"], [])
+    said = "two is significantly better in the paired test over images (30 images)"
+    assert said in findings([cell])["gini"]
+    whole = {("n", "d"): answers(rows), ("other", "d"): answers(rows)}
+    write_report(make_run(tmp_path, whole), tmp_path / "r.html", images=0)
+    page = Tables((tmp_path / "r.html").read_text())
+    (best,), boards = page.headed("network and dataset"), page.headed("method")
+    assert [line[1].kind for line in best] == ["", ""]  # not better than every other
+    assert [[line[2].kind for line in board] for board in boards] == [["best", ""]] * 2  # no tie
+
+
 def test_images_are_chosen_by_hand():
     values = {"one": [0.1, 0.9, 0.5, 0.4], "two": [0.1, 0.2, 0.5, 0.9]}
     rows = [row(f"i{n}", m, v) for m, own in values.items() for n, v in enumerate(own)]
@@ -616,7 +635,11 @@ def test_in_a_browser_it_fetches_nothing_and_sorts(browser, graded):
 
 
 def test_in_a_browser_nothing_is_cut_off(browser, graded, made, tmp_path):
-    """At a laptop's and a phone's width, with many methods and metrics of long names."""
+    """At a laptop's and a phone's width, with many methods and metrics of long names.
+
+    Nor is a short word of a first column broken, however long the names beside it.
+    """
+    names = ["vit_base_patch16_clip_224.openai_ft_in12k_in1k", "convnextv2_huge.fcmae_ft_in22k"]
     methods = [f"gig_cam(steps={n})+multiscale+gradual" for n in range(14)]
     metrics = [name for name in list_metrics() if name not in ("insertion", "deletion")][:9]
     rows = [
@@ -625,8 +648,9 @@ def test_in_a_browser_nothing_is_cut_off(browser, graded, made, tmp_path):
         for k, m in enumerate(methods)
         for metric in metrics
     ]
-    costs = {"net": {"forward": 1.0, "methods": {m: 1.0 + k for k, m in enumerate(methods)}}}
-    wide = make_run(tmp_path, {("net", "data"): answers(rows)}, calibration=costs)
+    costs = {"forward": 1.0, "methods": {m: 1.0 + k for k, m in enumerate(methods)}}
+    cells = {(name, "validation-photos-of-2012"): answers(rows) for name in names}
+    wide = make_run(tmp_path, cells, calibration=dict.fromkeys(names, costs))
     write_report(wide, tmp_path / "report.html", images=0)
     write_comparison(made[0], made[0], tmp_path / "comparison.html")
     paths = [graded[0].folder / "report.html", made[0].folder / "report.html"]
@@ -639,6 +663,22 @@ def test_in_a_browser_nothing_is_cut_off(browser, graded, made, tmp_path):
                     && ["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(e).overflowX)
             ).map((e) => e.outerHTML.slice(0, 80))"""
             assert page.evaluate(cut) == [], (path, width)
+            first = "tr > :first-child, .names th"
+            broken = """(first) => [...document.querySelectorAll(first)].flatMap((cell) => {
+                const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), found = [];
+                while (walk.nextNode())
+                    for (const word of walk.currentNode.data.matchAll(
+                        /(?<![a-z0-9])[a-z]+(?![a-z0-9])/gi
+                    )) {
+                        const range = document.createRange();
+                        range.setStart(walk.currentNode, word.index);
+                        range.setEnd(walk.currentNode, word.index + word[0].length);
+                        if (word[0].length < 8 && range.getClientRects().length > 1)
+                            found.push(cell.innerText);
+                    }
+                return found;
+            })"""
+            assert page.evaluate(broken, first) == [], (path, width)
             page.close()
 
 

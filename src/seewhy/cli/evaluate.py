@@ -190,8 +190,9 @@ def tell(found: Evaluation, model: str, dataset: str, papers: protocols.Protocol
         out.print(table, crop=False)
     if summaries:
         out.print(
-            "\n[dim]Intervals: bootstrap over images. p: paired sign-flip test against "
-            f"{escape(str(found.first))} on the same images, corrected by Holm.[/dim]"
+            "\n[dim]Means: over pairs of image and target. Intervals: bootstrap over images. p: "
+            f"paired sign-flip test against {escape(str(found.first))} on the same images, each "
+            "as the mean of its targets, corrected by Holm.[/dim]"
         )
     for reason, count in found.left_out.items():
         out.print(f"{count} targets left out: {escape(reason)}")

@@ -62,7 +62,8 @@ class Comparison:
 
     metric, method, other: their names.
     images: how many.
-    difference: the mean over images of method - other.
+    difference: the mean over images of method - other, of each the mean over its targets; so it
+        may not be the difference of the methods' `Summary.mean`, which is over all values.
     low, high: the difference's bootstrap 95 % interval.
     better: whether `difference` is in the method's favour; None where it is 0.
     p: of the sign-flip test that the methods do not differ, two-sided.

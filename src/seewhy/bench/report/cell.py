@@ -70,15 +70,29 @@ class Cell:
         return [method for name, method in self.summaries if name == metric]
 
     def beaten(self, metric: str) -> list[str]:
-        """The methods that are significantly worse than the best one."""
+        """The methods that are significantly worse than the one with the best mean."""
+        return self._tested(metric, best_is_better=True)
+
+    def ahead(self, metric: str) -> list[str]:
+        """The methods that are significantly better than the one with the best mean.
+
+        Means are over pairs, tests over the images that both methods have values of.
+        """
+        return self._tested(metric, best_is_better=False)
+
+    def _tested(self, metric: str, best_is_better: bool) -> list[str]:
         best, *others = self.ranked(metric)
         tests = {other: self.comparisons.get((metric, best, other)) for other in others}
-        return [other for other, one in tests.items() if one and one.better and one.significant]
+        return [
+            other
+            for other, one in tests.items()
+            if one and one.significant and one.better is best_is_better
+        ]
 
     def undecided(self, metric: str) -> list[str]:
-        """The methods that are not significantly worse than the best one."""
-        beaten = self.beaten(metric)
-        return [method for method in self.ranked(metric)[1:] if method not in beaten]
+        """The methods that do not differ significantly from the best one, or share no image."""
+        decided = [*self.beaten(metric), *self.ahead(metric)]
+        return [method for method in self.ranked(metric)[1:] if method not in decided]
 
     @cached_property
     def mean_ranks(self) -> dict[str, float]:

@@ -124,6 +124,11 @@ def outcome(cell: Cell, metric: str) -> str:
         on = count(cell.summaries[metric, best].images, "image")
         return f"{best} is the only method with values ({on})."
     on = f"({count(cell.compared(metric), 'image')})"
+    if ahead := cell.ahead(metric):
+        return (
+            f"{best} has the best mean over pairs of image and class, but {listed(ahead)} is "
+            f"significantly better in the paired test over images {on}."
+        )
     if not undecided:
         all_others = others[0] if len(others) == 1 else f"each of the {len(others)} other methods"
         return f"{best} is significantly better than {all_others} {on}."
