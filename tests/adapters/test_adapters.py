@@ -11,7 +11,7 @@ from networks import Cnn, Wrapped, images, seeded
 from seewhy import Probe
 from seewhy.adapters import captum, pytorch_grad_cam, torch_cam
 from seewhy.adapters.quantus import explain_func
-from seewhy.core.targets import Probability
+from seewhy.core.targets import Of, Probability
 from seewhy.maps import normalize
 from seewhy.models import ModelError
 from seewhy.models.packages import import_zoo
@@ -156,6 +156,40 @@ def test_outputs_that_are_no_tensor():
     assert torch.allclose(
         found, seewhy.explain(model, x, "grad_cam", 4, layer="net.bn2"), atol=1e-6
     )
+
+
+class Heads(Cnn):
+    """Two answers, of different weights and numbers of classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = torch.nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        pooled = self.features(x).mean((2, 3))
+        return {"first": self.head(pooled), "second": self.second(pooled)}
+
+
+CAMS = [
+    ("captum", captum, "LayerGradCam", {"relu_attributions": True}),
+    ("torchcam", torch_cam, "GradCAM", {}),
+    ("pytorch_grad_cam", pytorch_grad_cam, "GradCAM", {}),
+]
+
+
+def same(found, own):
+    """Whether an adapter's Grad-CAM is ours; pytorch-grad-cam scales its own."""
+    return (normalize(found) - normalize(own)).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(("package", "adapter", "algorithm", "options"), CAMS)
+def test_the_head_that_the_target_names(package, adapter, algorithm, options):
+    need(package)
+    model, x = seeded(Heads), images()
+    method = adapter.as_method(algorithm, **options)
+    for target in (Of("second", 3), Of("second", None), Of("first", [0, 2, 4])):
+        own = seewhy.explain(model, x, "grad_cam", target, layer="bn2")
+        assert same(seewhy.explain(model, x, method, target, layer="bn2"), own)
 
 
 @pytest.mark.parametrize("adapter", [captum, pytorch_grad_cam, torch_cam])

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked
+from seewhy.adapters.common import Logits, adopted, algorithm_of, hooked
 from seewhy.core.probe import LayerLike, Probe
 from seewhy.explaining import explain
 from seewhy.methods.cam_extended import explained_classes
@@ -31,8 +31,8 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
     takes_layer = "layer" in inspect.signature(kind).parameters
 
     def maps(probe: Probe) -> Tensor:
-        network = borrowed(probe.model)
-        arguments: list[Any] = [Logits(network)]
+        scores = Logits(probe)
+        arguments: list[Any] = [scores]
         if takes_layer:
             layers = hooked(probe, "Captum")
             kinds = {layer: probe.layout(layer).kind for layer in layers}
@@ -41,7 +41,7 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
                     f"{kind.__name__} takes one layer with maps (B, K, h, w); the layers are "
                     f"{', '.join(f'{layer} ({found})' for layer, found in kinds.items())}"
                 )
-            arguments.append(network.get_submodule(layers[0]))
+            arguments.append(scores.network.get_submodule(layers[0]))
         target = explained_classes(probe, "Captum")
         inputs = probe.inputs.clone().requires_grad_()
         found = kind(*arguments).attribute(inputs, target=target, **options)

@@ -26,16 +26,17 @@ def borrowed(model: nn.Module) -> nn.Module:
 
 
 class Logits(nn.Module):
-    """A network whose output is the tensor of its class scores, whatever it returned."""
+    """A copy of a probe's network whose output is the tensor of scores that the target reads."""
 
-    def __init__(self, network: nn.Module) -> None:
-        """Wrap a network."""
+    def __init__(self, probe: Probe) -> None:
+        """Borrow the network."""
         super().__init__()
-        self.network = network
+        self.network = borrowed(probe.model)
+        self._target = probe.target
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Scores (B, C)."""
-        return logits(self.network(inputs))
+        return logits(self._target.read(self.network(inputs)))
 
 
 def hooked(probe: Probe, library: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked, reshaping
+from seewhy.adapters.common import Logits, adopted, algorithm_of, hooked, reshaping
 from seewhy.core.probe import Probe
 from seewhy.methods.cam_extended import explained_classes
 from seewhy.naming import Method
@@ -29,12 +29,12 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
     of_class = import_module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
 
     def maps(probe: Probe) -> Tensor:
-        network = borrowed(probe.model)
-        layers = [network.get_submodule(name) for name in hooked(probe, "pytorch-grad-cam")]
+        scores = Logits(probe)
+        layers = [scores.network.get_submodule(name) for name in hooked(probe, "pytorch-grad-cam")]
         targets = [of_class(c) for c in explained_classes(probe, "pytorch-grad-cam")]
         with (
             torch.enable_grad(),
-            kind(Logits(network), layers, **reshaping(probe), **options) as extract,
+            kind(scores, layers, **reshaping(probe), **options) as extract,
         ):
             found = extract(probe.inputs.clone(), targets)
         return torch.from_numpy(found).to(probe.inputs)

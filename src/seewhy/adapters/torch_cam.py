@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seewhy.adapters.common import Logits, adopted, algorithm_of, borrowed, hooked, reshaping
+from seewhy.adapters.common import Logits, adopted, algorithm_of, hooked, reshaping
 from seewhy.core.probe import Probe
 from seewhy.maps import averaged
 from seewhy.methods.cam_extended import explained_classes
@@ -27,7 +27,7 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
     kind = algorithm_of("torchcam.methods", algorithm)
 
     def maps(probe: Probe) -> Tensor:
-        network = Logits(borrowed(probe.model))
+        network = Logits(probe)
         names = [f"network.{name}" for name in hooked(probe, "torch-cam")]
         classes = explained_classes(probe, "torch-cam")
         with torch.enable_grad(), kind(network, names, **reshaping(probe), **options) as extract:
