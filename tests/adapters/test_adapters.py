@@ -149,6 +149,26 @@ def test_token_grids_need_no_reshape_transform(oracles):
     assert (scaled - normalize(expected)).abs().max() < 0.02
 
 
+def test_layers_of_several_layouts(oracles):
+    """Each is read in its own way: the patches' maps, and rows of tokens."""
+    need("pytorch_grad_cam")
+    need("torchcam")
+    case = oracles["cam/pgc_tiny_vit_x64_b3_blocks-1-norm1"]
+    model, x = oracles.model(case, torch.float32), oracles.inputs(case, torch.float32)
+    (patches,) = [name for name, m in model.named_modules() if isinstance(m, torch.nn.Conv2d)]
+    layers = [patches, case["params"]["layer"]]
+    each = [seewhy.explain(model, x, "grad_cam", case["targets"], layer=one) for one in layers]
+    mean = torch.stack(each).mean(0)
+    scaled = torch.stack([*map(normalize, each)]).mean(0)
+    for order in (layers, layers[::-1]):
+        found = seewhy.explain(
+            model, x, torch_cam.as_method("GradCAM"), case["targets"], layer=order
+        )
+        assert torch.allclose(found, mean, atol=1e-5 * float(mean.max()))
+        method = pytorch_grad_cam.as_method("GradCAM")
+        assert same(seewhy.explain(model, x, method, case["targets"], layer=order), scaled)
+
+
 def test_outputs_that_are_no_tensor():
     need("torchcam")
     model, x = seeded(Wrapped, "dict"), images()

@@ -55,9 +55,11 @@ def hooked(probe: Probe, library: str) -> list[str]:
 
 
 def reshaping(probe: Probe) -> dict[str, Any]:
-    """The `reshape_transform` for a layer whose activations are not maps (B, K, h, w)."""
-    layout = probe.layout(probe.layers[0])
-    return {} if layout.kind == "channels_first" else {"reshape_transform": layout.to_maps}
+    """The `reshape_transform` for layers of which not all activations are maps (B, K, h, w)."""
+    layouts = {layout.shape: layout for layout in map(probe.layout, probe.layers)}
+    if all(layout.kind == "channels_first" for layout in layouts.values()):
+        return {}
+    return {"reshape_transform": lambda output: layouts[output.shape[1:]].to_maps(output)}
 
 
 def algorithm_of(name: str, algorithm: str | type) -> type:

@@ -49,6 +49,15 @@ class Layout(NamedTuple):
     prefix: int = 0
     guessed: bool = False
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an image's output."""
+        if self.kind == "channels_first":
+            return (self.channels, *self.grid)
+        if self.kind == "channels_last":
+            return (*self.grid, self.channels)
+        return (self.prefix + cells(self.grid), self.channels)
+
     def to_maps(self, output: Tensor) -> Tensor:
         """The output as maps (B, K, h, w); class and register tokens are left out."""
         if self.kind == "channels_first":
