@@ -212,6 +212,24 @@ def test_the_head_that_the_target_names(package, adapter, algorithm, options):
         assert same(seewhy.explain(model, x, method, target, layer="bn2"), own)
 
 
+@pytest.mark.parametrize(("conv", "sides"), [("Conv1d", (32,)), ("Conv3d", (8, 12, 16))])
+def test_captum_on_signals_and_volumes(conv, sides):
+    need("captum")
+    conv = getattr(torch.nn, conv)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        conv(2, 6, 3, 2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(4)
+    )
+    x = torch.rand(2, 2, *sides)
+    model(x)
+    found = seewhy.explain(model, x, captum.as_method("InputXGradient"), 1)
+    assert torch.allclose(found, seewhy.explain(model, x, "input_x_gradient", 1), atol=1e-6)
+    cam = captum.as_method("LayerGradCam", relu_attributions=True)
+    assert torch.allclose(
+        seewhy.explain(model, x, cam, 1), seewhy.explain(model, x, "grad_cam", 1), atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("adapter", [captum, pytorch_grad_cam, torch_cam])
 def test_errors(adapter):
     need(adapter.__name__.rpartition(".")[2].replace("torch_cam", "torchcam"))

@@ -45,9 +45,12 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
         target = explained_classes(probe, "Captum")
         inputs = probe.inputs.clone().requires_grad_()
         found = kind(*arguments).attribute(inputs, target=target, **options)
-        if not isinstance(found, Tensor) or found.ndim != 4:
+        if not isinstance(found, Tensor) or found.ndim != inputs.ndim:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(f"{kind.__name__} returned {shape}; maps are (B, K, h, w)")
+            raise ValueError(
+                f"{kind.__name__} returned {shape}; maps have {inputs.ndim} dimensions here, as "
+                "the inputs have"
+            )
         return found.detach().sum(1)
 
     return adopted(name or f"captum_{kind.__name__}", f"Captum's {kind.__name__}", maps)
