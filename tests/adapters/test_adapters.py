@@ -230,6 +230,41 @@ def test_captum_on_signals_and_volumes(conv, sides):
     )
 
 
+class Aged(Cnn):
+    """A network that is given an age with each image."""
+
+    def forward(self, x: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
+        return self.head((self.features(x) * age[:, None, None, None].sin()).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("package", "adapter", "algorithm", "options"), CAMS)
+def test_what_else_the_network_is_given(package, adapter, algorithm, options):
+    need(package)
+    model, given = seeded(Aged), {"age": torch.tensor([1.0, 4.0, 2.0]), "x": images()}
+    method = adapter.as_method(algorithm, **options)
+    own = seewhy.explain(model, given, "grad_cam", [0, 2, 4], layer="bn2")
+    assert same(seewhy.explain(model, given, method, [0, 2, 4], layer="bn2"), own)
+
+
+def test_images_that_a_library_repeats_keep_their_other_inputs():
+    """Captum's GradientShap repeats each image in turn, its integrated gradients the batch."""
+    need("captum")
+    model, given = seeded(Aged), (images(), torch.tensor([1.0, 4.0, 2.0]))
+    for algorithm, options in [
+        ("GradientShap", {"baselines": torch.zeros(1, 3, 32, 32), "n_samples": 5}),
+        ("IntegratedGradients", {"n_steps": 8}),
+    ]:
+        method = captum.as_method(algorithm, **options)
+        torch.manual_seed(0)
+        np.random.seed(0)  # as Captum draws
+        found = seewhy.explain(model, given, method, 1)
+        torch.manual_seed(0)
+        np.random.seed(0)
+        for index, map in enumerate(found):
+            one = tuple(value[index : index + 1] for value in given)
+            assert torch.allclose(seewhy.explain(model, one, method, 1)[0], map, atol=1e-6)
+
+
 @pytest.mark.parametrize("adapter", [captum, pytorch_grad_cam, torch_cam])
 def test_errors(adapter):
     need(adapter.__name__.rpartition(".")[2].replace("torch_cam", "torchcam"))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from seewhy.core.probe import Probe
@@ -32,11 +33,12 @@ class Logits(nn.Module):
         """Borrow the network."""
         super().__init__()
         self.network = borrowed(probe.model)
-        self._target = probe.target
+        self._given, self._target = probe.given, probe.target
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Scores (B, C)."""
-        return logits(self._target.read(self.network(inputs)))
+        """Scores (B, C), beside what else the network is given."""
+        outputs = self._given.with_tensor(inputs).run(self.network, inputs)
+        return logits(self._target.read(outputs))
 
 
 def hooked(probe: Probe, library: str) -> list[str]:
@@ -79,6 +81,13 @@ def adopted(name: str, source: str, maps: Callable[[Probe], Tensor]) -> Method:
     """Register a function of a probe under a name, in place of what had it; return the method."""
     if not name.isidentifier():
         raise ValueError(f"name={name!r}; it should be an identifier, such as 'captum_lrp'")
-    maps.__name__ = name
-    method(source, "as there")(maps)
+
+    def asked(probe: Probe) -> Tensor:
+        if not probe.given.several:
+            return maps(probe)
+        # The libraries repeat images in orders of their own, which other inputs cannot follow.
+        return torch.cat([maps(probe.image(index)) for index in range(len(probe.inputs))])
+
+    asked.__name__ = name
+    method(source, "as there")(asked)
     return Method(name)

@@ -130,6 +130,11 @@ class Probe:
         return self._given.tensor
 
     @property
+    def given(self) -> Inputs:
+        """All that the network is given, with the explained inputs among it."""
+        return self._given
+
+    @property
     def size(self) -> torch.Size:
         """The sides of the explained inputs: (H, W), (L,) or (D, H, W)."""
         return self.inputs.shape[2:]
