@@ -83,7 +83,7 @@ def adopted(name: str, source: str, maps: Callable[[Probe], Tensor]) -> Method:
         raise ValueError(f"name={name!r}; it should be an identifier, such as 'captum_lrp'")
 
     def asked(probe: Probe) -> Tensor:
-        if not probe.given.several:
+        if not probe.given.others:
             return maps(probe)
         # The libraries repeat images in orders of their own, which other inputs cannot follow.
         return torch.cat([maps(probe.image(index)) for index in range(len(probe.inputs))])
