@@ -326,6 +326,42 @@ def test_the_balance_can_be_lowered() -> None:
         explain(model, x, "tsgb(balance=-1)", 1)
 
 
+HEADS: dict[str, Callable[[], tuple[nn.Module, nn.Module]]] = {
+    "behind a pool": lambda: (nn.AdaptiveAvgPool2d(1), nn.Conv2d(6, 8, 1)),
+    "over all places": lambda: (nn.Identity(), nn.Conv2d(6, 8, 4)),
+    "over all places and a border": lambda: (nn.Identity(), nn.Conv2d(6, 8, 6, padding=1)),
+    "in groups": lambda: (nn.Identity(), nn.Conv2d(6, 8, 4, groups=2)),
+}
+
+
+@pytest.mark.parametrize("balance", [1.0, 0.8])
+@pytest.mark.parametrize("name", HEADS)
+def test_a_convolution_with_a_single_window_is_a_fully_connected_layer(
+    name: str, balance: float
+) -> None:
+    """As in MobileNetV3, V4 and GhostNet: written as Linear or as Conv2d, the map is the same.
+
+    All channels of its only window together have no relevance behind a balanced classifier, so
+    shares of it would be zero, or what rounding makes of that.
+    """
+    torch.manual_seed(0)
+    before, convolution = HEADS[name]()
+    body = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), before)
+    end = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(8, 4))
+    written = nn.Sequential(body, convolution, end).double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        cells = body(x).shape[1:]
+        linear = nn.Linear(cells.numel(), 8).double()
+        columns = torch.eye(cells.numel(), dtype=torch.float64).view(-1, *cells)
+        linear.bias.copy_(convolution(0 * columns[:1]).flatten())
+        linear.weight.copy_(convolution(columns).flatten(1).T - linear.bias[:, None])
+    expected = nn.Sequential(body, nn.Flatten(), linear, end)
+    maps = explain(written, x, f"tsgb({balance=})", 1)
+    assert relative_error(maps, explain(expected, x, f"tsgb({balance=})", 1)) < 1e-12
+    assert (maps.amax((1, 2)) > 1e-6).all()
+
+
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_a_convolution_may_be_the_classifier(kernel: int) -> None:
     """A map per class: its last convolution is balanced, whatever its size."""

@@ -66,8 +66,9 @@ def tsgb(
 
     In a product with a gate (a sigmoid, one number per channel, a constant) all relevance goes to
     the gated signal, and constants that are added per channel take none: a network may normalise
-    its input itself. With groups="joint", activations="gradient" and signed=True the maps equal
-    those of the authors' code.
+    its input itself. A convolution with a single window counts as a fully-connected layer. Apart
+    from that, with groups="joint", activations="gradient" and signed=True the maps equal those of
+    the authors' code.
 
     Raises ValueError for networks with attention, for which TSGB is not defined.
     """
@@ -257,7 +258,9 @@ class _Pass:
     ) -> Tensor:
         """TSGB-Conv: an output's relevance is shared out over its window in proportion to |input|.
 
-        Per window the share is Σ|x| over its part of the window / Σ|x| over the window.
+        Per window the share is Σ|x| over its part of the window / Σ|x| over the window. With a
+        single window it is a fully-connected layer, and has the ordinary gradient: the relevance of
+        all channels together, which a balanced classifier makes 0, would be all that is shared out.
         """
         kernel = weight.shape[2:]
         if isinstance(padding, str):
@@ -268,15 +271,21 @@ class _Pass:
 
         x, known = input.detach(), _known(input)
         value = layer(x, weight, bias)
+        weighted = _Weighted(layer, input, weight)
+        strides, paddings, dilations = (_each(how, kernel) for how in (stride, padding, dilation))
+        if math.prod(value.shape[2:]) == 1:
+            how = (None, strides, paddings, dilations, False, [0] * len(kernel), groups)
+
+            def back(gradient: Tensor) -> Tensor:
+                passed: Tensor = torch.ops.aten.convolution_backward.default(
+                    gradient, x, weight, *how, (True, False, False)
+                )[0]
+                return passed
+
+            return _ordinary(input, (value,), weighted, back)
         parts = groups if self.separate else 1
         window = _Window(
-            kernel,
-            _each(stride, kernel),
-            _each(padding, kernel),
-            _each(dilation, kernel),
-            parts,
-            _zeros_around(input),
-            self.strides,
+            kernel, strides, paddings, dilations, parts, _zeros_around(input), self.strides
         )
         # The finest division that both the shares that come in and those that go out respect.
         fine = parts if known is None else math.lcm(known.shares.window.parts, parts)
@@ -297,7 +306,6 @@ class _Pass:
                 return gradient if signs is None else gradient * signs.sign()
 
         shares = _Shares(window, magnitude, to, onward)
-        weighted = _Weighted(layer, input, weight)
         if groups == 1 and max(kernel) == 1:
             return _with(_Known(shares, False, False, lambda: weighted), lambda: value)
         self.last.append(weighted)
@@ -344,8 +352,8 @@ class _Pass:
 
 def _linear(linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The ordinary gradient, unless it is the classifier."""
-    weighted = _Weighted(linear, input, weight)
-    return _ordinary(input, (linear(input.detach(), weight, bias),), weighted)
+    value = linear(input.detach(), weight, bias)
+    return _ordinary(input, (value,), _Weighted(linear, input, weight), lambda g: g @ weight)
 
 
 def _zeros_around(input: Tensor) -> tuple[int, ...]:
@@ -468,16 +476,22 @@ def _no_attention(function: Function, *args: Any, **kwargs: Any) -> Any:
 
 
 class _Ordinary(torch.autograd.Function):
-    """A linear layer's value with its ordinary gradient."""
+    """A fully-connected layer's value with its ordinary gradient, as `back` passes it."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, value: tuple[Tensor], weighted: _Weighted) -> Tensor:
-        ctx.weight, ctx.seewhy_weighted = weighted.weight, lambda: weighted
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        value: tuple[Tensor],
+        weighted: _Weighted,
+        back: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        ctx.dtype, ctx.back, ctx.seewhy_weighted = weighted.weight.dtype, back, lambda: weighted
         return value[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return gradient.to(ctx.weight.dtype) @ ctx.weight, None, None  # autocast may differ
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return ctx.back(gradient.to(ctx.dtype)), None, None, None  # autocast may differ
 
 
 class _WithRelevance(torch.autograd.Function):
