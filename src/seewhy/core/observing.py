@@ -249,7 +249,8 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 visit.buffers.extend(_copied(module))
             # What `torch.compile` made, or what compiles itself when it is called.
             compiled |= "_orig_mod" in module._modules or module._compiled_call_impl is not None
-            compiled |= hasattr(module.__dict__.get("forward"), _COMPILED)
+            own = module.__dict__
+            compiled |= "forward" in own and hasattr(own["forward"], _COMPILED)
             compiled |= _compiles(type(module))  # type: ignore[arg-type]
         if compiled:
             _eager.add(visit)

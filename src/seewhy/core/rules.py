@@ -251,7 +251,7 @@ def node_of(tensor: Tensor) -> Any:
 
 def kind_of(node: Any) -> str:
     """What a node computes, without the number of its version: Softmax, AvgPool2D."""
-    name: str = node.name()
+    name: str = type(node).__name__
     return name.rpartition("Backward")[0] or name
 
 
