@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seewhy.core.walk import edge, gradients, walk
+from seewhy.core.rules import edge
+from seewhy.core.walk import gradients, walk
 
 
 class Pair(torch.autograd.Function):

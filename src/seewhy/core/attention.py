@@ -22,7 +22,7 @@ from seewhy.core.choice import images_first
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import graphs
 from seewhy.core.recording import Recording
-from seewhy.core.rules import PLAIN_ATTENTION, applying, kind_of, node_of, nodes
+from seewhy.core.rules import PLAIN_ATTENTION, applying, edge, kind_of, nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +216,8 @@ def _like(gradient: Tensor | None, weights: Tensor) -> Tensor:
 
 def _number(tensor: Tensor) -> int:
     """When a tensor was computed, in the graph's own count."""
-    return int(node_of(tensor)._sequence_nr())
+    node, _ = edge(tensor)
+    return int(node._sequence_nr())
 
 
 def _gradients(score: Tensor, nodes: Sequence[Any]) -> Sequence[Tensor | None]:

@@ -400,9 +400,8 @@ def _without_graph(value: Any, depth: int = 3) -> Any:
     if isinstance(value, tuple):
         same = all(map(operator.is_, less, value))
         return value if same else kind(*less) if hasattr(value, "_fields") else kind(less)
-    for key, one in zip(
-        [*value] if isinstance(value, dict) else range(len(value)), less, strict=True
-    ):
+    places = [*value] if isinstance(value, dict) else range(len(value))
+    for key, one in zip(places, less, strict=True):
         if value[key] is not one:
             value[key] = one
     return value

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map, tree_map_only
 
-from seewhy.core.rules import Mode, kind_of, nearest, node_of, nodes, out_of_place, tensors
-from seewhy.core.walk import edge
+from seewhy.core.rules import Mode, edge, kind_of, nearest, nodes, out_of_place, tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +164,7 @@ def is_affine(end: Tensor, start: Tensor) -> bool:
     Functions that it does not know count as not affine; so does a graph that does not lead from
     one to the other.
     """
-    origin = node_of(start)
+    origin, _ = edge(start)
     between = _between(end, origin)
     for node in between:
         kind = kind_of(node)
@@ -180,7 +179,7 @@ def mixes_nothing(end: Tensor, start: Tensor) -> bool:
 
     Functions that it does not know count as learned; so does a graph that does not lead there.
     """
-    origin = node_of(start)
+    origin, _ = edge(start)
 
     def stops(node: Any) -> bool:
         return node is origin or kind_of(node) not in _CHANNELWISE
@@ -194,7 +193,7 @@ def mixes_nothing(end: Tensor, start: Tensor) -> bool:
 
 def _hooked(node: Any) -> bool:
     """Whether a module hands a tensor on by this function for the sake of its backward hooks."""
-    return type(node).__name__ == "BackwardHookFunctionBackward"
+    return kind_of(node) == "BackwardHookFunction"
 
 
 def _between(end: Tensor, origin: Any) -> set[Any]:

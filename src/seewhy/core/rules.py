@@ -243,10 +243,13 @@ def edges(node: Any) -> Sequence[tuple[Any, int]]:
     return node.next_functions if ours is None else ours
 
 
-def node_of(tensor: Tensor) -> Any:
-    """The node of the graph that made a tensor, or takes in its gradient."""
+def edge(tensor: Tensor) -> Edge:
+    """The place in the graph of a tensor with a gradient."""
+    node = tensor.grad_fn
+    if node is not None:
+        return node, tensor.output_nr
     with graphs():
-        return get_gradient_edge(tensor).node
+        return get_gradient_edge(tensor).node, 0
 
 
 def kind_of(node: Any) -> str:

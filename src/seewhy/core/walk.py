@@ -10,11 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
-from torch.autograd.graph import get_gradient_edge
 from torch.utils.checkpoint import CheckpointError
 
 from seewhy.core.observing import graphs
-from seewhy.core.rules import Edge, edges
+from seewhy.core.rules import Edge, edge, edges, kind_of
 
 
 class Step(Protocol):
@@ -28,12 +27,6 @@ class Step(Protocol):
     def back(self, gradient: Tensor) -> Sequence[Tensor]:
         """What it passes back along each of its edges."""
         ...
-
-
-def edge(tensor: Tensor) -> Edge:
-    """The place in the graph of a tensor with a gradient."""
-    node = tensor.grad_fn
-    return (get_gradient_edge(tensor).node, 0) if node is None else (node, tensor.output_nr)
 
 
 def gradients(score: Tensor, tensors: Sequence[Tensor]) -> list[Tensor | None]:
@@ -99,7 +92,7 @@ def _passed(node: Any, made: Sequence[Any], got: list[Tensor | None]) -> Sequenc
         return node.back(*got)  # type: ignore[no-any-return]
     used: Sequence[Any] = [to for to, _ in node.next_functions]
     if isinstance(node, BackwardCFunction):
-        if type(node).__name__ == "CheckpointFunctionBackward":
+        if kind_of(node) == "CheckpointFunction":
             # It would run a backward pass of torch's own, for all parameters.
             raise CheckpointError("a reentrant checkpoint runs its part again without rules")
         given = [

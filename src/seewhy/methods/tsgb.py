@@ -22,9 +22,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Edge, Rules, apply_of, check_kept, nearest, substitute, tensors
+from seewhy.core.rules import (
+    Edge,
+    Rules,
+    apply_of,
+    check_kept,
+    edge,
+    kind_of,
+    nearest,
+    substitute,
+    tensors,
+)
 from seewhy.core.targets import Score
-from seewhy.core.walk import edge, gradients, walk
+from seewhy.core.walk import gradients, walk
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method
 from seewhy.options import NotNegative
@@ -196,7 +206,7 @@ def _known(tensor: Tensor) -> _Known | None:
 def _made_by(tensor: Tensor, *functions: str) -> bool:
     """Whether one of torch's functions made a tensor."""
     node = tensor.grad_fn
-    return node is not None and node.name().removesuffix("Backward0") in functions
+    return node is not None and kind_of(node) in functions
 
 
 @dataclass
