@@ -376,12 +376,14 @@ def test_a_record_names_the_layer_only_where_the_map_depends_on_it(name):
     assert (early.layer, late.layer) == ((("layer2",), ("layer4",)) if differ else ((), ()))
 
 
-@pytest.mark.parametrize("name", ["attention_rollout", "attention_gradient", "le_grad"])
-def test_a_record_of_attention_names_no_layer(name):
-    """Its maps come from all blocks, or from the last ones: not from the layer of CAMs."""
+def test_a_record_names_the_chosen_layer_of_those_who_read_it():
+    """Attention comes from all blocks, and a gradient from none."""
     photo = Image.effect_noise((128, 128), 60).convert("RGB")
-    found = explain_photos("scenes:vit", photo, ["grad_cam", name])[0].explanations
-    assert [bool(one.layer) for one in found] == [True, False]
+    reading = ["grad_cam", "auto(effort='quick')", "grad_cam+smooth(samples=2)"]
+    others = ["attention_rollout", "attention_gradient", "le_grad", "gradient"]
+    others.append("gradient+smooth(samples=2)")
+    found = explain_photos("scenes:vit", photo, reading + others)[0].explanations
+    assert [len(one.layer) for one in found] == [1] * len(reading) + [0] * len(others)
 
 
 def test_a_folder_or_glob_without_photos_is_told_as_such(tmp_path):

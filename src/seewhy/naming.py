@@ -18,7 +18,7 @@ from copy import copy
 from dataclasses import dataclass
 from signal import getsignal, valid_signals
 from traceback import walk_tb
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 Made = TypeVar("Made")
 Added = TypeVar("Added", bound=Any)
+Layers = Literal["chosen", "named", "none"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Entry:
     reads: what it needs of the pass besides the layers' maps, so that the pass records it: the
         gradient of the "input", the network's "stages", or the calls behind the layer ("tail").
         Anything else takes another pass.
-    layers: whether it may use layers; if not, the pass does not choose one.
+    layers: whether it reads the "chosen" layer where the user names none, only those that are
+        "named", or "none", so that the pass does not choose one.
     """
 
     name: str
@@ -56,7 +58,7 @@ class Entry:
     source: str
     passes: str
     reads: tuple[Read, ...] = ()
-    layers: bool = True
+    layers: Layers = "chosen"
 
     @property
     def summary(self) -> str:
@@ -123,7 +125,7 @@ def list_refinements() -> list[str]:
 
 
 def method(
-    source: str, passes: str, *, reads: tuple[Read, ...] = (), layers: bool = True
+    source: str, passes: str, *, reads: tuple[Read, ...] = (), layers: Layers = "chosen"
 ) -> Callable[[Function], Function]:
     """Register a function `(probe, **options) -> (B, h, w)` as a method under its own name."""
     return _registering("method", METHODS, source, passes, reads, layers)
@@ -263,9 +265,9 @@ class Method(Named):
         return frozenset(read for entry in used for read in entry.reads)
 
     @property
-    def layers(self) -> bool:
-        """Whether it may read layers, see `Entry`."""
-        return METHODS[self.name].layers or bool(self.refinements)
+    def layers(self) -> Layers:
+        """Which layers it reads, see `Entry`."""
+        return "chosen" if self.refinements else METHODS[self.name].layers
 
     def _refined(self, refinements: tuple[Refinement, ...]) -> Method:
         if len(refinements) > _MOST:

@@ -1,6 +1,5 @@
 """From photos to explanations: predictions, and maps laid back on each photo at its own size."""
 
-import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -362,11 +361,10 @@ class _Map(NamedTuple):
 def _map(about: Probe, method: Method) -> _Map:
     values = finite(about.maps([method])[0].float()).cpu()
     if about.named:
-        return _Map(about.target, method, values, about.named if method.layers else ())
-    # h is a backward pass to the layer, and K the number of its channels.
-    entry = METHODS[method.name]
-    reads = entry.layers and re.search(r"\b[hK]\b", entry.passes)
-    return _Map(about.target, method, values, about.layers if reads else ())
+        read = about.named if method.layers != "none" else ()
+    else:
+        read = about.layers if METHODS[method.name].layers == "chosen" else ()
+    return _Map(about.target, method, values, read)
 
 
 def _answer(

@@ -489,7 +489,7 @@ class Probe:
     def expect_for(self, methods: Iterable[Method]) -> Probe:
         """Announce what these methods need, see `expect`."""
         methods = list(methods)
-        self._looks = any(method.layers for method in methods)
+        self._looks = any(method.layers != "none" for method in methods)
         return self.expect(*{read for method in methods for read in method.reads})
 
     # ------------------------------------------------------------------ derived probes

@@ -19,7 +19,7 @@ from seewhy.naming import method
 from seewhy.options import Count
 
 
-@method("Abnar & Zuidema 2020, Quantifying attention flow in transformers", "F + h", layers=False)
+@method("Abnar & Zuidema 2020, Quantifying attention flow in transformers", "F + h", layers="none")
 def attention_rollout(probe: Probe) -> Tensor:
     """The rows of Π_l (A_l + I) / 2 for the tokens that the score reads, A_l the mean over heads.
 
@@ -32,7 +32,7 @@ def attention_rollout(probe: Probe) -> Tensor:
 
 
 @method(
-    "Chefer et al. 2021, Generic attention-model explainability, eq. 5-6", "F + B", layers=False
+    "Chefer et al. 2021, Generic attention-model explainability, eq. 5-6", "F + B", layers="none"
 )
 def attention_gradient(probe: Probe) -> Tensor:
     """The rows of Π_l (I + Ā_l) - I for the tokens that the score reads, Ā = mean_heads (∇A ⊙ A)⁺.
@@ -45,7 +45,7 @@ def attention_gradient(probe: Probe) -> Tensor:
     return _followed(probe, _positive)
 
 
-@method("Li et al. 2021, ALBEF: Grad-CAM at an attention map", "F + h", layers=False)
+@method("Li et al. 2021, ALBEF: Grad-CAM at an attention map", "F + h", layers="none")
 def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
     """The mean over queries and heads of (A ⊙ ∇A)⁺ at the last attention to the patches.
 
@@ -61,7 +61,7 @@ def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
     return torch.stack(maps).sum(0)
 
 
-@method("Bousselham et al. 2024, LeGrad", "F + B", layers=False)
+@method("Bousselham et al. 2024, LeGrad", "F + B", layers="none")
 def le_grad(probe: Probe, *, blocks: Count = 2) -> Tensor:
     """Σ_l mean over queries and heads of (∂s_l/∂A_l)⁺, s_l the score of block l's own tokens.
 

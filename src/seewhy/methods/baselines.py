@@ -9,7 +9,7 @@ from seewhy.naming import method
 from seewhy.options import Positive, Seed
 
 
-@method("baseline: chance", "0", layers=False)
+@method("baseline: chance", "0", layers="none")
 def random(probe: Probe, *, seed: Seed = 0) -> Tensor:
     """Uniform noise in [0, 1), the same for all images."""
     # Drawn on the CPU, where a seed means the same on every machine.
@@ -18,7 +18,7 @@ def random(probe: Probe, *, seed: Seed = 0) -> Tensor:
     return noise.to(probe.inputs).repeat(len(probe.inputs), *[1] * len(probe.size))
 
 
-@method("baseline: photographers centre their subject", "0", layers=False)
+@method("baseline: photographers centre their subject", "0", layers="none")
 def center_gaussian(probe: Probe, *, width: Positive = 0.25) -> Tensor:
     """A Gaussian at the centre of the image, 1 at its peak.
 
@@ -34,7 +34,7 @@ def center_gaussian(probe: Probe, *, width: Positive = 0.25) -> Tensor:
 @method(
     "baseline: Adebayo et al. 2018 compare with an edge detector; Sobel & Feldman 1968",
     "0",
-    layers=False,
+    layers="none",
 )
 def edges(probe: Probe) -> Tensor:
     """Magnitude of the image's gradient by Sobel's operator, on the mean of the channels."""

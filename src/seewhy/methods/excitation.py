@@ -26,7 +26,12 @@ Skip = Literal["share", "copy"]
 EPS = 1e-20  # as in TorchRay
 
 
-@method("Zhang et al. 2018, Excitation backprop, eq. 3-8", "2F + 2B", reads=("stages",))
+@method(
+    "Zhang et al. 2018, Excitation backprop, eq. 3-8",
+    "2F + 2B",
+    reads=("stages",),
+    layers="named",
+)
 def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = False) -> Tensor:
     """Σ_channels of the excitation, at the stage before the last; it sums to 1 over the layer.
 
@@ -40,7 +45,12 @@ def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = 
     return _excitation(_ruled(probe, skip, at_input))
 
 
-@method("Zhang et al. 2018, Excitation backprop, eq. 3-8", "2F + 2B", reads=("stages",))
+@method(
+    "Zhang et al. 2018, Excitation backprop, eq. 3-8",
+    "2F + 2B",
+    reads=("stages",),
+    layers="named",
+)
 def contrastive_excitation_backprop(
     probe: Probe, *, skip: Skip = "share", at_input: bool = False
 ) -> Tensor:

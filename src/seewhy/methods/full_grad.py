@@ -16,7 +16,7 @@ from seewhy.naming import method
 Collect = Callable[[int, Tensor], None]
 
 
-@method("Srinivas & Fleuret 2019, Full-gradient representation (FullGrad)", "F + B", layers=False)
+@method("Srinivas & Fleuret 2019, Full-gradient representation (FullGrad)", "F + B", layers="none")
 def full_grad(probe: Probe) -> Tensor:
     """ψ(x ⊙ ∂score/∂x) + Σ_l ψ(b_l ⊙ ∂score/∂b_l), each summed over channels; not negative.
 

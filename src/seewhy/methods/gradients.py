@@ -21,20 +21,24 @@ RECTIFIERS = {"Relu": "relu", "Hardtanh": "hardtanh", "LeakyRelu": "leaky_relu"}
     "Simonyan et al. 2014, Deep inside convolutional networks",
     "F + B",
     reads=("input",),
-    layers=False,
+    layers="none",
 )
 def gradient(probe: Probe) -> Tensor:
     """max_channels |∂score/∂input|, not negative."""
     return strongest(probe.input_gradient)
 
 
-@method("Shrikumar et al. 2016, Not just a black box", "F + B", reads=("input",), layers=False)
+@method("Shrikumar et al. 2016, Not just a black box", "F + B", reads=("input",), layers="none")
 def input_x_gradient(probe: Probe) -> Tensor:
     """Σ_channels input ⊙ gradient, signed."""
     return relevance(probe, at_input=True)
 
 
-@method("Kindermans et al. 2016, via TorchRay's linear_approx", "F + B, less at a named layer")
+@method(
+    "Kindermans et al. 2016, via TorchRay's linear_approx",
+    "F + B, less at a named layer",
+    layers="named",
+)
 def linear_approximation(probe: Probe) -> Tensor:
     """Σ_channels A ⊙ G at the layers that were named, else at the input; signed.
 
@@ -78,7 +82,7 @@ DECONVOLVED = _rectifying(lambda passed, received: _positive(received))
     "Springenberg et al. 2015, Striving for simplicity",
     "F + B",
     reads=("input",),
-    layers=False,
+    layers="none",
 )
 def guided_backprop(probe: Probe) -> Tensor:
     """max_channels |gradient|, where active ReLUs pass back only its positive part.
@@ -92,7 +96,7 @@ def guided_backprop(probe: Probe) -> Tensor:
     "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks",
     "F + B",
     reads=("input",),
-    layers=False,
+    layers="none",
 )
 def deconvnet(probe: Probe) -> Tensor:
     """max_channels |gradient|, where all ReLUs, active or not, pass back only its positive part."""

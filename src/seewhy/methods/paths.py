@@ -37,7 +37,7 @@ _CLOSE = 1e-9
 @method(
     "Sundararajan et al. 2017, Axiomatic attribution for deep networks, eq. 1-3",
     "N (F + B)",
-    layers=False,
+    layers="none",
 )
 def integrated_gradients(
     probe: Probe,
@@ -108,7 +108,7 @@ def quadrature(rule: Quadrature, steps: int) -> tuple[Tensor, Tensor]:
 
 
 @method(
-    "Kapishnikov et al. 2021, Guided integrated gradients, algorithm 1", "T (F + B)", layers=False
+    "Kapishnikov et al. 2021, Guided integrated gradients, algorithm 1", "T (F + B)", layers="none"
 )
 def guided_integrated_gradients(
     probe: Probe,

@@ -21,7 +21,7 @@ from seewhy.progress import BatchSize, in_chunks
 Masks = Callable[[slice], Tensor]
 
 
-@method("Petsiuk et al. 2018, RISE, eq. 6", "F + N F for all targets together", layers=False)
+@method("Petsiuk et al. 2018, RISE, eq. 6", "F + N F for all targets together", layers="none")
 def rise(
     probe: Probe,
     *,
@@ -94,7 +94,7 @@ def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int
 @method(
     "Zeiler & Fergus 2014, Visualizing and understanding convolutional networks",
     "F + N F for all targets together",
-    layers=False,
+    layers="none",
 )
 def occlusion(
     probe: Probe,

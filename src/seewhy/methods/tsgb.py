@@ -48,7 +48,11 @@ EPS = 1e-10  # as in the authors' code
 SIGMOIDS = ("Sigmoid", "Hardsigmoid")
 
 
-@method("Cheng et al. 2022, TSGB: Target-selective gradient backprop", passes="F + rule pass")
+@method(
+    "Cheng et al. 2022, TSGB: Target-selective gradient backprop",
+    passes="F + rule pass",
+    layers="named",
+)
 def tsgb(
     probe: Probe,
     *,
