@@ -35,19 +35,25 @@ def test_torchray(oracles: Oracles, case_id: str, dtype: torch.dtype, method: st
         assert relative_error(found[:, None], expected[tensor]) <= tolerance
 
 
-def test_excitation_is_a_probability() -> None:
-    """With non-negative images and no paddings to lose anything in, down to the input itself."""
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.Tanh])
+def test_excitation_is_a_probability(activation: type[nn.Module]) -> None:
+    """With non-negative images and no paddings to lose anything in, down to the input itself.
+
+    The second layer is so strong that ReLU6 and tanh are saturated.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2),
-        nn.ReLU(),
+        activation(),
         nn.Conv2d(8, 8, 2),
-        nn.ReLU(),
+        activation(),
         nn.AvgPool2d(2),
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),
         nn.Linear(32, 4),
     ).double()
+    with torch.no_grad():
+        model[2].weight.mul_(50)
     x = torch.rand(2, 3, 21, 21, dtype=torch.float64)
     found = explain(model, x, "excitation_backprop(at_input=True)", [0, 3])
     assert (found >= 0).all()
@@ -68,6 +74,20 @@ def test_by_hand() -> None:
     assert torch.allclose(plain.flatten(), torch.tensor([0.25, 0.75, 0, 0, 0, 0, 0, 0]))
     contrast = explain(Branches(), x, "contrastive_excitation_backprop(at_input=True)", 1)
     assert torch.allclose(contrast.flatten(), torch.tensor([0, 0, 0, 0, 0.25, 0.25, 0.5, 0]))
+
+
+def test_negative_inputs_get_no_share_and_cost_no_other_its_own() -> None:
+    """Class 0 has 3 x 1 + 1 x 2 of excitation; with -1 x 5 it would have nothing to divide by."""
+    x = torch.tensor([3.0, -1.0, 1.0, -2.0]).view(1, 1, 1, 4)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[1.0, 5.0, 2.0, -1.0], [1.0, -5.0, -1.0, -3.0]]))
+    plain = explain(model, x, "excitation_backprop(at_input=True)", 0)
+    assert torch.allclose(plain.flatten(), torch.tensor([0.6, 0, 0.4, 0]))
+    contrast = explain(model, x, "contrastive_excitation_backprop(at_input=True)", 1)
+    assert torch.allclose(
+        contrast.flatten(), torch.tensor([1.0, 0, 0, 0])
+    )  # [1, 0, 0, 0] - [0, 0, 1, 0]
 
 
 def test_opposite_classes_exclude_each_other() -> None:

@@ -22,6 +22,8 @@ CHEAP = [
     "eigen_cam",
     "global_guidance",
     "tsgb",
+    "excitation_backprop",
+    "contrastive_excitation_backprop",
     "grad_cam+gradual",
     "grad_cam+detail",
 ]

@@ -344,6 +344,12 @@ def _plain_multi_head(attention: Callable[..., Any], *args: Any, **kwargs: Any) 
     return output, weights if kwargs.get("need_weights", True) else None
 
 
+# Activations that stand where a ReLU may stand.
+LIKE_RELU = (
+    F.relu6, F.hardtanh, F.leaky_relu, F.prelu, F.rrelu, F.elu, F.selu, F.celu, F.gelu, F.silu,
+    F.mish, F.hardswish, torch.tanh,
+)  # fmt: skip
+
 # Attention without fused kernels, which have no second derivative.
 PLAIN_ATTENTION: Rules = {
     F.scaled_dot_product_attention: _plain_attention,

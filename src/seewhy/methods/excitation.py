@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge
 
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Rules, apply_of, nearest, substitute
+from seewhy.core.rules import LIKE_RELU, Rules, apply_of, nearest, substitute
 from seewhy.core.targets import Score
 from seewhy.maps import averaged, wide
 from seewhy.naming import method
@@ -35,8 +35,9 @@ EPS = 1e-20  # as in TorchRay
 def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = False) -> Tensor:
     """Σ_channels of the excitation, at the stage before the last; it sums to 1 over the layer.
 
-    If layers were named, at these. The sum is 1 if the inputs of all later layers are not negative,
-    which is rarely so at the image.
+    If layers were named, at these. Negative inputs of convolutions and fully-connected layers get
+    no share, as neurons that are not active; where all inputs of one are negative, its own share
+    is lost, and the sum is less than 1. At the image that leaves out what is darker than the mean.
 
     skip: at the sum of a skip connection, "share" divides the probability in proportion to the
         summands; "copy" passes all of it to both, as plain autograd would.
@@ -105,14 +106,18 @@ def _excitation(ruled: Probe) -> Tensor:
 
 
 def _rules(skip: Skip) -> Rules:
-    """Everything else (ReLU, max pooling, concatenation) keeps its ordinary gradient."""
+    """Everything else (max pooling, concatenation) keeps its ordinary gradient.
+
+    So does a ReLU: what it stops has no share. The gradients of other activations would lose it
+    where they saturate.
+    """
     rules: Rules = {
         **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, F.linear), _weighted),
         **dict.fromkeys((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), _pooled),
         **dict.fromkeys((F.adaptive_avg_pool1d, F.adaptive_avg_pool2d), _pooled),
         F.adaptive_avg_pool3d: _pooled,
         torch.mean: _mean,
-        F.batch_norm: _passed,
+        **dict.fromkeys((F.batch_norm, *LIKE_RELU), _passed),
     }
     return {**rules, torch.add: _shared} if skip == "share" else rules
 
@@ -125,22 +130,26 @@ def _weighted(
     *args: Any,
     **kwargs: Any,
 ) -> Tensor:
-    """Shares of the inputs in an output: those of x ⊙ w⁺."""
+    """Shares of the inputs in an output: those of x⁺ ⊙ w⁺.
+
+    The paper's neurons have no negative values. With them, a sum may come close to 0, and its
+    shares would be as large as one likes.
+    """
 
     def positive(x: Tensor) -> Tensor:
-        return layer(x, wide(weight).clamp(min=0), None, *args, **kwargs)
+        return layer(x.clamp(min=0), wide(weight).clamp(min=0), None, *args, **kwargs)
 
     def opposite(x: Tensor) -> Tensor:
-        return layer(x, -wide(weight).clamp(max=0), None, *args, **kwargs)
+        return layer(x.clamp(min=0), -wide(weight).clamp(max=0), None, *args, **kwargs)
 
     value = layer(input.detach(), weight, bias, *args, **kwargs)
     return _excitation_of((value,), input, positive, opposite)
 
 
 def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Shares of the inputs in their mean."""
+    """Shares of the inputs in their mean: those of x⁺."""
     value = pool(input.detach(), *args, **kwargs)
-    return _excitation_of((value,), input, lambda x: pool(x, *args, **kwargs), None)
+    return _excitation_of((value,), input, lambda x: pool(x.clamp(min=0), *args, **kwargs), None)
 
 
 def _mean(mean: Function, input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
@@ -152,8 +161,8 @@ def _mean(mean: Function, input: Tensor, dim: Any = None, *args: Any, **kwargs: 
     return _pooled(mean, input, dim, *args, **kwargs)
 
 
-def _passed(batch_norm: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return substitute(batch_norm(input.detach(), *args, **kwargs), input)
+def _passed(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return substitute(function(input.detach(), *args, **kwargs), input)
 
 
 def _shared(add: Function, input: Tensor, other: Any, **kwargs: Any) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.core.rules import (
+    LIKE_RELU,
     Edge,
     Rules,
     apply_of,
@@ -238,10 +239,6 @@ class _Pass:
 
     def table(self) -> Rules:
         """The rules: everything else keeps its ordinary gradient."""
-        activations = (
-            F.relu, F.relu6, F.hardtanh, F.leaky_relu, F.prelu, F.rrelu, F.elu, F.selu, F.celu,
-            F.gelu, F.silu, F.mish, F.hardswish, torch.tanh,
-        )  # fmt: skip
         attention = (
             torch.matmul, torch.bmm, torch.einsum, F.scaled_dot_product_attention,
             F.multi_head_attention_forward,
@@ -249,7 +246,7 @@ class _Pass:
         averages = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
         return {
             **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), self.convolution),
-            **dict.fromkeys(activations, self.activation),
+            **dict.fromkeys((F.relu, *LIKE_RELU), self.activation),
             **dict.fromkeys(averages, _average_pool),
             **dict.fromkeys(attention, _no_attention),
             F.linear: _linear,
