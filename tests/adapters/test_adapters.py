@@ -127,6 +127,8 @@ def test_pytorch_grad_cam_replaces_modules_of_a_copy():
     for algorithm in ("AblationCAM", "GradCAM", "FullGrad"):
         maps = seewhy.explain(model, x, pytorch_grad_cam.as_method(algorithm), 1, layer="bn2")
         assert maps.shape == (2, 32, 32)
+    refined = pytorch_grad_cam.as_method("RefineCAM")
+    assert seewhy.explain(model, x, refined, 1, layer=["bn1", "bn2"]).shape == (2, 32, 32)
     with pytest.raises(TypeError):
         seewhy.explain(model, x, pytorch_grad_cam.as_method("GradCAM", nonsense=1), 1, layer="bn2")
     with pytest.raises(ValueError, match="'relu' is called 2 times"):

@@ -32,10 +32,9 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
         scores = Logits(probe)
         layers = [scores.network.get_submodule(name) for name in hooked(probe, "pytorch-grad-cam")]
         targets = [of_class(c) for c in explained_classes(probe, "pytorch-grad-cam")]
-        with (
-            torch.enable_grad(),
-            kind(scores, layers, **reshaping(probe), **options) as extract,
-        ):
+        # Not in a `with`: RefineCAM cannot be, and the others hide an IndexError there.
+        with torch.enable_grad():
+            extract = kind(scores, layers, **reshaping(probe), **options)
             found = extract(probe.inputs.clone(), targets)
         return torch.from_numpy(found).to(probe.inputs)
 
