@@ -3,7 +3,8 @@
 python benchmarks/peers.py
 
 Everything is run on the bundled networks, `scenes:resnet` and `scenes:vit`, and printed as one
-Markdown table. Methods that take hundreds of passes are left out. The other scripts measure costs.
+Markdown table. Methods that take hundreds of passes or several layers are left out, and of Captum
+all but the common ones. The other scripts measure costs.
 """
 
 from __future__ import annotations
@@ -50,8 +51,18 @@ PGC = [
     "FEM",
     "FinerCAM",
     "ShapleyCAM",
+    "SegEigenCAM",
 ]
-TORCH_CAM = ["CAM", "GradCAM", "GradCAMpp", "SmoothGradCAMpp", "XGradCAM", "LayerCAM", "ScoreCAM"]
+TORCH_CAM = [
+    "CAM",
+    "GradCAM",
+    "GradCAMpp",
+    "SmoothGradCAMpp",
+    "XGradCAM",
+    "LayerCAM",
+    "ScoreCAM",
+    "FinerCAM",
+]
 CAPTUM = [
     "Saliency",
     "InputXGradient",
