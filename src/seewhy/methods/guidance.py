@@ -31,7 +31,8 @@ def global_guidance(
     weights: "mean" gradients as in Grad-CAM, or "plus_plus" as in Grad-CAM++.
 
     The paper's abstract says only that the element-wise product of feature maps and gradient maps
-    rectifies the weighted aggregation. The documentation explains how this reading was chosen.
+    rectifies the weighted aggregation. This is our reading of it, not yet compared with the
+    equations in the paper's text; the documentation explains how it was chosen.
     """
     product = activations * gradients
     guide = (product if guidance == "channel" else product.sum(1, keepdim=True)).relu()
