@@ -10,7 +10,7 @@ LOWEST := bench,app,dicom,tiff
 
 .PHONY: demo test test-lowest constraints-lowest lint format benchmark docs build check-build clean
 
-demo: .venv/installed  ## explain a few scenes and write a gallery to demo/
+demo: .venv/installed  ## explain sample photos, measure methods on scenes, and write a page to demo/
 	$(BIN)/seewhy demo --out $(DEMO) --overwrite
 
 test: .venv/installed-dev  ## all tests

@@ -280,6 +280,12 @@ def test_links_lead_somewhere(page):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=title)
+def test_a_table_ends_with_an_empty_line(page):
+    # What follows without one is a row of the table.
+    assert re.findall(r"^\|.*\n(?!\||\n|\Z).*", page.read_text(), re.MULTILINE) == []
+
+
 def test_the_readme_has_the_costs_of_the_page_on_costs():
     """Grad-CAM's time and memory on an accelerator, in the order of the table's libraries."""
     named = r"^\| (`grad_cam`|all eight together|\S+ (?:GradCAM|LayerGradCam))"

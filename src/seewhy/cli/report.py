@@ -11,7 +11,9 @@ from seewhy.cli.common import err, out, progress, usage_errors
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of `seewhy bench`.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a run of `seewhy bench` or `seewhy evaluate`.")
+    ],
     other: Annotated[
         Path | None, typer.Argument(help="Another run, to compare with the first.")
     ] = None,

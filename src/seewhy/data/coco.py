@@ -103,7 +103,7 @@ def _opened(table: Path) -> Any:
     try:
         from pycocotools.coco import COCO
     except ImportError as error:
-        raise DatasetError("COCO's masks need the package pycocotools; install it") from error
+        raise DatasetError("COCO's masks need a package: pip install pycocotools") from error
     try:
         with redirect_stdout(StringIO()):
             coco = COCO(table)
