@@ -127,11 +127,14 @@ def one_of_voc(tmp_path):
     Image.new("RGB", (60, 40)).save(tmp_path / "JPEGImages/a.jpg")
     (tmp_path / "ImageSets/Main/val.txt").write_text("a\n")
 
-    def write(xmin: str = "1", ymin: str = "1", encoding: str = "utf-8") -> Dataset:
+    def write(
+        xmin: str = "1", ymin: str = "1", xmax: str = "9", ymax: str = "20", encoding: str = "utf-8"
+    ) -> Dataset:
         (tmp_path / "Annotations/a.xml").write_text(
             f'<?xml version="1.0" encoding="{encoding}"?><annotation><size><width>60</width>'
             f"<height>40</height></size><object><name>cat</name><bndbox><xmin>{xmin}</xmin>"
-            f"<ymin>{ymin}</ymin><xmax>9</xmax><ymax>20</ymax></bndbox></object></annotation>"
+            f"<ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
+            "</annotation>"
         )
         return load_dataset(f"voc:{tmp_path}")
 
@@ -152,6 +155,27 @@ def one_of_voc(tmp_path):
 def test_a_broken_annotation_of_voc_is_named(one_of_voc, changed, why):
     with pytest.raises(DatasetError, match=rf"a\.xml: no annotation in PASCAL VOC's XML .*{why}"):
         one_of_voc(**changed)[0]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "inside"),
+    [
+        (60, 5, False),
+        (5, 40, False),
+        (-10, 5, False),
+        (5, -20, False),
+        (59, 39, True),
+        (-9, -19, True),
+    ],
+)
+def test_a_box_of_voc_outside_of_the_photo_is_named(one_of_voc, x, y, inside):
+    """Of 10x20 pixels, beside a photo of 60x40 or partly on it."""
+    dataset = one_of_voc(*map(str, (x + 1, y + 1, x + 10, y + 20)))
+    if inside:
+        assert dataset[0].annotations[0].boxes.tolist() == [[x, y, x + 10, y + 20]]
+    else:
+        with pytest.raises(DatasetError, match=r"a\.xml: the bndbox .* lies outside of the photo"):
+            dataset[0]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1", "I;16"])
@@ -187,6 +211,14 @@ def one_instance(tmp_path):
     return write
 
 
+@pytest.mark.parametrize("bbox", [[39, 29, 10, 10], [-9, -9, 10, 10], [40, 5, 0, 10]])
+def test_a_box_of_coco_at_the_edge_is_taken(one_instance, bbox):
+    """And one without an area, as there are a few in COCO."""
+    x, y, width, height = bbox
+    (annotation,) = load_dataset(one_instance(bbox=bbox))[0].annotations
+    assert annotation.boxes.tolist() == [[x, y, x + width, y + height]]
+
+
 @pytest.mark.parametrize("outline", [[], None])
 def test_coco_without_an_outline_has_the_box(one_instance, outline):
     (annotation,) = load_dataset(one_instance(segmentation=outline))[0].annotations
@@ -203,6 +235,8 @@ def test_coco_without_an_outline_has_the_box(one_instance, outline):
         ({"bbox": [5, float("nan"), 10, 10]}, "its bbox is"),
         ({"bbox": [15, 5, -10, 10]}, "its bbox is"),
         ({"bbox": [5, 15, 10, -10]}, "its bbox is"),
+        ({"bbox": [40, 5, 10, 10]}, "its bbox lies outside of the photo"),
+        ({"bbox": [5, -10, 10, 10]}, "its bbox lies outside of the photo"),
         ({"segmentation": [[5, 5, 15, 5, 15, 15, 5, 15, 9]]}, "an odd number of coordinates"),
         ({"segmentation": [[5, 5, 9e3, 5, 5, 9e3]]}, "its outline leads far beyond the photo"),
         ({"segmentation": [[5, 5, 9, float("nan"), 5, 9]]}, "its outline leads far"),

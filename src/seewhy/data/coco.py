@@ -11,7 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, check_size, folder_of
+from seewhy.data.dataset import (
+    Annotation,
+    Dataset,
+    DatasetError,
+    Sample,
+    check_size,
+    folder_of,
+    lies_outside,
+)
 from seewhy.data.images import load_image
 from seewhy.printable import on_one_line
 
@@ -60,13 +68,16 @@ def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
                 x, y, width, height = map(float, instance["bbox"])
                 if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) < 0:
                     raise ValueError(f"its bbox is {instance['bbox']}")
+                box = [x, y, x + width, y + height]
+                if lies_outside(box, image):
+                    raise ValueError(f"its bbox lies outside of the photo: {instance['bbox']}")
                 mask = _outlined(coco, instance, image)
             except Exception as error:  # pycocotools has no checks, and so all kinds of them
                 raise DatasetError(
                     f"{table}: the annotation with the id {instance.get('id')}, of {key}, is not "
                     f"as COCO writes them ({error!r})"
                 ) from error
-            instances.setdefault(name, []).append(([x, y, x + width, y + height], mask))
+            instances.setdefault(name, []).append((box, mask))
         annotations = []
         for label, own in instances.items():
             boxes = torch.tensor([box for box, _ in own], dtype=torch.float64)

@@ -115,6 +115,13 @@ def check_size(source: Path, annotated: tuple[int, int], image: Image.Image) -> 
         )
 
 
+def lies_outside(box: Iterable[float], image: Image.Image) -> bool:
+    """Whether a box `x0, y0, x1, y1` with an area has none of it on the photo."""
+    x0, y0, x1, y1 = box
+    beside = x1 <= 0 or y1 <= 0 or x0 >= image.width or y0 >= image.height
+    return beside and x0 < x1 and y0 < y1
+
+
 def listed_in(path: Path) -> str:
     """The text of a dataset's own file; a DatasetError says what is wrong with it."""
     try:

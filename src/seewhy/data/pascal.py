@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.data.dataset import DatasetError, check_size
+from seewhy.data.dataset import DatasetError, check_size, lies_outside
 
 
 class Objects(NamedTuple):
@@ -52,6 +52,9 @@ def read_objects(path: Path, image: Image.Image) -> Objects:
     check_size(path, size, image)
     corners = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
     corners[:, :2] -= 1
+    for written, box in zip(boxes, corners.tolist(), strict=True):
+        if lies_outside(box, image):
+            raise DatasetError(f"{path}: the bndbox {written} lies outside of the photo")
     return Objects(labels, corners)
 
 
