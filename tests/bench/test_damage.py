@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -16,8 +17,14 @@ import numpy as np
 import pytest
 from bench_setup import bench, write_bench
 from PIL import Image
+from torch import nn
 
+from registries import forgotten
+from seewhy.bench import fingerprints
 from seewhy.bench.store import Run, append_line, locked
+from seewhy.data.preprocess import Preprocess
+from seewhy.models import LoadedModel
+from seewhy.plugins import load_plugins
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +272,38 @@ def test_a_network_that_has_changed(tmp_path):
     source.write_text(source.read_text().replace("mean((2, 3))", "amax((2, 3))"))
     sys.modules.pop("bench_nets")
     assert "other settings (networks.it)" in said_by(config, code=2)
+
+
+def test_the_code_of_all_parts_of_a_network_counts(tmp_path, monkeypatch):
+    """But not a script that is run itself, which changes for other reasons."""
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "parts_of_a_network.py"
+    source.write_text("from torch import nn\nclass Body(nn.Flatten): pass\n")
+    module = importlib.import_module(source.stem)
+    model = LoadedModel(nn.Sequential(module.Body()), Preprocess(), ("ant", "bee"))
+    before = fingerprints.of_network(model, "nets:build")
+    source.write_text(f"{source.read_text()}1\n")
+    assert fingerprints.of_network(model, "nets:build") != before
+    module.Body.__module__ = "__main__"
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    before = fingerprints.of_network(model, "nets:build")
+    source.write_text(f"{source.read_text()}2\n")
+    assert fingerprints.of_network(model, "nets:build") == before
+
+
+@pytest.mark.parametrize("named", ["pack_of_maps", "pack_of_maps.cams"])
+def test_every_file_of_a_plugin_counts(tmp_path, monkeypatch, named):
+    for module in [one for one in sys.modules if one.startswith("pack_of_maps")]:
+        monkeypatch.delitem(sys.modules, module)
+    (tmp_path / "pack_of_maps").mkdir()
+    for name in ("__init__", "cams", "helpers"):
+        (tmp_path / f"pack_of_maps/{name}.py").write_text("")
+    with forgotten():
+        load_plugins([named], tmp_path)
+        before = fingerprints.of_plugins()
+        (tmp_path / "pack_of_maps/helpers.py").write_text("1")
+        after = fingerprints.of_plugins()
+    assert {name for name in after if before[name] != after[name]} == {named}
 
 
 def test_values_that_are_no_numbers_are_failures(tmp_path):

@@ -20,17 +20,24 @@ READERS = 8  # files at a time: a disk, and more so a network, is slow to answer
 
 
 def of_network(model: LoadedModel, spec: str) -> str:
-    """Of all but the weights: preprocessing, classes and, of `module:factory`, its source file."""
-    module = sys.modules.get(spec.partition(":")[0])
-    source = getattr(module, "__file__", None)
-    code = of_files([Path(source)]) if source else ""
+    """Of all but the weights: preprocessing, classes and code.
+
+    That is the files of `module:factory` and of the classes of the network's parts, of whichever
+    package they are; not a script that is run itself, which changes for other reasons.
+    """
+    parts = {type(part).__module__ for part in model.module.modules()} - {"__main__"}
+    code = of_files(_sources(sorted({spec.partition(":")[0], *parts})))
     return _of(str(model.preprocess), list(model.classes), str(model.activation), code)
 
 
 def of_plugins() -> dict[str, str]:
-    """Of the file of each plugin that was named."""
-    files = {one.module: getattr(sys.modules[one.module], "__file__", None) for one in NAMED}
-    return {module: of_files([Path(file)] if file else []) for module, file in files.items()}
+    """Of the file of each plugin that was named; of all files of its package, if it is in one."""
+    found = {}
+    for name in (one.module for one in NAMED):
+        folders = getattr(sys.modules[name.partition(".")[0]], "__path__", ())
+        files = sorted(path for folder in folders for path in Path(folder).rglob("*.py"))
+        found[name] = of_files(files or _sources([name]))
+    return found
 
 
 def of_dataset(data: Dataset) -> str:
@@ -59,6 +66,11 @@ def of_samples(data: Dataset, keys: Sequence[str]) -> dict[str, str]:
 def of_files(paths: Iterable[Path]) -> str:
     """Of sizes and contents, in that order; that a file is not there, or cannot be read, counts."""
     return _of(*map(_of_file, paths))
+
+
+def _sources(modules: Iterable[str]) -> list[Path]:
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in modules)
+    return [Path(file) for file in files if file]
 
 
 def _of_file(path: Path) -> list[object]:
