@@ -17,11 +17,14 @@ import numpy as np
 import pytest
 from bench_setup import bench, write_bench
 from PIL import Image
+from report_setup import make_run
 from torch import nn
+from typer.testing import CliRunner
 
 from registries import forgotten
 from seewhy.bench import fingerprints
 from seewhy.bench.store import Run, append_line, locked
+from seewhy.cli import app
 from seewhy.data.preprocess import Preprocess
 from seewhy.models import LoadedModel
 from seewhy.plugins import load_plugins
@@ -304,6 +307,20 @@ def test_every_file_of_a_plugin_counts(tmp_path, monkeypatch, named):
         (tmp_path / "pack_of_maps/helpers.py").write_text("1")
         after = fingerprints.of_plugins()
     assert {name for name in after if before[name] != after[name]} == {named}
+
+
+def test_a_plugin_that_is_missing_is_named_when_a_run_goes_on(tmp_path, monkeypatch):
+    versions = {"seewhy": "0.1.0", "python": "3.11", "others-maps": "2"}
+    make_run(tmp_path / "runs/small", {("n", "d"): []}, plugins={"mycam": "1"}, versions=versions)
+    monkeypatch.chdir(tmp_path)
+    config = write_bench(tmp_path, name="small", methods=["others_cam"])
+    missing = "runs/small is a run with plugins that are not loaded: give mycam with --plugin, or "
+    missing += "install others-maps"
+    found = CliRunner().invoke(app, ["bench", str(config)])
+    assert (found.exit_code, found.stderr.count(missing)) == (2, 1)
+    asked = ["evaluate", "scenes:2", "--method", "others_cam", "--out", "runs/small"]
+    found = CliRunner().invoke(app, asked)
+    assert (found.exit_code, found.stderr.count(missing)) == (2, 1)
 
 
 def test_values_that_are_no_numbers_are_failures(tmp_path):

@@ -28,7 +28,12 @@ Side = Annotated[int, Field(ge=1)]
 
 
 class ConfigError(ValueError):
-    """The config cannot be run; the message names the file and the line, and what would do."""
+    """The config cannot be run; the message names the file and the line, and what would do.
+
+    name: the config's, where what is wrong are names in it that are not known.
+    """
+
+    name: str | None = None
 
 
 class _Part(BaseModel):
@@ -197,7 +202,9 @@ def read_config(path: str | Path) -> ConfigFile:
         with file.about("plugins", number):
             load_plugins([plugin], path.parent)
     if errors := list(_wrong_names(file)):
-        raise _together(errors)
+        unknown = _together(errors)
+        unknown.name = config.name
+        raise unknown
     return replace(file, config=_with_protocol(config))
 
 

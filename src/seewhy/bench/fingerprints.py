@@ -40,6 +40,15 @@ def of_plugins() -> dict[str, str]:
     return found
 
 
+def plugins_lacking(manifest: dict[str, Any]) -> str:
+    """What to do for the plugins that a run had and that are not loaded; "" where all are."""
+    named = manifest.get("plugins", {}).keys() - {one.module for one in NAMED}
+    packages = manifest["versions"].keys() - {"python", *PACKAGES, *INSTALLED}
+    ways = [f"give {', '.join(sorted(named))} with --plugin"] if named else []
+    ways += [f"install {', '.join(sorted(packages))}"] if packages else []
+    return ", or ".join(ways)
+
+
 def of_dataset(data: Dataset) -> str:
     """Of its keys, its classes and the files that are about all samples; see `of_samples`."""
     return _of(list(data.keys), data.classes, of_files(data.tables))

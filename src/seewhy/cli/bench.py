@@ -14,7 +14,7 @@ from seewhy.bench import check_packages
 from seewhy.bench.loggers import Means, logging
 from seewhy.bench.progress import State, count, duration, shown
 from seewhy.cli import options
-from seewhy.cli.common import err, out, table_of, tell_failed, usage_errors
+from seewhy.cli.common import err, out, table_of, tell_failed, tell_plugins, usage_errors
 from seewhy.metrics import metric
 from seewhy.naming import METHODS, REFINEMENTS, parse
 
@@ -63,10 +63,15 @@ def bench(
     """
     with usage_errors():
         check_packages()  # better to know before than after
-        from seewhy.bench.config import read_config
+        from seewhy.bench.config import ConfigError, read_config
         from seewhy.bench.plan import make_plan
 
-        file = read_config(config)
+        try:
+            file = read_config(config)
+        except ConfigError as error:
+            if error.name is not None:
+                tell_plugins(folder or Path("runs") / error.name)
+            raise
         plan = make_plan(file, device)
         folder = folder or Path("runs") / plan.config.name
         with closing(engine_of(plan, engine, workers, address)) as chosen:

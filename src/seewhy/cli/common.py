@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -46,13 +47,30 @@ def notes() -> Iterator[None]:
 
 
 @contextmanager
-def usage_errors() -> Iterator[None]:
-    """Wrong usage is one clear line and exit code 2, not a traceback."""
+def usage_errors(run: Path | None = None) -> Iterator[None]:
+    """Wrong usage is one clear line and exit code 2, not a traceback.
+
+    run: a folder that is gone on with, of which missing plugins are told, too.
+    """
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
         err.print(f"[red]error[/red] {escape(str(error))}")
+        if run is not None:
+            tell_plugins(run)
         raise typer.Exit(2) from None
+
+
+def tell_plugins(folder: Path) -> None:
+    """One line about the plugins that a run in the folder had and that are not loaded, if any."""
+    from seewhy.bench.fingerprints import plugins_lacking
+
+    with suppress(ValueError, ImportError):  # there is no run, or nothing to read it with
+        from seewhy.bench.store import Run
+
+        if ways := plugins_lacking(Run.at(folder).manifest):
+            said = escape(f"{folder} is a run with plugins that are not loaded: {ways}")
+            err.print(f"[yellow]note[/yellow] {said}")
 
 
 def table_of(*headings: str) -> Table:

@@ -106,7 +106,7 @@ def evaluate(
     Writes rows, summary, comparisons and omissions as CSV, and the rows as Parquet where pyarrow
     is installed.
     """
-    with usage_errors():
+    with usage_errors(folder):
         papers = None if protocol is None else protocols.protocol(protocol)
         asked = [*(papers.metrics if papers else ()), *options.parted(metric or [])]
         asked = asked or list(evaluating.DEFAULT_METRICS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from seewhy.bench.fingerprints import PACKAGES
+from seewhy.bench.fingerprints import plugins_lacking
 from seewhy.bench.store import Run
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.statistics import Comparison, Summary, attainable
@@ -156,15 +156,11 @@ def check_metrics(run: Run, metrics: Iterable[str]) -> None:
         try:
             metric_of(name)
         except ValueError:
-            named = run.manifest.get("plugins", {})
-            packages = sorted(run.manifest["versions"].keys() - {"python", *PACKAGES})
-            ways = [f"give {', '.join(named)} with --plugin"] if named else []
-            ways += [f"install {', '.join(packages)}"] if packages else []
-            if not ways:
+            if not (ways := plugins_lacking(run.manifest)):
                 raise
             raise ValueError(
                 f"{run.folder}: the metric {name!r} is not loaded; it is of a plugin that the run "
-                f"had: {', or '.join(ways)}"
+                f"had: {ways}"
             ) from None
 
 
