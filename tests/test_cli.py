@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import subprocess
@@ -481,3 +482,46 @@ def test_real_photos_and_real_weights(shared, tmp_path, weights, options, least)
     )
     assert right >= least
     assert all((tmp_path / f"{photo.stem}.gallery.png").is_file() for photo in photos)
+
+
+def pipe_without_reader() -> int:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["methods"], ["methods", "--json"], ["--help"]])
+@pytest.mark.parametrize(
+    ("opened", "code", "words"),
+    [(pipe_without_reader, 141, ""), (lambda: os.open("/dev/full", os.O_WRONLY), 1, "No space")],
+)
+def test_output_that_cannot_be_written_ends_the_process_in_words(
+    arguments, opened, code, words, monkeypatch, capsys
+):
+    with open(opened(), "w") as stream, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit) as ended:
+            app(arguments)
+        with common.out.capture():
+            pass  # drops what could not be written
+    assert ended.value.code == code
+    told = capsys.readouterr().err
+    assert words in told
+    assert bool(told) == bool(words)
+
+
+def test_letters_that_the_terminal_lacks_are_spelled_out(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    with pytest.raises(SystemExit) as ended:
+        app(["methods", "grad_cam"])
+    assert not ended.value.code
+    assert rb"\u03a3" in written.getvalue()
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_markup(run):
+    pictures = run("explain", "one.png", *NET, "--method", "gradient", "--out", "a[/b]")
+    scenes = run("scenes", "export", "c[/d]", "--count", "1", "--size", "32")
+    assert "a[/b]" in pictures.output
+    assert "c[/d]" in scenes.output

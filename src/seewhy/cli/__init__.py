@@ -1,14 +1,33 @@
-"""The command line. Exit codes: 0 done, 1 some inputs failed (the rest is done), 2 wrong usage."""
+"""The command line.
+
+Exit codes: 0 done, 1 some inputs failed (the rest is done) or the disk did, 2 wrong usage, 141 the
+reader of a pipe ended first, as in `seewhy methods | head`.
+"""
 
 import importlib.metadata
-from typing import Annotated
+import io
+import sys
+from typing import Annotated, Any
 
 import typer
 
 from seewhy.cli import bench, demo, evaluate, explain, lists, report, scenes, serve
-from seewhy.cli.common import notes
+from seewhy.cli.common import notes, printing
 
-app = typer.Typer(
+
+class App(typer.Typer):
+    """The commands as a process, which ends in words where its output cannot be written."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run the command that the arguments name, and end."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # letters that its encoding lacks
+                stream.reconfigure(errors="backslashreplace")
+        with printing():
+            super().__call__(*args, **options)
+
+
+app = App(
     name="seewhy",
     no_args_is_help=True,
     add_completion=False,

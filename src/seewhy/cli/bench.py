@@ -90,7 +90,8 @@ def bench(
     for one in failures:
         where = (one[part] for part in ("network", "dataset", "image", "target", "method"))
         tell_failed(" ".join(filter(None, where)), one["reason"])
-    out.print(f"{run.folder} is finished. Next: seewhy report {run.folder}", soft_wrap=True)
+    there = escape(str(run.folder))
+    out.print(f"{there} is finished. Next: seewhy report {there}", soft_wrap=True)
     if failures:
         raise typer.Exit(1)
 
@@ -153,7 +154,7 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
                 for log in loggers:
                     log(state.done, values)
         if plan.config.pictures and (problem := keep_pictures(run, plan, engine)):
-            err.print(f"no pictures for the report: {problem}")
+            err.print(f"no pictures for the report: {escape(str(problem))}")
     return run
 
 

@@ -1,5 +1,7 @@
 """What commands share: consoles, notes, errors and progress."""
 
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ from seewhy.notes import telling
 from seewhy.printable import printable
 
 LONGEST = 5_000  # characters
+GONE = 128 + 13  # as of a process that died of SIGPIPE
 
 
 class Safe(Console):
@@ -31,6 +34,10 @@ class Safe(Console):
         if len(text) > LONGEST:
             text = f"{text[:LONGEST]}…"
         return super().render_str(printable(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """End, see `printing`."""
+        raise SystemExit(GONE)
 
 
 # A path such as a:x:b is no emoji.
@@ -71,6 +78,27 @@ def tell_plugins(folder: Path) -> None:
         if ways := plugins_lacking(Run.at(folder).manifest):
             said = escape(f"{folder} is a run with plugins that are not loaded: {ways}")
             err.print(f"[yellow]note[/yellow] {said}")
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """End the process where nothing can be printed: quietly if nobody reads, else with a line."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except (OSError, SystemExit) as error:
+        # Consoles and Typer answer a broken pipe with an exit of their own.
+        gone = isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
+        if isinstance(error, SystemExit) and not gone:
+            raise
+        if sys.stdout is not None:  # what is still to be written would fail once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not gone:
+            err.print(f"[red]error[/red] {escape(str(error))}")
+        sys.exit(GONE if gone else 1)
 
 
 def table_of(*headings: str) -> Table:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from seewhy.cli.common import out, progress, table_of, usage_errors
 from seewhy.cli.output import Output
@@ -35,6 +36,6 @@ def demo(
     out.print(f"Photos explained with [b]{DEFAULT_MODEL}[/b], the default network.")
     out.print(f"scenes:resnet, graded on {hit.values} objects, 95 % intervals:\n")
     out.print(table)
-    page = (folder / "index.html").resolve()
-    out.print(f"\nOpen [b]{page}[/b] or {folder / 'gallery.jpg'}", soft_wrap=True)
+    page, gallery = (folder / "index.html").resolve(), folder / "gallery.jpg"
+    out.print(f"\nOpen [b]{escape(str(page))}[/b] or {escape(str(gallery))}", soft_wrap=True)
     out.print("Next: seewhy explain YOUR-PHOTO.jpg", soft_wrap=True)

@@ -150,7 +150,7 @@ def evaluate(
     else:
         tell(found, loaded.name, dataset, papers)
         names = ", ".join(file.name for file in files)
-        out.print(f"\nWritten to {folder}: {names}", soft_wrap=True)
+        out.print(f"\nWritten to {escape(str(folder))}: {names}", soft_wrap=True)
     for one in found.failures:
         tell_failed(" ".join(filter(None, (one.image, one.target, one.method))), one.reason)
     if found.failures:

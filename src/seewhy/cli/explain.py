@@ -144,7 +144,7 @@ def explain(
         if as_json and path not in wanted:
             print_record(path, Answer([], []), [], failures[path])
     if not as_json:
-        where = f"; the pictures are in {folder}" if done else ""
+        where = f"; the pictures are in {escape(str(folder))}" if done else ""
         out.print(f"\n{done} of {len(paths)} photo{'s' * (len(paths) > 1)} explained{where}")
     for path, reasons in failures.items():
         for reason in reasons:

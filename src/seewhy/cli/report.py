@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from seewhy.bench import check_packages
 from seewhy.cli import options
@@ -63,7 +64,7 @@ def report(
             with progress("Comparing", parts, quiet=False) as advance:
                 write_comparison(first, second, path, advance=advance)
             if not second.complete:
-                err.print(f"{other} is incomplete: the page says how far it is")
+                err.print(f"{escape(str(other))} is incomplete: the page says how far it is")
         if not first.complete:
-            err.print(f"{run} is incomplete: the page says how far it is")
-    out.print(f"Open [b]{path.resolve()}[/b]", soft_wrap=True)
+            err.print(f"{escape(str(run))} is incomplete: the page says how far it is")
+    out.print(f"Open [b]{escape(str(path.resolve()))}[/b]", soft_wrap=True)

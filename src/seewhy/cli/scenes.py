@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from seewhy.cli.common import out, usage_errors
 
@@ -26,4 +27,4 @@ def export(
 
     with usage_errors():
         root = export_scenes(folder, count, layout, seed=seed, size=size)
-    out.print(f"{count} scenes in {root}")
+    out.print(f"{count} scenes in {escape(str(root))}")
