@@ -77,7 +77,7 @@ def explain(
     Raises ValueError or TypeError for unknown names, targets out of range, and inputs, layers or
     outputs of the wrong kind; what else a network raises itself is raised as it is.
     """
-    if size not in ("input", "layer"):
+    if not isinstance(size, str) or size not in ("input", "layer"):
         raise ValueError(f"size must be 'input' or 'layer', not {shown(size)}")
     several = isinstance(method, list | tuple)
     named = DEFAULT_METHOD if method is None else method

@@ -4,23 +4,29 @@ Maps of images are (B, h, w), those of signals (B, l), and those of volumes (B, 
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seewhy.options import Range, checking
+
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}  # how to resize what has so many sides
 
 
-def normalize(saliency: Tensor, sides: int = 2) -> Tensor:
+@checking
+def normalize(saliency: Tensor, sides: Annotated[int, Range(least=1)] = 2) -> Tensor:
     """Scale each map of (..., H, W) to [0, 1] by its own minimum and maximum.
 
     A constant map becomes zeros. Integers and booleans become float32.
 
     sides: number of dimensions of a map: 2 for images, 1 for signals (..., L), 3 for volumes.
 
-    Raises ValueError if some values are not finite.
+    Raises ValueError if some values are not finite, or there are fewer dimensions than that.
     """
+    if saliency.ndim < sides:
+        raise ValueError(f"saliency is {tuple(saliency.shape)}; a map has {sides} dimensions")
     saliency = finite(saliency)
     axes = tuple(range(-sides, 0))
     low = saliency.amin(axes, keepdim=True)
@@ -83,7 +89,8 @@ def finite(saliency: Tensor) -> Tensor:
     Raises ValueError if some values are not finite; the message counts them.
     """
     saliency = saliency.detach()
-    saliency = saliency if saliency.is_floating_point() else saliency.float()
+    usual = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    saliency = saliency if saliency.dtype in usual else saliency.float()
     if count := int((~saliency.isfinite()).sum()):
         raise ValueError(f"{count} of {saliency.numel()} saliency values are not finite")
     return saliency

@@ -197,6 +197,8 @@ class Named:
     @classmethod
     def _checked(cls, name: str, options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
         """The options in the order in which the function declares them, lists as tuples."""
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a {cls.kind} is {shown(name)}; it should be a text")
         if name not in cls.entries:
             if cls is Refinement and name in METHODS:
                 raise ValueError(f"{name!r} is a method: it can only stand first")
@@ -312,8 +314,8 @@ def terms(kind: str, text: str, *examples: str) -> list[tuple[str, dict[str, Any
         )
     try:
         expression = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, RecursionError, MemoryError) as error:
-        what = "it is nested too deeply"
+    except (SyntaxError, RecursionError, MemoryError, UnicodeError) as error:
+        what = "it is nested too deeply, or no writing"
         if isinstance(error, SyntaxError):
             what = f"{error.msg} at column {error.offset}"
         raise ValueError(

@@ -12,11 +12,26 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    BinaryIO,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
+import numpy as np
+import torch
 from torch import Tensor
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 # So many values an option may list.
 LONGEST = 1000
@@ -87,12 +102,39 @@ def check(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) 
                 raise ValueError(f"{option}={shown(value)}, for {owner}: {error}") from None
 
 
+def checking(function: Function) -> Function:
+    """The same function, with `check` of all its arguments; numbers of NumPy and torch are taken.
+
+    For functions of the user's own values. What has to be checked further they check themselves.
+    """
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def checked(*args: Any, **options: Any) -> Any:
+        given = signature.bind(*args, **options)
+        for name, value in given.arguments.items():
+            given.arguments[name] = as_number(value)
+        check(function.__name__, function, given.arguments)
+        return function(*given.args, **given.kwargs)
+
+    return cast(Function, checked)
+
+
+def as_number(value: Any) -> Any:
+    """A single number of NumPy or torch as Python's, also in a tuple or list; all else as it is."""
+    if type(value) in (tuple, list):
+        return tuple(map(as_number, value))
+    single = isinstance(value, np.generic | np.ndarray | Tensor) and value.ndim == 0
+    return value.item() if single and not getattr(value, "is_meta", False) else value
+
+
 def shown(value: Any) -> str:
     """A value in a message, not longer than a line."""
     try:
         text = repr(value)
     except Exception:  # a number of too many digits, or an object that cannot be shown
         return f"<{type(value).__name__}>"
+    text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
 
@@ -130,6 +172,14 @@ def _fits(value: Any, annotation: Any) -> bool:
             and 1 <= len(value) <= LONGEST
             and all(_fits(item, arguments[0]) for item in value)
         )
+    if origin is Callable:
+        return callable(value)
+    if annotation is BinaryIO:
+        return hasattr(value, "read")
+    if annotation is Tensor and isinstance(value, Tensor):
+        return value.layout is torch.strided and not (
+            value.is_meta or value.is_quantized or value.is_complex()
+        )
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if annotation is float:
@@ -137,7 +187,8 @@ def _fits(value: Any, annotation: Any) -> bool:
         return (type(value) is int and abs(value) <= _LARGEST) or (
             type(value) is float and math.isfinite(value)
         )
-    return not isinstance(annotation, type) or isinstance(value, annotation)
+    kind = origin or annotation
+    return not isinstance(kind, type) or isinstance(value, kind)
 
 
 _LARGEST = 10**9
@@ -148,7 +199,7 @@ _NAMES = {
     bool: "True or False",
     str: "a name",
     NoneType: "None",
-    Tensor: "a tensor",
+    Tensor: "a dense tensor of real numbers",
 }
 
 
@@ -165,4 +216,6 @@ def _described(annotation: Any) -> str:
         return " or ".join(map(repr, arguments))
     if origin in (tuple, Sequence):
         return f"1 to {LONGEST} values in a tuple, each {_described(arguments[0])}"
+    if origin is Callable:
+        return "a function"
     return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))

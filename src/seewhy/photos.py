@@ -28,6 +28,7 @@ from seewhy.models import LoadedModel, load_model
 from seewhy.models.answers import Asked, Resolved
 from seewhy.models.loaded import check_outputs
 from seewhy.naming import METHODS, Method, alternatives, first_that_works, listed
+from seewhy.options import Count, as_number, check
 from seewhy.progress import tracked
 
 PhotoLike = str | Path | bytes | Image.Image | npt.NDArray[Any]
@@ -183,7 +184,7 @@ def answers(
     photos: Iterable[tuple[str | None, PhotoLike | ImageError]],
     *,
     window: Window | None = None,
-    batch_size: int = 8,
+    batch_size: Count = 8,
 ) -> Iterator[Answer]:
     """The answer for each named photo in turn; only those of a batch are held in memory.
 
@@ -191,8 +192,7 @@ def answers(
 
     Raises ValueError for a batch size below 1.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}; give at least 1")
+    check("explain_photos", answers, {"batch_size": as_number(batch_size)})
     for batch in _batches((_read(asked, *item, window) for item in photos), batch_size):
         for _, group in groupby(
             batch, key=lambda one: isinstance(one, _Photo) and one.inputs.shape

@@ -26,7 +26,12 @@ def network(outputs: int) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("outputs", "names"),
-    [(3, ("background", "ant", "bee", "cat")), (3, ("ant", "bee")), (3, ("crack",)), (1, "abc")],
+    [
+        (3, ("background", "ant", "bee", "cat")),
+        (3, ("ant", "bee")),
+        (3, ("crack",)),
+        (1, tuple("abc")),
+    ],
 )
 def test_names_that_are_not_as_many_as_the_outputs_are_refused(outputs, names):
     """A list with a name for the background too would call every class by its neighbour's name."""

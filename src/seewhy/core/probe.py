@@ -888,7 +888,7 @@ def _interpolates(model: nn.Module) -> bool:
 
 def layer_names(model: nn.Module, layer: LayerLike) -> tuple[str, ...] | None:
     """The layers that a user asked for as names, which fit copies of the network too; or None."""
-    return spelled(layer_requests(model, layer) or ()) or None
+    return spelled(asked_layers(model, layer) or ()) or None
 
 
 def asked_layers(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | None:
@@ -916,6 +916,8 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
             f"layer is a {type(layer).__name__}; it should be a name, a module or a list of these"
         )
     wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
+    if strange := [item for item in wanted if not isinstance(item, str | nn.Module)]:
+        raise TypeError(f"layer holds {shown(strange[0])}; it should be names or modules")
     if not wanted:
         return ()
     by_module = {module: name for module, name in named_modules(model).items() if name}

@@ -13,6 +13,7 @@ from seewhy.data.imagenet import read_imagenet
 from seewhy.data.scenes.dataset import read_scenes
 from seewhy.data.voc import read_voc
 from seewhy.naming import add, checked, suggestion
+from seewhy.options import checking
 
 Function = TypeVar("Function", bound=Callable[..., Dataset])
 
@@ -70,6 +71,7 @@ def reader_of(spec: str) -> Reader:
     return reader_of(_specified(parts(where)[1])) if kind == "grids" else READERS[kind]
 
 
+@checking
 def load_dataset(spec: str, **options: Any) -> Dataset:
     """Load a dataset by its specification.
 

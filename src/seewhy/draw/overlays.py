@@ -9,7 +9,7 @@ the levels of `contour` are plain min-max.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from seewhy.data.images import encoded, load_image
+from seewhy.data.images import Source, encoded, load_image
 from seewhy.maps import finite, normalize, upsample
+from seewhy.options import Range, Share, checking, shown
 
 # Perceptually uniform and safe for the colour-blind. Chosen by eye among those of matplotlib: on
 # photos, which are rarely violet, its glow stands out most.
@@ -34,6 +35,7 @@ RELIEF = 32  # light and shade finer than about this part of the photo show thro
 SPREAD, MOST_POWER = 0.2, 4.0
 
 
+@checking
 def colorize(saliency: Tensor, cmap: str | None = None, *, signed: bool = False) -> Image.Image:
     """Paint a map (H, W) with a colour map, as an RGB image of the same size.
 
@@ -74,12 +76,13 @@ def colour_scale(saliency: Tensor, *, seen: Tensor | None = None, signed: bool =
     return Scale(low, top, min(power, MOST_POWER))
 
 
+@checking
 def overlay(
-    image: Image.Image | str | Path | npt.NDArray[Any],
+    image: Source,
     saliency: Tensor | npt.NDArray[Any],
     *,
     cmap: str | None = None,
-    alpha: float = ALPHA,
+    alpha: Share = ALPHA,
     seen: Tensor | None = None,
     signed: bool = False,
 ) -> Image.Image:
@@ -98,8 +101,6 @@ def overlay(
     Raises ValueError for wrong shapes, values that are not finite, an unknown colour map, or a
     photo that cannot be read.
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha={alpha}; give a number from 0 to 1")
     image = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
     seen = None if seen is None else check_mask("seen", seen, image)
     map = one_map(torch.as_tensor(saliency), (image.height, image.width))
@@ -112,10 +113,11 @@ def overlay(
     return picture if seen is None else _hatch_unseen(picture, image, seen)
 
 
+@checking
 def contour(
     image: Image.Image,
     saliency: Tensor,
-    levels: Sequence[float] = (0.5, 0.75),
+    levels: Sequence[Annotated[float, Range(above=0, below=1)]] = (0.5, 0.75),
     *,
     cmap: str | None = None,
     seen: Tensor | None = None,
@@ -133,8 +135,6 @@ def contour(
 
     Raises ValueError for wrong shapes or levels, values not finite, or an unknown colour map.
     """
-    if not levels or not all(0 < level < 1 for level in levels):
-        raise ValueError(f"levels={levels}; give fractions between 0 and 1, such as (0.5, 0.75)")
     import contourpy
 
     image = image.convert("RGB")
@@ -168,6 +168,7 @@ def draw_lines(
     image.paste(ink, (0, 0), mask.resize(image.size, Image.Resampling.BOX))
 
 
+@checking
 def save_saliency(path: str | Path, saliency: Tensor) -> None:
     """Write a map itself, in the format that the suffix names.
 
@@ -240,7 +241,7 @@ def colours(cmap: str) -> npt.NDArray[np.uint8]:
     import matplotlib
 
     if cmap not in matplotlib.colormaps:
-        raise ValueError(f"cmap={cmap!r}; give a colour map of matplotlib, such as 'inferno'")
+        raise ValueError(f"cmap={shown(cmap)}; give a colour map of matplotlib, such as 'inferno'")
     colours: npt.NDArray[np.uint8] = matplotlib.colormaps[cmap](np.arange(256) / 255, bytes=True)
     return colours[:, :3]
 

@@ -1,22 +1,28 @@
 """A signal drawn as a curve over the colours of its map."""
 
+from typing import Annotated
+
 import torch
 from PIL import Image
 from torch import Tensor
 
 from seewhy.draw.overlays import colorize, draw_lines, one_map
+from seewhy.options import Range, checking
+
+Pixels = Annotated[int, Range(least=1, most=10_000)]
 
 _ZOOM = 3  # of the drawing that is shrunk to the picture
 
 
+@checking
 def overlay_signal(
     signal: Tensor,
     saliency: Tensor,
     *,
     cmap: str | None = None,
     signed: bool = False,
-    width: int = 900,
-    height: int = 140,
+    width: Pixels = 900,
+    height: Pixels = 140,
 ) -> Image.Image:
     """Draw a signal as a curve, one for each channel, over the colours of its map.
 

@@ -8,19 +8,21 @@ from torch import Tensor
 
 from seewhy.draw.overlays import ALPHA, one_map, overlay
 from seewhy.maps import normalize
+from seewhy.options import Count, Share, checking
 
 _GAP = 3  # pixels between slices
 _SHORT = 128  # slices with a shorter side below are enlarged to that
 
 
+@checking
 def overlay_volume(
     volume: Tensor,
     saliency: Tensor,
     *,
-    slices: int = 12,
-    columns: int | None = None,
+    slices: Count = 12,
+    columns: Count | None = None,
     cmap: str | None = None,
-    alpha: float = ALPHA,
+    alpha: Share = ALPHA,
     signed: bool = False,
 ) -> Image.Image:
     """Lay a map over evenly spaced slices of a volume, or over frames of a video.
@@ -41,8 +43,6 @@ def overlay_volume(
         raise ValueError(
             f"volume is {tuple(volume.shape)}; give one volume, (D, H, W) or (3, D, H, W)"
         )
-    if slices < 1 or (columns is not None and columns < 1):
-        raise ValueError(f"slices={slices}, columns={columns}; both should be 1 at least")
     depth = shown.shape[1]
     count = min(slices, depth)
     numbers = torch.linspace(0, depth - 1, count, dtype=torch.float64).round().long()

@@ -19,6 +19,7 @@ from seewhy.models.weights import SUFFIXES, with_weights
 from seewhy.models.zoos import ZOOS, Build, Zoo
 from seewhy.naming import add
 from seewhy.notes import note
+from seewhy.options import checking
 
 DEFAULT_MODEL = "photos:efficientnet_lite0"
 """The network that explains photos where none is named: installed with Seewhy, offline."""
@@ -150,6 +151,7 @@ def _preprocess(
     return found
 
 
+@checking
 def list_models(zoo: str | None = None) -> list[str]:
     """The specifications of the bundled networks and those of installed zoos.
 

@@ -17,7 +17,7 @@ from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target,
 from seewhy.data.preprocess import Picture, Preprocess
 from seewhy.models.answers import Activation, Asked, own_activation, probabilities, regions
 from seewhy.notes import note
-from seewhy.options import near
+from seewhy.options import check, near, shown
 
 IMAGENET_PREPROCESS = Preprocess(resize=256, crop=224)
 """What nearly all classifiers of ImageNet were trained for."""
@@ -50,7 +50,10 @@ class LoadedModel:
     activation: Activation | None = None
 
     def __post_init__(self) -> None:
-        """Check the preprocessing and the activation."""
+        """Check what is given."""
+        check("LoadedModel", LoadedModel, {"module": self.module, "name": self.name})
+        if isinstance(self.classes, str) or not all(isinstance(one, str) for one in self.classes):
+            raise ModelError(f"classes={shown(self.classes)}; give a list of names")
         if not isinstance(self.preprocess, Preprocess):
             raise TypeError(
                 f"preprocess is a {type(self.preprocess).__name__}; give a seewhy.Preprocess, such "
@@ -58,9 +61,8 @@ class LoadedModel:
                 "map on the photo follows from it"
             )
         if self.activation not in (None, *get_args(Activation)):
-            raise ModelError(
-                f"activation={self.activation!r}; give one of {', '.join(get_args(Activation))}"
-            )
+            known = ", ".join(get_args(Activation))
+            raise ModelError(f"activation={shown(self.activation)}; give one of {known}")
         object.__setattr__(self, "classes", tuple(self.classes))
 
     def __repr__(self) -> str:

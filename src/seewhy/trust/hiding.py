@@ -15,6 +15,7 @@ from seewhy.draw.overlays import check_mask
 from seewhy.fills import filled
 from seewhy.metrics import linear_imputation
 from seewhy.models import LoadedModel
+from seewhy.options import checking
 
 Fill = Literal["grey", "blur", "inpaint"]
 
@@ -24,6 +25,7 @@ GREY = (128, 128, 128)
 _SIDE = 256  # pixels of the longer side at which blur and inpainting, which are smooth, are made
 
 
+@checking
 def hide(photo: Image.Image, region: Tensor, fill: Fill = "grey") -> Image.Image:
     """The photo with a region hidden, RGB at the photo's size; all other pixels are unchanged.
 
@@ -39,8 +41,6 @@ def hide(photo: Image.Image, region: Tensor, fill: Fill = "grey") -> Image.Image
     everything is hidden.
     """
     region = check_mask("region", region, photo)
-    if fill not in ("grey", "blur", "inpaint"):
-        raise ValueError(f"fill={fill!r}; give 'grey', 'blur' or 'inpaint'")
     if not region.any():
         return photo
     if fill == "grey":

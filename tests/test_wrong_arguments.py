@@ -1,0 +1,68 @@
+"""Arguments of the wrong kind are named by the function that was called."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import seewhy
+from networks import Cnn, images, seeded
+from seewhy import draw, trust
+
+PHOTO, MAP = Image.new("RGB", (16, 12)), torch.rand(12, 16)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: seewhy.normalize([1.0]), "saliency"),
+        (lambda: seewhy.normalize(torch.rand(3)), "saliency"),
+        (lambda: seewhy.normalize(torch.empty(2, 2, device="meta")), "saliency"),
+        (lambda: seewhy.normalize(torch.eye(2).to_sparse()), "saliency"),
+        (lambda: seewhy.normalize(MAP, 0), "sides"),
+        (lambda: seewhy.overlay(PHOTO, "map"), "saliency"),
+        (lambda: seewhy.overlay(PHOTO, MAP, alpha=None), "alpha"),
+        (lambda: seewhy.overlay(PHOTO, MAP, cmap=["inferno"]), "cmap"),
+        (lambda: seewhy.overlay(PHOTO, MAP, signed=MAP), "signed"),
+        (lambda: seewhy.overlay(PHOTO, MAP, seen=[True]), "seen"),
+        (lambda: draw.contour("photo.jpg", MAP), "image"),
+        (lambda: draw.contour(PHOTO, MAP, ()), "levels"),
+        (lambda: draw.save_saliency(None, MAP), "path"),
+        (lambda: draw.overlay_signal(torch.rand(8), torch.rand(8), width=0), "width"),
+        (lambda: draw.overlay_volume(None, torch.rand(2, 2, 2)), "volume"),
+        (lambda: trust.hide(PHOTO, [[True]]), "region"),
+        (lambda: seewhy.load_dataset(None), "spec"),
+        (lambda: seewhy.list_models(["timm"]), "zoo"),
+        (lambda: seewhy.LoadedModel(Cnn), "module"),
+        (lambda: seewhy.LoadedModel(seeded(Cnn), classes="ant"), "classes"),
+        (lambda: seewhy.Method(None), "method"),
+        (lambda: seewhy.Metric(3), "metric"),
+        (lambda: seewhy.explain(seeded(Cnn), images(), "gradient\udc80"), "method"),
+        (lambda: seewhy.explain(seeded(Cnn), images(), size=np.arange(2)), "size"),
+        (lambda: seewhy.explain(seeded(Cnn), images(), layer=[0]), "layer"),
+        (lambda: seewhy.explain_photos(seewhy.LoadedModel(seeded(Cnn)), PHOTO, layer=[]), "layer"),
+        (
+            lambda: seewhy.explain_photos(
+                seewhy.LoadedModel(seeded(Cnn)), PHOTO, batch_size=float("nan")
+            ),
+            "batch_size",
+        ),
+    ],
+)
+def test_the_argument_is_named(call, named):
+    with pytest.raises((ValueError, TypeError), match=named):
+        call()
+
+
+def test_numbers_of_numpy_and_torch_are_taken():
+    file = BytesIO()
+    PHOTO.save(file, "PNG")
+    plain = seewhy.overlay(file, MAP, alpha=0.5, signed=True)
+    alike = seewhy.overlay(PHOTO, MAP, alpha=np.float32(0.5), signed=(MAP > 0).any())
+    assert plain == alike
+    levels = [np.float64(0.5)]
+    assert draw.contour(PHOTO, MAP, levels) == draw.contour(PHOTO, MAP, (0.5,))
