@@ -21,8 +21,11 @@ from seewhy.core.targets import (
     Of,
     Predicted,
     Probability,
+    Score,
     Segment,
     Similarity,
+    Text,
+    Token,
     TopK,
     as_target,
 )
@@ -210,3 +213,38 @@ def test_dataclasses_of_scores(target):
         assert torch.allclose(found, expected[name], rtol=1e-3, atol=1e-4), name
     alone = Probe(model, x, target).image(2)
     assert torch.allclose(alone.score, Probe(model.net, x, 1).score[2:], atol=1e-5)
+
+
+def test_numbers_of_numpy_and_torch_are_classes():
+    made = [Class(np.int64(2)), Class(torch.tensor(2)), Class(2)]
+    assert len({*made}) == 1
+    assert Class(torch.tensor([2, 0])) == Class(np.array([2, 0])) == Class([2, 0]) == Class((2, 0))
+    assert Contrast(np.int64(2), torch.tensor([0, 1])) == Contrast(2, (0, 1))
+    assert AnyOf(torch.tensor([1, 2])) == AnyOf((1, 2))
+    assert Predicted(np.int64(2))(SCORES).tolist() == [2.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Class(1.5), r"classes is 1\.5"),
+        (lambda: Contrast(1, True), "b is True"),
+        (lambda: AnyOf(3), "several classes"),
+        (lambda: AnyOf((0, 1), np.arange(2)), "reduce="),
+        (lambda: Probability(1, np.arange(2)), "activation="),
+        (lambda: Predicted(None), "rank=None"),
+        (lambda: Segment(None), "class_index=None"),
+        (lambda: Segment(1, "all"), "region='all'"),
+        (lambda: Similarity([0.0, 1.0]), "reference="),
+        (lambda: Similarity(torch.empty(3, device="meta")), "reference="),
+        (lambda: Score(None), "function=None"),
+        (lambda: Of(None), "path=None"),
+        (lambda: Token([1]), "where="),
+        (lambda: Text("a", 3), "against=3"),
+        (lambda: Class(10**5000)(SCORES), "out of range"),
+        (lambda: Segment(10**30).resolve(SCORES[..., None, None]), "out of range"),
+    ],
+)
+def test_wrong_values_of_targets_are_named(make, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        make()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from seewhy.options import shown
+from seewhy.options import as_number, check, shown
 
 Classes = int | tuple[int, ...]
 
@@ -104,11 +104,35 @@ class ClassTarget(Target):
     of_classes: ClassVar[bool] = True
 
 
+def _settle(target: Any, *classes: str) -> None:
+    """Take numbers of NumPy and torch as Python's; an error names what else is wrong."""
+    values = vars(target)
+    for name in classes:
+        values[name] = _classes(values[name], name)
+    others = {name: as_number(value) for name, value in values.items() if name not in classes}
+    check(type(target).__name__, type(target), others)
+    values.update(others)
+
+
+def _classes(value: Any, name: str) -> Classes:
+    """A class for all images, or one for each, of whatever kind of number."""
+    found = value.tolist() if isinstance(value, Tensor | np.ndarray) and value.ndim <= 1 else value
+    if _is_index(found):
+        return int(found)
+    if isinstance(found, Sequence) and all(map(_is_index, found)):
+        return tuple(map(int, found))
+    raise TypeError(f"{name} is {shown(value)}; it should be a class index, or one for each image")
+
+
 @dataclass(frozen=True)
 class Class(ClassTarget):
     """The logit of one class for all images (int), or of one class per image (tuple)."""
 
     classes: Classes
+
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        _settle(self, "classes")
 
     def __call__(self, outputs: Any) -> Tensor:
         """Logits (B,) of the classes."""
@@ -132,6 +156,10 @@ class Not(ClassTarget):
 
     classes: Classes
 
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        _settle(self, "classes")
+
     def __call__(self, outputs: Any) -> Tensor:
         """Minus the logits (B,) of the classes."""
         return -_pick(_class_scores(outputs), self.classes)
@@ -145,6 +173,10 @@ class Predicted(ClassTarget):
     """
 
     rank: int = 1
+
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        _settle(self)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Logits (B,) of the predicted classes."""
@@ -167,11 +199,13 @@ class AnyOf(ClassTarget):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        self.classes = tuple(self.classes)
+        given = as_number(self.classes)
+        if not isinstance(given, Iterable):
+            raise TypeError(f"AnyOf needs several classes, not {shown(given)}")
+        self.classes = tuple(_classes(one, "classes") for one in given)
         if not self.classes:
             raise ValueError("AnyOf needs at least one class")
-        if self.reduce not in ("logsumexp", "max"):
-            raise ValueError(f"reduce must be 'logsumexp' or 'max', not {self.reduce!r}")
+        check("AnyOf", AnyOf, {"reduce": self.reduce})
 
     def __call__(self, outputs: Any) -> Tensor:
         """Scores (B,)."""
@@ -185,6 +219,10 @@ class TopK(ClassTarget):
     """Any of each image's `k` most likely classes: the log-sum-exp of their logits."""
 
     k: int
+
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        _settle(self)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Scores (B,)."""
@@ -201,6 +239,10 @@ class Contrast(ClassTarget):
 
     a: Classes
     b: Classes
+
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        _settle(self, "a", "b")
 
     def __call__(self, outputs: Any) -> Tensor:
         """Differences (B,)."""
@@ -221,8 +263,7 @@ class Probability(ClassTarget):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if self.activation not in ("softmax", "sigmoid"):
-            raise ValueError(f"activation must be 'softmax' or 'sigmoid', not {self.activation!r}")
+        _settle(self, *["classes"] * (self.classes is not None))
 
     def __call__(self, outputs: Any) -> Tensor:
         """Probabilities (B,)."""
@@ -263,10 +304,13 @@ class Segment(ClassTarget):
     class_index: int
     region: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        _settle(self)
+
     def __call__(self, outputs: Any) -> Tensor:
         """Mean logits (B,)."""
         scores = _pixel_scores(outputs)
-        _check_class(self.class_index, scores)
         inside = self._inside(scores).flatten(1)
         sizes = inside.sum(1)
         if (sizes == 0).any():
@@ -283,6 +327,7 @@ class Segment(ClassTarget):
         return Segment(self.class_index, None if self.region is None else self.region.flip(-1))
 
     def _inside(self, scores: Tensor) -> Tensor:
+        _check_class(self.class_index, scores)
         if self.region is None:
             return _region(scores, self.class_index)
         region = self.region.to(scores.device)
@@ -328,6 +373,10 @@ class Similarity(Target):
 
     reference: Tensor
 
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        _settle(self)
+
     def __call__(self, outputs: Any) -> Tensor:
         """Cosines (B,), in [-1, 1]."""
         vectors = embedding(outputs)
@@ -359,6 +408,8 @@ class Text(ClassTarget):
 
     def __post_init__(self) -> None:
         """Settle what is meant."""
+        empty = isinstance(self.against, tuple | list) and not self.against
+        check("Text", Text, {"text": self.text, "against": "" if empty else self.against})
         self.against = (self.against,) if isinstance(self.against, str) else tuple(self.against)
 
     def __str__(self) -> str:
@@ -414,6 +465,8 @@ class Token(Target):
 
         Raises ValueError for places and words that are not in the text.
         """
+        where = as_number(where)
+        check("Token", Token.__init__, {"where": where})
         given = None if ids is None else _row(ids)
         self.length = None if given is None else len(given)
         self.word = where if isinstance(where, str) else None
@@ -512,6 +565,10 @@ class Score(Target):
 
     function: Callable[[Any], Tensor]
 
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        _settle(self)
+
     def __call__(self, outputs: Any) -> Tensor:
         """Scores (B,)."""
         return self.function(outputs)
@@ -550,6 +607,7 @@ class Of(_Asked):
 
     def __init__(self, path: str | int, target: TargetLike = None) -> None:
         """Settle what is meant."""
+        check("Of", Of, {"path": path})
         self.path, self.target = path, as_target(target)
         if isinstance(self.target, Of):
             self.path, self.target = f"{path}.{self.target.path}", self.target.target
@@ -701,14 +759,12 @@ def as_target(target: TargetLike) -> Target:
         return Predicted()
     if isinstance(target, Target):
         return target
-    if isinstance(target, Tensor | np.ndarray) and target.ndim <= 1:
-        target = target.tolist()
-    if _is_index(target):
-        return Class(int(target))
-    if isinstance(target, Sequence) and all(map(_is_index, target)):
-        return Class(tuple(map(int, target)))
-    if callable(target):
+    if callable(target) and not isinstance(target, Tensor):
         return Score(target)
+    try:
+        return Class(target)  # type: ignore[arg-type]
+    except TypeError:
+        pass
     hint = "; names of classes go through load_model(…).target(name)"
     raise TypeError(
         f"target is {shown(target)}; it should be None, a class index, one index per image, "
@@ -756,16 +812,14 @@ def _pick(scores: Tensor, classes: Classes) -> Tensor:
 
 
 def _check_class(index: int, scores: Tensor) -> None:
-    if not 0 <= index < scores.shape[1]:
-        if scores.shape[1] == 1:
+    count = scores.shape[1]
+    if not 0 <= index < count:
+        out = f"target class {shown(index)} is out of range: the model has"
+        if count == 1:
             raise ValueError(
-                f"target class {index} is out of range: the model has a single output, which is "
-                "target 0; its opposite is seewhy.targets.Not(0)"
+                f"{out} a single output, which is target 0; its opposite is seewhy.targets.Not(0)"
             )
-        raise ValueError(
-            f"target class {index} is out of range: the model has {scores.shape[1]} classes, "
-            f"0 to {scores.shape[1] - 1}"
-        )
+        raise ValueError(f"{out} {count} classes, 0 to {count - 1}")
 
 
 def _likeliest(outputs: Any, option: str, count: int) -> Tensor:
@@ -773,6 +827,6 @@ def _likeliest(outputs: Any, option: str, count: int) -> Tensor:
     scores = _class_scores(outputs).detach()
     if not 1 <= count <= scores.shape[1]:
         raise ValueError(
-            f"{option}={count} is out of range: the model has {scores.shape[1]} classes"
+            f"{option}={shown(count)} is out of range: the model has {scores.shape[1]} classes"
         )
     return scores.topk(count, dim=1).indices
