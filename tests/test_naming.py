@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seewhy
@@ -38,6 +38,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(eps=st.integers(0, 10**6) | st.floats(0, 1e6), by=values, steps=values, twice=st.booleans())
 def test_names_and_objects_are_the_same_thing(eps, by, steps, twice):
     entry = Entry("scaled", lambda probe, method, *, by=1, steps=2: None, "", "")
