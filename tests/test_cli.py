@@ -169,7 +169,7 @@ def test_a_photo_on_which_the_network_fails_does_not_stop_its_batch(run):
         (["one.png", *NET, "--layer", "backbone"], "its parts are conv"),
         (["one.png", *NET, "--size", "big"], "--size big"),
         (["one.png", *NET, "--mean", "a"], "--mean a"),
-        (["one.png", *NET, "--device", "cuda:7"], "--device cuda:7"),
+        (["one.png", *NET, "--device", "cuda:7"], "device='cuda:7' (--device)"),
         (["one.png", "--model", "cli_nets:nothing"], "nothing"),
         (["one.png", "--model", "resnet50"], "names no zoo"),
         (["one.png", *NET, "--weights", "missing.safetensors"], "missing.safetensors"),

@@ -123,9 +123,6 @@ def load(
     except (ModelError, OSError):
         raise
     except Exception as error:  # the user's own factory may raise anything
-        if device != "cpu" and isinstance(error, RuntimeError | AssertionError):
-            # What torch raises for a missing device.
-            raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
         raise ValueError(f"--model {spec}: {type(error).__name__}: {error}") from None
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seewhy.notes import note
+from seewhy.options import shown
 
 Window = tuple[float, float]
 """The values that are shown as black and as white."""
@@ -48,10 +49,13 @@ def eight_bits(
 
 def checked(window: Window) -> Window:
     """The window itself. Raises ValueError where it has no width."""
-    low, high = window
+    try:
+        low, high = map(float, window)
+    except (TypeError, ValueError):
+        low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"window {low:g} {high:g}; give the values of black and of white")
-    return window
+        raise ValueError(f"window {shown(window)}; give the values of black and of white")
+    return low, high
 
 
 def real_range(values: npt.NDArray[Any], name: str) -> Window:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from seewhy.data.grey import Window, eight_bits
 from seewhy.notes import note
+from seewhy.options import Range, check
 
 MAX_PIXELS = 120_000_000  # as many as phones have
 
@@ -37,6 +38,7 @@ FORMATS = {
 HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"))
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
+Pixels = Annotated[int, Range(least=1)]
 Source = str | Path | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
 
 
@@ -47,8 +49,8 @@ class ImageError(ValueError):
 def load_image(
     source: Source,
     *,
-    max_pixels: int = MAX_PIXELS,
-    shrink: int | None = None,
+    max_pixels: Pixels = MAX_PIXELS,
+    shrink: Pixels | None = None,
     window: Window | None = None,
 ) -> Image.Image:
     """Decode `source` to an upright 8-bit RGB image.
@@ -73,6 +75,7 @@ def load_image(
     for values out of range; for more than `max_pixels` pixels; and for a window with a colour
     image. Raises TypeError if `source` is of another type.
     """
+    check("load_image", load_image, {"max_pixels": max_pixels, "shrink": shrink})
     how = Reading(_name(source), max_pixels, shrink, window)
     if isinstance(source, str | Path):
         source = Path(source)

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from seewhy.models.metadata import read_classes, with_classes
 from seewhy.models.texts import with_texts
 from seewhy.models.weights import SUFFIXES, with_weights
 from seewhy.models.zoos import ZOOS, Build, Zoo
-from seewhy.naming import add
+from seewhy.naming import add, suggestion
 from seewhy.notes import note
-from seewhy.options import checking
+from seewhy.options import check, checking, shown
 
 DEFAULT_MODEL = "photos:efficientnet_lite0"
 """The network that explains photos where none is named: installed with Seewhy, offline."""
@@ -70,6 +70,12 @@ def load_model(
             f"model is a {type(spec).__name__}; give a name such as 'photos:efficientnet_lite0'; "
             "a network that you have is used by seewhy.LoadedModel(module, preprocess, classes)"
         )
+    check("load_model", load_model, {"weights": weights, "device": device})
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises for a missing one
+        said = str(error).splitlines()[0]
+        raise ModelError(f"device={str(device)!r} (--device): {said}") from None
     zoo, _, name = spec.partition(":")
     if not zoo or not name:
         if Path(spec).suffix in SUFFIXES:
@@ -138,6 +144,12 @@ def _preprocess(
     if given is not None and not isinstance(given, Mapping):
         return given  # a `LoadedModel` checks it
     changes = dict(given or {})
+    known = [field.name for field in fields(Preprocess)]
+    for name in changes:
+        if name not in known:
+            raise ModelError(
+                f"preprocess of {spec}: there is no setting {shown(name)}{suggestion(str(name), known)}"
+            )
     try:
         found = replace(model.preprocess, **changes)
     except (TypeError, ValueError) as error:

@@ -60,7 +60,7 @@ def read_classes(source: str | Path | Sequence[str]) -> tuple[str, tuple[str, ..
     Raises ModelError for an unreadable file, or anything but names.
     """
     if not isinstance(source, str | Path):
-        return "classes", names_in(list(source), "classes")
+        return "classes", names_in(list(source) if isinstance(source, Sequence) else source)
     path = Path(source)
     where = f"classes {path}"
     try:

@@ -19,6 +19,7 @@ from seewhy.maps import finite, upsample
 from seewhy.metrics.faithfulness import Curves
 from seewhy.models import LoadedModel
 from seewhy.naming import Method, parse
+from seewhy.options import checking
 from seewhy.trust.lights import THRESHOLDS, Light
 
 BASELINES = {"random": "noise", "center_gaussian": "a blob in the centre", "edges": "edges"}
@@ -108,6 +109,7 @@ class Case:
         return upsample(maps.float(), probe.size)
 
 
+@checking
 def examine(
     model: LoadedModel,
     photo: Image.Image,
