@@ -20,6 +20,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 from typer.testing import CliRunner
@@ -147,6 +148,7 @@ def test_methods_are_told_apart_and_explained():
         "/gradio_api/info",
         "/gradio_api/openapi.json",
         "/gradio_api/upload_progress",
+        "/gradio_api/heartbeat/x",  # a connection for ever
         "/monitoring",
         "/docs",
         "/openapi.json",
@@ -206,8 +208,9 @@ def test_a_photo_in_and_out(client, scene):
     given = client.post("/photos", params={"name": "x/cat.png"}, content=png(scene.image)).json()
     assert (given["name"], given["width"], given["height"]) == ("cat.png", 160, 120)
     for path in (f"/photos/{given['photo']}.png", f"/photos/{given['photo']}/full.png"):
-        back = Image.open(io.BytesIO(client.get(path).content))
-        assert back.tobytes() == scene.image.tobytes()
+        answer = client.get(path)
+        assert answer.headers["cache-control"] == "no-store"
+        assert Image.open(io.BytesIO(answer.content)).tobytes() == scene.image.tobytes()
 
 
 def test_what_is_no_photo(client):
@@ -437,3 +440,29 @@ def test_the_networks_of_the_command_line():
 def test_listening_at_a_free_port():
     with listen("127.0.0.1", 0) as at:
         assert at.getsockname()[1] > 0
+
+
+@pytest.mark.parametrize(
+    "half", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\n\r\nG"]
+)
+def test_who_never_asks_to_the_end_takes_no_connection(half):
+    async def empty(scope, receive, send):
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    async def ask() -> None:
+        quick = uvicorn.Config(empty, http=serve.Punctual, lifespan="off")
+        quick.timeout_keep_alive = 0.1
+        state = uvicorn.server.ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: serve.Punctual(config=quick, server_state=state, app_state={}), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(half)
+        await asyncio.wait_for(reader.read(), 10)  # to the end of the connection
+        assert not state.connections
+        writer.close()
+        server.close()
+
+    asyncio.run(ask())

@@ -32,7 +32,6 @@ FOLDERS = (
     "/networks/",
     "/results/",
     "/gradio_api/queue/",
-    "/gradio_api/heartbeat/",
     "/gradio_api/startup-events",
     "/gradio_api/reset",
     "/gradio_api/cancel",

@@ -1,5 +1,6 @@
 """The viewer as a web application, and a server for it."""
 
+import asyncio
 import json
 import re
 import socket
@@ -13,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from PIL import ImageOps
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seewhy.app import view
 from seewhy.app.guard import Guard
@@ -161,8 +163,8 @@ def visitor(request: Request) -> str:
 
 
 def picture(data: bytes) -> Response:
-    """A PNG file."""
-    return Response(data, media_type="image/png")
+    """A PNG file, which the browser does not keep on its disk either."""
+    return Response(data, media_type="image/png", headers={"cache-control": "no-store"})
 
 
 def samples() -> list[Photo]:
@@ -193,11 +195,31 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
+class Punctual(H11Protocol):
+    """HTTP whose next request must have begun when `timeout_keep_alive` is over, head and all.
+
+    Else those who connect and ask nothing, or never to the end, would take up all connections.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request as for any other."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; the wait ends with a request, not with its first byte."""
+        self.conn.receive_data(data)
+        self.handle_events()
+
+
 def run(app: FastAPI, at: socket.socket) -> None:
     """Serve until interrupted."""
     app.state.start()
     config = uvicorn.Config(
         app,
+        http=Punctual,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=3,
