@@ -635,7 +635,7 @@ def test_in_a_browser_it_fetches_nothing_and_sorts(browser, graded):
 
 
 def test_in_a_browser_nothing_is_cut_off(browser, graded, made, tmp_path):
-    """At a laptop's and a phone's width, with many methods and metrics of long names.
+    """At three widths down to a phone's, with many methods and metrics of long names.
 
     Nor is a short word of a first column broken, however long the names beside it.
     """
@@ -655,7 +655,7 @@ def test_in_a_browser_nothing_is_cut_off(browser, graded, made, tmp_path):
     write_comparison(made[0], made[0], tmp_path / "comparison.html")
     paths = [graded[0].folder / "report.html", made[0].folder / "report.html"]
     for path in [*paths, tmp_path / "report.html", tmp_path / "comparison.html"]:
-        for width in (1280, 390):
+        for width in (1280, 900, 390):
             page, _, _ = opened(browser, path, viewport={"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             cut = """[...document.querySelectorAll("body *")].filter(
