@@ -38,6 +38,34 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE = 60_000  # milliseconds
+FAINT = """() => {
+    const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+    const laid = (...colours) => {
+        context.fillStyle = "#fff";
+        context.fillRect(0, 0, 1, 1);
+        for (const colour of colours) {
+            context.fillStyle = colour;
+            context.fillRect(0, 0, 1, 1);
+        }
+        const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].map((value) =>
+            value <= 10 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+    };
+    const faint = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) {
+        const text = walk.currentNode.data.trim(), holder = walk.currentNode.parentElement;
+        if (!text || !holder.checkVisibility()) continue;
+        const under = [];
+        for (let one = holder; one; one = one.parentElement)
+            under.unshift(getComputedStyle(one).backgroundColor);
+        const style = getComputedStyle(holder);
+        const ink = holder.closest("svg") ? style.fill : style.color;
+        const [low, high] = [laid(...under), laid(...under, ink)].sort((a, b) => a - b);
+        if (high / low < 4.5 && parseFloat(style.fontSize) < 24) faint.push([text, high / low]);
+    }
+    return faint;
+}"""
+"""Texts whose contrast is below 4.5, WCAG's level AA."""
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +323,11 @@ def test_can_i_trust_it(visit, photo_file):
         assert light in card.get_attribute("class")
         assert len(card.locator("p").text_content()) > 20
     assert visit.page.locator(".card svg polyline:not(.grid)").count() >= 2
+    for scheme in ("light", "dark"):
+        visit.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        visit.page.wait_for_function(f"document.body.matches('.dark') == ('dark' == '{scheme}')")
+        visit.page.wait_for_timeout(300)  # until the colours have changed
+        assert visit.page.evaluate(FAINT) == []
 
 
 def test_ask_the_network(visit, photo_file, scene, networks):

@@ -47,6 +47,12 @@ THEME = gr.themes.Default(
     neutral_hue="slate",
     font=FONTS,
     font_mono=["ui-monospace", "monospace"],
+).set(  # darker than Gradio's own on white, lighter on black, to be legible: a contrast of 4.5
+    body_text_color_subdued="*neutral_500",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    link_text_color_dark="*secondary_400",
+    link_text_color_hover_dark="*secondary_300",
 )
 HEAD = '<script src="viewer.js"></script>'
 INTRODUCTION = """# Seewhy

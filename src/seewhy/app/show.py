@@ -15,7 +15,6 @@ from seewhy.photos import Answer
 from seewhy.trust import Check, Effect
 from seewhy.trust.checks import BASELINES
 
-INKS = ("#2563eb", "#d97706", "#64748b", "#7c3aed", "#0d9488")
 LIGHTS = {"green": "trusted", "amber": "doubtful", "red": "not trusted", "grey": "cannot be said"}
 WIDTH, HEIGHT = 260, 120  # of a plot
 
@@ -84,10 +83,7 @@ def plot(curves: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
         "grid": [
             (tick, y(tick), points(x, y, ((at[0], tick), (at[-1], tick)))) for tick in (0, 0.5, 1)
         ],
-        "lines": [
-            (name, ink, points(x, y, zip(at, line, strict=True)))
-            for (name, line), ink in zip(lines, INKS, strict=False)
-        ],
+        "lines": [(name, points(x, y, zip(at, line, strict=True))) for name, line in lines],
     }
 
 
