@@ -10,6 +10,7 @@ from functools import cache
 from threading import Lock
 
 import gradio as gr
+import h11
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -212,6 +213,8 @@ class Punctual(H11Protocol):
         """Take what has come; the wait ends with a request, not with its first byte."""
         self.conn.receive_data(data)
         self.handle_events()
+        if self.conn.their_state is not h11.IDLE:  # older versions of uvicorn go on waiting
+            self._unset_keepalive_if_required()
 
 
 def run(app: FastAPI, at: socket.socket) -> None:

@@ -147,9 +147,8 @@ def _preprocess(
     known = [field.name for field in fields(Preprocess)]
     for name in changes:
         if name not in known:
-            raise ModelError(
-                f"preprocess of {spec}: there is no setting {shown(name)}{suggestion(str(name), known)}"
-            )
+            meant = suggestion(str(name), known)
+            raise ModelError(f"preprocess of {spec}: there is no setting {shown(name)}{meant}")
     try:
         found = replace(model.preprocess, **changes)
     except (TypeError, ValueError) as error:
