@@ -68,6 +68,7 @@ def test_each_kind_of_annotation(option, good, bad):
         ("xgrad_cam(eps=1e999)", "eps=inf"),
         ("rise(masks=1000000000000)", "at most 100,000"),
         ("random(seed=-1)", "seed=-1"),
+        ("random(seed=4294967296)", "at most 4,294,967,295"),  # it would draw as seed=0 does
         ("random(seed=True)", "seed=True; it should be a whole number"),
         ("tsgb(signed='yes')", "signed='yes'; it should be True or False"),
         ("grad_cam+multiscale(scales=(1, 1e38))", "scales="),

@@ -65,7 +65,8 @@ class Range:
 
 # How many steps, samples or masks. More would take days and show nothing that these do not.
 Count = Annotated[int, Range(least=1, most=100_000)]
-Seed = Annotated[int, Range(least=0, most=2**63 - 1)]
+# Torch's generator reads no more bits: beyond, another seed would draw the same.
+Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
 # Far beyond these, float32 overflows.
 NotNegative = Annotated[float, Range(least=0, most=1e6)]
 Positive = Annotated[float, Range(above=0, most=1e6)]

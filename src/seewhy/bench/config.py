@@ -114,7 +114,7 @@ class Config(_Part):
     metrics: list[str] = []
     protocol: str | None = None
     plugins: list[str] = []
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**32)  # as in `seewhy.options.Seed`
     tolerance: float | None = Field(None, ge=0, le=1e6)
     steps: int | None = Field(None, ge=1, le=100_000)
     batch_size: int = Field(8, ge=1, le=100_000)
