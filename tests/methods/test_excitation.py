@@ -146,3 +146,22 @@ def test_a_function_may_be_written_in_several_ways() -> None:
         torch.manual_seed(0)
         maps.append(explain(network(), x, "contrastive_excitation_backprop(at_input=True)", 1))
     torch.testing.assert_close(*maps)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_added_to_all_images_counts_the_same_in_a_batch_and_alone(method: str) -> None:
+    """The positions of patches have the shape of a single image's tokens."""
+
+    class Placed(Cnn):
+        def features(self, x: Tensor) -> Tensor:
+            x = self.conv1(x)
+            return (x + torch.linspace(-1, 1, x[0].numel()).view_as(x[:1])).relu()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv2(self.features(x)).relu().mean((2, 3)))
+
+    torch.manual_seed(0)
+    model, x = Placed(), torch.rand(2, 3, 16, 16)
+    together = explain(model, x, f"{method}(at_input=True)", 1)
+    alone = explain(model, x[:1], f"{method}(at_input=True)", 1)
+    torch.testing.assert_close(together[:1], alone)

@@ -166,11 +166,21 @@ def _passed(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Ten
 
 
 def _shared(add: Function, input: Tensor, other: Any, **kwargs: Any) -> Tensor:
-    """Shares of the summands in the sum."""
-    if not isinstance(other, Tensor) or kwargs or input.shape != other.shape:
+    """Shares of the summands in the sum.
+
+    One of them may be the same for all images, such as the positions of patches: of a single image
+    it looks like any other.
+    """
+    if not isinstance(other, Tensor) or kwargs or not _alike(input, other):
         return add(input, other, **kwargs)
     value = add(input.detach(), other.detach())
-    return _excitation_of((value,), torch.stack([input, other]), lambda x: x.sum(0), None)
+    summands = torch.stack([input.expand_as(value), other.expand_as(value)])
+    return _excitation_of((value,), summands, lambda x: x.sum(0), None)
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same shape, however many images there are."""
+    return a.ndim == b.ndim and a.shape[1:] == b.shape[1:]
 
 
 class _Excitation(torch.autograd.Function):
