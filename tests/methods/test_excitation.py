@@ -60,6 +60,18 @@ def test_excitation_is_a_probability(activation: type[nn.Module]) -> None:
     assert torch.allclose(found.sum((1, 2)), torch.ones(2, dtype=found.dtype))
 
 
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d(8), nn.GroupNorm(1, 8), nn.GroupNorm(4, 8), nn.InstanceNorm2d(8),
+             nn.LayerNorm([8, 20, 20]), nn.RMSNorm([8, 20, 20])]
+)  # fmt: skip
+def test_norms_pass_all_of_a_probability_on(norm: nn.Module) -> None:
+    torch.manual_seed(0)
+    pool = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    model = nn.Sequential(nn.Conv2d(3, 8, 2), norm, nn.ReLU(), *pool)
+    found = explain(model, torch.rand(2, 3, 21, 21), "excitation_backprop(at_input=True)", 1)
+    torch.testing.assert_close(found.sum((1, 2)), torch.ones(2))
+
+
 class Branches(nn.Module):
     """Two regions of the image, one for each of two classes, beside an unrelated offset."""
 

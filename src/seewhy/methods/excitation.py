@@ -109,15 +109,16 @@ def _rules(skip: Skip) -> Rules:
     """Everything else (max pooling, concatenation) keeps its ordinary gradient.
 
     So does a ReLU: what it stops has no share. The gradients of other activations would lose it
-    where they saturate.
+    where they saturate, and through a layer norm none of it would be left.
     """
+    norms = (F.batch_norm, F.group_norm, F.instance_norm, F.layer_norm, F.rms_norm)
     rules: Rules = {
         **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, F.linear), _weighted),
         **dict.fromkeys((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), _pooled),
         **dict.fromkeys((F.adaptive_avg_pool1d, F.adaptive_avg_pool2d), _pooled),
         F.adaptive_avg_pool3d: _pooled,
         torch.mean: _mean,
-        **dict.fromkeys((F.batch_norm, *LIKE_RELU), _passed),
+        **dict.fromkeys((*norms, *LIKE_RELU), _passed),
     }
     return {**rules, torch.add: _shared} if skip == "share" else rules
 
