@@ -422,6 +422,38 @@ def test_gates_take_no_relevance(gate: Callable[[Tensor], Tensor]) -> None:
         assert torch.allclose((found * x).sum(1), (out * weights).sum(1))
 
 
+@pytest.mark.parametrize(
+    "norm", [lambda: nn.GroupNorm(2, 8), lambda: nn.InstanceNorm2d(8, affine=True)]
+)
+@pytest.mark.parametrize("method", ["tsgb", "excitation_backprop"])
+def test_other_norms_are_batch_norms_with_the_statistics_of_the_image(method, norm) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 20, 20, dtype=torch.float64)
+
+    def network(make: Callable[[], nn.Module]) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), make(), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), make(),
+            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+        ).double().eval()  # fmt: skip
+
+    model, same = network(norm), network(lambda: nn.BatchNorm2d(8))
+    values = x
+    with torch.no_grad():
+        for own, other in zip(model, same, strict=True):
+            for name, value in own.named_parameters():
+                value.copy_(value + torch.rand_like(value) / 4)
+                other.get_parameter(name).copy_(value)
+            if isinstance(other, nn.BatchNorm2d):
+                groups = values.reshape(getattr(own, "num_groups", 8), -1)
+                for to, found in (
+                    (other.running_mean, groups.mean(1)),
+                    (other.running_var, groups.var(1, unbiased=False)),
+                ):
+                    to.copy_(found.repeat_interleave(8 // len(groups)))
+            values = own(values)
+    assert torch.allclose(explain(model, x, method, 1), explain(same, x, method, 1), atol=1e-12)
+
+
 def test_layer_norm_lets_relevance_through() -> None:
     """Of which its ordinary gradient, being orthogonal to the input, lets through none."""
     norm = nn.LayerNorm(5, elementwise_affine=False, eps=1e-12).double()

@@ -250,7 +250,7 @@ class _Pass:
             **dict.fromkeys(averages, _average_pool),
             **dict.fromkeys(attention, _no_attention),
             F.linear: _linear,
-            F.batch_norm: _batch_norm,
+            **dict.fromkeys((F.batch_norm, F.group_norm, F.instance_norm), _norm),
             F.layer_norm: _layer_norm,
             torch.mul: self.product,
             **dict.fromkeys((torch.add, torch.sub), _shift),
@@ -396,7 +396,7 @@ def _is_gate(factor: Any, signal: Any) -> bool:
     return (fewer and signal.ndim > 2) or _made_by(factor, *SIGMOIDS)
 
 
-def _batch_norm(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _norm(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Gradient ⊙ output / input: relevance is left as it is."""
     known = _known(input)
     # Zeros take no relevance, so it is only left as it is where there are none. And in double
@@ -413,7 +413,7 @@ def _shift(function: Function, input: Any, other: Any, **kwargs: Any) -> Tensor:
     if isinstance(input, Tensor) and input.requires_grad and input.ndim > 2:
         constant = isinstance(other, Tensor) and not other.requires_grad
         if not isinstance(other, Tensor) or (constant and _repeats(other, input)):
-            return _batch_norm(function, input, other, **kwargs)
+            return _norm(function, input, other, **kwargs)
     return function(input, other, **kwargs)
 
 
