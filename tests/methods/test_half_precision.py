@@ -107,3 +107,30 @@ def test_maps_are_those_of_float32(network, precision, device, request):
 @pytest.mark.parametrize("network", ["photos", "convolutions", "attention"])
 def test_maps_of_an_accelerator_are_those_of_a_cpu(network, device, request):
     assert_alike(request.getfixturevalue(network), "float32", device, 0.999)
+
+
+class Mixed(torch.nn.Module):
+    """A network that switches autocast on by itself, and returns single precision."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.body(x).float()
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_networks_that_switch_autocast_on_by_themselves(pooled):
+    torch.manual_seed(0)
+    behind = [torch.nn.Conv2d(16, 16, 1), torch.nn.ReLU()] if pooled else []
+    body = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, 2), torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3), torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1), *behind, torch.nn.Flatten(), torch.nn.Linear(16, 8),
+        torch.nn.ReLU(), torch.nn.Linear(8, 3),
+    )  # fmt: skip
+    methods = ["tsgb", "ablation_cam", "excitation_backprop", "grad_cam+refine_cam"]
+    images = torch.randn(2, 3, 32, 32)
+    expected = seewhy.explain(body, images, methods, 1)
+    assert_alike((Mixed(body), images, 1, expected), "float32", "cpu", 0.98)

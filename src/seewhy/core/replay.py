@@ -23,7 +23,8 @@ from seewhy.core.rules import Mode, edge, kind_of, nearest, nodes, out_of_place,
 class _Call:
     """A call that writes nothing, with the tensors' versions before it and its results' after it.
 
-    `before` holds the values of constants that the network's own call wrote into.
+    `before` holds the values of constants that the network's own call wrote into, `precision` what
+    `torch.autocast` did there: the network may switch it on by itself.
     """
 
     function: Callable[..., Any]
@@ -33,6 +34,7 @@ class _Call:
     read: dict[int, int]
     made: dict[int, int]
     before: dict[int, Tensor]
+    precision: tuple[str, torch.dtype, bool]
 
 
 class Trace(Mode):
@@ -69,7 +71,9 @@ class Trace(Mode):
         read = _versions((args, kwargs))
         result = function(*args, **kwargs)
         if made := _versions(result):
-            self._calls.append(_Call(*plain, result, read, made, before))
+            kind = next(tensors(result)).device.type
+            precision = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+            self._calls.append(_Call(*plain, result, read, made, before, precision))
         return result
 
     def _made(self, value: Any) -> Any:
@@ -114,7 +118,8 @@ class Trace(Mode):
             values = {id(start): value}
             for call, done in reversed(calls):
                 args, kwargs = _with(call.before | values, (call.args, call.kwargs))
-                result = call.function(*args, **kwargs)
+                with torch.autocast(*call.precision):
+                    result = call.function(*args, **kwargs)
                 for key in done:
                     values.pop(key, None)
                 for old, new in zip(tensors(call.result), tensors(result), strict=True):

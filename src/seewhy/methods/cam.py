@@ -44,7 +44,8 @@ def cam_method(source: str) -> Callable[[Cam], Cam]:
 
 def weighted(weights: Tensor, activations: Tensor) -> Tensor:
     """relu(Σ_k w_k A_k): weights (B, K), activations (B, K, h, w) -> (B, h, w)."""
-    return torch.einsum("bk,bk...->b...", weights, activations).relu()
+    # Where autocast is the network's own, scores may be wider than maps.
+    return torch.einsum("bk,bk...->b...", weights.to(activations), activations).relu()
 
 
 @cam_method("Selvaraju et al. 2017, Grad-CAM, eq. 1-2")

@@ -165,8 +165,9 @@ def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
     if weight.ndim == 2 and gradient.device.type == "cpu":
         chosen = gradient.movedim(axis, 0).flatten(1).any(1).nonzero()[:, 0]
         gradient, weight = gradient[..., chosen], weight[chosen]
-    with torch.enable_grad():
-        x = classifier.input.detach().requires_grad_()
+    # Autocast may have made the input a half.
+    with torch.enable_grad(), torch.autocast(gradient.device.type, enabled=False):
+        x = classifier.input.detach().to(weight.dtype).requires_grad_()
         speaking, against = layer(x, weight.clamp(min=0)), layer(x, weight.clamp(max=0))
 
     def total(output: Tensor) -> Tensor:
@@ -289,7 +290,7 @@ class _Pass:
 
             def back(gradient: Tensor) -> Tensor:
                 passed: Tensor = torch.ops.aten.convolution_backward.default(
-                    gradient, x, weight, *how, (True, False, False)
+                    gradient, x.to(weight.dtype), weight, *how, (True, False, False)
                 )[0]
                 return passed
 
