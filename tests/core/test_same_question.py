@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import UserDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -793,6 +794,27 @@ def test_inference_mode_inside_says_so():
     model = made(lambda: Frozen(torch.inference_mode))
     with pytest.raises(ValueError, match="inference_mode"):
         seewhy.explain(model, drawn(1, 3, 32, 32), "grad_cam", 1, layer="backbone")
+
+
+def test_parts_in_inference_mode_are_no_layers():
+    x = drawn(1, 3, 32, 32)
+    with pytest.raises(ValueError, match=r"found no layer .* inference_mode"):
+        seewhy.explain(made(lambda: Frozen(torch.inference_mode)), x, "grad_cam", 1)
+
+    class Probed(Frozen):
+        def __init__(self, context: Any) -> None:
+            super().__init__(context)
+            self.head = nn.Sequential(nn.Conv2d(12, 12, 3), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            with self.context():
+                x = self.backbone(x)
+            return self.fc(self.head(x.clone()).mean((2, 3)))
+
+    hidden, plain = (made(lambda c=c: Probed(c)) for c in (torch.inference_mode, nullcontext))
+    assert Probe(hidden, x, 1).layers == ("head",)
+    found, expected = (seewhy.explain(model, x, "grad_cam", 1) for model in (hidden, plain))
+    assert torch.equal(found, expected)
 
 
 def test_numpy_targets():

@@ -748,9 +748,9 @@ class Probe:
         if choice is None:
             raise ValueError(
                 "found no layer with maps on which the score depends: no module returned a tensor "
-                "(B, K, h, w), (B, h, w, K) or the tokens of a grid of patches, or a detach() cuts "
-                "them off. Is the network compiled or scripted as a whole? Explain the original "
-                "module, or use a method that works on the input's gradient"
+                "(B, K, h, w), (B, h, w, K) or the tokens of a grid of patches, or a detach() or "
+                "inference_mode() cuts them off. Is the network compiled or scripted as a whole? "
+                "Explain the original module, or use a method that works on the input's gradient"
             )
         if isinstance(choice.certain, Tensor):
             self._confirmed = choice.certain

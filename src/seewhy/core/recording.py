@@ -397,6 +397,7 @@ class _Recorder:
         wanted = self.layers and (call in self.layers or (call.name, None) in self.layers)
         # What a whole backbone returns under several names is no further layer.
         looks = self.looks and (output is tensor or not isinstance(output, Mapping))
+        looks = looks and not tensor.is_inference()  # which has no part in a graph
         if wanted or looks:
             self.doubtful |= self._unsure(layout, shape)
         handed = None
