@@ -154,10 +154,10 @@ def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _mean(mean: Function, input: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
-    """A mean over places is a pool by another name."""
+    """A mean over places is a pool by another name, also where these are rows of tokens."""
     dim = kwargs.pop("axis", dim)  # as NumPy calls it
     sides = [dim] if isinstance(dim, int) else dim or [0]
-    if not all(side % input.ndim > 1 for side in sides):
+    if not all(side % input.ndim > 0 for side in sides):
         return mean(input, dim, *args, **kwargs)
     return _pooled(mean, input, dim, *args, **kwargs)
 
