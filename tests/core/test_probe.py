@@ -215,6 +215,27 @@ def test_a_compiled_network_is_explained_by_its_original():
     assert torch.equal(named, seewhy.explain(model, x, "grad_cam", 4, layer="conv2"))
 
 
+def test_what_lies_around_a_compiled_network_is_part_of_the_question():
+    class Around(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def __getattr__(self, name):  # as wrappers do that pass for what they hold
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                return getattr(super().__getattr__("module"), name)
+
+        def forward(self, x):
+            return self.module(x.flip(-1))
+
+    model, x = seeded(Cnn), images()
+    plain, compiled = (Around(one) for one in (model, torch.compile(model, backend="eager")))
+    found, expected = (seewhy.explain(one, x, "grad_cam", 4) for one in (compiled, plain))
+    assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("kind", [torch.jit.script, lambda m: torch.jit.trace(m, images())])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_scripted_networks_hide_their_layers(kind):

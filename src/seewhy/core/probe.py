@@ -92,7 +92,9 @@ class Probe:
                 f"model is a {type(model).__name__}; it should be a torch.nn.Module{hint}"
             )
         # A compiled network would be compiled anew with what watches it; its original runs as is.
-        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        # A module around it may have that attribute, too, by handing on what it is asked for.
+        compiled = "_orig_mod" in model._modules
+        self.model: nn.Module = model.get_submodule("_orig_mod") if compiled else model
         self.black = None if black is None else tuple(black)
         self._given = as_inputs(inputs, explained)
         self._target = as_target(target)
