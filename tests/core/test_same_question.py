@@ -753,7 +753,20 @@ def test_pairs_of_images_and_texts():
 # ---------------------------------------------------------------------- the model is left alone
 
 
-@pytest.mark.parametrize("build", [Checkpointed, Counting, Alias])
+class Observed(Cnn):
+    """Writes into buffers past torch's count of writes, as fake quantisation and `.data` do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quantize = torch.ao.quantization.FusedMovingAvgObsFakeQuantize()
+        self.register_buffer("sum", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sum.data += x.detach().sum()
+        return super().forward(self.quantize(x))
+
+
+@pytest.mark.parametrize("build", [Checkpointed, Counting, Alias, Observed])
 def test_models_that_write_are_put_back(build):
     model, x = made(build).train(), drawn(2, 3, 32, 32)
     before = state(model)

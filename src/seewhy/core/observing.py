@@ -418,6 +418,19 @@ def _copied(module: nn.Module) -> list[tuple[nn.Module, str, Tensor, int, Tensor
 def _restore(module: nn.Module, name: str, buffer: Tensor, version: int, copy: Tensor) -> None:
     if module._buffers.get(name) is not buffer:
         module._buffers[name] = buffer
-    if buffer._version != version:
+    if buffer._version != version or buffer.shape != copy.shape:
         with graphs(), torch.no_grad():
             buffer.resize_(copy.shape).copy_(copy)
+    elif _may_differ(buffer, copy):
+        with graphs(), torch.no_grad():
+            buffer.data.copy_(copy)
+
+
+def _may_differ(buffer: Tensor, copy: Tensor) -> bool:
+    """Whether numbers were written past torch's count: by `.data`, or as fake quantisation does.
+
+    An accelerator copies sooner than it tells.
+    """
+    if type(buffer) is not Tensor or buffer.layout is not torch.strided or buffer.is_meta:
+        return False
+    return buffer.device.type != "cpu" or not torch.equal(buffer, copy)
