@@ -513,6 +513,32 @@ def test_images_of_a_batch_are_independent() -> None:
         assert relative_error(together[i : i + 1], alone) < 1e-10
 
 
+class Apart(Cnn):
+    """Its classifier is asked of other rows than the images of the batch."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "twice":
+            return super().forward(torch.cat([x, x])).view(2, len(x), -1).mean(0)
+        if self.how == "one by one":
+            return torch.cat([super(Apart, self).forward(one[None]) for one in x])
+        rows = self.features(x).mean((2, 3))
+        return torch.stack([self.head(row) for row in rows])
+
+
+@pytest.mark.parametrize("how", ["twice", "one by one", "without a batch"])
+@pytest.mark.parametrize("name", ["tsgb", "contrastive_excitation_backprop(at_input=True)"])
+def test_the_classifier_may_see_other_rows_than_the_images(name: str, how: str) -> None:
+    x, plain, apart = torch.randn(3, 3, 16, 16), Cnn(), Apart(how)
+    apart.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(
+        explain(apart, x, name, 1), explain(plain, x, name, 1), rtol=1e-3, atol=1e-6
+    )
+
+
 def test_weights_of_convolutions_matter_only_through_the_activations() -> None:
     """Scaling a convolution under a batch norm that undoes it changes nothing."""
     model, x = Cnn().double(), torch.rand(1, 3, 16, 16, dtype=torch.float64)

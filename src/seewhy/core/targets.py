@@ -574,6 +574,20 @@ class Score(Target):
         return self.function(outputs)
 
 
+def with_gradients(starts: Sequence[tuple[Tensor, Tensor]], images: int) -> Score:
+    """A target whose gradient at the first tensor of each pair is the second one."""
+
+    def linear(_: Any) -> Tensor:
+        each = [x * gradient for x, gradient in starts]
+        if all(one.ndim > 1 and len(one) == images for one in each):
+            return torch.stack([one.flatten(1).sum(1) for one in each]).sum(0)
+        # Rows are no images where each is looked at several times, or apart from the others. Then
+        # nothing but the sum of the scores counts.
+        return F.pad(torch.stack([one.sum() for one in each]).sum()[None], (0, images - 1))
+
+    return Score(linear)
+
+
 class _Asked(Target):
     """Another target, asked in another way."""
 

@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge
 
 from seewhy.core.probe import Probe
 from seewhy.core.rules import LIKE_RELU, Rules, apply_of, nearest, substitute
-from seewhy.core.targets import Score
+from seewhy.core.targets import with_gradients
 from seewhy.maps import averaged, wide
 from seewhy.naming import method
 
@@ -80,11 +80,8 @@ def contrastive_excitation_backprop(
             "the contrast is made in the last Linear or convolution before the score, and there "
             "is none; use 'excitation_backprop'"
         )
-
-    def contrast(_: Any) -> Tensor:
-        return torch.stack([(x * p).flatten(1).sum(1) for x, p in starts]).sum(0)
-
-    return _excitation(ruled.with_target(Score(contrast))).clamp(min=0)
+    contrast = with_gradients(starts, len(ruled.inputs))
+    return _excitation(ruled.with_target(contrast)).clamp(min=0)
 
 
 def _ruled(probe: Probe, skip: Skip, at_input: bool) -> Probe:

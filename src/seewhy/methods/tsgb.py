@@ -34,7 +34,7 @@ from seewhy.core.rules import (
     substitute,
     tensors,
 )
-from seewhy.core.targets import Score
+from seewhy.core.targets import with_gradients
 from seewhy.core.walk import gradients, walk
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method
@@ -138,11 +138,8 @@ def _balanced(ruled: Probe, balance: float) -> Probe:
         for end, gradient in walk(score, ends, through=False).items()
         if (classifier := ends[end]) is not None
     ]
-
-    def linear(_: Any) -> Tensor:
-        return torch.stack([(x * gradient).flatten(1).sum(1) for x, gradient in starts]).sum(0)
-
-    return ruled.with_target(Score(linear)) if starts else ruled
+    images = len(ruled.inputs)
+    return ruled.with_target(with_gradients(starts, images)) if starts else ruled
 
 
 def _classifier(node: Any) -> _Weighted | None:
@@ -163,7 +160,7 @@ def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
     axis = 1 if weight.ndim > 2 else -1  # of the classes
     # Convolutions may have groups. An accelerator multiplies out all sooner than it tells which.
     if weight.ndim == 2 and gradient.device.type == "cpu":
-        chosen = gradient.movedim(axis, 0).flatten(1).any(1).nonzero()[:, 0]
+        chosen = gradient.reshape(-1, gradient.shape[-1]).any(0).nonzero()[:, 0]
         gradient, weight = gradient[..., chosen], weight[chosen]
     # Autocast may have made the input a half.
     with torch.enable_grad(), torch.autocast(gradient.device.type, enabled=False):
