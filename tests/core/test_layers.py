@@ -354,6 +354,27 @@ def test_the_maps_of_an_embedding_are_its_layer():
         assert Probe(model, x, target).layers == ("0.2",)
 
 
+class Gated(nn.Module):
+    """A gate for each place, which the network multiplies with its maps by itself."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, channels, 3, stride=2, padding=1), nn.ReLU())
+        self.gate = nn.Conv2d(2, 1, 7, padding=3)
+        self.fc = nn.Linear(channels, 5)
+
+    def forward(self, x):
+        x = self.body(x)
+        gate = self.gate(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1))
+        return self.fc((x * gate.sigmoid()).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("channels", "layer"), [(8, "body"), (1, "gate")])
+def test_a_single_map_is_a_layer_only_where_there_is_nothing_else(channels, layer):
+    torch.manual_seed(0)
+    assert Probe(Gated(channels).eval(), torch.randn(2, 3, 32, 32), 1).layers == (layer,)
+
+
 class Last(nn.Module):
     """Maps with channels last, at the resolution of an early pool: 7 x 6 cells, 6 channels."""
 

@@ -40,12 +40,12 @@ def choose(
 
     Passed over are the projections inside a transformer's block; sequences in which tokens and not
     images come first; layers whose maps the score no longer reads, such as the patches of a last
-    block of which only the class token is used; and the output itself, that is maps behind which
-    nothing learned lies, where the score is one of classes (`of_classes`) or reads one channel of
-    them.
+    block of which only the class token is used; a single map, which most often is a gate for what
+    was there before; and the output itself, that is maps behind which nothing learned lies, where
+    the score is one of classes (`of_classes`) or reads one channel of them.
 
     Where no image has a gradient anywhere, it is the last layer to which the graph leads; where
-    there is nothing but the output, the output.
+    there is nothing but single maps or the output, the last of these.
 
     trusting: take the first layer in question as that of all images, and do not wait for an
         accelerator's answer whether it is; that is `certain`, as a tensor.
@@ -55,7 +55,7 @@ def choose(
     """
     chosen: Choice | None = None
     connected: Choice | None = None
-    output: Choice | None = None
+    last: Choice | None = None
     undecided = set(range(len(score)))
     for (layer, recorded), gradient in _gradients(candidates, score):
         if gradient is None or layer.projects or not images_first(recorded.tensor, lambda: score):
@@ -63,8 +63,9 @@ def choose(
         this = Choice(layer, recorded, gradient, certain=False)
         maps = layer.layout.to_maps(gradient)
         reads_output = of_classes or int(maps.flatten(2).any(2).sum(1).max()) == 1
-        if reads_output and mixes_nothing(score, recorded.tensor):
-            output = output or this
+        single = layer.layout.channels == 1
+        if single or (reads_output and mixes_nothing(score, recorded.tensor)):
+            last = last or this
             continue
         connected = connected or this
         depends = maps.flatten(1).any(1)
@@ -84,7 +85,7 @@ def choose(
         undecided -= alive
         if not undecided:
             return replace(chosen, certain=True)
-    return chosen or connected or output
+    return chosen or connected or last
 
 
 def images_first(tensor: Tensor, score: Callable[[], Tensor]) -> bool:
