@@ -193,6 +193,8 @@ CONV, NORM, RELU = nn.Conv2d(3, 4, 1), nn.LayerNorm(24), nn.ReLU()
         ((400,), [(16, 50)], nn.LayerNorm(32), (51, 32), ("tokens", (50,), 32, 1)),
         ((8, 32, 32), [(4, 4, 8, 8)], RELU, (257, 24), ("tokens", (4, 8, 8), 24, 1)),
         ((8, 32, 32), [(4, 4, 8, 8)], RELU, (4, 8, 8, 24), ("channels_last", (4, 8, 8), 24, 0)),
+        ((8, 32, 32), [(4, 4, 8, 8)], RELU, (4, 4, 4, 24), ("channels_last", (4, 4, 4), 24, 0)),
+        ((8, 32, 32), [(4, 4, 8, 8)], RELU, (2, 4, 4, 24), ("channels_last", (2, 4, 4), 24, 0)),
     ],
 )
 def test_layouts(image, before, module, shape, expected):

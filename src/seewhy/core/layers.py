@@ -218,8 +218,13 @@ class Reader:
         return best._replace(guessed=not features_last)
 
     def _known(self) -> set[Grid]:
-        """The grids seen, and half of each: patches are merged without a convolution."""
-        return {*self._grids, *(tuple(-(-side // 2) for side in grid) for grid in self._grids)}
+        """The grids seen, and half of each: patches are merged without a convolution.
+
+        Those of a video often in each frame alone.
+        """
+        halves = {tuple(-(-side // 2) for side in grid) for grid in self._grids}
+        frames = {(grid[0], *(-(-side // 2) for side in grid[1:])) for grid in self._grids}
+        return {*self._grids, *halves, *(frames if len(self.image) == 3 else ())}
 
     def _tokens(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
         """A row of tokens whose number is that of a grid seen, behind up to 16 more tokens."""
