@@ -102,6 +102,23 @@ def test_negative_inputs_get_no_share_and_cost_no_other_its_own() -> None:
     )  # [1, 0, 0, 0] - [0, 0, 1, 0]
 
 
+def test_a_classifier_at_each_place_contrasts_as_one_behind_the_pool() -> None:
+    """They are the same function, if the score reads all places (those with positive values)."""
+    torch.manual_seed(0)
+    conv, linear = nn.Conv2d(6, 4, 1), nn.Linear(6, 4)
+    with torch.no_grad():
+        conv.bias.fill_(9)
+        linear.weight.copy_(conv.weight.flatten(1))
+    pool = nn.AdaptiveAvgPool2d(1)
+    each = nn.Sequential(nn.Identity(), conv, nn.ReLU(), pool, nn.Flatten())
+    behind = nn.Sequential(nn.Identity(), pool, nn.Flatten(), linear)
+    x = torch.rand(2, 6, 5, 7)
+    name = "contrastive_excitation_backprop(at_input=True)"
+    expected = explain(behind, x, name, [1, 3])
+    assert expected.any()
+    assert torch.allclose(explain(each, x, name, [1, 3]), expected, atol=1e-7)
+
+
 def test_opposite_classes_exclude_each_other() -> None:
     """Two classes with opposite weights: where one has contrast the other has none."""
     model, x = Cnn(classes=2), torch.rand(2, 3, 16, 16)

@@ -21,6 +21,7 @@ from seewhy.naming import method
 
 Function = Callable[..., Tensor]
 Layer = Callable[[Tensor], Tensor]
+Contrast = Callable[[Tensor, Tensor], Tensor]
 Skip = Literal["share", "copy"]
 
 EPS = 1e-20  # as in TorchRay
@@ -57,7 +58,9 @@ def contrastive_excitation_backprop(
 ) -> Tensor:
     """Positive part of the excitation minus that of the opposite class.
 
-    The opposite class has the last layer's weights with the sign changed. Layers are those of
+    The opposite class has the last layer's weights with the sign changed. Where that layer is
+    applied at several places, such as the 1x1 convolution of SqueezeNet, the two are shared out
+    over all of them together: at each place alone they would cancel. Layers are those of
     `excitation_backprop`.
 
     skip: as in `excitation_backprop`.
@@ -66,15 +69,12 @@ def contrastive_excitation_backprop(
     ruled = _ruled(probe, skip, at_input)
     score = ruled.target(ruled.outputs)
     starts = []
-    for node in nearest(score, lambda node: getattr(node, "seewhy_opposite", None) is not None):
+    for node in nearest(score, lambda node: getattr(node, "seewhy_contrast", None) is not None):
         edge = GradientEdge(node, 0)
         (p,) = torch.autograd.grad(score.sum(), edge, retain_graph=True, allow_unused=True)
         if p is not None:
             (input,) = node.saved_tensors
-            own, opposite = (
-                _shares(p, input, layer) for layer in (node.seewhy_layer, node.seewhy_opposite)
-            )
-            starts.append((input, own - opposite))
+            starts.append((input, node.seewhy_contrast(p, input)))
     if not starts:
         raise ValueError(
             "the contrast is made in the last Linear or convolution before the score, and there "
@@ -140,8 +140,13 @@ def _weighted(
     def opposite(x: Tensor) -> Tensor:
         return layer(x.clamp(min=0), -wide(weight).clamp(max=0), None, *args, **kwargs)
 
+    def contrast(p: Tensor, input: Tensor) -> Tensor:
+        classes = 1 if weight.ndim > 2 else p.ndim - 1
+        places = tuple(axis for axis in range(1, p.ndim) if axis != classes)
+        return _shares(p, input, positive, places) - _shares(p, input, opposite, places)
+
     value = layer(input.detach(), weight, bias, *args, **kwargs)
-    return _excitation_of((value,), input, positive, opposite)
+    return _excitation_of((value,), input, positive, contrast)
 
 
 def _pooled(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -184,16 +189,16 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 class _Excitation(torch.autograd.Function):
     """A value whose gradient is shared out among the inputs by a linear layer without negatives.
 
-    opposite: that of the opposite class, of a layer with weights.
+    contrast: the shares (p, input) less those of the opposite class, of a layer with weights.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, value: tuple[Tensor], input: Tensor, layer: Layer, opposite: Layer | None
+        ctx: Any, value: tuple[Tensor], input: Tensor, layer: Layer, contrast: Contrast | None
     ) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(input)
-        ctx.seewhy_layer, ctx.seewhy_opposite = layer, opposite
+        ctx.seewhy_layer, ctx.seewhy_contrast = layer, contrast
         return value[0]
 
     @staticmethod
@@ -208,12 +213,20 @@ class _Excitation(torch.autograd.Function):
 _excitation_of = apply_of(_Excitation)
 
 
-def _shares(probability: Tensor, input: Tensor, layer: Layer) -> Tensor:
-    """x ⊙ ∂l/∂xᵀ(p / l(x)), in single precision at least."""
+def _shares(
+    probability: Tensor, input: Tensor, layer: Layer, places: tuple[int, ...] = ()
+) -> Tensor:
+    """x ⊙ ∂l/∂xᵀ(p / l(x)), in single precision at least.
+
+    places: axes over which p and l(x) are summed first, where p is not 0.
+    """
     with torch.enable_grad(), torch.autocast(input.device.type, enabled=False):
         x = wide(input.detach()).requires_grad_()
         excitation = layer(x)
-        (back,) = torch.autograd.grad(
-            excitation, x, wide(probability) / (excitation.detach() + EPS)
-        )
+        p, total = wide(probability), excitation.detach()
+        if places:
+            here = p != 0
+            p = here * p.sum(places, keepdim=True)
+            total = (here * total).sum(places, keepdim=True)
+        (back,) = torch.autograd.grad(excitation, x, p / (total + EPS))
     return torch.mul(x.detach(), back).to(input.dtype)
