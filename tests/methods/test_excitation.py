@@ -118,6 +118,12 @@ def test_a_classifier_at_each_place_contrasts_as_one_behind_the_pool() -> None:
     assert expected.any()
     assert torch.allclose(explain(each, x, name, [1, 3]), expected, atol=1e-7)
 
+    class OneByOne(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:  # without an axis of images
+            return torch.stack([conv(one).relu().mean((1, 2)) for one in x])
+
+    assert torch.allclose(explain(OneByOne(), x, name, [1, 3]), expected, atol=1e-7)
+
 
 def test_opposite_classes_exclude_each_other() -> None:
     """Two classes with opposite weights: where one has contrast the other has none."""

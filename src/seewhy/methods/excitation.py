@@ -141,7 +141,7 @@ def _weighted(
         return layer(x.clamp(min=0), -wide(weight).clamp(max=0), None, *args, **kwargs)
 
     def contrast(p: Tensor, input: Tensor) -> Tensor:
-        classes = 1 if weight.ndim > 2 else p.ndim - 1
+        classes = p.ndim - weight.ndim + 1  # a convolution may be without an axis of images
         places = tuple(axis for axis in range(1, p.ndim) if axis != classes)
         return _shares(p, input, positive, places) - _shares(p, input, opposite, places)
 
