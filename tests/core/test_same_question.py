@@ -760,6 +760,8 @@ class Observed(Cnn):
         super().__init__()
         self.quantize = torch.ao.quantization.FusedMovingAvgObsFakeQuantize()
         self.register_buffer("sum", torch.zeros(()))
+        # Which differs from itself, and cannot be written to.
+        self.register_buffer("none", torch.full((1,), torch.nan).expand(3), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         self.sum.data += x.detach().sum()

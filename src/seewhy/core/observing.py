@@ -429,8 +429,10 @@ def _restore(module: nn.Module, name: str, buffer: Tensor, version: int, copy: T
 def _may_differ(buffer: Tensor, copy: Tensor) -> bool:
     """Whether numbers were written past torch's count: by `.data`, or as fake quantisation does.
 
-    An accelerator copies sooner than it tells.
+    An accelerator copies sooner than it tells. Nothing writes into what `expand` has made.
     """
     if type(buffer) is not Tensor or buffer.layout is not torch.strided or buffer.is_meta:
+        return False
+    if 0 in buffer.stride():
         return False
     return buffer.device.type != "cpu" or not torch.equal(buffer, copy)
