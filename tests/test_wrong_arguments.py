@@ -12,6 +12,7 @@ from PIL import Image
 import seewhy
 from networks import Cnn, images, seeded
 from seewhy import draw, trust
+from seewhy.models.metadata import read_classes
 
 PHOTO, MAP = Image.new("RGB", (16, 12)), torch.rand(12, 16)
 
@@ -50,6 +51,7 @@ PHOTO, MAP = Image.new("RGB", (16, 12)), torch.rand(12, 16)
         (lambda: trust.examine(seewhy.LoadedModel(seeded(Cnn)), "photo.jpg", "tsgb"), "photo"),
         (lambda: seewhy.LoadedModel(Cnn), "module"),
         (lambda: seewhy.LoadedModel(seeded(Cnn), classes="ant"), "classes"),
+        (lambda: seewhy.LoadedModel(seeded(Cnn), classes=3), "classes"),
         (lambda: seewhy.Method(None), "method"),
         (lambda: seewhy.Metric(3), "metric"),
         (lambda: seewhy.explain(seeded(Cnn), images(), "gradient\udc80"), "method"),
@@ -69,7 +71,15 @@ def test_the_argument_is_named(call, named):
         call()
 
 
+@pytest.mark.parametrize("kind", [iter, np.array, lambda names: dict(enumerate(names)).values()])
+def test_names_are_taken_from_whatever_lists_them(kind):
+    names = ("ant", "bee")
+    assert seewhy.LoadedModel(seeded(Cnn), classes=kind(names)).classes == names
+    assert read_classes(kind(names)) == read_classes({0: "ant", 1: "bee"}) == ("classes", names)
+
+
 def test_numbers_of_numpy_and_torch_are_taken():
+    assert seewhy.load_image(PHOTO, shrink=np.int64(8), max_pixels=np.int64(999)).width < 16
     file = BytesIO()
     PHOTO.save(file, "PNG")
     plain = seewhy.overlay(file, MAP, alpha=0.5, signed=True)

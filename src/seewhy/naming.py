@@ -315,7 +315,7 @@ def terms(kind: str, text: str, *examples: str) -> list[tuple[str, dict[str, Any
     try:
         expression = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, RecursionError, MemoryError, UnicodeError) as error:
-        what = "it is nested too deeply, or no writing"
+        what = "it is nested too deeply, or not valid Unicode"
         if isinstance(error, SyntaxError):
             what = f"{error.msg} at column {error.offset}"
         raise ValueError(

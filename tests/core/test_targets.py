@@ -220,8 +220,15 @@ def test_numbers_of_numpy_and_torch_are_classes():
     assert len({*made}) == 1
     assert Class(torch.tensor([2, 0])) == Class(np.array([2, 0])) == Class([2, 0]) == Class((2, 0))
     assert Contrast(np.int64(2), torch.tensor([0, 1])) == Contrast(2, (0, 1))
+    assert Class([torch.tensor(2), np.int64(0)]) == as_target([torch.tensor(2), 0]) == Class((2, 0))
     assert AnyOf(torch.tensor([1, 2])) == AnyOf((1, 2))
+    assert Of(np.int64(0), 1) == Of(0, 1)
     assert Predicted(np.int64(2))(SCORES).tolist() == [2.0, 0.0]
+
+
+def test_a_text_stands_against_as_many_as_there_are():
+    others = tuple(map(str, range(1500)))
+    assert Text("a", dict.fromkeys(others)) == Text("a", iter(others)) == Text("a", others)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,9 @@ def _settle(target: Any, *classes: str) -> None:
 
 def _classes(value: Any, name: str) -> Classes:
     """A class for all images, or one for each, of whatever kind of number."""
-    found = value.tolist() if isinstance(value, Tensor | np.ndarray) and value.ndim <= 1 else value
+    found = as_number(value)
+    if isinstance(found, Tensor | np.ndarray) and found.ndim == 1:
+        found = found.tolist()
     if _is_index(found):
         return int(found)
     if isinstance(found, Sequence) and all(map(_is_index, found)):
@@ -408,9 +410,12 @@ class Text(ClassTarget):
 
     def __post_init__(self) -> None:
         """Settle what is meant."""
-        empty = isinstance(self.against, tuple | list) and not self.against
-        check("Text", Text, {"text": self.text, "against": "" if empty else self.against})
-        self.against = (self.against,) if isinstance(self.against, str) else tuple(self.against)
+        check("Text", Text, {"text": self.text})
+        given: Any = self.against
+        several = isinstance(given, Iterable) and not isinstance(given, str)
+        self.against = tuple(given) if several else (given,)
+        if not all(isinstance(one, str) for one in self.against):
+            raise TypeError(f"against={shown(given)}; it should be a text, or several")
 
     def __str__(self) -> str:
         """In words."""
@@ -621,6 +626,7 @@ class Of(_Asked):
 
     def __init__(self, path: str | int, target: TargetLike = None) -> None:
         """Settle what is meant."""
+        path = as_number(path)
         check("Of", Of, {"path": path})
         self.path, self.target = path, as_target(target)
         if isinstance(self.target, Of):

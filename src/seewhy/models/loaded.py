@@ -1,7 +1,7 @@
 """A loaded network: the module, its preprocessing, and the meaning of its outputs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -52,7 +52,9 @@ class LoadedModel:
     def __post_init__(self) -> None:
         """Check what is given."""
         check("LoadedModel", LoadedModel, {"module": self.module, "name": self.name})
-        if isinstance(self.classes, str) or not all(isinstance(one, str) for one in self.classes):
+        several = isinstance(self.classes, Iterable) and not isinstance(self.classes, str)
+        classes = tuple(self.classes) if several else (None,)
+        if not all(isinstance(one, str) for one in classes):
             raise ModelError(f"classes={shown(self.classes)}; give a list of names")
         if not isinstance(self.preprocess, Preprocess):
             raise TypeError(
@@ -63,7 +65,7 @@ class LoadedModel:
         if self.activation not in (None, *get_args(Activation)):
             known = ", ".join(get_args(Activation))
             raise ModelError(f"activation={shown(self.activation)}; give one of {known}")
-        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "classes", classes)
 
     def __repr__(self) -> str:
         """What it is, in lines: the network, its classes, and how it takes photos."""

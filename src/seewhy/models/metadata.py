@@ -1,6 +1,6 @@
 """What files say about a network: class names, and the metadata of safetensors files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -60,7 +60,8 @@ def read_classes(source: str | Path | Sequence[str]) -> tuple[str, tuple[str, ..
     Raises ModelError for an unreadable file, or anything but names.
     """
     if not isinstance(source, str | Path):
-        return "classes", names_in(list(source) if isinstance(source, Sequence) else source)
+        several = isinstance(source, Iterable) and not isinstance(source, dict)
+        return "classes", names_in(list(source) if several else source)
     path = Path(source)
     where = f"classes {path}"
     try:
@@ -77,8 +78,9 @@ def names_in(content: Any, where: str = "classes") -> tuple[str, ...]:
     Raises ModelError for anything else.
     """
     if isinstance(content, dict):
+        named = {str(index): name for index, name in content.items()}
         try:
-            content = [content[str(index)] for index in range(len(content))]
+            content = [named[str(index)] for index in range(len(content))]
         except KeyError as error:
             raise ModelError(f"{where}: index {error} is not in it; give all from 0") from error
     if isinstance(content, list):
