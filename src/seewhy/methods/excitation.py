@@ -90,7 +90,7 @@ def _ruled(probe: Probe, skip: Skip, at_input: bool) -> Probe:
         return probe.with_rules(rules)
     if probe.named:
         return probe.with_rules(rules, probe.named)
-    # The last stage is coarse; towards the image, the errors at negative inputs pile up.
+    # The last stage is coarse; earlier ones hit the object less often.
     *_, layer = [*probe.layers, *probe.stages]
     return probe.with_rules(rules, layer)
 
