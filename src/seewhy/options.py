@@ -167,6 +167,12 @@ def _fits(value: Any, annotation: Any) -> bool:
         return any(_fits(value, one) for one in arguments)
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in arguments)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return (
+            isinstance(value, tuple | list)
+            and len(value) == len(arguments)
+            and all(map(_fits, value, arguments))
+        )
     if origin in (tuple, Sequence):
         return (
             isinstance(value, tuple | list)
@@ -215,6 +221,8 @@ def _described(annotation: Any) -> str:
         return ", or ".join(map(_described, arguments))
     if origin is Literal:
         return " or ".join(map(repr, arguments))
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return f"({', '.join(map(_described, arguments))})"
     if origin in (tuple, Sequence):
         return f"1 to {LONGEST} values in a tuple, each {_described(arguments[0])}"
     if origin is Callable:

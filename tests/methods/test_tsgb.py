@@ -454,6 +454,20 @@ def test_other_norms_are_batch_norms_with_the_statistics_of_the_image(method, no
     assert torch.allclose(explain(model, x, method, 1), explain(same, x, method, 1), atol=1e-12)
 
 
+@pytest.mark.parametrize("method", ["tsgb", "contrastive_excitation_backprop"])
+def test_classifiers_of_tokens_before_images_are_refused(method) -> None:
+    class TokensFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.patches(x).relu().flatten(2).permute(2, 0, 1)).mean(0)
+
+    with pytest.raises(ValueError, match=r"tokens first .* \(L, B, D\)"):
+        explain(TokensFirst(), torch.rand(3, 3, 16, 16), method, 1)
+
+
 def test_layer_norm_lets_relevance_through() -> None:
     """Of which its ordinary gradient, being orthogonal to the input, lets through none."""
     norm = nn.LayerNorm(5, elementwise_affine=False, eps=1e-12).double()

@@ -265,7 +265,7 @@ class Probability(ClassTarget):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        _settle(self, *["classes"] * (self.classes is not None))
+        _settle(self, *(() if self.classes is None else ("classes",)))
 
     def __call__(self, outputs: Any) -> Tensor:
         """Probabilities (B,)."""
@@ -580,7 +580,15 @@ class Score(Target):
 
 
 def with_gradients(starts: Sequence[tuple[Tensor, Tensor]], images: int) -> Score:
-    """A target whose gradient at the first tensor of each pair is the second one."""
+    """A target whose gradient at the first tensor of each pair is the second one.
+
+    Raises ValueError for rows of tokens in which images come second, (L, B, D).
+    """
+    if any(x.ndim == 3 and len(x) != images == x.shape[1] for x, _ in starts):
+        raise ValueError(
+            "the classifier takes tokens first and images second, (L, B, D), where this method "
+            "would mix the images; let the network hand it images first, or use 'grad_cam'"
+        )
 
     def linear(_: Any) -> Tensor:
         each = [x * gradient for x, gradient in starts]
