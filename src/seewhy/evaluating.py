@@ -14,7 +14,8 @@ from seewhy.evaluation.run import answers, digest_of, in_order
 from seewhy.evaluation.task import Task, check
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
-from seewhy.naming import DEFAULT_METHOD, Method, listed, parse
+from seewhy.naming import DEFAULT_METHOD, Method, parse
+from seewhy.options import listed
 
 MetricLike = str | Metric | Callable[..., Any]
 

@@ -297,11 +297,6 @@ def parse(text: str | Method) -> Method:
     return found
 
 
-def listed(given: Any) -> list[Any]:
-    """One or many, as many."""
-    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-
-
 def terms(kind: str, text: str, *examples: str) -> list[tuple[str, dict[str, Any]]]:
     """Names with their options, as `a(b=1)+c` spells them.
 

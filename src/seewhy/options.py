@@ -66,7 +66,8 @@ class Range:
 # How many steps, samples or masks. More would take days and show nothing that these do not.
 Count = Annotated[int, Range(least=1, most=100_000)]
 # Torch's generator reads no more bits: beyond, another seed would draw the same.
-Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
+SEEDS = 2**32
+Seed = Annotated[int, Range(least=0, most=SEEDS - 1)]
 # Far beyond these, float32 overflows.
 NotNegative = Annotated[float, Range(least=0, most=1e6)]
 Positive = Annotated[float, Range(above=0, most=1e6)]
@@ -113,12 +114,17 @@ def checking(function: Function) -> Function:
     @wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
         given = signature.bind(*args, **options)
-        for name, value in given.arguments.items():
-            given.arguments[name] = as_number(value)
-        check(function.__name__, function, given.arguments)
+        given.arguments.update(settled(function.__name__, function, given.arguments))
         return function(*given.args, **given.kwargs)
 
     return cast(Function, checked)
+
+
+def settled(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with numbers of NumPy and torch as Python's. Raises as `check` does."""
+    values = {option: as_number(value) for option, value in options.items()}
+    check(owner, function, values)
+    return values
 
 
 def as_number(value: Any) -> Any:
@@ -127,6 +133,11 @@ def as_number(value: Any) -> Any:
         return tuple(map(as_number, value))
     single = isinstance(value, np.generic | np.ndarray | Tensor) and value.ndim == 0
     return value.item() if single and not getattr(value, "is_meta", False) else value
+
+
+def listed(given: Any) -> list[Any]:
+    """One or many, as many."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def shown(value: Any) -> str:

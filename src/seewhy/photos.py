@@ -27,8 +27,8 @@ from seewhy.maps import finite
 from seewhy.models import LoadedModel, load_model
 from seewhy.models.answers import Asked, Resolved
 from seewhy.models.loaded import check_outputs
-from seewhy.naming import METHODS, Method, alternatives, first_that_works, listed
-from seewhy.options import Count, as_number, check
+from seewhy.naming import METHODS, Method, alternatives, first_that_works
+from seewhy.options import Count, listed, settled
 from seewhy.progress import tracked
 
 PhotoLike = str | Path | bytes | Image.Image | npt.NDArray[Any]
@@ -192,7 +192,7 @@ def answers(
 
     Raises ValueError for a batch size below 1.
     """
-    check("explain_photos", answers, {"batch_size": as_number(batch_size)})
+    settled("explain_photos", answers, {"batch_size": batch_size})
     for batch in _batches((_read(asked, *item, window) for item in photos), batch_size):
         for _, group in groupby(
             batch, key=lambda one: isinstance(one, _Photo) and one.inputs.shape

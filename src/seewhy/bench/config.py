@@ -15,7 +15,7 @@ from seewhy.evaluation.protocols import protocol
 from seewhy.metrics import metric, metrics_of
 from seewhy.models.answers import Activation
 from seewhy.naming import checked, parse, suggestion
-from seewhy.options import near, options_of, shown
+from seewhy.options import SEEDS, near, options_of, shown
 from seewhy.plugins import load_plugins
 from seewhy.reading import text_of
 
@@ -114,7 +114,7 @@ class Config(_Part):
     metrics: list[str] = []
     protocol: str | None = None
     plugins: list[str] = []
-    seed: int = Field(0, ge=0, lt=2**32)  # as in `seewhy.options.Seed`
+    seed: int = Field(0, ge=0, lt=SEEDS)
     tolerance: float | None = Field(None, ge=0, le=1e6)
     steps: int | None = Field(None, ge=1, le=100_000)
     batch_size: int = Field(8, ge=1, le=100_000)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from seewhy.options import as_number, check, shown
+from seewhy.options import as_number, check, listed, settled, shown
 
 Classes = int | tuple[int, ...]
 
@@ -109,9 +109,8 @@ def _settle(target: Any, *classes: str) -> None:
     values = vars(target)
     for name in classes:
         values[name] = _classes(values[name], name)
-    others = {name: as_number(value) for name, value in values.items() if name not in classes}
-    check(type(target).__name__, type(target), others)
-    values.update(others)
+    others = {name: value for name, value in values.items() if name not in classes}
+    values.update(settled(type(target).__name__, type(target), others))
 
 
 def _classes(value: Any, name: str) -> Classes:
@@ -412,8 +411,7 @@ class Text(ClassTarget):
         """Settle what is meant."""
         check("Text", Text, {"text": self.text})
         given: Any = self.against
-        several = isinstance(given, Iterable) and not isinstance(given, str)
-        self.against = tuple(given) if several else (given,)
+        self.against = tuple(listed(given))
         if not all(isinstance(one, str) for one in self.against):
             raise TypeError(f"against={shown(given)}; it should be a text, or several")
 
@@ -470,8 +468,7 @@ class Token(Target):
 
         Raises ValueError for places and words that are not in the text.
         """
-        where = as_number(where)
-        check("Token", Token.__init__, {"where": where})
+        where = settled("Token", Token.__init__, {"where": where})["where"]
         given = None if ids is None else _row(ids)
         self.length = None if given is None else len(given)
         self.word = where if isinstance(where, str) else None
@@ -634,8 +631,7 @@ class Of(_Asked):
 
     def __init__(self, path: str | int, target: TargetLike = None) -> None:
         """Settle what is meant."""
-        path = as_number(path)
-        check("Of", Of, {"path": path})
+        path = settled("Of", Of, {"path": path})["path"]
         self.path, self.target = path, as_target(target)
         if isinstance(self.target, Of):
             self.path, self.target = f"{path}.{self.target.path}", self.target.target

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from seewhy.data.grey import Window, eight_bits
 from seewhy.notes import note
-from seewhy.options import Range, as_number, check
+from seewhy.options import Range, settled
 
 MAX_PIXELS = 120_000_000  # as many as phones have
 
@@ -75,9 +75,8 @@ def load_image(
     for values out of range; for more than `max_pixels` pixels; and for a window with a colour
     image. Raises TypeError if `source` is of another type.
     """
-    max_pixels, shrink = as_number((max_pixels, shrink))
-    check("load_image", load_image, {"max_pixels": max_pixels, "shrink": shrink})
-    how = Reading(_name(source), max_pixels, shrink, window)
+    pixels = settled("load_image", load_image, {"max_pixels": max_pixels, "shrink": shrink})
+    how = Reading(_name(source), **pixels, window=window)
     if isinstance(source, str | Path):
         source = Path(source)
         check_file(source)

@@ -1,7 +1,7 @@
 """A loaded network: the module, its preprocessing, and the meaning of its outputs."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target,
 from seewhy.data.preprocess import Picture, Preprocess
 from seewhy.models.answers import Activation, Asked, own_activation, probabilities, regions
 from seewhy.notes import note
-from seewhy.options import check, near, shown
+from seewhy.options import check, listed, near, shown
 
 IMAGENET_PREPROCESS = Preprocess(resize=256, crop=224)
 """What nearly all classifiers of ImageNet were trained for."""
@@ -52,9 +52,8 @@ class LoadedModel:
     def __post_init__(self) -> None:
         """Check what is given."""
         check("LoadedModel", LoadedModel, {"module": self.module, "name": self.name})
-        several = isinstance(self.classes, Iterable) and not isinstance(self.classes, str)
-        classes = tuple(self.classes) if several else (None,)
-        if not all(isinstance(one, str) for one in classes):
+        classes = tuple(listed(self.classes))
+        if isinstance(self.classes, str) or not all(isinstance(one, str) for one in classes):
             raise ModelError(f"classes={shown(self.classes)}; give a list of names")
         if not isinstance(self.preprocess, Preprocess):
             raise TypeError(

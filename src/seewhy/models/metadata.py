@@ -1,6 +1,6 @@
 """What files say about a network: class names, and the metadata of safetensors files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -8,6 +8,7 @@ from typing import Any, get_args
 from seewhy.data.preprocess import Interpolation
 from seewhy.models.answers import Activation
 from seewhy.models.loaded import LoadedModel, ModelError, check_names, number_of_outputs
+from seewhy.options import listed
 from seewhy.reading import parsed, text_of
 
 _OF_INPUTS = ("resize", "crop", "mean", "std", "interpolation", "channels")
@@ -60,8 +61,7 @@ def read_classes(source: str | Path | Sequence[str]) -> tuple[str, tuple[str, ..
     Raises ModelError for an unreadable file, or anything but names.
     """
     if not isinstance(source, str | Path):
-        several = isinstance(source, Iterable) and not isinstance(source, dict)
-        return "classes", names_in(list(source) if several else source)
+        return "classes", names_in(source if isinstance(source, dict) else listed(source))
     path = Path(source)
     where = f"classes {path}"
     try:
