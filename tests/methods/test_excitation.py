@@ -72,6 +72,26 @@ def test_norms_pass_all_of_a_probability_on(norm: nn.Module) -> None:
     torch.testing.assert_close(found.sum((1, 2)), torch.ones(2))
 
 
+class Gated(nn.Module):
+    """Scales its maps by constants, by a number per channel and by their own sigmoid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate, self.head = nn.Conv2d(3, 8, 2), nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv((x * 3 + 1).div(torch.tensor([2.0, 3.0, 4.0])[:, None, None]))
+        x = F.relu(x * torch.sigmoid(x)) / x.norm(dim=1, keepdim=True)
+        x *= self.gate(x.mean((2, 3))).sigmoid()[:, :, None, None]
+        return self.head(x.mean((2, 3)))
+
+
+def test_gates_and_constants_take_nothing_of_a_probability() -> None:
+    torch.manual_seed(0)
+    found = explain(Gated(), torch.rand(2, 3, 9, 9), "excitation_backprop(at_input=True)", 1)
+    torch.testing.assert_close(found.sum((1, 2)), torch.ones(2))
+
+
 class Branches(nn.Module):
     """Two regions of the image, one for each of two classes, beside an unrelated offset."""
 

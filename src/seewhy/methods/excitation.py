@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge
 
+from seewhy.core.gates import gated
 from seewhy.core.probe import Probe
 from seewhy.core.rules import LIKE_RELU, Rules, apply_of, nearest, substitute
 from seewhy.core.targets import with_gradients
@@ -39,6 +40,8 @@ def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = 
     If layers were named, at these. Negative inputs of convolutions and fully-connected layers get
     no share, as neurons that are not active; where all inputs of one are negative, its own share
     is lost, and the sum is less than 1. At the image that leaves out what is darker than the mean.
+    In a product with a gate (a sigmoid, one number per channel, a constant) the gated signal has
+    all of it.
 
     skip: at the sum of a skip connection, "share" divides the probability in proportion to the
         summands; "copy" passes all of it to both, as plain autograd would.
@@ -116,6 +119,7 @@ def _rules(skip: Skip) -> Rules:
         F.adaptive_avg_pool3d: _pooled,
         torch.mean: _mean,
         **dict.fromkeys((*norms, *LIKE_RELU), _passed),
+        **dict.fromkeys((torch.mul, torch.div), _scaled),
     }
     return {**rules, torch.add: _shared} if skip == "share" else rules
 
@@ -166,6 +170,17 @@ def _mean(mean: Function, input: Tensor, dim: Any = None, *args: Any, **kwargs: 
 
 def _passed(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return substitute(function(input.detach(), *args, **kwargs), input)
+
+
+def _scaled(function: Function, input: Any, other: Any, **kwargs: Any) -> Tensor:
+    """What is scaled has all of the probability: the gate, or the constant, has none."""
+    parts = gated(input, other)
+    if parts is None:
+        return function(input, other, **kwargs)
+    signal, _ = parts
+    with torch.no_grad():
+        value = function(input, other, **kwargs)
+    return substitute(value, signal)
 
 
 def _shared(add: Function, input: Tensor, other: Any, **kwargs: Any) -> Tensor:

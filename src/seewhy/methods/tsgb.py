@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seewhy.core.gates import broadcasts, gated, is_sigmoid, made_by
 from seewhy.core.probe import Probe
 from seewhy.core.rules import (
     LIKE_RELU,
@@ -29,7 +30,6 @@ from seewhy.core.rules import (
     apply_of,
     check_kept,
     edge,
-    kind_of,
     nearest,
     substitute,
     tensors,
@@ -46,7 +46,6 @@ Activations = Literal["kept", "gradient"]
 Strides = Literal["even", "uneven"] | None
 
 EPS = 1e-10  # as in the authors' code
-SIGMOIDS = ("Sigmoid", "Hardsigmoid")
 
 
 @method(
@@ -206,12 +205,6 @@ def _known(tensor: Tensor) -> _Known | None:
     return known if known is None or node.version == tensor._version else None
 
 
-def _made_by(tensor: Tensor, *functions: str) -> bool:
-    """Whether one of torch's functions made a tensor."""
-    node = tensor.grad_fn
-    return node is not None and kind_of(node) in functions
-
-
 @dataclass
 class _Strides:
     """Whether strided windows are made even; None is no, until the network is seen.
@@ -298,7 +291,7 @@ class _Pass:
         )
         # The finest division that both the shares that come in and those that go out respect.
         fine = parts if known is None else math.lcm(known.shares.window.parts, parts)
-        rectified = _made_by(input, "Relu") if known is None else known.rectified
+        rectified = made_by(input, "Relu") if known is None else known.rectified
         magnitude = _sums(x if rectified else x.abs(), fine)
         if known is not None:
             to, groups_of_input = [(known.shares, 0)], known.shares.window.parts
@@ -344,11 +337,12 @@ class _Pass:
     def product(self, mul: Function, input: Any, other: Any, **kwargs: Any) -> Tensor:
         """All relevance goes to what is gated: by a sigmoid, by one number per channel, by a
         constant."""
-        signal, factor = (other, input) if _is_gate(input, other) else (input, other)
-        if not _is_gate(factor, signal):
+        parts = gated(input, other)
+        if parts is None:
             return mul(input, other, **kwargs)
+        signal, factor = parts
         if isinstance(factor, Tensor):
-            if self.kept and factor.shape == signal.shape and _made_by(factor, *SIGMOIDS):
+            if self.kept and factor.shape == signal.shape and is_sigmoid(factor):
                 self.strides.saw_activation()  # a SiLU's, say
             factor = factor.detach()
         known = _known(signal)
@@ -382,18 +376,6 @@ def _padded(
     return F.pad(input, odd) if any(odd) else input, tuple(span // 2 for span in spans)
 
 
-def _is_gate(factor: Any, signal: Any) -> bool:
-    """Whether a factor lets through a part of the signal."""
-    if not isinstance(signal, Tensor) or not signal.requires_grad:
-        return False
-    if not isinstance(factor, Tensor) or not factor.requires_grad:
-        return not isinstance(factor, Tensor) or _broadcasts(factor, signal)
-    if factor.ndim != signal.ndim:
-        return False
-    fewer = factor.numel() < signal.numel() or _made_by(factor, "Expand")
-    return (fewer and signal.ndim > 2) or _made_by(factor, *SIGMOIDS)
-
-
 def _norm(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Gradient ⊙ output / input: relevance is left as it is."""
     known = _known(input)
@@ -419,19 +401,13 @@ def _repeats(constant: Tensor, signal: Tensor) -> bool:
     """Whether a constant is the same at several places of an image."""
     sides = zip(reversed(constant.shape), reversed(signal.shape[1:]), strict=False)
     fewer = constant.ndim < signal.ndim - 1 or any(a < b for a, b in sides)
-    return fewer and _broadcasts(constant, signal)
+    return fewer and broadcasts(constant, signal)
 
 
 def _scaled(value: Tensor, surrogate: Tensor) -> Tensor:
     """`value`, with the gradient of `surrogate`, whose factors the network itself does not save."""
     check_kept()
     return substitute(value, surrogate)
-
-
-def _broadcasts(factor: Tensor, signal: Tensor) -> bool:
-    """Whether a factor takes on the signal's shape, and not the other way round."""
-    sides = zip(reversed(factor.shape), reversed(signal.shape), strict=False)
-    return factor.ndim <= signal.ndim and all(a in (1, b) for a, b in sides)
 
 
 def _average_pool(pool: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
