@@ -773,6 +773,34 @@ def test_functions_of_the_network_may_hold_what_they_like() -> None:
         torch.testing.assert_close(custom[name], scale * expected)
 
 
+class OneByOne(nn.Module):
+    """Takes its images together, or each by itself, without an axis of images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding="same")
+        self.second = nn.Conv2d(8, 8, 4, 2, padding=1, groups=2)
+        self.third, self.head, self.together = nn.Conv2d(8, 8, 1), nn.Linear(8, 4), True
+
+    def scores(self, x: Tensor) -> Tensor:
+        x = self.third(self.second(self.first(x).relu()).relu()).relu()
+        scores: Tensor = self.head(x.mean((-2, -1)))
+        return scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scores(x) if self.together else torch.stack([self.scores(one) for one in x])
+
+
+@pytest.mark.parametrize("groups", ["separate", "joint"])
+def test_convolutions_may_take_an_image_by_itself(groups: str) -> None:
+    torch.manual_seed(0)
+    model, images = OneByOne(), torch.randn(2, 3, 16, 16)
+    together = explain(model, images, f"tsgb(groups={groups!r})", 1)
+    model.together = False
+    alone = explain(model, images, f"tsgb(groups={groups!r})", 1)
+    torch.testing.assert_close(alone, together)
+
+
 def normalised(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return F.batch_norm(x, mean, std.square(), eps=0)
 

@@ -264,6 +264,10 @@ class _Pass:
         single window it is a fully-connected layer, and has the ordinary gradient: the relevance of
         all channels together, which a balanced classifier makes 0, would be all that is shared out.
         """
+        if input.ndim < weight.ndim:  # an image by itself
+            return self.convolution(
+                function, input[None], weight, bias, stride, padding, dilation, groups
+            )[0]
         kernel = weight.shape[2:]
         if isinstance(padding, str):
             input, padding = _padded(input, padding, kernel, dilation)
