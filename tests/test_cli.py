@@ -491,6 +491,13 @@ def pipe_without_reader() -> int:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_help_has_a_short_name_in_commands_of_commands_too() -> None:
+    for command in ([], ["explain"], ["scenes", "export"]):
+        assert CliRunner().invoke(app, [*command, "-h"]).output == (
+            CliRunner().invoke(app, [*command, "--help"]).output
+        )
+
+
 @pytest.mark.parametrize("arguments", [["methods"], ["methods", "--json"], ["--help"]])
 @pytest.mark.parametrize(
     ("opened", "code", "words"),
