@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 import seewhy
 from architectures import NETWORKS, Network
-from every import EVERY
-from networks import Cnn
+from every import EVERY, OF_ATTENTION
+from networks import Attending, Cnn
 from seewhy import Probe, targets
 from seewhy.core import probe as probing
 from seewhy.core.layers import first_tensor, with_first_tensor
@@ -256,6 +256,42 @@ def test_a_batch_whose_classes_read_different_layers():
             assert alike(maps[i : i + 1], seewhy.explain(model, x[i : i + 1], method, target))
     with pytest.raises(ValueError, match="'a'"):
         Probe(model, x, [0, 3, 1]).layers  # noqa: B018
+
+
+class InParts(nn.Module):
+    """Gives its images to another network one by one, or a few at a time."""
+
+    def __init__(self, network: nn.Module, images: int) -> None:
+        super().__init__()
+        self.network, self.images = network, images
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.network(part) for part in x.split(self.images)])
+
+
+@pytest.mark.parametrize(
+    ("build", "method"),
+    [*((Cnn, method) for method in EVERY), *((Attending, method) for method in OF_ATTENTION)],
+)
+def test_a_network_that_takes_its_images_in_parts(build, method):
+    network, x = made(build), drawn(3, 3, 32, 32)
+    expected = seewhy.explain(network, x, method, [0, 2, 1])
+    for images in (1, 2):
+        found = seewhy.explain(InParts(network, images), x, method, [0, 2, 1])
+        assert alike(found, expected), images
+
+
+@pytest.mark.usefixtures("answers")
+def test_layers_of_a_network_that_takes_its_images_in_parts():
+    network, x = made(Cnn), drawn(3, 3, 32, 32)
+    for layer in (None, "conv1", ["conv1", "conv2"]):
+        expected = seewhy.explain(network, x, "layer_cam", 1, layer=layer)
+        names = [f"network.{name}" for name in layer] if isinstance(layer, list) else layer
+        names = f"network.{names}" if isinstance(names, str) else names
+        found = seewhy.explain(InParts(network, 1), x, "layer_cam", 1, layer=names)
+        assert alike(found, expected), layer
+    with pytest.raises(ValueError, match=r"'network\.conv1' handed out no tensor"):
+        Probe(InParts(network, 1), x, 1, "network.conv1").layers  # noqa: B018
 
 
 @pytest.mark.usefixtures("answers")

@@ -16,7 +16,7 @@ Candidate = tuple[Layer, Recorded]
 
 
 class LayersDifferError(ValueError):
-    """The images of a batch would be explained at different layers."""
+    """The images of a batch are not explained at one layer, but each may be by itself."""
 
 
 @dataclass(frozen=True)

@@ -284,8 +284,9 @@ class Probe:
 
         size: the sides to which they are upsampled; None leaves each at its own resolution.
 
-        If the chosen layer differs between images, they are explained one by one, and their maps
-        have the inputs' size. An error names the images that hold NaN or infinite values, if any.
+        If the layer differs between images, or the network takes them in parts, they are explained
+        one by one, and their maps have the inputs' size. An error names the images that hold NaN or
+        infinite values, if any.
         """
         try:
             return self._maps(list(methods), size)
@@ -306,6 +307,8 @@ class Probe:
         try:
             return self._trusting(run)
         except LayersDifferError:
+            if len(self.inputs) == 1:
+                raise
             alone = [self.image(index) for index in range(len(self.inputs))]
             for one in alone:
                 one._origin = None  # each chooses a layer by itself
@@ -731,10 +734,14 @@ class Probe:
         counts = self._record().counts
         if number is not None and 0 < counts.get(name, 0) < number:
             raise ValueError(f"{name!r} was called {counts[name]} times in this pass, not {number}")
-        raise ValueError(
+        raise self._without_layer(
             f"layer {name!r} handed out no tensor with one entry per image in this pass; "
             "was it run at all? Scripted networks hide their layers: explain the original module"
         )
+
+    def _without_layer(self, problem: str) -> ValueError:
+        """Of a network that takes its images one by one, no call is a layer of all of them."""
+        return LayersDifferError(problem) if len(self.inputs) > 1 else ValueError(problem)
 
     def _choose(self) -> Call:
         choice, recording = self._choice(), self._record()
@@ -748,7 +755,7 @@ class Probe:
             self._run("input")
             choice, recording = self._choice(), self._record()
         if choice is None:
-            raise ValueError(
+            raise self._without_layer(
                 "found no layer with maps on which the score depends: no module returned a tensor "
                 "(B, K, h, w), (B, h, w, K) or the tokens of a grid of patches, or a detach() or "
                 "inference_mode() cuts them off. Is the network compiled or scripted as a whole? "

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seewhy.core.choice import LayersDifferError
 from seewhy.core.probe import Probe
 from seewhy.core.rules import Rule, tapped
 from seewhy.maps import normalize, of_images, upsample
@@ -32,6 +33,8 @@ def full_grad(probe: Probe) -> Tensor:
         maps.append(upsample(_scaled(product).sum(1), probe.size))
 
     gradient = collected(probe, add)
+    if any(len(found) != len(gradient) for found in maps):
+        raise LayersDifferError("some layers of the network take the images of a batch in parts")
     return torch.stack([*maps, _scaled(gradient * probe.inputs).sum(1)]).sum(0)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seewhy.core.choice import LayersDifferError
 from seewhy.core.layers import Call
 from seewhy.core.probe import Probe
 from seewhy.fills import Fill, filled
@@ -194,8 +195,14 @@ def integrated_grad_cam(
             cams = _weighted(at, layer, maps).relu().view(*points.shape[:2], *maps.shape[2:])
             totals[layer] = totals.get(layer, 0) + cams.sum(0)
 
-    for _ in in_chunks("Integrated Grad-CAM", run, steps, probe.inputs, batch_size):
-        pass
+    what, images = "Integrated Grad-CAM", probe.inputs
+    try:
+        for _ in in_chunks(what, run, steps, images, batch_size):
+            pass
+    except LayersDifferError:  # of a network that takes its images one by one: so are the points
+        totals.clear()
+        for _ in in_chunks(what, run, steps, images, len(images)):
+            pass
     return averaged([totals[layer] for layer in probe.layer_calls], probe.size)
 
 
