@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,10 @@ from PIL import Image
 
 import seewhy
 from networks import Cnn, images, seeded
-from seewhy import fills
+from seewhy import Preprocess, fills, metrics
+from seewhy.data.dataset import Annotation, Dataset, Sample
+from seewhy.evaluation.grids import _cell
+from seewhy.evaluation.rows import Row
 from seewhy.naming import METHODS, REFINEMENTS
 from seewhy.trust import examine
 
@@ -36,8 +41,8 @@ NAMES = [
 
 @pytest.fixture
 def float64():
-    def switch() -> None:
-        torch.set_default_dtype(torch.float64)
+    def switch(to: torch.dtype = torch.float64) -> None:
+        torch.set_default_dtype(to)
 
     usual = torch.get_default_dtype()
     yield switch
@@ -82,3 +87,32 @@ def test_networks_photos_and_checks(float64):
     (found, checked) = all_of_it()
     assert all(map(same, tensors, found))
     assert checked == checks
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_evaluations(float64, dtype):
+    model = seewhy.LoadedModel(seeded(Cnn), Preprocess((32, 32), mean=(0.5,) * 3, std=(0.5,) * 3))
+    photo, mask = Image.linear_gradient("L").convert("RGB"), torch.ones(256, 256).tril().bool()
+    one = Sample("one", photo, (Annotation(None, torch.tensor([[0, 0, 200.0, 200]]), mask),))
+    data = Dataset("own", ("one",), lambda key: one)
+    asked = ["iou", "rank_accuracy", "half_drop", "box_iou", "pointing_game"]
+
+    def rows() -> tuple[Row, ...]:
+        return seewhy.evaluate(model, data, "random", asked).rows
+
+    usual = rows()
+    float64(dtype)
+    assert rows() == usual
+
+
+def test_masks_ranks_and_grids(float64):
+    boxes = [torch.tensor([[0, 0, 301.0, 1]])]
+    maps = images(1)[:, 0], images(1)[:, 1]
+    usual = metrics.box_masks(boxes, (1, 320)), metrics.spearman(*maps)
+    float64(torch.bfloat16)
+    assert all(
+        map(torch.equal, usual, (metrics.box_masks(boxes, (1, 320)), metrics.spearman(*maps)))
+    )
+    model = seewhy.LoadedModel(seeded(Cnn).float(), Preprocess((32, 32)))
+    with warnings.catch_warnings(action="error"):
+        assert _cell(model, (32, 32), 2) == (32, 32)

@@ -34,7 +34,7 @@ def explain_func(
         ignored.
     """
     parameter = next(model.parameters(), torch.zeros(()))
-    images = torch.as_tensor(inputs).to(device or parameter.device, parameter.dtype)
-    classes = targets if targets is None else torch.as_tensor(targets).long()
+    images = torch.as_tensor(inputs, device="cpu").to(device or parameter.device, parameter.dtype)
+    classes = targets if targets is None else torch.as_tensor(targets, device="cpu").long()
     maps = explain(model, images, method, classes, layer=layer)
     return maps[:, None].float().cpu().numpy()

@@ -16,6 +16,7 @@ from seewhy.data.dataset import (
     Dataset,
     DatasetError,
     Sample,
+    boxes_of,
     check_size,
     folder_of,
     lies_outside,
@@ -80,7 +81,7 @@ def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
             instances.setdefault(name, []).append((box, mask))
         annotations = []
         for label, own in instances.items():
-            boxes = torch.tensor([box for box, _ in own], dtype=torch.float64)
+            boxes = boxes_of([box for box, _ in own])
             masks = [mask for _, mask in own if mask is not None]
             whole = torch.stack(masks).any(0) if len(masks) == len(own) else None
             annotations.append(Annotation(label, boxes, whole))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from seewhy.data.scenes import Scene
 
 
+def boxes_of(corners: Sequence[Sequence[float]]) -> Tensor:
+    """Boxes (n, 4) float64 of the corners of each, on the CPU whatever torch's default is."""
+    return torch.tensor(corners, dtype=torch.float64, device="cpu").reshape(-1, 4)
+
+
 class DatasetError(ValueError):
     """A dataset or one of its annotations cannot be used; the message names the file."""
 
@@ -36,7 +41,7 @@ class Annotation:
     """
 
     label: str | None
-    boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4, dtype=torch.float64))
+    boxes: Tensor = field(default_factory=lambda: boxes_of([]))
     mask: Tensor | None = None
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from seewhy.data.dataset import (
@@ -13,6 +12,7 @@ from seewhy.data.dataset import (
     Dataset,
     DatasetError,
     Sample,
+    boxes_of,
     folder_of,
     listed_in,
     pixels_of,
@@ -77,8 +77,8 @@ def read_folder(root: str | Path) -> Dataset:
             else:
                 solid = pixels_of(path, image) != 0
                 mask = solid.any(-1) if solid.ndim == 3 else solid
-                box = Image.fromarray(mask.numpy()).getbbox() or ()  # around what is on it, if any
-                boxes = torch.tensor(box, dtype=torch.float64).reshape(-1, 4)
+                box = Image.fromarray(mask.numpy()).getbbox()  # around what is on it, if any
+                boxes = boxes_of([box] if box else [])
                 annotations.append(Annotation(label, boxes, mask))
         return Sample(key, image, tuple(annotations))
 

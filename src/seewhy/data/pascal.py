@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as xml
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.data.dataset import DatasetError, check_size, lies_outside
+from seewhy.data.dataset import DatasetError, boxes_of, check_size, lies_outside
 
 
 class Objects(NamedTuple):
@@ -23,7 +22,7 @@ class Objects(NamedTuple):
         return [place for place, name in enumerate(self.labels) if name == label]
 
 
-NOTHING = Objects((), torch.zeros(0, 4, dtype=torch.float64))
+NOTHING = Objects((), boxes_of([]))
 
 
 def read_objects(path: Path, image: Image.Image) -> Objects:
@@ -50,7 +49,7 @@ def read_objects(path: Path, image: Image.Image) -> Objects:
     except (xml.ParseError, ValueError, LookupError) as error:  # the last of an unknown encoding
         raise DatasetError(f"{path}: no annotation in PASCAL VOC's XML ({error})") from error
     check_size(path, size, image)
-    corners = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
+    corners = boxes_of(boxes)
     corners[:, :2] -= 1
     for written, box in zip(boxes, corners.tolist(), strict=True):
         if lies_outside(box, image):

@@ -26,8 +26,9 @@ def keys(*, positive: bool = True, signed: bool = False, unseen: bool = False) -
     if signed:
         found.append(Key(_bar(DIVERGING, 0.0), "red: evidence for the class, blue: against it"))
     if unseen:
-        grey, nothing = Image.new("RGB", (WIDTH, HEIGHT), "grey"), torch.zeros(HEIGHT, WIDTH)
-        hatched = overlay(grey, nothing, seen=torch.zeros(HEIGHT, WIDTH, dtype=torch.bool))
+        grey = Image.new("RGB", (WIDTH, HEIGHT), "grey")
+        nothing = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool, device="cpu")
+        hatched = overlay(grey, nothing, seen=nothing)
         found.append(Key(hatched, "not seen by the network"))
     return found
 

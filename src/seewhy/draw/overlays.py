@@ -103,7 +103,7 @@ def overlay(
     """
     image = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
     seen = None if seen is None else check_mask("seen", seen, image)
-    map = one_map(torch.as_tensor(saliency), (image.height, image.width))
+    map = one_map(torch.as_tensor(saliency, device="cpu"), (image.height, image.width))
     strength = _strength(map, colour_scale(map, seen=seen, signed=signed), signed)
     # Faint saliency would drown in the photo; but faint colours of a signed map are a pale fog.
     opacity = _grey(strength.abs().pow(1.0 if signed else 0.7) * alpha)
@@ -274,7 +274,8 @@ def _hatch_unseen(picture: Image.Image, image: Image.Image, seen: Tensor) -> Ima
         image.convert("L").convert("RGB"), Image.new("RGB", image.size, "white"), 0.7
     )
     period = max(8.0, max(image.size) / 40)
-    diagonal = torch.arange(image.width + image.height - 1)  # x + y of a pixel
+    count = image.width + image.height - 1
+    diagonal = torch.arange(count, dtype=torch.float32, device="cpu")  # x + y of a pixel
     # Distance to the nearest line in pixels, which also antialiases its edges.
     distance = (diagonal % period - period / 2).abs() / 2**0.5
     lines = (0.07 * period + 0.5 - distance).clamp(0, 1) * 0.28

@@ -55,7 +55,7 @@ def _points(row: Tensor, number: int, width: int, height: int) -> list[float]:
     low, high = row.amin(), row.amax()
     share = (row - low) / (high - low) if high > low else torch.full_like(row, 0.5)
     # As wide as a map's cell, whose centre the value is at.
-    x = (torch.arange(len(row)) + 0.5) * width / len(row)
+    x = (torch.arange(len(row), dtype=row.dtype, device="cpu") + 0.5) * width / len(row)
     y = height * (number + 0.9 - 0.8 * share)
     points: list[float] = (torch.stack([x, y], 1) * _ZOOM).flatten().tolist()
     return points if len(row) > 1 else [0.0, points[1], width * float(_ZOOM), points[1]]

@@ -45,7 +45,7 @@ def overlay_volume(
         )
     depth = shown.shape[1]
     count = min(slices, depth)
-    numbers = torch.linspace(0, depth - 1, count, dtype=torch.float64).round().long()
+    numbers = torch.linspace(0, depth - 1, count, dtype=torch.float64, device="cpu").round().long()
     zoom = max(1, math.ceil(_SHORT / min(shown.shape[2:])))
     height, width = (side * zoom for side in shown.shape[2:])
     maps = one_map(saliency, (depth, height, width))[numbers]

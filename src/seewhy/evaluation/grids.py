@@ -14,7 +14,7 @@ from PIL import Image
 
 from seewhy.core.observing import outputs_of
 from seewhy.core.targets import logits
-from seewhy.data.dataset import Annotation, DatasetError, Sample
+from seewhy.data.dataset import Annotation, DatasetError, Sample, boxes_of
 from seewhy.data.grids import key_of, photos_of
 from seewhy.evaluation.rows import Answers
 from seewhy.evaluation.run import inputs_of
@@ -134,12 +134,12 @@ def _label_of(sample: Sample) -> str:
 def _cell(model: LoadedModel, size: tuple[int, int], side: int) -> tuple[int, int]:
     """Width and height of a photo in a grid: its size alone, where the network takes so large."""
     width, height = size
-    blank = torch.zeros(1, model.preprocess.channels, height * side, width * side)
+    shape = 1, model.preprocess.channels, height, width
+    alone = torch.zeros(shape, dtype=torch.float32, device=model.device)
     try:
-        logits(outputs_of(model.module, blank.to(model.device)))
+        logits(outputs_of(model.module, alone.repeat(1, 1, side, side)))
     except Exception as error:  # whatever a network says of a size that it was not made for
-        alone = torch.zeros(1, model.preprocess.channels, height, width)
-        logits(outputs_of(model.module, alone.to(model.device)))
+        logits(outputs_of(model.module, alone))
         note(
             f"{model.name} takes no pictures of {width * side}x{height * side} pixels ({error}): "
             f"photos are shrunk to fit a grid of {width}x{height}"
@@ -158,6 +158,6 @@ def _laid(key: str, samples: Sequence[Sample], model: LoadedModel, cell: tuple[i
     for place, (sample, photo) in enumerate(zip(samples, seen, strict=True)):
         x, y = place % side * width, place // side * height
         grid.paste(photo if photo.size == cell else photo.resize(cell), (x, y))
-        box = torch.tensor([[x, y, x + width, y + height]], dtype=torch.float64)
+        box = boxes_of([[x, y, x + width, y + height]])
         annotations.append(Annotation(sample.annotations[0].label, box))
     return Sample(key, grid.convert("RGB"), tuple(annotations))

@@ -332,7 +332,7 @@ def _difficult(sample: Sample, annotation: Annotation) -> bool:
     if not len(annotation.boxes):
         return False
     region = box_masks([annotation.boxes], sample.image.size[::-1])
-    return bool(difficult(region, torch.tensor([len(sample.annotations) > 1])))
+    return bool(difficult(region, region.new_tensor([len(sample.annotations) > 1])))
 
 
 def _label(annotation: Annotation) -> str:

@@ -306,7 +306,8 @@ def _drawn(count: int) -> Tensor:
 def _signs(count: int) -> Tensor:
     """Signs for `count` differences, (patterns, count), in bytes: all patterns, or random ones."""
     if 2**count <= DRAWS:
-        return ((torch.arange(2**count)[:, None] >> torch.arange(count) & 1) * 2 - 1).to(torch.int8)
+        patterns, places = (torch.arange(n, device="cpu") for n in (2**count, count))
+        return ((patterns[:, None] >> places & 1) * 2 - 1).to(torch.int8)
     draw = torch.Generator().manual_seed(0)
     signs = torch.empty(DRAWS, count, dtype=torch.int8, device="cpu")
     for part in torch.split(signs, max(1, _AT_ONCE // count)):
@@ -394,10 +395,11 @@ def _pooled(sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """
     if len(sums) <= UNITS:
         return sums, counts.double()
-    order = torch.randperm(len(sums), generator=torch.Generator().manual_seed(0))
+    draw = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(sums), generator=draw, device="cpu")
     group = order.argsort() % UNITS
     whole = sums.new_zeros(UNITS, sums.shape[1]).index_add_(0, group, sums)
-    return whole, torch.zeros(UNITS, dtype=torch.float64).index_add_(0, group, counts.double())
+    return whole, whole.new_zeros(UNITS).index_add_(0, group, counts.double())
 
 
 def _mean_ranks(table: Table) -> list[float]:

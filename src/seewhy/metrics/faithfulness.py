@@ -61,12 +61,11 @@ def class_probability(
     """
     if not callable(activation) and activation not in ("softmax", "sigmoid"):
         raise ValueError(f"activation must be 'softmax' or 'sigmoid', not {activation!r}")
-    chosen = torch.as_tensor(classes)
     named = {"softmax": lambda raw: raw.softmax(1), "sigmoid": torch.sigmoid}
     probabilities_of = activation if callable(activation) else named[activation]
 
     def score(images: Tensor, index: Tensor) -> Tensor:
-        of_image = chosen.to(images.device)[index]
+        of_image = torch.as_tensor(classes, device=images.device)[index]
 
         def scored(part: slice) -> Tensor:
             raw = logits(outputs_of(model, images[part]))
@@ -114,7 +113,7 @@ def half_confidences(score: Score, inputs: Tensor, saliency: Tensor, fill: Fill 
     Only the order of the pixels counts, see `insertion_deletion` for `fill`. Costs 1 forward.
     """
     check_maps(saliency, inputs=inputs)
-    shown = (ranks(saliency) < saliency[0].numel() / 2)[:, None].to(inputs.device)
+    shown = (2 * ranks(saliency) < saliency[0].numel())[:, None].to(inputs.device)
     index = torch.arange(len(inputs), device=inputs.device)
     return score(torch.where(shown, inputs, filled(inputs, fill)), index)
 

@@ -117,7 +117,7 @@ def rank_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
     check_maps(saliency, masks=masks)
     size = masks.flatten(1).sum(1)
     found = (ranks(saliency) < of_images(size, masks)) & masks.bool()
-    return found.flatten(1).sum(1) / size.clamp_min(1)
+    return found.flatten(1).sum(1).float() / size.clamp_min(1)
 
 
 @register_metric("Jaccard index of the thresholded map", higher_is_better=True)
@@ -129,7 +129,7 @@ def iou(saliency: Tensor, masks: Tensor, threshold: Share = 0.5) -> Tensor:
     check_maps(saliency, masks=masks)
     found, region = unit(saliency) >= threshold, masks.bool()
     union = (found | region).flatten(1).sum(1)
-    return (found & region).flatten(1).sum(1) / union.clamp_min(1)
+    return (found & region).flatten(1).sum(1).float() / union.clamp_min(1)
 
 
 @register_metric("Zhou et al. 2016, CAM", higher_is_better=True)
@@ -164,8 +164,8 @@ def box_masks(boxes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     masks = []
     for annotated in boxes:
         x0, y0, x1, y1 = annotated.to(torch.float64)[:, :, None].unbind(1)
-        x = torch.arange(width, device=annotated.device) + 0.5
-        y = torch.arange(height, device=annotated.device) + 0.5
+        x = torch.arange(width, device=annotated.device).double() + 0.5
+        y = torch.arange(height, device=annotated.device).double() + 0.5
         columns, rows = (x0 <= x) & (x < x1), (y0 <= y) & (y < y1)
         masks.append((rows[:, :, None] & columns[:, None, :]).any(0))
     return torch.stack(masks)

@@ -100,4 +100,4 @@ def mean_ranks(values: Tensor) -> Tensor:
     ordered = flat.sort(1).values
     below = torch.searchsorted(ordered, flat)
     up_to = torch.searchsorted(ordered, flat, right=True)
-    return ((below + up_to - 1) / 2.0).double().view_as(values)
+    return ((below + up_to - 1).double() / 2).view_as(values)
