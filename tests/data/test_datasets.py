@@ -186,6 +186,22 @@ def test_outlines_of_voc_without_numbers_of_objects_are_named(one_of_voc, tmp_pa
         one_of_voc()[0]
 
 
+def test_objects_of_voc_without_a_number_have_no_mask(one_of_voc, tmp_path):
+    """255 is the band around outlines, and the numbers of 8 bits end there: 256 was nothing's 0."""
+    one_of_voc()
+    note = tmp_path / "Annotations/a.xml"
+    start, cat = note.read_text().removesuffix("</annotation>").split("<object>")
+    many = ["cat"] * 253 + ["last", "band", "none", "more"]
+    objects = (f"<object>{cat}".replace("cat", name) for name in many)
+    note.write_text(f"{start}{''.join(objects)}</annotation>")
+    numbers = np.zeros((40, 60), np.uint8)
+    numbers[0, :3], numbers[1] = 254, 255
+    Image.fromarray(numbers).save(tmp_path / "SegmentationObject/a.png")
+    masks = {one.label: one.mask for one in load_dataset(f"voc:{tmp_path}")[0].annotations}
+    assert int(masks["last"].sum()) == 3
+    assert [name for name, mask in masks.items() if mask is None] == ["band", "none", "more"]
+
+
 @pytest.fixture
 def one_instance(tmp_path):
     """A function that writes a photo of 40x30 with an instance of COCO, some of it changed."""
@@ -242,6 +258,7 @@ def test_coco_without_an_outline_has_the_box(one_instance, outline):
         ({"segmentation": [[5, 5, 9, float("nan"), 5, 9]]}, "its outline leads far"),
         ({"segmentation": {"size": [3, 4], "counts": [2, 10]}}, "its mask has 4x3 pixels"),
         ({"segmentation": {"size": [30, 40], "counts": [5, 5]}}, "runs of its mask have 10 pixels"),
+        ({"segmentation": {"size": [30, 40], "counts": "05"}}, "runs of its mask have 5 pixels"),
     ],
 )
 def test_a_broken_instance_of_coco_is_named(one_instance, changed, why):
@@ -249,6 +266,16 @@ def test_a_broken_instance_of_coco_is_named(one_instance, changed, why):
     said = rf"instances\.json: the annotation with the id 7, of a\.png, .*{why}"
     with pytest.raises(DatasetError, match=said):
         dataset[0]
+
+
+def test_compressed_masks_of_coco_are_taken(one_instance):
+    from pycocotools import mask as coder
+
+    drawn = np.random.default_rng(0).random((30, 40)) < 0.1
+    drawn[5:25, 10:30] = True
+    counts = coder.encode(np.asfortranarray(drawn.astype(np.uint8)))["counts"].decode()
+    dataset = load_dataset(one_instance(segmentation={"size": [30, 40], "counts": counts}))
+    assert torch.equal(dataset[0].annotations[0].mask, torch.from_numpy(drawn))
 
 
 def test_two_images_of_coco_with_one_file_are_refused(one_instance):

@@ -100,15 +100,35 @@ def _outlined(coco: Any, instance: dict[str, Any], image: Image.Image) -> Tensor
         height, width = outline["size"]
         if (width, height) != image.size:
             raise ValueError(f"its mask has {width}x{height} pixels")
-        counts = outline["counts"]
-        if isinstance(counts, list) and sum(counts) != height * width:
-            raise ValueError(f"the runs of its mask have {sum(counts)} pixels")
+        if (pixels := sum(_runs(outline["counts"]))) != height * width:
+            # where they end too early, pycocotools leaves what was in memory before
+            raise ValueError(f"the runs of its mask have {pixels} pixels")
     elif any(len(polygon) % 2 for polygon in outline):  # pycocotools would leave out the last
         raise ValueError("its outline has an odd number of coordinates")
     elif not all(abs(value) <= 10 * max(image.size) for polygon in outline for value in polygon):
         # pycocotools keeps each pixel on the way there in memory, and takes nan for 0
         raise ValueError("its outline leads far beyond the photo")
     return torch.from_numpy(coco.annToMask(instance)).bool()
+
+
+def _runs(counts: list[int] | str) -> list[int]:
+    """The lengths of a mask's runs, which as a text have 5 bits and whether more come in a letter.
+
+    From the fourth on the text has what a run is longer than the one before the last.
+    """
+    if isinstance(counts, list):
+        return counts
+    runs: list[int] = []
+    value = shift = 0
+    for bits in (ord(letter) - 48 for letter in counts):
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:  # the last letter's highest bit is the sign
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
 
 
 def _opened(table: Path) -> Any:

@@ -17,6 +17,8 @@ from seewhy.data.images import load_image
 from seewhy.data.pascal import read_objects
 from seewhy.printable import on_one_line
 
+_BAND = 255  # the number of pixels around the outlines; those of objects end before it
+
 
 def read_voc(root: str | Path, split: str = "val") -> Dataset:
     """The detection and segmentation data of one year.
@@ -27,8 +29,9 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
         below another folder of lists, as in "Segmentation/val".
 
     Masks come from `SegmentationObject`, where object i of the annotation is i + 1, for the photos
-    that are in it; the band around the outlines, of no class, belongs to no object. The pointing
-    game is played on boxes.
+    that are in it; the band around the outlines, of no class, belongs to no object. A category with
+    an object from the 255th on, which has no number of its own, has no mask. The pointing game is
+    played on boxes.
 
     Raises DatasetError for a missing folder or list, or several years below the folder.
     """
@@ -66,8 +69,8 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
         annotations = []
         for label in dict.fromkeys(objects.labels):
             own, mask = objects.named(label), None
-            if numbered is not None:
-                mask = torch.isin(numbered, torch.tensor(own, dtype=torch.uint8) + 1)
+            if numbered is not None and own[-1] + 1 < _BAND:
+                mask = torch.isin(numbered, numbered.new_tensor([i + 1 for i in own]))
             annotations.append(Annotation(label, objects.boxes[own], mask))
         return Sample(key, image, tuple(annotations))
 
