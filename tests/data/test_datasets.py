@@ -456,6 +456,24 @@ def test_folder_of_photos_with_labels_and_masks(tmp_path):
         load_dataset(f"folder:{tmp_path}")
 
 
+def test_a_mask_that_photos_in_two_folders_would_have_is_refused(tmp_path):
+    """It was taken for that of both."""
+    for name in ("images/a", "images/b", "masks/cat", "masks/dog"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("images/a/1.png", "images/b/1.png", "images/a/2.png", "masks/cat/1.png"):
+        Image.new("1", (8, 8), 1).save(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("file,label\na/1.png,cat\nb/1.png,cat\na/2.png,cat\n")
+    one, two, other = (load_dataset(f"folder:{tmp_path}")[place : place + 1] for place in range(3))
+    assert len(two[0].annotations) == 1
+    for which, dataset in ((r"a/1\.png or of b/1", one), (r"b/1\.png or of a/1", other)):
+        with pytest.raises(DatasetError, match=rf"masks/cat/1\.png: may be of {which}\.png"):
+            dataset[0]
+    (tmp_path / "labels.csv").write_text("file,label\na/1.png,cat\nb/1.png,dog\na/2.png,cat\n")
+    cat, _, dog = load_dataset(f"folder:{tmp_path}")
+    assert cat.annotations[0].mask.all()
+    assert dog.annotations[0].mask is None
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -32,7 +32,8 @@ def read_folder(root: str | Path) -> Dataset:
     that lie in none have no label, and what is explained is their predicted class.
 
     Masks are PNGs, nonzero on the object: `masks/LABEL/NAME.png` of one category, or
-    `masks/NAME.png` for photos with a single label or none.
+    `masks/NAME.png` for photos with a single label or none. One that photos in several folders
+    would have is refused when these are read.
 
     Raises DatasetError for a missing folder, a folder without photos, or an unreadable
     `labels.csv`.
@@ -63,6 +64,23 @@ def read_folder(root: str | Path) -> Dataset:
             found += [masks / name, masks / name.name]
         return found
 
+    alike: dict[str, list[str]] = {}  # in several folders there may be a 1.jpg
+    for key, path in paths.items():
+        alike.setdefault(path.stem, []).append(key)
+
+    def mask_of(key: str, label: str | None) -> Path | None:
+        return next((path for path in masks_of(key, label) if path.is_file()), None)
+
+    def check_owner(mask: Path, key: str) -> None:
+        """Raise DatasetError where a photo in another folder would have the same mask."""
+        for other in alike[paths[key].stem]:
+            beside = paths[other].parent == paths[key].parent  # one photo, in another format
+            if not beside and mask in (mask_of(other, label) for label in labels_of(other)):
+                raise DatasetError(
+                    f"{mask}: may be of {key} or of {other}; give photos with masks names of "
+                    "their own"
+                )
+
     def files(key: str) -> list[Path]:
         found = [path for label in labels_of(key) for path in masks_of(key, label)]
         return [photos / paths[key], *found]
@@ -71,10 +89,11 @@ def read_folder(root: str | Path) -> Dataset:
         image = load_image(photos / paths[key])
         annotations = []
         for label in labels_of(key):
-            path = next((path for path in masks_of(key, label) if path.is_file()), None)
+            path = mask_of(key, label)
             if path is None:
                 annotations.append(Annotation(label))
             else:
+                check_owner(path, key)
                 solid = pixels_of(path, image) != 0
                 mask = solid.any(-1) if solid.ndim == 3 else solid
                 box = Image.fromarray(mask.numpy()).getbbox()  # around what is on it, if any
