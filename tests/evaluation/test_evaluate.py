@@ -208,6 +208,28 @@ def test_a_poisoned_image_fails_alone(model):
     assert all(expected[key] == pytest.approx(v, abs=1e-6) for key, v in table(found).items())
 
 
+def test_samples_whose_rows_would_be_taken_for_others_fail_alone(model):
+    """The first ended in a KeyError; of the second a summary counted one value of a label alone."""
+    photo = Image.new("RGB", (40, 40))
+    annotations = {
+        "a": [Annotation(None)],
+        "b": [Annotation("cat"), Annotation("dog"), Annotation("cat")],
+        "c": [Annotation(None)],
+        "d": [],
+    }
+
+    def read(key):
+        return Sample(key.replace("a", "c"), photo, tuple(annotations[key]))
+
+    found = seewhy.evaluate(model, Dataset("own", ("a", "b", "c", "d"), read), "random", "gini")
+    assert [row.image for row in found.rows] == ["c"]
+    assert {one.image: one.reason for one in found.failures} == {
+        "a": "the sample of 'a' was read with the key 'c'",
+        "b": "b: has 2 annotations of 'cat'; give one with all its objects",
+    }
+    assert found.left_out == {"no category is annotated in the image": 1}
+
+
 def test_reading_ahead_gives_the_same_samples_in_the_same_order(model):
     dataset = poisoned(load_dataset("scenes:7"))
     task = Task(model, dataset, (), ())

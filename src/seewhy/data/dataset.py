@@ -111,6 +111,21 @@ class Dataset:
         return map(self.read, self.keys)
 
 
+def checked(sample: Sample, key: str) -> Sample:
+    """The sample that a key was read as: rows are told apart by their keys and labels.
+
+    Raises DatasetError where it has another key, or several annotations of one label.
+    """
+    if sample.key != key:
+        raise DatasetError(f"the sample of {key!r} was read with the key {shown(sample.key)}")
+    for label, count in Counter(one.label for one in sample.annotations).items():
+        if count > 1:
+            raise DatasetError(
+                f"{key}: has {count} annotations of {shown(label)}; give one with all its objects"
+            )
+    return sample
+
+
 def check_size(source: Path, annotated: tuple[int, int], image: Image.Image) -> None:
     """Raise DatasetError unless the photo has the (width, height) that `source` annotates."""
     if annotated != image.size:

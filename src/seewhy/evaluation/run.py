@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.core.probe import Probe
-from seewhy.data.dataset import Annotation, Sample
+from seewhy.data.dataset import Annotation, Sample, checked
 from seewhy.evaluation.needs import Needs, Pair, Pairs
 from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.evaluation.task import Task
@@ -91,7 +91,7 @@ def read(
 
     def one(key: str) -> tuple[Sample, Tensor] | Answers:
         try:
-            sample = task.dataset.read(key)
+            sample = checked(task.dataset.read(key), key)
             return sample, task.model.preprocess(sample.image)
         except Exception as error:  # a dataset may be anyone's, too
             return Answers.lost(key, _reason(error))
@@ -302,6 +302,8 @@ def _pairs(
     def leave_out(annotation: Annotation, reason: str) -> None:
         left_out.append(Omission(sample.key, _label(annotation), "", reason, False))
 
+    if not sample.annotations:
+        leave_out(Annotation(None), "no category is annotated in the image")
     for annotation in sample.annotations:
         if annotation.label is None:
             index = int(logits.argmax())
