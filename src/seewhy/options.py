@@ -90,7 +90,7 @@ def check(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) 
 
     owner: how the message names the function, such as "method 'rise'".
     """
-    annotations = _annotations(function)
+    annotations = annotations_of(function)
     for option, value in options.items():
         annotation = annotations.get(option, Any)
         if not _fits(value, annotation):
@@ -158,7 +158,8 @@ def near(word: str, names: Iterable[str], most: int = 3) -> str:
 
 
 @cache
-def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The kinds of a function's parameters, by name; none where some of them are unknown here."""
     try:
         return get_type_hints(inspect.unwrap(function), include_extras=True)
     except NameError:  # of a plugin, which imports some of its types for type checkers alone

@@ -477,6 +477,23 @@ def test_options_make_columns_of_their_own(model):
     assert {one.metric for one in found.summary()} == set(columns)
 
 
+def test_black_pixels_are_those_of_the_network(model):
+    """They were the mean colour, which is 0 in the network's input."""
+    black = model.preprocess.black
+    asked = [
+        "deletion(delete_with='black', steps=4)",
+        f"deletion(delete_with={black}, steps=4)",
+        "deletion(steps=4)",
+        "single_deletion(fill='black')",
+        f"single_deletion(fill={black})",
+    ]
+    found = seewhy.evaluate(model, "scenes:2", "grad_cam", asked)
+    values = [found.values.table(name).values.tolist() for name in found.values.metrics]
+    assert len(values) == 5
+    assert values[0] == values[1] != values[2]
+    assert values[3] == values[4]
+
+
 def test_a_metric_may_compare_with_other_methods_and_targets(model, own):
     @own
     def ahead(saliency, other_method_saliency):

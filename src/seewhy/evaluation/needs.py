@@ -19,6 +19,7 @@ from seewhy.core.targets import Target
 from seewhy.data.dataset import Annotation, Sample
 from seewhy.data.geometry import Geometry
 from seewhy.evaluation.task import Task
+from seewhy.fills import Fill
 from seewhy.maps import upsample
 from seewhy.metrics import (
     METRICS,
@@ -31,7 +32,7 @@ from seewhy.metrics import (
 )
 from seewhy.metrics.registry import bare, needs_of
 from seewhy.naming import Method
-from seewhy.options import options_of
+from seewhy.options import annotations_of, options_of
 
 # Why there are no masks of a kind: the dataset lacks what they are made of …
 _UNANNOTATED = {
@@ -280,8 +281,13 @@ class Needs:
         return found.where(torch.tensor(known, device=found.device), torch.nan)
 
     def _options(self, metric: Metric) -> dict[str, Any]:
-        """All options of a metric, with the values that they have here."""
+        """All options of a metric, with the values that they have here; of a black fill its own."""
         usual = {**metric.defaults, **self.pairs.task.settings, **dict(metric.options)}
+        for function in METRICS[metric.name].functions:
+            kinds = annotations_of(function)
+            for option in options_of(function):
+                if kinds.get(option) == Fill and usual[option] == "black":
+                    usual[option] = self.pairs.task.model.preprocess.black
         return {option: usual[option] for option in metric.defaults}
 
     def _once(self, name: str, options: dict[str, Any], make: Callable[[], Any]) -> Any:
