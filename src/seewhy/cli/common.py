@@ -72,7 +72,7 @@ def tell_plugins(folder: Path) -> None:
     """One line about the plugins that a run in the folder had and that are not loaded, if any."""
     from seewhy.bench.fingerprints import plugins_lacking
 
-    with suppress(ValueError, ImportError):  # there is no run, or nothing to read it with
+    with suppress(ValueError, OSError, ImportError):  # there is no run, or no way to read it
         from seewhy.bench.store import Run
 
         if ways := plugins_lacking(Run.at(folder).manifest):
