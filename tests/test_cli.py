@@ -199,6 +199,16 @@ def test_listings(run):
     assert {"conv1", "bn1", "relu#1", "conv2", "bn2", "relu#2"} == {row["layer"] for row in every}
 
 
+def test_layers_named_like_markup_are_printed(run):
+    Path("cli_marked.py").write_text(
+        "from torch import nn\n\n\ndef net():\n    found = nn.Sequential()\n"
+        "    found.add_module('conv[/b]', nn.Conv2d(3, 4, 3))\n"
+        "    found.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)])\n"
+        "    return found\n"
+    )
+    assert "conv[/b]" in run("layers", "--model", "cli_marked:net").output
+
+
 def test_a_narrow_terminal_cuts_off_no_name(run, monkeypatch):
     monkeypatch.setattr(common.out, "width", 40)
     assert "…" not in run("models").output

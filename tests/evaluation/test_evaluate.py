@@ -20,13 +20,16 @@ from registries import forgotten
 from seewhy.bench.report import write_report
 from seewhy.bench.store import Run
 from seewhy.cli import common
+from seewhy.cli.evaluate import tell
 from seewhy.core.probe import Probe
 from seewhy.data.dataset import Annotation, Dataset, Sample
 from seewhy.data.images import ImageError
 from seewhy.data.load import load_dataset
 from seewhy.data.preprocess import Preprocess
 from seewhy.data.scenes import CATEGORIES, Scenes, export
-from seewhy.evaluation.rows import Answers
+from seewhy.evaluation.evaluation import Evaluation
+from seewhy.evaluation.protocols import protocol
+from seewhy.evaluation.rows import Answers, Row
 from seewhy.evaluation.run import read
 from seewhy.evaluation.task import Task
 from seewhy.metrics import gini, metric, register_metric
@@ -893,6 +896,19 @@ def test_protocols_print_published_figures_as_such(run, tmp_path):
     assert "Published figures are the paper's, of other networks and photos." in shown
     for figure in ("82.80", "85.90", "62.41", "59.69", "22.59", "17.04", "31.00", "21.95"):
         assert figure in shown
+
+
+def test_names_like_markup_are_printed_beside_published_figures(capsys):
+    papers = protocol("gig-cam")
+    rows = [Row("a", "", 0, 0.5, False, papers.methods[0], "average_drop", 0.25)]
+    tell(Evaluation.of([Answers("a", tuple(rows))]), "own:net[/b]", "folder:a[b]", papers)
+    measured = next(line for line in capsys.readouterr().out.splitlines() if "measured" in line)
+    assert measured.split()[-3:] == ["own:net[/b]", "folder:a[b]", "25.00"]
+
+
+def test_a_folder_whose_name_is_too_long_is_named(run, tmp_path):
+    arguments = ["scenes:1", "--metric", "gini", "--out", str(tmp_path / ("x" * 300))]
+    assert "error [Errno 36] File name too long" in run("evaluate", *arguments, code=2).output
 
 
 @pytest.fixture

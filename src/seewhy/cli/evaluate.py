@@ -203,7 +203,8 @@ def tell(found: Evaluation, model: str, dataset: str, papers: protocols.Protocol
         for name in dict.fromkeys(one.metric for one in papers.published):
             if name in own:
                 ours = f"{100 * own[name].mean:.2f}"
-                table.add_row(name, "measured", own[name].method, model, dataset, ours)
+                where = (own[name].method, escape(model), escape(dataset))
+                table.add_row(name, "measured", *where, ours)
             for figure in (one for one in papers.published if one.metric == name):
                 where = (figure.method, figure.network, figure.dataset)
                 table.add_row(name, "published", *where, f"{figure.percent:.2f}", style="dim")

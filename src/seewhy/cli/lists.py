@@ -101,7 +101,7 @@ def layers(
         style = "bold green" if row["role"] == "default" else None
         read = str(row["read"]).replace("_", " ")
         cells = (row["layer"], row["kind"], channels, "x".join(map(str, grid)), read, row["role"])
-        table.add_row(*map(str, cells), style=style)
+        table.add_row(*(escape(str(cell)) for cell in cells), style=style)
     out.print(table)
 
 
