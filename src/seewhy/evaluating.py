@@ -15,7 +15,7 @@ from seewhy.evaluation.task import Task, check
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import DEFAULT_METHOD, Method, parse
-from seewhy.options import listed
+from seewhy.options import as_number, listed
 
 MetricLike = str | Metric | Callable[..., Any]
 
@@ -87,6 +87,7 @@ def evaluate(
         )
     if not isinstance(data, Dataset):
         raise TypeError(f"dataset is a {type(data).__name__}; see seewhy.load_dataset")
+    top, tolerance, steps, batch_size = as_number((top, tolerance, steps, batch_size))
     settings = {"tolerance": tolerance, "steps": steps}
     settings = {name: value for name, value in settings.items() if value is not None}
     task = in_grids(

@@ -9,6 +9,7 @@ import signal
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -807,6 +808,22 @@ def test_the_network_is_left_as_it_was(model):
 def test_wrong_options_are_named(model, options, message):
     with pytest.raises(ValueError, match=message):
         seewhy.evaluate(**{"model": model, "dataset": "scenes:1", **options})
+
+
+def test_numbers_of_numpy_and_torch_are_taken(model):
+    def values(number, real):
+        options = {"top": number(9), "steps": number(3), "tolerance": real(2)}
+        known = {label: [number(place)] for place, label in enumerate(CATEGORIES)}
+        asked = ["pointing_game", "insertion"]
+        found = seewhy.evaluate(
+            model, "scenes:1", "random", asked, class_map=known, batch_size=number(2), **options
+        )
+        return found.rows
+
+    expected = values(int, float)
+    assert expected
+    assert values(np.int64, np.float32) == expected
+    assert values(torch.tensor, torch.tensor) == expected
 
 
 def test_a_bare_module_needs_its_preprocessing(model):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seewhy.options import shown
+from seewhy.options import as_number, shown
 from seewhy.reading import parsed, text_of
 
 ClassMap = dict[str, tuple[int, ...]]
@@ -23,6 +23,7 @@ def read_class_map(given: str | Path | Mapping[str, Sequence[int]]) -> ClassMap:
             raise ValueError(f"{title}: {error}") from None
     if not isinstance(content, Mapping):
         raise ValueError(f'{title}: give an object such as {{"bus": [654, 779]}}')
+    content = {category: as_number(indices) for category, indices in content.items()}
     for category, indices in content.items():
         listed = isinstance(indices, list | tuple | range) and len(indices) > 0
         if not listed or not all(type(index) is int and index >= 0 for index in indices):
