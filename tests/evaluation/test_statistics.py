@@ -167,6 +167,18 @@ def test_a_difference_that_is_there_is_found_and_one_that_is_not_is_not():
     assert found["bad", "also bad"].p_holm > 0.05
 
 
+def test_values_that_only_round_otherwise_do_not_differ():
+    """In single precision, and close to 0."""
+    rows = []
+    for image in range(12):
+        rows.append(row(f"{image:02d}", "cat", "cam", 0.3 + image))
+        rows.append(row(f"{image:02d}", "cat", "grad_cam", (0.3 + image) * (1 + 1e-7)))
+        rows.append(row(f"{image:02d}", "dog", "cam", 0.0))
+        rows.append(row(f"{image:02d}", "dog", "grad_cam", 6e-17))
+    (found,) = compare(rows)
+    assert (found.difference, found.low, found.high, found.p, found.better) == (0, 0, 0, 1, None)
+
+
 def test_of_very_many_images_random_groups_are_drawn_and_flipped(monkeypatch):
     """Their interval and p are SciPy's t interval's and test's, which images in any order have."""
     monkeypatch.setattr(statistics, "UNITS", 1_000)
