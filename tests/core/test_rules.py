@@ -91,6 +91,8 @@ WRITES = {
     "what a view shows": lambda x: (lambda view: (x.mul_(3), view[0].add_(view[1])))(x[0]),
     "a copy": lambda x: x[:, 1].copy_(2 * x[:, 0]),
     "precision": lambda x: x.mul_(x.double()),
+    "items": lambda x: (x.__setitem__(x < 0.5, 0), x[:, 1].__setitem__(0, x[0, 0])),
+    "the shape alone": lambda x: (x.unsqueeze_(1), x.squeeze_(1), x.transpose_(1, 2)),
 }
 
 
@@ -114,9 +116,18 @@ def test_networks_may_ignore_what_a_call_in_place_returns(write: str, transposed
     torch.testing.assert_close(*gradients)
 
 
+IN_PARTS = {
+    "product": (lambda x: x[:, :3].mul_(-2), lambda x: -2 * x[:, :3]),
+    "items": (lambda x: x.__setitem__((slice(None), slice(3)), 0), lambda x: 0 * x[:, :3]),
+    "zeros": (lambda x: x[:, :3].zero_(), lambda x: 0 * x[:, :3]),
+}
+
+
 @pytest.mark.parametrize("method", ["full_grad", "guided_backprop", "tsgb", "gradient"])
-def test_what_is_written_into_a_part_does_not_get_around_a_rule(method: str) -> None:
+@pytest.mark.parametrize("written", IN_PARTS)
+def test_what_is_written_into_a_part_does_not_get_around_a_rule(written: str, method: str) -> None:
     """Nor does it matter that a gradient needs what was there."""
+    write_part, part = IN_PARTS[written]
 
     class Writing(Cnn):
         def __init__(self, write: Any) -> None:
@@ -128,11 +139,11 @@ def test_what_is_written_into_a_part_does_not_get_around_a_rule(method: str) -> 
             return self.head(self.conv2(x).mean((2, 3)))
 
     def in_place(x: Tensor) -> Tensor:
-        x[:, :3].mul_(-2)
+        write_part(x)
         return x
 
     def joined(x: Tensor) -> Tensor:
-        return torch.cat([-2 * x[:, :3], x[:, 3:]], 1)
+        return torch.cat([part(x), x[:, 3:]], 1)
 
     x, maps = torch.randn(2, 3, 16, 16), []
     for write in (in_place, joined):

@@ -18,7 +18,7 @@ whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x
 import inspect
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 
 import torch
@@ -129,9 +129,14 @@ class applying(Mode):
 
     def _write(self, written: Tensor, value: Tensor) -> Tensor:
         """`value`, which is read from now on in place of what was there."""
+        base = written._base
+        if value._base is not None and value._base is (written if base is None else base):
+            # Of `unsqueeze_` or `transpose_`, which write no numbers: the base stays as it is.
+            value = value.clone()
+            self._replace(written, value)
+            return value
         if written.shape != value.shape:
             return value
-        base = written._base
         value = value if value.dtype == written.dtype else value.to(written.dtype)
         if base is None:
             self._replace(written, value)
@@ -433,7 +438,24 @@ def _out_of_place(function: Callable[..., Any]) -> Callable[..., Any]:
         other = getattr(owner, plain, None)
         if plain and callable(other):
             return other  # type: ignore[no-any-return]
-    return function
+    return _on_a_copy(function) if name in _WITHOUT_PLAIN else function
+
+
+# What writes numbers into a tensor under no other name.
+_WITHOUT_PLAIN = frozenset((
+    "__setitem__", "zero_", "fill_diagonal_", "uniform_", "random_", "exponential_", "cauchy_",
+    "geometric_", "log_normal_",
+))  # fmt: skip
+
+
+def _on_a_copy(function: Callable[..., Any]) -> Callable[..., Tensor]:
+    @wraps(function)
+    def write(written: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        copy = written.clone()
+        function(copy, *args, **kwargs)
+        return copy
+
+    return write
 
 
 def _copied(written: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
