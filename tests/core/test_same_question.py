@@ -826,6 +826,15 @@ def test_a_score_that_reads_nothing_says_so(method):
             seewhy.explain(model, x, method, target)
 
 
+@pytest.mark.parametrize("method", ["tsgb", "contrastive_excitation_backprop", "ablation_cam"])
+def test_a_layer_under_no_grad_is_followed_by_all_that_lies_behind_it(method):
+    x, layer = drawn(2, 3, 32, 32), "backbone.3"
+    cut, whole = (made(lambda c=c: Frozen(c)) for c in (torch.no_grad, nullcontext))
+    expected = seewhy.explain(whole, x, method, 1, layer=layer)
+    assert expected.any()
+    torch.testing.assert_close(seewhy.explain(cut, x, method, 1, layer=layer), expected)
+
+
 def test_reentrant_checkpoints_say_so():
     model = made(lambda: Checkpointed(True))
     with pytest.raises(ValueError, match="use_reentrant=False"):

@@ -175,7 +175,18 @@ class Probe:
     @property
     def score(self) -> Tensor:
         """The explained score of each image, (B,), without a graph."""
-        return self._scored().detach()
+        return self.scored().detach()
+
+    def scored(self) -> Tensor:
+        """The explained score of each image, (B,), within the graph that leads to named layers."""
+        if self._score is None:
+            self._score = self._score_by(self._target, self.outputs)
+            recording = self._record()
+            if recording.calls and recording.input is None and not self._score.requires_grad:
+                # The network may switch gradients off for a part of itself, and for all behind it.
+                self._run("input")
+                self._score = self._score_by(self._target, self.outputs)
+        return self._score
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -349,7 +360,7 @@ class Probe:
     def hessian_product(self, layer: str | Call | None = None) -> Tensor:
         """(∂²score/∂A²) A at a layer, (B, K, h, w); zero where the score is piecewise linear."""
         probe, call = self._at(layer)
-        score, tensor = probe._scored(), probe._recorded(call).tensor
+        score, tensor = probe.scored(), probe._recorded(call).tensor
         if any("ScaledDotProduct" in str(node.name()) for node in nodes(score)):
             # Fused attention has no second derivative.
             plain = probe._derived()
@@ -372,7 +383,7 @@ class Probe:
         Then score(A') = score(A) + ΣG ⊙ (A' - A) for any A'.
         """
         probe, call = self._at(layer)
-        return is_affine(probe._scored(), probe._recorded(call).tensor)
+        return is_affine(probe.scored(), probe._recorded(call).tensor)
 
     def tail(self, layer: str | Call | None = None) -> Callable[[Tensor], Tensor]:
         """The score as a function of A, without what lies before the layer.
@@ -384,6 +395,7 @@ class Probe:
         Raises ValueError if a part behind the layer makes calls that cannot be recorded.
         """
         probe, call = self._at(layer)
+        probe.scored()  # first, since it may need another pass
         recorded, layout = probe._recorded(call), probe._layout(call)
         if probe._record().trace is None:
             again = probe._derived()
@@ -565,7 +577,7 @@ class Probe:
         other._shared = self._shared
         if other._requests and all(request in here for request in other._requests):
             other._resolved = tuple(here[request] for request in other._requests)
-            other._recording, other._score = self._recording, self._scored()
+            other._score, other._recording = self.scored(), self._recording
             other._gradients = self._gradients
         return other
 
@@ -577,7 +589,7 @@ class Probe:
         check_open(self._names)
         other = self.expect("input").with_target(self.target)
         other._differentiate = backward
-        kinds = {type(node).__name__ for node in nodes(other._scored())}
+        kinds = {type(node).__name__ for node in nodes(other.scored())}
         if other._around is None and "CopySlices" in kinds:
             # The graph hides the functions that write into a view: again, without such writes.
             other._run_out_of_place()
@@ -668,12 +680,6 @@ class Probe:
             self._target = self._target.resolve(self._recording.outputs)
             self._settled = True
 
-    def _scored(self) -> Tensor:
-        if self._score is None:
-            outputs = self._record().outputs
-            self._score = self._score_by(self._target, outputs)
-        return self._score
-
     def _score_by(self, target: Target, outputs: Any) -> Tensor:
         with graphs():
             score = target(outputs)
@@ -716,16 +722,15 @@ class Probe:
             for call, found in recorded.items()
             if call.name == name
             and number in (None, call.number)
-            and images_first(found.tensor, self._scored)
+            and images_first(found.tensor, self.scored)
         ]
         if not calls:
             self._missing(request)
         if len(calls) == 1:
             return calls[0]
+        score, recorded = self.scored(), self._record().calls
         with_maps = [call for call in calls if recorded[call].layout] or calls
-        gradients = self._differentiate(
-            self._scored(), [recorded[call].tensor for call in with_maps]
-        )
+        gradients = self._differentiate(score, [recorded[call].tensor for call in with_maps])
         used = [c for c, gradient in zip(with_maps, gradients, strict=True) if gradient is not None]
         return (used or with_maps)[-1]
 
@@ -771,7 +776,7 @@ class Probe:
 
     def _choice(self) -> Choice | None:
         def run() -> Choice | None:
-            candidates, score = self._record().candidates, self._scored()
+            score, candidates = self.scored(), self._record().candidates
             return choose(candidates, score, self._target.of_classes, self._trusts)
 
         return self._differentiating(run)
@@ -822,12 +827,13 @@ class Probe:
 
     def _backward(self, wanted: Sequence[Call | None]) -> Sequence[Tensor | None]:
         def run() -> Sequence[Tensor | None]:
+            score = self.scored()  # first, since it may need another pass
             tensors = [self._recorded(call).tensor for call in wanted if call]
             if None in wanted:
                 image = self._record().input
                 assert image is not None
                 tensors.append(image)
-            return self._differentiate(self._scored(), tensors)
+            return self._differentiate(score, tensors)
 
         return self._differentiating(run)
 

@@ -70,7 +70,7 @@ def contrastive_excitation_backprop(
     at_input: as in `excitation_backprop`.
     """
     ruled = _ruled(probe, skip, at_input)
-    score = ruled.target(ruled.outputs)
+    score = ruled.scored()
     starts = []
     for node in nearest(score, lambda node: getattr(node, "seewhy_contrast", None) is not None):
         edge = GradientEdge(node, 0)

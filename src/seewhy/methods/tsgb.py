@@ -127,7 +127,7 @@ class _Weighted:
 
 def _balanced(ruled: Probe, balance: float) -> Probe:
     """The probe of a score whose gradient at the classifier's input is the balanced one."""
-    score = ruled.target(ruled.outputs)
+    score = ruled.scored()
     found = nearest(score, lambda node: _classifier(node) is not None)
     ends = {(node, 0): _classifier(node) for node in found}
     if not ends:
