@@ -72,6 +72,23 @@ def test_the_region_of_a_segment_is_mirrored_along(target):
     assert torch.allclose(torch.cat(alone), plain, atol=1e-6)
 
 
+def test_other_inputs_of_the_images_sides_are_mirrored_along():
+    """What is asked beside a depth map is asked beside its mirror image."""
+
+    class Beside(Cnn):
+        def forward(self, x, depth):
+            return super().forward(x * depth)
+
+    depth = images(2, channels=1)
+    probe = Probe(seeded(Beside), (PHOTOS, depth), 1, explained=0)
+    plain, mirrored = (
+        Method("gradient")(Probe(probe.model, (photos, beside), 1, explained=0))
+        for photos, beside in [(PHOTOS, depth), (PHOTOS.flip(-1), depth.flip(-1))]
+    )
+    found = smoothed("gradient", probe, noise=0, flips=True)
+    assert torch.allclose(found, (plain + mirrored.flip(-1)) / 2, atol=1e-6)
+
+
 @pytest.mark.parametrize("options", [{"samples": 0}, {"noise": -1}])
 def test_options_out_of_range(options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -57,8 +57,11 @@ class Inputs:
     @property
     def aligned(self) -> bool:
         """Whether another input has the explained one's sides: a depth map or a mask, say."""
+        return any(map(self._aligned, self.others))
+
+    def _aligned(self, value: Any) -> bool:
         sides = self.tensor.shape[2:]
-        return any(isinstance(o, Tensor) and o.shape[-len(sides) :] == sides for o in self.others)
+        return isinstance(value, Tensor) and value.shape[-len(sides) :] == sides
 
     @property
     def words(self) -> frozenset[int]:
@@ -85,6 +88,16 @@ class Inputs:
         if self.others and times > 1 and self.paired is not False:
             given = tree_map_only(Tensor, repeated, given)
         return replace(self, given={**given, self.key: _plain(tensor)})
+
+    def mirrored(self) -> Inputs:
+        """The arguments about the mirror images: the explained tensor and all that are aligned."""
+        return replace(
+            self,
+            given={
+                key: value.flip(-1) if self._aligned(value) else value
+                for key, value in self.given.items()
+            },
+        )
 
     def with_keywords(self, **keywords: Any) -> Inputs:
         """The same arguments and these, unless the caller gave them."""

@@ -528,9 +528,12 @@ class Probe:
         return other
 
     def mirrored(self) -> Probe:
-        """A probe of the mirror images, left and right swapped; a region of the target, too."""
-        other = self.with_inputs(self.inputs.flip(-1))
-        other._target = other._target.mirrored()
+        """A probe of the mirror images, left and right swapped.
+
+        A region of the target is mirrored, too, and so are other inputs of the images' sides.
+        """
+        other = self.with_inputs(self.inputs)
+        other._given, other._target = other._given.mirrored(), other._target.mirrored()
         return other
 
     def image(self, index: int) -> Probe:
