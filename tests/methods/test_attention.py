@@ -454,3 +454,36 @@ def test_attention_within_rules_of_ones_own():
 def test_wrong_options(method: str):
     with pytest.raises(ValueError, match=r"blocks.*at least 1"):
         seewhy.explain(Own("fused").eval(), images(), method, 1)
+
+
+@pytest.mark.parametrize("registers", [0, 2])
+def test_the_first_block_may_take_tokens_that_no_module_returned(registers: int) -> None:
+    """As where blocks normalise what they return, and not what they take."""
+
+    class PostNorm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.patches = nn.Conv2d(3, 12, 8, 8)
+            self.first = nn.Parameter(torch.randn(1, 1 + registers, 12))
+            block = nn.TransformerEncoderLayer(12, 2, 24, batch_first=True)
+            self.encoder = nn.TransformerEncoder(block, 3)
+            self.head = nn.Linear(12, 5)
+
+        def tokens(self, x: Tensor) -> Tensor:
+            patches = self.patches(x).flatten(2).mT
+            return torch.cat([self.first.expand(len(x), -1, -1), patches], 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.encoder(self.tokens(x))[:, 0])
+
+    model, x = PostNorm().eval(), images(32)
+    tokens = model.tokens(x)
+    rollout = torch.eye(tokens.shape[1])
+    for block in model.encoder.layers:
+        attended = block.self_attn(tokens, tokens, tokens)[1]
+        rollout, tokens = (attended + torch.eye(tokens.shape[1])) / 2 @ rollout, block(tokens)
+    expected = rollout[:, 0, 1 + registers :].reshape(2, 4, 4)
+    found = seewhy.explain(model, x, ["attention_rollout", *METHODS], 1, size="layer")
+    torch.testing.assert_close(found["attention_rollout"], expected)
+    assert all(maps.any() for maps in found.values())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -87,6 +87,12 @@ class AttentionPass:
             weights = _four_sides(node._saved_result.detach(), images)
             layout = self._layout(node, weights.shape[-1]) if len(weights) == images else None
             self.maps.append(Attention(weights, layout, place, self))
+        # The first block's tokens may be no module's output: the class token and the positions were
+        # added by the network itself. They are those of the next block.
+        known = next((place for place, one in enumerate(self.maps) if one.among_patches), 0)
+        for place, one in enumerate(self.maps[:known]):
+            if one.weights.shape == self.maps[known].weights.shape:
+                self.maps[place] = replace(one, layout=self.maps[known].layout)
 
     def gradient(self, place: int) -> Tensor:
         """∂score/∂weights of a map; with it those of all later ones, on whose way it lies."""
