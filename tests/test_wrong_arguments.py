@@ -14,6 +14,7 @@ from networks import Cnn, images, seeded
 from seewhy import draw, trust
 from seewhy.models.metadata import read_classes
 
+CONTRAST = "contrastive_excitation_backprop"
 PHOTO, MAP = Image.new("RGB", (16, 12)), torch.rand(12, 16)
 
 
@@ -57,6 +58,12 @@ PHOTO, MAP = Image.new("RGB", (16, 12)), torch.rand(12, 16)
         (lambda: seewhy.explain(seeded(Cnn), images(), "gradient\udc80"), "method"),
         (lambda: seewhy.explain(seeded(Cnn), images(), size=np.arange(2)), "size"),
         (lambda: seewhy.explain(seeded(Cnn), images(), layer=[0]), "layer"),
+        (lambda: seewhy.explain(seeded(Cnn), images(), "tsgb", layer="conv1#0"), "call, from 1"),
+        (lambda: seewhy.explain(seeded(Cnn), images(), layer="conv1#"), "call, from 1"),
+        (
+            lambda: seewhy.explain(seeded(Cnn), images(), CONTRAST, layer="conv1#2"),
+            "called 1 times",
+        ),
         (lambda: seewhy.explain_photos(seewhy.LoadedModel(seeded(Cnn)), PHOTO, layer=[]), "layer"),
         (
             lambda: seewhy.explain_photos(

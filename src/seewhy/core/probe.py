@@ -957,9 +957,14 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
                 )
             requests.append((by_module[item], None))
             continue
-        name, _, number = str(item).removeprefix("_orig_mod.").partition("#")
+        name, mark, number = str(item).removeprefix("_orig_mod.").partition("#")
         name = name.replace("_orig_mod.", "")
-        if by_name.get(name) not in by_module or (number and not number.isdecimal()):
+        counted = number.isdecimal() and int(number) > 0
+        if by_name.get(name) in by_module and mark and not counted:
+            raise ValueError(
+                f"layer {shown(item)}: behind '#' it should have the number of the call, from 1"
+            )
+        if by_name.get(name) not in by_module:
             close = difflib.get_close_matches(name, list(by_module.values()), n=3)
             parts = [part for part, _ in model.named_children()]
             hint = f"; its parts are {', '.join(parts[:12])}{' …' * (len(parts) > 12)}"

@@ -70,6 +70,7 @@ def contrastive_excitation_backprop(
     at_input: as in `excitation_backprop`.
     """
     ruled = _ruled(probe, skip, at_input)
+    _ = ruled.layer_calls  # raises where a layer was not run
     score = ruled.scored()
     starts = []
     for node in nearest(score, lambda node: getattr(node, "seewhy_contrast", None) is not None):
@@ -80,8 +81,8 @@ def contrastive_excitation_backprop(
             starts.append((input, node.seewhy_contrast(p, input)))
     if not starts:
         raise ValueError(
-            "the contrast is made in the last Linear or convolution before the score, and there "
-            "is none; use 'excitation_backprop'"
+            "the contrast is made in the last Linear or convolution between the layer and the "
+            "score, and there is none; use 'excitation_backprop'"
         )
     contrast = with_gradients(starts, len(ruled.inputs))
     return _excitation(ruled.with_target(contrast)).clamp(min=0)
