@@ -29,6 +29,7 @@ from seewhy.core.targets import (
     TopK,
     as_target,
 )
+from untouched import Calls
 
 SCORES = torch.tensor([[1.0, 3.0, 2.0], [0.0, -1.0, 5.0]])
 
@@ -121,6 +122,38 @@ def test_errors_name_counts(target, message):
         as_target(target)(SCORES)
 
 
+@pytest.mark.parametrize(
+    "target", [[1], [1, 2, 3], Of(0, [1]), Contrast(1, [2]), AnyOf((1, [2])), Probability([1])]
+)
+@pytest.mark.parametrize("method", ["finer_cam", "guided_integrated_gradients(steps=1)"])
+def test_another_number_of_classes_is_refused_before_the_network_runs(method, target):
+    model = seeded(Cnn)
+    calls = Calls(model)
+    with pytest.raises(ValueError, match=r"classes for 2 images"):
+        seewhy.explain(model, images(2), method, target)
+    assert not calls.count
+
+
+@pytest.mark.parametrize("method", ["finer_cam", "shapley_cam"])
+def test_classes_out_of_range_are_named_by_methods_that_compare_classes(method):
+    with pytest.raises(ValueError, match="class 99 is out of range"):
+        seewhy.explain(seeded(Cnn), images(2), method, [0, 99])
+
+
+@pytest.mark.parametrize(
+    ("function", "got"),
+    [
+        (lambda outputs: None, "NoneType"),
+        (lambda outputs: outputs.argmax(1), "int64"),
+        (lambda outputs: outputs[:, 0] + 1j, "complex64"),
+    ],
+)
+@pytest.mark.parametrize("method", ["grad_cam", "tsgb", "rise(masks=2)"])
+def test_what_is_no_score_is_named(method, function, got):
+    with pytest.raises(ValueError, match=f"returned .*{got}; it should be one score per image"):
+        seewhy.explain(seeded(Cnn), images(2), method, function)
+
+
 @pytest.mark.parametrize("wrong", [lambda: AnyOf(()), lambda: AnyOf((1,), "mean")])
 def test_wrong_options(wrong):
     with pytest.raises(ValueError, match=r"AnyOf|reduce"):
@@ -137,6 +170,9 @@ def test_a_head_within_a_head():
         assert target == Of("heads.1.age", Class(0))
         assert torch.equal(target.resolve(outputs)(outputs), SCORES[:, 2])
         assert target.question == Class(0)
+    assert torch.equal(Of("heads.-2", 0)(outputs), SCORES[:, 0])
+    with pytest.raises(ValueError, match=r"no part 'heads\.-3'"):
+        Of("heads.-3", 0)(outputs)
 
 
 def test_segment_is_the_mean_over_its_region():

@@ -40,7 +40,14 @@ from seewhy.core.rules import (
     nodes,
     out_of_place_only,
 )
-from seewhy.core.targets import Target, TargetLike, as_target, logits
+from seewhy.core.targets import (
+    Target,
+    TargetLike,
+    as_target,
+    check_count,
+    checked_scores,
+    logits,
+)
 from seewhy.maps import MODES, upsample
 from seewhy.options import shown
 
@@ -97,7 +104,7 @@ class Probe:
         self.model: nn.Module = model.get_submodule("_orig_mod") if compiled else model
         self.black = None if black is None else tuple(black)
         self._given = as_inputs(inputs, explained)
-        self._target = as_target(target)
+        self._target = self._asked(target)
         # Of such a target nothing depends on the outputs, so no pass is needed to settle it.
         self._settled = type(self._target).resolve is Target.resolve
         # What was asked for: None leaves the choice to the pass, or to the probe that this one
@@ -567,7 +574,7 @@ class Probe:
         other = self._derived()
         other._recording, other._expected = self._record(), self._expected
         other._shared = self._shared
-        other._target, other._settled = as_target(target).resolve(self.outputs), True
+        other._target, other._settled = self._asked(target).resolve(self.outputs), True
         return other
 
     def with_layer(self, layer: LayerLike) -> Probe:
@@ -685,14 +692,13 @@ class Probe:
 
     def _score_by(self, target: Target, outputs: Any) -> Tensor:
         with graphs():
-            score = target(outputs)
-        if not isinstance(score, Tensor) or score.shape != (len(self.inputs),):
-            got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
-            raise ValueError(
-                f"the target returned {got}; it should be one score per image, "
-                f"a tensor of shape ({len(self.inputs)},)"
-            )
-        return score
+            return checked_scores(target(outputs), len(self.inputs))
+
+    def _asked(self, target: TargetLike) -> Target:
+        """A target of these images."""
+        found = as_target(target)
+        check_count(found.named, len(self.inputs))
+        return found
 
     # ------------------------------------------------------------------ its layers
 

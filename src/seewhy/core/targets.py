@@ -85,6 +85,11 @@ class Target(ABC):
         """The target for the part of the outputs that this one reads."""
         return self
 
+    @property
+    def named(self) -> tuple[Classes, ...]:
+        """The classes that it names, each for all images, or one for each."""
+        return ()
+
     def mirrored(self) -> Target:
         """The target for the mirror images, left and right swapped."""
         return self
@@ -135,6 +140,11 @@ class Class(ClassTarget):
         """Settle what is meant."""
         _settle(self, "classes")
 
+    @property
+    def named(self) -> tuple[Classes, ...]:
+        """The classes that it names."""
+        return (self.classes,)
+
     def __call__(self, outputs: Any) -> Tensor:
         """Logits (B,) of the classes."""
         return _pick(_class_scores(outputs), self.classes)
@@ -160,6 +170,11 @@ class Not(ClassTarget):
     def __post_init__(self) -> None:
         """Settle what is meant."""
         _settle(self, "classes")
+
+    @property
+    def named(self) -> tuple[Classes, ...]:
+        """The classes that it names."""
+        return (self.classes,)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Minus the logits (B,) of the classes."""
@@ -208,6 +223,11 @@ class AnyOf(ClassTarget):
             raise ValueError("AnyOf needs at least one class")
         check("AnyOf", AnyOf, {"reduce": self.reduce})
 
+    @property
+    def named(self) -> tuple[Classes, ...]:
+        """The classes that it names."""
+        return self.classes
+
     def __call__(self, outputs: Any) -> Tensor:
         """Scores (B,)."""
         scores = _class_scores(outputs)
@@ -245,6 +265,11 @@ class Contrast(ClassTarget):
         """Settle what is meant."""
         _settle(self, "a", "b")
 
+    @property
+    def named(self) -> tuple[Classes, ...]:
+        """The classes that it names."""
+        return (self.a, self.b)
+
     def __call__(self, outputs: Any) -> Tensor:
         """Differences (B,)."""
         scores = _class_scores(outputs)
@@ -265,6 +290,11 @@ class Probability(ClassTarget):
     def __post_init__(self) -> None:
         """Check the options."""
         _settle(self, *(() if self.classes is None else ("classes",)))
+
+    @property
+    def named(self) -> tuple[Classes, ...]:
+        """The classes that it names."""
+        return () if self.classes is None else (self.classes,)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Probabilities (B,)."""
@@ -613,6 +643,11 @@ class _Asked(Target):
         """Whether it names places."""
         return self.target.of_places
 
+    @property
+    def named(self) -> tuple[Classes, ...]:
+        """The classes that it names."""
+        return self.target.named
+
     def mirrored(self) -> Target:
         """The question about the mirror images."""
         return replace(self, target=self.target.mirrored())  # type: ignore[type-var]
@@ -671,7 +706,8 @@ class Of(_Asked):
 def _part(outputs: Any, step: str, path: str | int) -> Any:
     if isinstance(outputs, Mapping) and step in outputs:
         return outputs[step]
-    if isinstance(outputs, Sequence) and step.lstrip("-").isdecimal() and int(step) < len(outputs):
+    counted = isinstance(outputs, Sequence) and step.lstrip("-").isdecimal()
+    if counted and -len(outputs) <= int(step) < len(outputs):
         return outputs[int(step)]
     if not isinstance(outputs, Tensor) and hasattr(outputs, step):
         return getattr(outputs, step)
@@ -721,13 +757,27 @@ class _Repeated(_Asked):
 def _of_batch(target: Target, outputs: Any, images: int) -> Tensor:
     """A target's scores (B,) of outputs that were made those of the batch that it was made for."""
     scores = target(outputs)
-    if scores.shape != (images,):
+    if isinstance(scores, Tensor) and scores.shape != (images,):
         raise ValueError(
             f"the target returned {tuple(scores.shape)}, and not ({images},), for images that ran "
             "in a batch of another size: it should read parts of the outputs that have the images "
             "first, as CLIP's logits_per_image has them, and logits_per_text has not"
         )
-    return scores
+    return checked_scores(scores, images)
+
+
+def checked_scores(scores: Any, images: int) -> Tensor:
+    """What a target returned; a ValueError where that is not one real number per image."""
+    if isinstance(scores, Tensor) and scores.shape == (images,) and scores.is_floating_point():
+        return scores
+    got = type(scores).__name__
+    if isinstance(scores, Tensor):
+        kind = str(scores.dtype).removeprefix("torch.")
+        got = f"{tuple(scores.shape)}{'' if scores.is_floating_point() else f' of type {kind}'}"
+    raise ValueError(
+        f"the target returned {got}; it should be one score per image, a floating-point tensor of "
+        f"shape ({images},)"
+    )
 
 
 def _changed(outputs: Any, images: int, change: Callable[[Any], Any]) -> Any:
@@ -823,16 +873,22 @@ def _pick(scores: Tensor, classes: Classes) -> Tensor:
     if isinstance(classes, int):
         _check_class(classes, scores)
         return scores[:, classes]
-    if len(classes) != len(scores):
-        raise ValueError(
-            f"target names {len(classes)} classes for {len(scores)} images; "
-            "give one class for all images, or one for each"
-        )
+    check_count((classes,), len(scores))
     for index in dict.fromkeys(classes):
         _check_class(index, scores)
     # Otherwise the copy would wait for all that the accelerator has to do before.
     chosen = torch.tensor(classes, device="cpu").to(scores.device, non_blocking=True)
     return scores.gather(1, chosen[:, None])[:, 0]
+
+
+def check_count(named: Iterable[Classes], images: int) -> None:
+    """Raise ValueError where a target names a class for each of another number of images."""
+    for classes in named:
+        if not isinstance(classes, int) and len(classes) != images:
+            raise ValueError(
+                f"target names {len(classes)} classes for {images} images; "
+                "give one class for all images, or one for each"
+            )
 
 
 def _check_class(index: int, scores: Tensor) -> None:

@@ -168,5 +168,6 @@ def explained_classes(probe: Probe, what: str) -> list[int]:
     target = probe.target.question
     if not isinstance(target, Class):
         raise ValueError(f"{what} explains one class per image, not {type(target).__name__}")
+    probe.scored()  # raises for a class out of range
     count = len(probe.inputs)
     return [target.classes] * count if isinstance(target.classes, int) else [*target.classes]
