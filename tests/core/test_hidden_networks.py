@@ -133,9 +133,25 @@ def test_lazy_networks_are_not_given_weights(method):
 def test_inputs_that_are_not_dense(change):
     with pytest.raises(ValueError, match=r"of the layout \w+; it should be a dense one"):
         seewhy.explain(seeded(Cnn), change(images()), "gradient")
-    jagged = torch.nested.nested_tensor([*images()], layout=torch.jagged)
-    with pytest.raises(ValueError, match="of the layout jagged"):
-        seewhy.explain(seeded(Cnn), jagged, "gradient")
+    for layout, named in [(torch.jagged, "jagged"), (torch.strided, "nested")]:
+        together = torch.nested.nested_tensor([*images()], layout=layout)
+        with pytest.raises(ValueError, match=f"of the layout {named}"):
+            seewhy.explain(seeded(Cnn), together, "gradient")
+
+
+def test_a_single_image_that_fails_behind_the_convolutions():
+    """Which take it, as they take signals."""
+
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+        def forward(self, x):
+            return self.head(self.conv(x).mean((2, 3)))
+
+    with pytest.raises(ValueError, match=r"a single image is inputs\[None\]"):
+        seewhy.explain(seeded(Plain), images()[0], "grad_cam", 1)
 
 
 def test_transforms_of_torch_func_around_an_explanation():

@@ -169,6 +169,12 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
         raise TypeError(
             f"the explained input is a {type(found).__name__}; it should be a tensor (B, C, ...)"
         )
+    if found.layout is not torch.strided or found.is_nested:
+        kind = str(found.layout).removeprefix("torch.").replace("strided", "nested")
+        raise ValueError(
+            f"inputs is a tensor of the layout {kind}; it should be a dense one, as "
+            "inputs.to_dense() or torch.stack(images) makes it"
+        )
     if not _explainable(found) or 0 in found.shape:
         raise ValueError(
             f"inputs has shape {tuple(found.shape)} and type {found.dtype}; it should be a "
@@ -181,12 +187,6 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
         raise ValueError(
             "inputs is a tensor inside a transform of torch.func (vmap, grad, jacrev), which no "
             "explanation can run in; give all images as one batch, outside of it"
-        )
-    if found.layout is not torch.strided:
-        kind = str(found.layout).removeprefix("torch.")
-        raise ValueError(
-            f"inputs is a tensor of the layout {kind}; it should be a dense one, as "
-            "inputs.to_dense() or torch.stack(images) makes it"
         )
     return Inputs(given, explained).with_tensor(found.detach())
 

@@ -198,7 +198,7 @@ def record(
                 recording.trace = stack.enter_context(Trace())
             try:
                 recording.outputs = inputs.run(model, image)
-            except (RuntimeError, ValueError) as error:
+            except (RuntimeError, ValueError, IndexError) as error:
                 with torch._C.DisableTorchFunction():  # what is looked up is no call of the network
                     reason = _reason(model, inputs.tensor, error)
                 if reason is None:
