@@ -96,3 +96,14 @@ def test_networks_without_convolutions_are_refused():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))
     with pytest.raises(ValueError, match="none of the functions"):
         seewhy.explain(model, images(), "full_grad", 1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_networks_that_look_at_crops_are_refused(count):
+    class Crops(Cnn):
+        def forward(self, x):
+            crops = torch.stack([x[..., :24], x[..., 8:]], 1)
+            return super().forward(crops.flatten(0, 1)).view(len(x), 2, -1).mean(1)
+
+    with pytest.raises(ValueError, match=f"takes {2 * count} rows for {count} images"):
+        seewhy.explain(seeded(Crops), images(count), "full_grad", 1)

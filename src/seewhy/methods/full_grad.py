@@ -25,10 +25,18 @@ def full_grad(probe: Probe) -> Tensor:
     bias of a batch norm is the constant that it adds in total. As in the authors' code, biases of
     Linears, which have no position in the image, are left out. pytorch-grad-cam scales each channel
     separately, so that the weakest counts like the strongest.
+
+    Raises ValueError for networks of which a layer takes other rows than the images.
     """
     maps: list[Tensor] = []
 
     def add(_: int, product: Tensor) -> None:
+        if len(product) != len(probe.inputs):
+            raise ValueError(
+                f"a layer of the network takes {len(product)} rows for {len(probe.inputs)} images "
+                "(crops, frames, images one by one): full_grad cannot tell which are whose; use "
+                "'gradient' or 'integrated_gradients'"
+            )
         # Bilinear upsampling is linear: it may come after the sum over channels.
         maps.append(upsample(_scaled(product).sum(1), probe.size))
 
