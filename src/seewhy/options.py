@@ -68,9 +68,9 @@ Count = Annotated[int, Range(least=1, most=100_000)]
 # Torch's generator reads no more bits: beyond, another seed would draw the same.
 SEEDS = 2**32
 Seed = Annotated[int, Range(least=0, most=SEEDS - 1)]
-# Far beyond these, float32 overflows.
+# Far beyond these, numbers or their squares leave the range of float32.
 NotNegative = Annotated[float, Range(least=0, most=1e6)]
-Positive = Annotated[float, Range(above=0, most=1e6)]
+Positive = Annotated[float, Range(least=1e-6, most=1e6)]
 Share = Annotated[float, Range(least=0, most=1)]
 
 

@@ -30,8 +30,11 @@ def test_the_gaussian_falls_to_its_values():
     assert torch.allclose(map_, map_.flip(0, 1))
     off = torch.tensor(-((5 / 21) ** 2 + (8 / 41) ** 2) / (2 * 0.2**2)).exp()
     assert torch.allclose(map_[15, 28], off)
-    with pytest.raises(ValueError, match="width=0"):
-        seewhy.explain(seeded(Failing), images(), "center_gaussian(width=0)")
+    for width in ("0", "1e-30"):
+        with pytest.raises(ValueError, match=f"width={width}"):
+            seewhy.explain(seeded(Failing), images(), f"center_gaussian(width={width})")
+    at_least = seewhy.explain(seeded(Failing), images(1, (21, 41)), "center_gaussian(width=1e-6)")
+    assert at_least.nonzero().tolist() == [[0, 10, 20]]
 
 
 def test_edges_are_the_slope_of_a_ramp_and_of_a_step():

@@ -21,7 +21,7 @@ def detail(
     method: Method,
     *,
     by: Annotated[str, parse] = "guided_backprop",
-    smoothing: Annotated[float, Range(above=0, most=1)] = 0.02,
+    smoothing: Annotated[float, Range(least=1e-6, most=1)] = 0.02,
 ) -> Tensor:
     """The geometric mean of the map and of a finer, smoothed one, (B, H, W), in [0, 1].
 
