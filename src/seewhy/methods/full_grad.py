@@ -26,23 +26,22 @@ def full_grad(probe: Probe) -> Tensor:
     Linears, which have no position in the image, are left out. pytorch-grad-cam scales each channel
     separately, so that the weakest counts like the strongest.
 
-    Raises ValueError for networks of which a layer takes other rows than the images.
+    Raises ValueError for networks of which a layer takes more rows than there are images.
     """
     maps: list[Tensor] = []
 
     def add(_: int, product: Tensor) -> None:
         if len(product) != len(probe.inputs):
-            raise ValueError(
+            in_parts = len(product) < len(probe.inputs)
+            raise (LayersDifferError if in_parts else ValueError)(
                 f"a layer of the network takes {len(product)} rows for {len(probe.inputs)} images "
-                "(crops, frames, images one by one): full_grad cannot tell which are whose; use "
-                "'gradient' or 'integrated_gradients'"
+                "(crops, frames): full_grad cannot tell which are whose; use 'gradient' or "
+                "'integrated_gradients'"
             )
         # Bilinear upsampling is linear: it may come after the sum over channels.
         maps.append(upsample(_scaled(product).sum(1), probe.size))
 
     gradient = collected(probe, add)
-    if any(len(found) != len(gradient) for found in maps):
-        raise LayersDifferError("some layers of the network take the images of a batch in parts")
     return torch.stack([*maps, _scaled(gradient * probe.inputs).sum(1)]).sum(0)
 
 
