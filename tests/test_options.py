@@ -15,7 +15,7 @@ import seewhy
 from networks import Cnn, images, seeded
 from seewhy import Method, Refinement
 from seewhy.naming import METHODS, REFINEMENTS, parse
-from seewhy.options import LONGEST, Range, check
+from seewhy.options import LONGEST, Range, check, settled
 
 NAN, INF = float("nan"), float("inf")
 
@@ -93,6 +93,18 @@ def test_numbers_of_other_libraries_are_numbers():
     method = Method("rise", masks=np.int64(20), keep=np.float32(0.5))
     assert str(method) == "rise(masks=20, keep=0.5)"
     assert parse(str(method)) == method
+
+
+def test_a_float_without_a_fraction_is_a_whole_number():
+    assert parse("rise(masks=2e3)") == parse("rise(masks=2000)")
+    assert settled("'example'", example, {"count": 3.0, "size": 3.0, "patch": np.float32(2)}) == {
+        "count": 3, "size": 3.0, "patch": 2
+    }  # fmt: skip
+    assert type(settled("'example'", example, {"count": 3.0})["count"]) is int
+    for wrong in (0.0, 2.5, 11.0, INF, NAN):
+        with pytest.raises(ValueError, match=f"^count={wrong}; it should be a whole number"):
+            settled("'example'", example, {"count": wrong})
+    assert seewhy.load_image(np.zeros((2, 2), np.uint8), max_pixels=1e8).size == (2, 2)
 
 
 def test_messages_are_short_whatever_the_value():

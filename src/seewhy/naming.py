@@ -26,7 +26,7 @@ from torch import Tensor
 from seewhy.core.observing import graphs, undisturbed
 from seewhy.core.recording import REFUSALS
 from seewhy.notes import note
-from seewhy.options import check, near, options_of, shown
+from seewhy.options import near, options_of, settled, shown
 
 if TYPE_CHECKING:
     from seewhy.core.probe import Probe, Read
@@ -404,7 +404,7 @@ def checked(
     given = {option: frozen(options[option]) for option in known if option in options}
     for option, function in each:
         if option in given:
-            check(owner, function, {option: given[option]})
+            given |= settled(owner, function, {option: given[option]})
     return tuple(given.items())
 
 

@@ -121,10 +121,24 @@ def checking(function: Function) -> Function:
 
 
 def settled(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with numbers of NumPy and torch as Python's. Raises as `check` does."""
-    values = {option: as_number(value) for option, value in options.items()}
+    """The options with numbers of NumPy and torch as Python's, and 1e8 as the whole number it is.
+
+    Raises as `check` does.
+    """
+    annotations = _annotations(function)
+    values = {
+        option: _whole(as_number(value), annotations.get(option, Any))
+        for option, value in options.items()
+    }
     check(owner, function, values)
     return values
+
+
+def _whole(value: Any, annotation: Any) -> Any:
+    """A float without a fraction as an int, where only an int fits."""
+    if type(value) is float and value.is_integer() and not _fits(value, annotation):
+        return int(value) if _fits(int(value), annotation) else value
+    return value
 
 
 def as_number(value: Any) -> Any:
