@@ -161,6 +161,10 @@ def test_a_network_by_name():
         ({"layer": "conv9"}, ValueError, "no layer 'conv9'"),
         ({"batch_size": 0}, ValueError, "batch_size=0"),
         ({"sources": ["a", "b"]}, ValueError, "2 sources for 1 photos"),
+        ({"sources": 3}, TypeError, "sources has int; give a name"),
+        ({"sources": [None]}, TypeError, "sources has NoneType; give a name"),
+        # Not a letter for each photo.
+        ({"photos": [photo(9, 9)] * 2, "sources": "ab"}, ValueError, "1 sources for 2 photos"),
         ({"targets": 3.5}, TypeError, "target is 3.5"),
         ({"photos": 3}, TypeError, "photos is int"),
         ({"photos": torch.rand(1, 3, 9, 9)}, TypeError, "ask seewhy.explain of a tensor"),

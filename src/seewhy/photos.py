@@ -134,7 +134,7 @@ def explain_photos(
     targets: PhotoTarget | Sequence[PhotoTarget] = None,
     *,
     layer: LayerLike = None,
-    sources: Sequence[str] | None = None,
+    sources: str | Sequence[str] | None = None,
     window: Window | None = None,
     batch_size: int = 8,
 ) -> list[Answer]:
@@ -165,9 +165,12 @@ def explain_photos(
         checked(window)
     items = _items(photos)
     if sources is not None:
-        if len(sources) != len(items):
-            raise ValueError(f"{len(sources)} sources for {len(items)} photos; give one for each")
-        items = [(source, photo) for source, (_, photo) in zip(sources, items, strict=True)]
+        names = listed(sources)
+        if wrong := [name for name in names if not isinstance(name, str)]:
+            raise TypeError(f"sources has {type(wrong[0]).__name__}; give a name for each photo")
+        if len(names) != len(items):
+            raise ValueError(f"{len(names)} sources for {len(items)} photos; give one for each")
+        items = [(name, photo) for name, (_, photo) in zip(names, items, strict=True)]
     found = list(answers(asked, items, window=window, batch_size=batch_size))
     failed = [(answer, failure) for answer in found for failure in answer.failures]
     if failed and not any(answer.explanations for answer in found):
