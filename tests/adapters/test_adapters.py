@@ -86,6 +86,25 @@ def test_captum_layers_that_it_cannot_read_are_refused():
         seewhy.explain(seeded(Cnn), images(), method, 1, layer="relu#2")
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "options", "why"),
+    [
+        ("NoiseTunnel", {}, "NoiseTunnel.*explains no network by itself"),
+        ("MSE", {}, "MSE.*explains no network by itself"),
+        ("LayerAttribution", {}, "LayerAttribution.*computes nothing"),
+        ("LayerActivation", {}, "LayerActivation.*unexpected keyword argument 'target'"),
+        ("NeuronGradient", {}, "NeuronGradient.*'neuron_selector'"),
+        ("LLMAttribution", {}, "LLMAttribution.*'tokenizer'"),
+        ("Occlusion", {}, "Occlusion.*missing a required argument: 'sliding_window_shapes'"),
+        ("IntegratedGradients", {"n_step": 3}, "unexpected keyword argument 'n_step'"),
+    ],
+)
+def test_captum_classes_that_cannot_be_asked_are_refused_at_once(algorithm, options, why):
+    need("captum")
+    with pytest.raises(ValueError, match=why):
+        captum.as_method(algorithm, **options)
+
+
 def test_captum_methods_that_patch_the_network():
     need("captum")
     model, x = seeded(Cnn).train(), images()

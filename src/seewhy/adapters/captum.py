@@ -1,6 +1,7 @@
 """Captum's attributions as Seewhy methods, and a Seewhy method as a Captum attribution."""
 
 import inspect
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -25,10 +26,13 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
     The method's maps are summed over channels, signed, (B, H, W), or (B, h, w) at the layer, which
     must be a single one whose outputs are channels first. It explains one class per image.
 
-    Raises ModelError without Captum, ValueError for an unknown name.
+    Raises ModelError without Captum; ValueError for an unknown name, for a class that is not asked
+    about a network and a class ("NoiseTunnel", "LayerActivation", "NeuronGradient"), and for
+    missing or unknown options.
     """
     kind = algorithm_of("captum.attr", algorithm)
     takes_layer = "layer" in inspect.signature(kind).parameters
+    check_kind(kind, takes_layer, options)
 
     def maps(probe: Probe) -> Tensor:
         scores = Logits(probe)
@@ -54,6 +58,21 @@ def as_method(algorithm: str | type, *, name: str | None = None, **options: Any)
         return found.detach().sum(1)
 
     return adopted(name or f"captum_{kind.__name__}", f"Captum's {kind.__name__}", maps)
+
+
+def check_kind(kind: type, layer: bool, options: Mapping[str, Any]) -> None:
+    """Raise ValueError where a class cannot be asked for maps of a network and a class."""
+    library = import_module("captum.attr")
+    attribute = getattr(kind, "attribute", None)  # classes that others are made of have none
+    try:
+        if not issubclass(kind, library.Attribution) or issubclass(kind, library.NoiseTunnel):
+            raise TypeError("it explains no network by itself")
+        if attribute is None:
+            raise TypeError("it computes nothing by itself")
+        inspect.signature(kind).bind(*["network", "layer"][: 1 + layer])
+        inspect.signature(attribute).bind("self", "inputs", target=0, **options)
+    except TypeError as error:
+        raise ValueError(f"Captum's {kind.__name__} with these options: {error}") from None
 
 
 def as_attribution(
