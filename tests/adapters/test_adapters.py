@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -135,6 +138,26 @@ def test_both_cam_libraries_agree_with_our_maps(algorithm, own):
     # It scales, resizes with OpenCV and scales again: the peak stays.
     peaks = normalize(seewhy.explain(model, x, own, [0, 2, 4], layer="bn2"))
     assert (scaled - peaks).abs().max() < 0.02
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*BaseCAM")
+def test_what_the_documentation_says_of_pytorch_grad_cams_options():
+    need("pytorch_grad_cam")
+    from pytorch_grad_cam import GradCAM, ShapleyCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    page = (Path(__file__).parents[2] / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    (mirrored,) = re.findall(r"`aug_smooth=True` \| `\"(.+?)\"`", page)
+    (shapley,) = re.findall(r"`(shapley_cam.*?)`", page)
+    model, x = seeded(Cnn).eval(), images()
+    targets = [ClassifierOutputTarget(number) for number in (0, 2, 4)]
+    found = GradCAM(model, [model.bn2])(x, targets, aug_smooth=True)
+    own = seewhy.explain(model, x, mirrored, [0, 2, 4], layer="bn2")
+    for one, other in zip(torch.from_numpy(found), own, strict=True):
+        assert torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1] > 0.99
+    found = ShapleyCAM(model, [model.bn2])(x, targets)
+    own = normalize(seewhy.explain(model, x, shapley, [0, 2, 4], layer="bn2"))
+    assert (torch.from_numpy(found) - own).abs().max() < 0.02
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*BaseCAM")
