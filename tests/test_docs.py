@@ -95,6 +95,19 @@ class Tiny(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
+def test_the_definitions_of_the_plugin_are_a_module_by_themselves():
+    """Without what the tests of pages give to every page."""
+    names: dict[str, Any] = {"__name__": "mycam"}
+    kept = (ast.Import, ast.ImportFrom, ast.FunctionDef)
+    with forgotten():
+        for block in blocks(ROOT / "docs" / "guides" / "plugins.md"):
+            if block.language == "python":
+                body = [one for one in ast.parse(block.text).body if isinstance(one, kept)]
+                exec(compile(ast.Module(body, []), "mycam.py", "exec"), names)
+        assert names["read_shelf"]("2").read("1").annotations[0].label == "apple"
+        assert names["rack"]("small", pretrained=False, num_classes=None).classes
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that pages name."""
