@@ -196,6 +196,19 @@ def test_files_are_not_taken_by_path_or_address(client, address):
     assert client.post(join, content=json.dumps(whole), headers=kind).status_code == 200
 
 
+def test_a_proxy_that_changes_the_host_is_told_what_to_do_once(caplog):
+    async def never(*_):
+        raise AssertionError
+
+    client = TestClient(Guard(never, bytes=1))
+    behind = {"origin": "https://viewer.example.org", "host": "localhost:7860"}
+    for _ in range(2):
+        answer = client.get("/viewer.js", headers=behind)
+        assert answer.status_code == 403
+        assert "proxy in front of it has to pass on the Host header" in answer.json()["error"]
+    assert sum("Host header" in one.message for one in caplog.records) == 1
+
+
 def test_only_its_own_page_may_call(client):
     assert client.get("/", headers={"host": "evil.example"}).status_code == 403
     foreign = {"origin": "https://evil.example"}

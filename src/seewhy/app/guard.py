@@ -42,6 +42,10 @@ LONGEST = 255  # bytes of a path; a file system raises an error for a longer nam
 AT_ONCE = 120_000_000  # bytes of all requests and answers together that are under way
 LARGE = 1_000_000  # bytes after which memory is given back
 PIECE = 262_144  # bytes of an answer that are sent at a time
+FOREIGN = (
+    "this viewer serves its own page alone; a proxy in front of it has to pass on the Host header "
+    "that the browser sends"
+)
 
 # The browser itself refuses whatever would lead elsewhere; Gradio builds its page by script.
 POLICY = (
@@ -81,6 +85,7 @@ class Guard:
         self.joins, self.hold, self.patience = joins or {}, hold, patience
         self.sessions = sessions
         self.under_way = 0
+        self.told = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -116,6 +121,9 @@ class Guard:
         if (path not in PAGES and not path.startswith(FOLDERS)) or len(path.encode()) > LONGEST:
             raise Refused(404, "there is nothing here")
         if why := self.stranger(headers):
+            if why == FOREIGN and not self.told:  # behind such a proxy the page stays empty
+                log.warning("a request was refused: %s", why)
+                self.told = True
             raise Refused(403, why)
         asks = QueryParams(scope["query_string"]).get("session_hash")
         if path == ANSWERS and asks not in self.sessions:
@@ -149,7 +157,7 @@ class Guard:
                 "this viewer does not go by that name; whoever started it can allow it with "
                 "--allow-host"
             )
-        return "" if from_here else "this viewer serves its own page alone"
+        return "" if from_here else FOREIGN
 
     def knows(self, name: str) -> bool:
         """Whether the page may be called by a name: numeric addresses always."""
