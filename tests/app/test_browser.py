@@ -162,6 +162,7 @@ def test_two_classes_compared(visit, photo_file, scene, networks):
     visit.explain()
     headings = visit.page.locator(".stage h3").all_text_contents()
     assert [text.split("?")[0] for text in headings] == ["Why clock", "Why umbrella"]
+    assert visit.page.get_by_role("radio", name="tsgb for umbrella", exact=True).count() == 1
     asked = [(m, t) for t in ("clock", "umbrella") for m in ("grad_cam", "tsgb")]
     wanted = [expected(network, scene, *one) for one in asked]
     for place, one in enumerate(wanted):
@@ -256,6 +257,7 @@ def test_classes_are_found_by_what_is_nearest(visit, photo_file):
     visit.page.locator('[role="option"]:has-text("thousand")').click()
     visit.page.wait_for_selector(".samples button[data-kind=photos]:not([hidden])")
     assert visit.page.locator(".samples button[data-kind=scenes]:not([hidden])").count() == 0
+    assert visit.page.get_by_role("button", name="Sample photo: camera").count() == 1
     field = visit.page.locator("#first input")
     options = visit.page.locator("#first [role=option] span")
     field.click()

@@ -234,6 +234,12 @@ def kinds() -> list[str]:
     return ["scenes"] * len(SAMPLES) + ["photos"] * len(sample_photos())
 
 
+def titles() -> list[str]:
+    """What each sample shows, in words, in the order of `serve.samples`."""
+    scenes = [f"Sample scene {number}" for number in range(1, len(SAMPLES) + 1)]
+    return scenes + [f"Sample photo: {name}" for name in sample_photos()]
+
+
 def own(script: str, name: str = "", **props: Any) -> gr.HTML:
     """A part of the page that a function of viewer.js fills."""
     return gr.HTML(
@@ -266,6 +272,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                 photo = own(
                     "photo",
                     samples=kinds(),
+                    titles=titles(),
                     fits=fits,
                     megabytes=limits.megabytes,
                     suffixes=",".join(sorted({*SUFFIXES, ".npy"})),

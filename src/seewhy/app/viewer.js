@@ -95,11 +95,11 @@ window.seewhy ??= (() => {
     const drop = make("label", { class: "drop", "aria-label": "Photo" }, input, shown);
     const error = make("p", { class: "error", role: "alert" });
     const about = make("p", { class: "about" });
-    const samples = make("div", { class: "samples", role: "group", "aria-label": "Sample scenes" });
+    const samples = make("div", { class: "samples", role: "group", "aria-label": "Samples" });
     props.samples.forEach((kind, number) => {
-      const image = make("img", { src: `samples/${number}.png`, alt: `Sample ${number + 1}` });
+      const title = props.titles[number];
+      const image = make("img", { src: `samples/${number}.png`, alt: title });
       const take = () => given(fetch(`samples/${number}`, { method: "POST", headers: visitor }));
-      const title = kind == "scenes" ? "A sample scene" : "A sample photo";
       samples.append(make("button", { type: "button", title, onclick: take, "data-kind": kind }, image));
     });
     root.replaceChildren(drop, error, about, samples);
@@ -564,6 +564,7 @@ window.seewhy ??= (() => {
       const choice = make("input", {
         type: "radio",
         name: "chosen",
+        "aria-label": `${map.method} for ${map.target}`,
         checked: map.index === view.chosen,
         onchange: () => choose(map.index),
       });
