@@ -9,6 +9,7 @@ all but the common ones. The other scripts measure costs.
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -269,5 +270,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     warnings.filterwarnings("ignore")
     main()

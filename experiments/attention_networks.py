@@ -10,7 +10,7 @@ below the table, each once; what is no clear error is marked with !!.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -306,12 +306,10 @@ def stages(model: nn.Module, images: Tensor) -> Iterator[str]:
             yield f"    {name}: {right}/8, share {share:.2f}"
 
 
-def main(wanted: list[str]) -> None:
+def main(wanted: list[str], by_stage: bool) -> None:
     """Print the table and what was said."""
     said: dict[str, int] = {}
-    if by_stage := "--stages" in wanted:
-        wanted.remove("--stages")
-    else:
+    if not by_stage:
         print("| network | layer |", " | ".join(METHODS), "|")
         print("|---" * (len(METHODS) + 2) + "|")
     for name, size, build in networks():
@@ -342,6 +340,10 @@ def main(wanted: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("wanted", nargs="*", help="parts of the networks' names; default: all")
+    parser.add_argument("--stages", action="store_true", help="where a change of a quarter is seen")
+    options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    main(sys.argv[1:])
+    main(options.wanted, options.stages)

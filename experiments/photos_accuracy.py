@@ -5,8 +5,8 @@ python experiments/photos_accuracy.py FOLDER, of photos with a labels.csv (file,
 
 from __future__ import annotations
 
+import argparse
 import csv
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,4 +57,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="photos with a labels.csv (file, index)")
+    main(parser.parse_args().folder)

@@ -7,6 +7,7 @@ Where the photos come from is in `src/seewhy/data/photos/sources.toml`.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from PIL import Image
@@ -34,4 +35,5 @@ def photos() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     photos()

@@ -9,6 +9,7 @@ object's removal moves the logit of a category most? Prints the tables of docs/s
 
 from __future__ import annotations
 
+import argparse
 import math
 import multiprocessing
 import os
@@ -111,6 +112,7 @@ def effects(name: str) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     shortcuts()
     for bundled in ("scenes:resnet", "scenes:vgg"):
         effects(bundled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def test_what_they_import_of_the_package_is_there(file):
         for name in node.names
     ]
     assert not [f"{module}.{name}" for module, name in found if not is_there(module, name)]
+
+
+def test_experiments_and_benchmarks_read_their_arguments():
+    """Asked for --help, they would begin, which takes hours or replaces the pictures in docs/."""
+    for file in FILES:
+        text = file.read_text(encoding="utf-8")
+        if file.parent.name in ("benchmarks", "experiments") and "__main__" in text:
+            assert re.search(r"argparse|from timing import", text), file.name
 
 
 def is_there(module: str, name: str) -> bool:
