@@ -222,7 +222,9 @@ def test_whole_module_is_refused(nets: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"hello world" * 100, None])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello world" * 100, b"<html>", b"version https://git-lfs.github.com", None]
+)
 def test_corrupt_file(nets: str, tmp_path: Path, name: str, content: bytes | None) -> None:
     path = tmp_path / name
     if content is None:  # truncated

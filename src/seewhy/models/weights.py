@@ -116,7 +116,11 @@ def _read(path: Path) -> tuple[object, dict[str, str]]:
         with _loading, torch.serialization.safe_globals([(_Ignored, name) for name in _HARMLESS]):
             return torch.load(path, map_location="cpu", weights_only=True), {}
     except Exception as error:  # broken bytes make the unpickler raise anything
-        if isinstance(error, pickle.UnpicklingError) or "TorchScript" in str(error):
+        # A page of a server, or Git LFS's pointer, cannot be unpickled either.
+        with path.open("rb") as file:
+            pickled = file.read(2).startswith((b"PK", b"\x80"))
+        refused = isinstance(error, pickle.UnpicklingError) and pickled
+        if refused or "TorchScript" in str(error):
             foreign = re.search(r"GLOBAL (\S+)", str(error))
             raise ModelError(
                 f"weights {path}: refused, because it is not tensors alone"
