@@ -125,7 +125,7 @@ def settled(owner: str, function: Callable[..., Any], options: Mapping[str, Any]
 
     Raises as `check` does.
     """
-    annotations = _annotations(function)
+    annotations = annotations_of(function)
     values = {
         option: _whole(as_number(value), annotations.get(option, Any))
         for option, value in options.items()
