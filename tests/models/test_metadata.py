@@ -94,6 +94,7 @@ def test_unknown_metadata_are_left_alone(nets: str, tmp_path: Path) -> None:
         ("c.txt", "cat\ndog\nçédille\n"),
         ("c.json", json.dumps(["cat", "dog", "çédille"])),
         ("c.json", json.dumps({"1": "dog", "0": "cat", "2": "çédille"})),
+        ("c.json", json.dumps({"dog": 1, "cat": 0, "çédille": 2})),  # ImageFolder's class_to_idx
         ("c.json", json.dumps({"0": ["n1", "cat"], "1": ["n2", "dog"], "2": ["n3", "çédille"]})),
     ],
 )
@@ -112,6 +113,7 @@ def test_class_files(nets: str, tmp_path: Path, name: str, content: str) -> None
         ("c.json", b'["a"', r"c\.json: not JSON"),
         ("c.json", b"[" * 100_000, r"c\.json: .*nested too deeply"),
         ("c.json", b'"abc"', r"c\.json: give a JSON list of names"),
+        ("c.json", b'{"a": 0, "b": 0}', r"c\.json: an index has two names"),
         ("c.json", b'{"0": "a", "2": "b"}', r"c\.json: index '1' is not in it"),
     ],
 )

@@ -31,7 +31,8 @@ Weights = Annotated[
     ),
 ]
 Classes = Annotated[
-    Path | None, typer.Option(help="Class names: one per line, or JSON (list, or index to name).")
+    Path | None,
+    typer.Option(help="Class names: one per line, or JSON (list, index to name or name to index)."),
 ]
 Size = Annotated[
     str | None,

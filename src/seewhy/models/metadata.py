@@ -73,11 +73,15 @@ def read_classes(source: str | Path | Sequence[str]) -> tuple[str, tuple[str, ..
 
 
 def names_in(content: Any, where: str = "classes") -> tuple[str, ...]:
-    """Names in a list of them, or in an object from index to name.
+    """Names in a list of them, or in an object from index to name or from name to index.
 
     Raises ModelError for anything else.
     """
     if isinstance(content, dict):
+        if all(type(value) is int for value in content.values()):  # ImageFolder's class_to_idx
+            if len({*content.values()}) < len(content):
+                raise ModelError(f"{where}: an index has two names")
+            content = {index: name for name, index in content.items()}
         named = {str(index): name for index, name in content.items()}
         try:
             content = [named[str(index)] for index in range(len(content))]
@@ -87,5 +91,5 @@ def names_in(content: Any, where: str = "classes") -> tuple[str, ...]:
         # The well-known imagenet_class_index.json has pairs [wnid, name].
         content = [value[-1] if isinstance(value, list) and value else value for value in content]
     if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
-        raise ModelError(f"{where}: give a JSON list of names, or an object index: name")
+        raise ModelError(f"{where}: give a JSON list of names, or an object of index and name")
     return tuple(content)
