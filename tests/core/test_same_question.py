@@ -281,6 +281,30 @@ def test_a_network_that_takes_its_images_in_parts(build, method):
         assert alike(found, expected), images
 
 
+class Experts(Cnn):
+    """Behind the first layer each image has one of two layers of its own."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.experts = nn.ModuleList([nn.Conv2d(6, 8, 3, padding=1) for _ in range(2)])
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn1(self.conv1(x)))
+        which = (x.sum((1, 2, 3)) * 1000).long().tolist()
+        parts = [self.experts[k % 2](x[i : i + 1]) for i, k in enumerate(which)]
+        return self.bn2(torch.cat(parts)).relu() if self.relu_kind == "late" else torch.cat(parts)
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize("kind", ["late", "early"])
+@pytest.mark.parametrize("method", ["grad_cam", "excitation_backprop", "auto(effort='quick')"])
+def test_a_network_with_layers_for_some_of_its_images(kind, method):
+    model, x = made(lambda: Experts(kind)), drawn(4, 3, 32, 32)
+    found = seewhy.explain(model, x, method, 1)
+    for i in range(len(x)):
+        assert alike(found[i : i + 1], seewhy.explain(model, x[i : i + 1], method, 1))
+
+
 @pytest.mark.usefixtures("answers")
 def test_layers_of_a_network_that_takes_its_images_in_parts():
     network, x = made(Cnn), drawn(3, 3, 32, 32)

@@ -775,6 +775,11 @@ class Probe:
                 "inference_mode() cuts them off. Is the network compiled or scripted as a whole? "
                 "Explain the original module, or use a method that works on the input's gradient"
             )
+        if recording.parted:
+            raise LayersDifferError(
+                "the last maps of the network are of a part of the images of this batch; explain "
+                "them one by one, or name a layer"
+            )
         if isinstance(choice.certain, Tensor):
             self._confirmed = choice.certain
         call, self._vague = recording.public(choice.layer), not recording.whole

@@ -87,6 +87,7 @@ class Recording:
     candidates: where the pass was to look for the layer itself, the outputs in question, in order.
     seen: every output with maps, in order, where the pass was to look for the layer itself; unless
         it is `whole`, only those from the last learned modules on.
+    parted: whether a module returned maps of a part of the images after the last of these.
     glimpses: those of them that may be stages, without a graph.
     excitations: what the first max pool or strided convolution took in, and what each returned,
         where asked for.
@@ -101,6 +102,7 @@ class Recording:
     calls: dict[Call, Recorded] = field(default_factory=dict)
     candidates: list[tuple[Layer, Recorded]] = field(default_factory=list)
     seen: list[Layer] = field(default_factory=list)
+    parted: bool = False
     whole: bool = True
     counted: Collection[str] = ()
     glimpses: dict[Layer, Recorded] = field(default_factory=dict)
@@ -376,6 +378,10 @@ class _Recorder:
     ) -> Any:
         shape = tensor.shape
         if not shape or shape[0] != self.batch or not tensor.is_floating_point():
+            if tensor.ndim == self.dims and 0 < shape[0] < self.batch and cells(shape[2:]) > 1:
+                taken = first_tensor(args)
+                own = taken is None or self._constant(tensor, taken, args, kwargs)
+                self.recording.parted |= tensor.is_floating_point() and not own
             return None
         if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
             return None  # of a part under torch.vmap, whose tensors end with it
@@ -494,6 +500,7 @@ class _Recorder:
         made = torch._C._autograd._get_sequence_nr()
         layer = Layer([call], module, layout, pooled, made)
         self.recording.seen.append(layer)
+        self.recording.parted = False
         self._hand_on(tensor)
         if pooled:
             return None
