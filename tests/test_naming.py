@@ -118,10 +118,11 @@ def test_names_of_other_libraries_lead_to_ours():
              "lrp": "excitation_backprop", "vargrad": "gradient+smooth",
              "Grad-CAM++": "grad_cam_plus_plus", "eigencam": "eigen_cam"}  # fmt: skip
     for line in page.splitlines():
-        theirs, ours = [re.findall("`([^`]*)`", cell) for cell in (line + "||").split("|")[1:3]]
+        cells = [cell.partition("`:")[0] + "`" for cell in (line + "||").split("|")[1:3]]
+        theirs, ours = [re.findall(r"`(\w*)(?:\(.*?\))?`", cell) for cell in cells]
         if theirs and len(theirs) == len(ours) and all(name in METHODS for name in ours):
             asked |= dict(zip(theirs, ours, strict=True))
-    assert len(asked) > 30
+    assert len(asked) > 35
     for theirs, ours in asked.items():
         if theirs != ours:
             with pytest.raises(ValueError, match=re.escape(f"; did you mean '{ours}'?")):
