@@ -281,6 +281,15 @@ def test_a_network_that_takes_its_images_in_parts(build, method):
         assert alike(found, expected), images
 
 
+@pytest.mark.parametrize("method", ["guided_grad_cam", "grad_cam+detail"])
+def test_contrasts_of_a_network_that_takes_its_images_in_parts(method):
+    """Where several are asked of it, one for each image."""
+    network, x = made(Cnn), drawn(2, 3, 16, 16)
+    target = targets.Contrast([0, 2], [1, 3])
+    expected = seewhy.explain(network, x, method, target)
+    assert alike(seewhy.explain(InParts(network, 1), x, method, target), expected)
+
+
 class Experts(Cnn):
     """Behind the first layer each image has one of two layers of its own."""
 

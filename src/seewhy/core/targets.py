@@ -643,11 +643,6 @@ class _Asked(Target):
         """Whether it names places."""
         return self.target.of_places
 
-    @property
-    def named(self) -> tuple[Classes, ...]:
-        """The classes that it names."""
-        return self.target.named
-
     def mirrored(self) -> Target:
         """The question about the mirror images."""
         return replace(self, target=self.target.mirrored())  # type: ignore[type-var]
@@ -684,6 +679,11 @@ class Of(_Asked):
         for step in str(self.path).split("."):
             outputs = _part(outputs, step, self.path)
         return outputs
+
+    @property
+    def named(self) -> tuple[Classes, ...]:
+        """The classes that it names."""
+        return self.target.named
 
     def asking(self, question: Target) -> Of:
         """Another question about that part."""
