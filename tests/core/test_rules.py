@@ -93,6 +93,7 @@ WRITES = {
     "precision": lambda x: x.mul_(x.double()),
     "items": lambda x: (x.__setitem__(x < 0.5, 0), x[:, 1].__setitem__(0, x[0, 0])),
     "the shape alone": lambda x: (x.unsqueeze_(1), x.squeeze_(1), x.transpose_(1, 2)),
+    "the shape of a view": lambda x: (lambda view: (view.unsqueeze_(1), view.add_(1)))(x[0]),
 }
 
 

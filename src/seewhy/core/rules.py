@@ -132,7 +132,7 @@ class applying(Mode):
         base = written._base
         if value._base is not None and value._base is (written if base is None else base):
             # Of `unsqueeze_` or `transpose_`, which write no numbers: the base stays as it is.
-            value = value.clone()
+            value = value.clone() if base is None else value  # a base is not read in its own place
             self._replace(written, value)
             return value
         if written.shape != value.shape:
@@ -434,17 +434,19 @@ def _out_of_place(function: Callable[..., Any]) -> Callable[..., Any]:
     if name == "copy_":
         return _copied
     plain = f"__{name[3:]}" if name.startswith("__i") else name[:-1] if name[-1:] == "_" else ""
+    if name in _WITHOUT_PLAIN:
+        return _on_a_copy(function)
     for owner in (torch.Tensor, torch, F):
         other = getattr(owner, plain, None)
         if plain and callable(other):
             return other  # type: ignore[no-any-return]
-    return _on_a_copy(function) if name in _WITHOUT_PLAIN else function
+    return function
 
 
-# What writes numbers into a tensor under no other name.
+# What writes numbers into a tensor under no other name; `torch.normal` is another function.
 _WITHOUT_PLAIN = frozenset((
     "__setitem__", "zero_", "fill_diagonal_", "uniform_", "random_", "exponential_", "cauchy_",
-    "geometric_", "log_normal_",
+    "geometric_", "normal_", "log_normal_",
 ))  # fmt: skip
 
 
