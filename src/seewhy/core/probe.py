@@ -192,7 +192,7 @@ class Probe:
             if recording.calls and recording.input is None and not self._score.requires_grad:
                 # The network may switch gradients off for a part of itself, and for all behind it.
                 self._run("input")
-                self._score = self._score_by(self._target, self.outputs)
+                return self.scored()
         return self._score
 
     @property

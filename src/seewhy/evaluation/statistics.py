@@ -358,7 +358,7 @@ def _compared(table: Table, couples: Sequence[Couple]) -> dict[Couple, Compariso
         images = len(counts)
         by_image, counts = _pooled(sums / counts[:, None], torch.ones_like(counts))
         first, second = (by_image[:, list(side)] for side in zip(*own, strict=True))
-        # Of maps that are equal but for rounding, it would be significant.
+        # Maps that are equal but for rounding may differ to one side: that would be significant.
         rounded = torch.isclose(first, second, rtol=1e-6, atol=1e-9)
         gaps = (first - second).masked_fill(rounded, 0)
         intervals = bootstrap_intervals(gaps, counts).tolist()

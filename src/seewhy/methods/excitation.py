@@ -176,12 +176,9 @@ def _passed(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Ten
 def _scaled(function: Function, input: Any, other: Any, **kwargs: Any) -> Tensor:
     """What is scaled has all of the probability: the gate, or the constant, has none."""
     parts = gated(input, other)
-    if parts is None:
-        return function(input, other, **kwargs)
-    signal, _ = parts
-    with torch.no_grad():
+    with torch.set_grad_enabled(parts is None):
         value = function(input, other, **kwargs)
-    return substitute(value, signal)
+    return substitute(value, parts[0]) if parts else value
 
 
 def _shared(add: Function, input: Tensor, other: Any, **kwargs: Any) -> Tensor:
