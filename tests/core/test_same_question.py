@@ -290,6 +290,55 @@ def test_contrasts_of_a_network_that_takes_its_images_in_parts(method):
     assert alike(seewhy.explain(InParts(network, 1), x, method, target), expected)
 
 
+class Shuffled(nn.Module):
+    """Gives its images to another network in another order."""
+
+    def __init__(self, network: nn.Module, kind: str = "index") -> None:
+        super().__init__()
+        self.network, (self.there, self.back) = network, MOVES[kind]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.back(self.network(self.there(x))) if len(x) > 1 else self.network(x)
+
+
+def turned(x: Tensor, by: int) -> Tensor:
+    return torch.arange(len(x)).roll(by)
+
+
+MOVES = {
+    "index": (lambda x: x[turned(x, 1)], lambda y: y[turned(y, -1)]),
+    "select": (
+        lambda x: x.index_select(0, turned(x, 1)),
+        lambda y: y.index_select(0, turned(y, -1)),
+    ),
+    "flip": (lambda x: x.flip(0), lambda y: y.flip(0)),
+    "roll": (lambda x: x.roll(1, 0), lambda y: y.roll(-1, 0)),
+    "cat": (lambda x: torch.cat([x[1:], x[:1]]), lambda y: torch.cat([y[-1:], y[:-1]])),
+    "stack": (lambda x: x.flip(0), lambda y: torch.stack([*y][::-1])),
+}
+
+
+@pytest.mark.parametrize(
+    ("build", "method"),
+    [*((Cnn, method) for method in EVERY),
+     *((Attending, method) for method in OF_ATTENTION)],
+)  # fmt: skip
+def test_a_network_that_shuffles_its_images(build, method):
+    network, x = made(build), drawn(3, 3, 32, 32)
+    expected = seewhy.explain(network, x, method, [0, 2, 1])
+    assert alike(seewhy.explain(Shuffled(network), x, method, [0, 2, 1]), expected)
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize("kind", MOVES)
+@pytest.mark.parametrize("layer", [None, "conv1"])
+def test_ways_to_shuffle(kind, layer):
+    network, x = made(Cnn), drawn(3, 3, 32, 32)
+    expected = seewhy.explain(network, x, "grad_cam", 1, layer=layer)
+    model, named = Shuffled(network, kind), layer and f"network.{layer}"
+    assert alike(seewhy.explain(model, x, "grad_cam", 1, layer=named), expected)
+
+
 class Experts(Cnn):
     """Behind the first layer each image has one of two layers of its own."""
 

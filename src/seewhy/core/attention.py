@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from seewhy.core.choice import images_first
+from seewhy.core.choice import check_order, images_first
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import graphs
 from seewhy.core.recording import Recording
@@ -93,6 +93,11 @@ class AttentionPass:
         for place, one in enumerate(self.maps[:known]):
             if one.weights.shape == self.maps[known].weights.shape:
                 self.maps[place] = replace(one, layout=self.maps[known].layout)
+
+        reaching = [node for node, one in zip(self._nodes, self.maps, strict=True) if one.layout]
+        if reaching:
+            last = reaching[-1]
+            check_order(score, last, lambda one: _gradients(one, [last])[0])
 
     def gradient(self, place: int) -> Tensor:
         """∂score/∂weights of a map; with it those of all later ones, on whose way it lies."""

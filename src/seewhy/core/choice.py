@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, count
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from seewhy.core.layers import Layer
 from seewhy.core.observing import graphs
 from seewhy.core.recording import Recorded
 from seewhy.core.replay import mixes_nothing
+from seewhy.core.rules import kind_of, nearest
 
 Candidate = tuple[Layer, Recorded]
 
@@ -98,6 +100,50 @@ def images_first(tensor: Tensor, score: Callable[[], Tensor]) -> bool:
         return True
     (gradient,) = gradients_of(score()[-1:], [tensor])
     return gradient is None or not gradient[:-1].any()
+
+
+def check_order(score: Tensor, node: Any, gradient_of: Callable[[Tensor], Tensor | None]) -> None:
+    """Raise LayersDifferError where the images' scores read each other's rows of a tensor.
+
+    A network may sort its images, say. That is tried where a step behind the tensor may move rows.
+
+    node: what made the tensor. gradient_of: the gradient there of such scores.
+    """
+    count = len(score)
+    if count == 1:
+        return
+    met = nearest(score, lambda one: one is node or may_move_rows(one))
+    if all(one is node for one in met):
+        return
+    weights = 0.5 + (0.618 * torch.arange(count, device=score.device)).frac().to(score)
+    own, weighted = gradient_of(score), gradient_of(score * weights)
+    if own is None or weighted is None:
+        return
+    own, weighted = own.reshape(count, -1), weighted.reshape(count, -1)
+    far = (weighted - weights[:, None] * own).abs().amax(1)
+    if (far > 0.02 * weighted.abs().amax(1)).any():
+        raise LayersDifferError(
+            "the network puts the images of this batch in another order; explain them one by one"
+        )
+
+
+# What may put rows in another order: a part of them alone, as `select` takes, does not.
+_MOVING = frozenset((
+    "Cat", "Flip", "Gather", "Index", "IndexAdd", "IndexCopy", "IndexPut", "IndexSelect", "Roll",
+    "Scatter", "Sort", "Stack",
+))  # fmt: skip
+
+
+def may_move_rows(node: Any) -> bool:
+    """Whether a node of the graph moves something along the axis of images."""
+    if kind_of(node) not in _MOVING:
+        return False
+    dims, indices = getattr(node, "_saved_dims", None), getattr(node, "_saved_indices", None)
+    return (
+        getattr(node, "_saved_dim", None) == 0
+        or (dims is not None and (not dims or 0 in dims))
+        or (isinstance(indices, tuple) and indices[0] is not None)
+    )
 
 
 def _gradients(

@@ -23,6 +23,7 @@ from seewhy.core.attention import Attention, AttentionPass, unfused
 from seewhy.core.choice import (
     Choice,
     LayersDifferError,
+    check_order,
     choose,
     gradients_of,
     images_first,
@@ -37,6 +38,7 @@ from seewhy.core.rules import (
     Rules,
     applying,
     check_open,
+    edge,
     nodes,
     out_of_place_only,
 )
@@ -225,7 +227,10 @@ class Probe:
                 self._resolved = self._origin.layer_calls
             elif self._requests is not None:
                 requests = self._requests
-                self._resolved = self._differentiating(lambda: tuple(map(self._found, requests)))
+                found = self._differentiating(lambda: tuple(map(self._found, requests)))
+                for call in found:
+                    self._check_order(self._record().calls[call].tensor)
+                self._resolved = found
             else:
                 self._resolved = (self._choose(),)
         return self._resolved
@@ -743,6 +748,13 @@ class Probe:
         used = [c for c, gradient in zip(with_maps, gradients, strict=True) if gradient is not None]
         return (used or with_maps)[-1]
 
+    def _check_order(self, tensor: Tensor) -> None:
+        if len(self.inputs) > 1 and tensor.requires_grad:
+            score, (node, _) = self.scored(), edge(tensor)
+            self._differentiating(
+                lambda: check_order(score, node, lambda one: gradients_of(one, [tensor])[0])
+            )
+
     def _missing(self, request: Request) -> NoReturn:
         name, number = request
         counts = self._record().counts
@@ -780,6 +792,7 @@ class Probe:
                 "the last maps of the network are of a part of the images of this batch; explain "
                 "them one by one, or name a layer"
             )
+        self._check_order(choice.recorded.tensor)
         if isinstance(choice.certain, Tensor):
             self._confirmed = choice.certain
         call, self._vague = recording.public(choice.layer), not recording.whole

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import reduce
 from numbers import Integral
 from typing import Any, ClassVar, Literal, SupportsInt, TypeGuard
 
@@ -620,10 +621,10 @@ def with_gradients(starts: Sequence[tuple[Tensor, Tensor]], images: int) -> Scor
     def linear(_: Any) -> Tensor:
         each = [x * gradient for x, gradient in starts]
         if all(one.ndim > 1 and len(one) == images for one in each):
-            return torch.stack([one.flatten(1).sum(1) for one in each]).sum(0)
+            return reduce(torch.add, [one.flatten(1).sum(1) for one in each])
         # Rows are no images where each is looked at several times, or apart from the others. Then
         # nothing but the sum of the scores counts.
-        return F.pad(torch.stack([one.sum() for one in each]).sum()[None], (0, images - 1))
+        return F.pad(reduce(torch.add, [one.sum() for one in each])[None], (0, images - 1))
 
     return Score(linear)
 

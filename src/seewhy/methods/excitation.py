@@ -190,13 +190,13 @@ def _shared(add: Function, input: Tensor, other: Any, **kwargs: Any) -> Tensor:
     if not isinstance(other, Tensor) or kwargs or not _alike(input, other):
         return add(input, other, **kwargs)
     value = add(input.detach(), other.detach())
-    summands = torch.stack([input.expand_as(value), other.expand_as(value)])
-    return _excitation_of((value,), summands, lambda x: x.sum(0), None)
+    summands = torch.stack([input.expand_as(value), other.expand_as(value)], 1)
+    return _excitation_of((value,), summands, lambda x: x.sum(1), None)
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors have the same shape, however many images there are."""
-    return a.ndim == b.ndim and a.shape[1:] == b.shape[1:]
+    return a.ndim == b.ndim > 0 and a.shape[1:] == b.shape[1:]
 
 
 class _Excitation(torch.autograd.Function):

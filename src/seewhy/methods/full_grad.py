@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seewhy.core.choice import LayersDifferError
+from seewhy.core.choice import LayersDifferError, may_move_rows
 from seewhy.core.probe import Probe
-from seewhy.core.rules import Rule, tapped
+from seewhy.core.rules import Rule, nodes, tapped
 from seewhy.maps import normalize, of_images, upsample
 from seewhy.naming import method
 
@@ -69,7 +69,10 @@ def collected(probe: Probe, collect: Collect) -> Tensor:
 
     rule: Rule = shown
     functions = (F.conv1d, F.conv2d, F.conv3d, F.batch_norm)
-    return probe.with_rules(dict.fromkeys(functions, rule)).input_gradient
+    ruled = probe.with_rules(dict.fromkeys(functions, rule))
+    if len(probe.inputs) > 1 and any(map(may_move_rows, nodes(ruled.scored()))):
+        raise LayersDifferError("the network may put the images of a batch in another order")
+    return ruled.input_gradient
 
 
 def _constant(
