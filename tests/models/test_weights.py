@@ -7,17 +7,19 @@ import os
 import pickle
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from tiny import Tiny
 from torch import nn
 
 from seewhy.core.targets import logits
-from seewhy.models import ModelError, import_torchvision, load_model
+from seewhy.models import LoadedModel, ModelError, import_torchvision, load_model
+from seewhy.models.weights import with_weights
 from seewhy.notes import Note
 
 
@@ -289,6 +291,67 @@ def test_old_densenet_files_load(tmp_path: Path) -> None:
     torch.save(old, tmp_path / "old.pth")
     model = load_model("torchvision:densenet121", weights=tmp_path / "old.pth")
     torch.testing.assert_close(model.module.state_dict(), own.state_dict(), rtol=0, atol=0)
+
+
+def test_old_files_of_vision_transformers_load(tmp_path: Path) -> None:
+    """torchvision's own downloads have other names for the layers of each block."""
+    own = import_torchvision().models.VisionTransformer(8, 4, 1, 1, 8, 8, num_classes=2)
+    old = {
+        f"module.{key}".replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value
+        for key, value in own.state_dict().items()
+    }
+    assert "module.encoder.layers.encoder_layer_0.mlp.linear_2.bias" in old
+    torch.save(old, tmp_path / "old.pth")
+    fresh = import_torchvision().models.VisionTransformer(8, 4, 1, 1, 8, 8, num_classes=2)
+    model = with_weights(lambda **_: LoadedModel(fresh), tmp_path / "old.pth", "vit")
+    torch.testing.assert_close(model.module.state_dict(), own.state_dict(), rtol=0, atol=0)
+
+
+def test_networks_that_ask_for_the_version_of_their_files(tmp_path: Path) -> None:
+    state = import_torchvision().models.mnasnet0_5().state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    equal(load_model("torchvision:mnasnet0_5", weights=tmp_path / "w.safetensors").module, state)
+
+
+class Tied(Tiny):
+    """One tensor under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.tail = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.tail.weight = self.body.weight
+
+
+def test_a_tensor_of_two_names_is_in_the_file_once(tmp_path: Path) -> None:
+    own = Tied()
+    save_model(own, str(tmp_path / "w.safetensors"))
+    model = with_weights(lambda **_: LoadedModel(Tied()), tmp_path / "w.safetensors", "tied")
+    equal(model.module, own.state_dict())
+    state = own.state_dict()
+    del state["tail.bias"]
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=r"1 missing \(tail\.bias\)"):
+        with_weights(lambda **_: LoadedModel(Tied()), tmp_path / "w.pt", "tied")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: (one * 10).to(torch.int8),
+        lambda one: one.to(torch.complex64),
+        lambda one: one.to_sparse(),
+        lambda one: one.to("meta"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(
+    nets: str, tmp_path: Path, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """The integers of a quantised network became its weights without a word."""
+    torch.save({key: change(one) for key, one in Tiny().state_dict().items()}, tmp_path / "w.pt")
+    with pytest.raises(
+        ModelError, match=r"4 complex, quantised, sparse or without values \(conv\.weight "
+    ):
+        load_model(f"{nets}:tiny", weights=tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,12 @@ _HARMLESS = (
     "pathlib._local.PosixPath",
     "pathlib._local.WindowsPath",
 )
+# Files of torchvision's DenseNets and transformers are older than its names.
+_RENAMED = (
+    (re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.(?=[12]\.)"), r"\1"),
+    (re.compile(r"(\.encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
+    (re.compile(r"(\.encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
+)
 # torch keeps the list of what it accepts for the whole process.
 _loading = threading.Lock()
 
@@ -75,26 +81,58 @@ def with_weights(build: Callable[..., LoadedModel], path: Path, spec: str) -> Lo
     if outputs is not None:
         model = replace(build(pretrained=False, num_classes=outputs), classes=())
         own = model.module.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    # A tensor that the network has under several names may be in the file under one of them.
+    given = {_place(own[key]) for key in own if key in state}
+    missing = [
+        key
+        for key in own
+        if key not in state
+        and not key.endswith("num_batches_tracked")
+        and _place(own[key]) not in given
+    ]
     shapes = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
-    if missing or shapes:
-        faults = {"missing": missing, "unexpected": foreign, "of another shape": shapes}
+    kinds = [
+        f"{key} {str(state[key].dtype).removeprefix('torch.')}"
+        for key in own
+        if key in state and not _holds_values(state[key], own[key])
+    ]
+    if missing or shapes or kinds:
+        faults = {
+            "missing": missing,
+            "unexpected": foreign,
+            "of another shape": shapes,
+            "complex, quantised, sparse or without values": kinds,
+        }
         counts = [f"{len(keys)} {what} ({_some(keys)})" for what, keys in faults.items() if keys]
         raise ModelError(
             f"weights {path} do not fit {spec}: of the network's {len(own)} and the file's "
             f"{len(state) + len(foreign)} tensors, {'; '.join(counts)}"
         )
-    model.module.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
+    # In the network's own state dict, which says of which version its names are: MNASNet asks.
+    own.update((key, state[key]) for key in [*own] if key in state)
+    model.module.load_state_dict(own)
     if foreign:
         note(
             f"weights {path}: ignored {len(foreign)} tensors for which {spec} has no place: "
             f"{_some(foreign)}"
         )
     return with_metadata(model, facts, path)
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    """Where a tensor lies in memory, which tells those apart that are one."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def _holds_values(theirs: Tensor, ours: Tensor) -> bool:
+    """Whether a file's tensor has the values of the network's; 8-bit integers are not weights."""
+    if theirs.is_meta or theirs.layout != torch.strided:
+        return False
+    return theirs.is_floating_point() or theirs.dtype == torch.bool or not ours.is_floating_point()
 
 
 def _read(path: Path) -> tuple[object, dict[str, str]]:
@@ -189,10 +227,10 @@ def _renamed(
     on. It is found by trying: the one that gives the most of the network's names is taken. The
     network may be the one that is wrapped, too. Returns also the names that are left over.
     """
-    # Files of torchvision's DenseNets are older than its names: denselayer1.norm.1 is norm1 now.
-    modern = {
-        re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", key): key for key in state
-    }
+    modern = {key: key for key in state}
+    for old, new in _RENAMED:
+        if not any(old.search(key) for key in own):
+            modern = {old.sub(new, name): key for name, key in modern.items()}
     first = next(iter(own), "")
     prefixes = [first[: dot.end()] for dot in re.finditer(r"\.", first)]
     inners = ["", *(prefix for prefix in prefixes if all(key.startswith(prefix) for key in own))]
