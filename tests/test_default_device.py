@@ -33,6 +33,13 @@ def test_maps(build, names):
     assert [name for name in names if not torch.equal(found[name], expected[name])] == []
 
 
+def test_networks_by_name():
+    expected = seewhy.load_model("scenes:vgg").module.state_dict()
+    with torch.device("meta"):
+        found = seewhy.load_model("scenes:vgg").module.state_dict()
+    assert [key for key in expected if not torch.equal(found[key], expected[key])] == []
+
+
 def test_photos():
     model = seewhy.LoadedModel(seeded(Cnn), Preprocess((32, 32), mean=(0.5,) * 3, std=(0.5,) * 3))
     photo = Image.linear_gradient("L").convert("RGB")

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tiny import Tiny
+from torch import nn
 
 from seewhy.data.images import load_image
 from seewhy.data.preprocess import Preprocess
@@ -23,6 +24,7 @@ from seewhy.models import (
     list_models,
     load_model,
 )
+from seewhy.models.zoos import channels_of
 from seewhy.notes import Note
 
 # --- real weights ---
@@ -134,11 +136,15 @@ def test_the_number_of_channels_is_that_of_the_first_convolution(nets: str) -> N
     assert model.preprocess(Image.new("RGB", (300, 300))).shape == (1, 224, 224)
 
 
+def test_a_lazy_convolution_has_no_channels_yet() -> None:
+    assert channels_of(nn.Sequential(nn.LazyConv2d(4, 3), nn.Conv2d(5, 4, 3))) == 5
+
+
 def test_a_factory_may_import_torchvision_by_itself(nets: str) -> None:
     code = f"""
 import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 from seewhy.models import load_model
-print(load_model("{nets}:with_torchvision", weights="random").module.num_classes)
+print(load_model("{nets}:with_torchvision").module.num_classes)
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True,
                           text=True, timeout=120)  # fmt: skip
@@ -150,7 +156,7 @@ def test_unknown_specifications(nets: str) -> None:
     for spec, message in (
         ("resnet50", "write e.g. torchvision:resnet50"),
         (":x", "names no zoo"),
-        ("timm:", "names no zoo"),
+        ("timm:", "names no network; write timm:NAME"),
         ("torchvison:resnet50", "did you mean 'torchvision'"),
         ("no_such.module:net", "nor a Python module"),
         ("./nets:net", "nor a Python module"),
@@ -161,9 +167,13 @@ def test_unknown_specifications(nets: str) -> None:
         ("timm:convnext_tinny", "'convnext_tiny'"),
         (f"{nets}:tinny", "did you mean 'tiny'"),
         (f"{nets}:nothing", "returned int"),
+        (f"{nets}:tiny", "keeps the weights that it comes with"),
+        ("scenes:resnt", "give one of resnet, vgg, vit"),
     ):
         with pytest.raises(ModelError, match=message):
             load_model(spec, weights="random")
+    with pytest.raises(ModelError, match=r"nor a function that returns one$"):
+        load_model(f"{nets}:__name__")
     with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
         load_model(f"{nets}:needs_more")  # the user's own fault keeps its own name
 

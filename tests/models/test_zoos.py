@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from seewhy.models import ModelError, import_torchvision, load_model
+from seewhy.notes import Note
 
 
 @pytest.mark.parametrize("name", ["convnext_atto", "resnet10t", "vit_tiny_patch16_224"])
@@ -28,6 +29,17 @@ def test_timm(tmp_path: Path, name: str) -> None:
     assert model.classes[0] == "tench, Tinca tinca"
     assert model.class_index("tinca TINCA") == 0  # a synonym
     assert model.class_index("tiger cat") == 282
+
+
+def test_timm_networks_that_pad_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the crop mode "border" see the whole photo, within a border."""
+    import_torchvision()
+    import timm
+
+    own = timm.create_model("test_resnet", pretrained_cfg_overlay={"crop_mode": "border"})
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: own)
+    with pytest.warns(Note, match=r"crop_mode='border'.* only approximates"):
+        load_model("timm:test_resnet", weights="random")
 
 
 def test_timm_head_size_of_the_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -44,11 +45,12 @@ def load_model(
         function without arguments that returns one or a `LoadedModel`. A `Preprocess` in the
         module's attribute `preprocess` is used.
     weights: None for the zoo's pretrained weights, which are downloaded unless they are cached
-        (your own network keeps its weights); "random" for an initialisation by torch's global
-        random generator; or a file with a state dict, alone or in a checkpoint: `.safetensors`,
-        `.pt`, `.pth`, `.bin`, `.ckpt` or `.tar`. Files that would run code are refused. Prefixes of
-        wrappers are removed, and extra tensors are ignored, with a note. If the file differs from
-        the zoo's network only in the number of classes, the network gets the file's number.
+        (your own network keeps its weights); "random" for an initialisation of a zoo's network by
+        torch's global random generator; or a file with a state dict, alone or in a checkpoint:
+        `.safetensors`, `.pt`, `.pth`, `.bin`, `.ckpt` or `.tar`. Files that would run code are
+        refused. Prefixes of wrappers are removed, and extra tensors are ignored, with a note. If
+        the file differs from the zoo's network only in the number of classes, the network gets the
+        file's number.
     classes: names of the classes, in order: a sequence; a text file with one per line; or a
         JSON file with a list, or with an object from index to name or back. None: the zoo's names.
     preprocess: a `Preprocess`; or some of its settings, such as `{"mean": 127, "std": 128}`;
@@ -83,6 +85,8 @@ def load_model(
                 f"model {spec!r} is a file of weights; name the network that they fit, such as "
                 "torchvision:resnet50 or package.module:factory, with weights=FILE (--weights FILE)"
             )
+        if zoo in ZOOS:
+            raise ModelError(f"model {spec!r} names no network; write {zoo}:NAME")
         raise ModelError(
             f"model {spec!r} names no zoo; write e.g. torchvision:{spec.strip(':') or 'resnet50'}, "
             f"with one of {', '.join(ZOOS)}, or package.module:factory"
@@ -93,11 +97,20 @@ def load_model(
     if zoo in ZOOS:
         make = ZOOS[zoo].function if texts is None else zoos.hf_text_image
 
+    # A zoo's network is made where its weights are read, whatever torch's default device is.
+    where = torch.device("cpu") if zoo in ZOOS else nullcontext()
+
     def build(**about: Any) -> LoadedModel:
-        return zoos.as_loaded(make(name, **about), spec)
+        with where:
+            return zoos.as_loaded(make(name, **about), spec)
 
     if weights is None or weights == "random":
         model = build(pretrained=weights is None, num_classes=None)
+        if weights == "random" and zoo not in ZOOS:
+            raise ModelError(
+                f"weights='random': {spec} is a network of your own, which keeps the weights that "
+                "it comes with; name a function that returns it with random ones"
+            )
     else:
         model = with_weights(build, Path(weights), spec)
     # The zoos build in torch's default dtype, whatever that is; photos come as float32.
@@ -112,8 +125,9 @@ def load_model(
     if texts is not None:
         if classes is not None:
             raise ModelError("give texts= or classes=: of a text-image network texts are classes")
-        (tokenizer,) = zoos.from_hub(name, "Tokenizer")
-        return with_texts(model, tokenizer, texts)
+        with where:
+            (tokenizer,) = zoos.from_hub(name, "Tokenizer")
+            return with_texts(model, tokenizer, texts)
     if classes is not None:
         where, names = read_classes(classes)
         model = with_classes(model, names, where)

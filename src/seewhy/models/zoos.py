@@ -26,6 +26,7 @@ from seewhy.data.scenes.objects import CATEGORIES
 from seewhy.models.efficientnet_lite import VARIANTS, EfficientNetLite, pretrained_state
 from seewhy.models.loaded import IMAGENET_PREPROCESS, LoadedModel, ModelError
 from seewhy.models.packages import import_torchvision, import_zoo, with_torchvision
+from seewhy.notes import note
 from seewhy.options import near
 
 Build = Callable[..., LoadedModel | nn.Module]
@@ -95,16 +96,22 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMode
     height, width = (math.floor(side / config["crop_pct"]) for side in size)
     squash = config["crop_mode"] == "squash" or height != width
     subset = timm.data.infer_imagenet_subset(module)
+    preprocess = Preprocess(
+        resize=(height, width) if squash else height,
+        crop=_side(size),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        channels=channels,
+    )
+    if config["crop_mode"] not in ("center", "squash"):
+        note(
+            f"timm:{name} prepares images in its own way (crop_mode={config['crop_mode']!r}), "
+            f"which {preprocess} only approximates; give preprocess= if you know better"
+        )
     return LoadedModel(
         module,
-        Preprocess(
-            resize=(height, width) if squash else height,
-            crop=_side(size),
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
-            interpolation=config["interpolation"],
-            channels=channels,
-        ),
+        preprocess,
         tuple(timm.data.ImageNetInfo(subset).label_descriptions()) if subset else (),
     )
 
@@ -206,6 +213,8 @@ def _hf_size(size: Mapping[str, int] | None) -> int | tuple[int, int] | None:
 
 
 def _scenes(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    if name not in ARCHITECTURES:
+        raise ModelError(f"scenes has no network {name!r}; give one of {', '.join(ARCHITECTURES)}")
     module = load_network(name)[0] if pretrained else build(name)
     return LoadedModel(module, PREPROCESS, CATEGORIES, activation="sigmoid")
 
@@ -249,7 +258,7 @@ def own_network(module: str, name: str, *, pretrained: bool, num_classes: int | 
         raise ModelError(f"model {spec!r}: it ends the process (SystemExit: {error})") from error
     raise ModelError(
         f"model {spec!r}: {module} has no network {name!r}, nor a function that returns one"
-        f"{near(name, [name for name in vars(imported) if name[0] != '_'])}"
+        f"{near(name, [one for one in vars(imported) if one[0] != '_' and one != name])}"
     )
 
 
@@ -303,7 +312,8 @@ def assumed(channels: int) -> Preprocess:
 
 def channels_of(module: nn.Module) -> int:
     """How many channels the network's first convolution takes; 3 where there is none."""
-    return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
+    convolutions = (m for m in module.modules() if isinstance(m, nn.Conv2d))
+    return next((m.in_channels for m in convolutions if m.in_channels), 3)  # a lazy one has none
 
 
 @contextmanager
