@@ -115,6 +115,17 @@ def test_one_channel_masks_and_masks_of_several_classes() -> None:
     assert float(scores(depth, None, logits)) == pytest.approx((4 * 3 - 12 * 2) / 16)
 
 
+def test_of_plain_maps_the_predicted_one_is_first_in_the_table() -> None:
+    """It was the first output, as all of them have the whole picture."""
+    outputs = torch.tensor([[1.0, 4.0, 2.0], [5.0, 3.0, 4.0]])[:, :, None, None].expand(2, 3, 4, 4)
+    model = loaded(nn.Identity(), "none")
+    tops = [[index for index, _, _ in model.top(one)] for one in outputs]
+    assert tops == [[1, 2, 0], [0, 2, 1]]
+    for rank in (1, 2, 3):
+        found = model.target(Predicted(rank)).resolve(outputs)
+        assert found.classes == tuple(top[rank - 1] for top in tops)  # type: ignore[attr-defined]
+
+
 def test_outputs_without_classes() -> None:
     with pytest.raises(ValueError, match=r"returned \(2, 3, 4\); a class needs scores"):
         scores(loaded(nn.Identity()), None, torch.zeros(2, 3, 4))

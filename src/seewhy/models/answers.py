@@ -120,6 +120,8 @@ class Asked(ClassTarget):
         inside = regions(own, self.activation) if own.ndim == 4 else None
         if self.index is None:
             ranked = scores if inside is None else inside.sum((2, 3))
+            if inside is not None and self.activation == "none":  # every region is the picture
+                ranked = scores.mean((2, 3))
             classes = ranked.sort(dim=1, descending=True, stable=True).indices[:, self.rank - 1]
         else:
             classes = torch.tensor(self.index, device=scores.device).expand(len(scores))
