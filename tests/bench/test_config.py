@@ -256,6 +256,18 @@ def test_yaml_sets_what_python_can(tmp_path):
     assert (model.preprocess, model.activation) == (other.preprocess, "softmax")
 
 
+@pytest.mark.parametrize(
+    ("more", "setting"), [("size: 9", "resize"), ("size: [9, 8]", "crop"), ("mean: 0.5", "mean")]
+)
+def test_a_setting_of_a_network_is_given_once(tmp_path, more, setting):
+    """`size` won over what `preprocess` said, and `mean` likewise."""
+    twice = f"    {more}\n    preprocess: {{{setting}: 1}}"
+    text = GOOD.replace("    size: [64, 96]\n    mean: 0.5", twice)
+    message = f"{more.partition(':')[0]} stands beside preprocess with {setting}"
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, text)
+
+
 def test_spellings_of_one_metric_are_one(tmp_path):
     text = GOOD.replace("  - insertion", '  - insertion\n  - "insertion(steps=32)"\n  - gini')
     text += '  - "iou( threshold = .30 )"\n  - "insertion(steps=9)"\n'

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -66,6 +66,15 @@ class NetworkConfig(_Part):
     activation: Activation | None = None
     texts: list[str] | None = None
     layer: str | list[str] | None = None
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        """Of two values for one setting the one would be passed over without a word."""
+        given = [("size", "resize"), ("size", "crop"), ("mean", "mean"), ("std", "std")]
+        for key, setting in given:
+            if getattr(self, key) is not None and setting in self.preprocess:
+                raise ValueError(f"{key} stands beside preprocess with {setting}; give one of them")
+        return self
 
     @property
     def title(self) -> str:

@@ -23,6 +23,8 @@ def read_class_map(given: str | Path | Mapping[str, Sequence[int]]) -> ClassMap:
             raise ValueError(f"{title}: {error}") from None
     if not isinstance(content, Mapping):
         raise ValueError(f'{title}: give an object such as {{"bus": [654, 779]}}')
+    if not content:
+        raise ValueError(f"{title}: names no category; leave it out to find classes by name")
     content = {category: as_number(indices) for category, indices in content.items()}
     for category, indices in content.items():
         listed = isinstance(indices, list | tuple | range) and len(indices) > 0
