@@ -456,6 +456,18 @@ def test_folder_of_photos_with_labels_and_masks(tmp_path):
         load_dataset(f"folder:{tmp_path}")
 
 
+@pytest.mark.parametrize("label", ["../images", "x/../../images", "ROOT/images", "long " * 80])
+def test_a_label_is_any_text(tmp_path, label):
+    """Also one that leads to a photo, which was taken for its own mask, or is too long a name."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks" / "x").mkdir(parents=True)
+    Image.new("L", (8, 8), 1).save(tmp_path / "images" / "1.png")
+    label = label.replace("ROOT", str(tmp_path)).strip()
+    (tmp_path / "labels.csv").write_text(f"file,label\n1.png,{label}\n1.png,other\n")
+    (sample,) = load_dataset(f"folder:{tmp_path}")
+    assert [(one.label, one.mask) for one in sample.annotations] == [(label, None), ("other", None)]
+
+
 def test_a_mask_that_photos_in_two_folders_would_have_is_refused(tmp_path):
     """It was taken for that of both."""
     for name in ("images/a", "images/b", "masks/cat", "masks/dog"):
@@ -517,6 +529,7 @@ def test_class_maps(tmp_path, shared):
     assert by_name["340"] == real["zebra"]
     for wrong, message in (
         ('["bus"]', "give an object"),
+        ("{}", "names no category; leave it out"),
         ('{"bus": 654}', "'bus' has 654"),
         ('{"bus": []}', "'bus' has"),
         ("{", "not JSON"),

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from io import StringIO
+from os.path import isfile  # which takes a name that is too long for one that is not there
 from pathlib import Path
 
 from PIL import Image
@@ -59,7 +60,9 @@ def read_folder(root: str | Path) -> Dataset:
     def masks_of(key: str, label: str | None) -> list[Path]:
         """Where the mask of a label may be; the first that is there counts."""
         name = paths[key].with_suffix(".png")
-        found = [masks / label / name.name] if label is not None else []
+        # A label is any text: "../images" is no folder of masks.
+        inside = label is not None and ".." not in Path(label).parts and label[:1] != "/"
+        found = [masks / label / name.name] if label is not None and inside else []
         if len(labels_of(key)) == 1:
             found += [masks / name, masks / name.name]
         return found
@@ -69,7 +72,7 @@ def read_folder(root: str | Path) -> Dataset:
         alike.setdefault(path.stem, []).append(key)
 
     def mask_of(key: str, label: str | None) -> Path | None:
-        return next((path for path in masks_of(key, label) if path.is_file()), None)
+        return next((path for path in masks_of(key, label) if isfile(path)), None)
 
     def check_owner(mask: Path, key: str) -> None:
         """Raise DatasetError where a photo in another folder would have the same mask."""
