@@ -410,3 +410,19 @@ def test_a_heif_photo_says_what_to_install_and_is_read_with_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", found)
     assert load_image(photo).size == (5, 4)
     assert load_image(photo).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_whole_numbers_beyond_16_million_are_told_apart():
+    """They became float32, in which these are one."""
+    values = np.array([[0, 10, 20]], dtype=np.int32) + 2**30
+    with pytest.warns(Note, match="its values are"):
+        assert np.asarray(load_image(values))[0, :, 0].tolist() == [0, 128, 255]
+    asked = load_image(values.astype(float), window=(2**30, 2**30 + 20))
+    assert np.asarray(asked)[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_values_that_are_no_numbers_are_refused_in_a_window():
+    """They became whatever the processor makes of them."""
+    for source in (np.array([[0.5, np.nan]]), Image.fromarray(np.array([[0.5, np.nan]], "f4"))):
+        with pytest.raises(ImageError, match="not a number"):
+            load_image(source, window=(0, 1))

@@ -168,7 +168,7 @@ def test_unknown_specifications(nets: str) -> None:
         (f"{nets}:tinny", "did you mean 'tiny'"),
         (f"{nets}:nothing", "returned int"),
         (f"{nets}:tiny", "keeps the weights that it comes with"),
-        ("scenes:resnt", "give one of resnet, vgg, vit"),
+        ("scenes:resnt", "there are scenes:resnet, scenes:vgg, scenes:vit"),
     ):
         with pytest.raises(ModelError, match=message):
             load_model(spec, weights="random")

@@ -26,6 +26,8 @@ def eight_bits(
     """
     if window is not None:
         low, high = checked(window)
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise ValueError("some values are not a number (NaN); replace them first")
     elif values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     elif values.dtype.kind == "f":
@@ -44,7 +46,9 @@ def eight_bits(
         # A table takes a fraction of the memory that floats of a large X-ray would.
         levels = np.arange(np.iinfo(values.dtype).max + 1, dtype=np.float32)
         return np.asarray(_scaled(levels, low, high)[values])
-    return _scaled(values.astype(np.float32), low, high)
+    # Beyond 16 million, float32 no longer tells whole numbers apart.
+    coarse = max(abs(low), abs(high)) > 2**24 and values.dtype.itemsize > 2
+    return _scaled(values.astype(np.float64 if coarse else np.float32), low, high)
 
 
 def checked(window: Window) -> Window:
@@ -70,7 +74,7 @@ def real_range(values: npt.NDArray[Any], name: str) -> Window:
     return low, high if high > low else low + 1
 
 
-def _scaled(values: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.uint8]:
+def _scaled(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
     values = (values - low) * (255 / (high - low))
     scaled: npt.NDArray[np.uint8] = np.rint(values.clip(0, 255)).astype(np.uint8)
     return scaled

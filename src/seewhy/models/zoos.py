@@ -214,7 +214,8 @@ def _hf_size(size: Mapping[str, int] | None) -> int | tuple[int, int] | None:
 
 def _scenes(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
     if name not in ARCHITECTURES:
-        raise ModelError(f"scenes has no network {name!r}; give one of {', '.join(ARCHITECTURES)}")
+        known = ", ".join(f"scenes:{known}" for known in ARCHITECTURES)
+        raise ModelError(f"no bundled network is called {name!r}; there are {known}")
     module = load_network(name)[0] if pretrained else build(name)
     return LoadedModel(module, PREPROCESS, CATEGORIES, activation="sigmoid")
 
