@@ -147,10 +147,14 @@ def test_hf_processors_are_understood(
     torch.testing.assert_close(actual, expected, rtol=0, atol=0.06)
 
 
-def test_hf_processor_beyond_preprocess_warns(hf_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processor", ["LevitImageProcessor", "MobileViTImageProcessor"])
+def test_hf_processor_beyond_preprocess_warns(
+    hf_folder: Path, tmp_path: Path, processor: str
+) -> None:
+    """The second one gives the network blue first."""
     import transformers
 
     transformers.ViTForImageClassification.from_pretrained(hf_folder).save_pretrained(tmp_path)
-    transformers.LevitImageProcessor().save_pretrained(tmp_path)
-    with pytest.warns(UserWarning, match="LevitImageProcessor"):
+    getattr(transformers, processor)().save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=processor):
         load_model(f"hf:{tmp_path}")

@@ -195,7 +195,11 @@ def _hf_preprocess(name: str, processor: Any, channels: int) -> Preprocess:
         interpolation=Image.Resampling(fields["resample"]).name.lower(),  # type: ignore[arg-type]
         channels=channels,
     )
-    picture = Image.linear_gradient("L").resize((480, 360)).rotate(30).convert(mode)
+    # Of channels that differ, as some networks take blue first.
+    grey = Image.linear_gradient("L").resize((480, 360))
+    picture = grey.rotate(30)
+    if mode == "RGB":
+        picture = Image.merge(mode, [grey.rotate(angle) for angle in (30, 150, 270)])
     expected, actual = run(picture), preprocess(picture)
     if expected.shape != actual.shape or (expected - actual).abs().mean() * std.mean() > 0.01:
         warnings.warn(
