@@ -114,6 +114,15 @@ def test_modules_are_looked_for_in_the_folder_of_now(tmp_path, monkeypatch):
             assert importlib.import_module(f"{name}_here")
 
 
+def test_a_module_may_change_the_path(tmp_path):
+    """One that takes its folder off the path again ended in an error from inside."""
+    (tmp_path / "leaves_path.py").write_text("import sys\nsys.path.pop(0)\n")
+    before = [*sys.path]
+    with on_path(tmp_path):
+        assert importlib.import_module("leaves_path")
+    assert sys.path == before
+
+
 def test_two_files_of_one_name_are_told_apart(folder):
     (folder / "tools").mkdir()
     for name in ("sevens_plugin.py", "json.py"):

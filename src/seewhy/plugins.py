@@ -96,4 +96,5 @@ def on_path(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(found)
+        if found in sys.path:  # what was imported may have changed it
+            sys.path.remove(found)
