@@ -134,6 +134,16 @@ def test_one_number_is_for_all_channels_and_lists_are_tuples() -> None:
     assert Preprocess([4, 5], mean=[0.5] * 3) == Preprocess((4, 5), mean=(0.5,) * 3)
 
 
+def test_numbers_and_arrays_of_numpy_and_torch() -> None:
+    """They were refused as no three values."""
+    expected = Preprocess(9, (7, 8), (0.25, 0.5, 0.75), 0.5)
+    mean = np.array([0.25, 0.5, 0.75])
+    assert Preprocess(np.int64(9), np.array([7, 8]), mean, np.float32(0.5)) == expected  # type: ignore[arg-type]
+    lists = ([np.int32(7), 8], [*mean], [torch.tensor(0.5)] * 3)
+    assert Preprocess(torch.tensor(9), *lists) == expected  # type: ignore[arg-type]
+    assert Preprocess(9, (7, 8), torch.tensor(mean), 0.5) == expected  # type: ignore[arg-type]
+
+
 def test_settings_in_words() -> None:
     assert str(Preprocess(256, 224, mean=0.5, std=0.25)) == (
         "shorter side to 256, centre 224x224, mean 0.5, std 0.25"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seewhy.data.geometry import Geometry
 from seewhy.data.images import ImageError
+from seewhy.options import as_number
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
@@ -59,6 +60,9 @@ class Preprocess:
         channels: int = 3,
     ) -> None:
         """Check the settings, so that a wrong one is named before any photo is read."""
+        given = (resize, crop, mean, std, channels)
+        lists = (one.tolist() if isinstance(one, np.ndarray | Tensor) else one for one in given)
+        resize, crop, mean, std, channels = map(as_number, lists)
         if type(channels) is not int or channels < 1:
             raise ValueError(f"channels={channels!r}; give 3 for colour, 1 for grey")
         means, deviations = _values("mean", mean, channels), _values("std", std, channels)
