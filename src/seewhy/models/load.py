@@ -98,10 +98,10 @@ def load_model(
         make = ZOOS[zoo].function if texts is None else zoos.hf_text_image
 
     # A zoo's network is made where its weights are read, whatever torch's default device is.
-    where = torch.device("cpu") if zoo in ZOOS else nullcontext()
+    on_cpu = torch.device("cpu") if zoo in ZOOS else nullcontext()
 
     def build(**about: Any) -> LoadedModel:
-        with where:
+        with on_cpu:
             return zoos.as_loaded(make(name, **about), spec)
 
     if weights is None or weights == "random":
@@ -125,7 +125,7 @@ def load_model(
     if texts is not None:
         if classes is not None:
             raise ModelError("give texts= or classes=: of a text-image network texts are classes")
-        with where:
+        with on_cpu:
             (tokenizer,) = zoos.from_hub(name, "Tokenizer")
             return with_texts(model, tokenizer, texts)
     if classes is not None:
