@@ -364,3 +364,25 @@ def test_errors_say_what_is_wrong():
         faithfulness.class_probability(nn.Identity(), [0], "tanh")
     with pytest.raises(ValueError, match="always 1"):
         faithfulness.class_probability(nn.Linear(3, 1), [0])(torch.rand(2, 3), torch.tensor([0, 0]))
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_a_network_in_half_precision_is_graded_as_in_single(half) -> None:
+    torch.manual_seed(0)
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4))
+    inputs, maps = torch.rand(1, 3, 256, 256), torch.rand(1, 256, 256)
+
+    def grades(dtype: torch.dtype) -> torch.Tensor:
+        score = faithfulness.class_probability(pooled.to(dtype), [1])
+        images = inputs.to(dtype)
+        curves = faithfulness.insertion_deletion(score, images, maps, steps=4)
+        imputed = faithfulness.road_curves(score, images, maps, removed=(0.5,))
+        return torch.cat(
+            [
+                faithfulness.insertion(curves),
+                faithfulness.deletion(curves),
+                faithfulness.road_most_first(imputed),
+            ]
+        )
+
+    torch.testing.assert_close(grades(half), grades(torch.float32), rtol=0, atol=2e-3)

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from reference import relative_error
-from seewhy.metrics import quality
+from seewhy.metrics import faithfulness, localization, quality
 
 FAITHFULNESS = ["tiny_mobilenet_x64_b3", "tiny_resnet_basic_x65x57", "tiny_vgg_x64_b3"]
 
@@ -83,3 +83,31 @@ def test_ranks_count_from_0_and_equals_share_their_mean() -> None:
     values = torch.tensor([[[3.0, 1.0], [3.0, 2.0]], [[5.0, 5.0], [5.0, 5.0]]])
     expected = [[[2.5, 0.0], [2.5, 1.0]], [[1.5, 1.5], [1.5, 1.5]]]
     assert quality.mean_ranks(values).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.uint8, torch.bool])
+def test_maps_of_narrow_types_are_graded_as_in_double_precision(kind) -> None:
+    draw = torch.Generator().manual_seed(0)
+    maps = (200 * torch.rand(2, 90, 90, generator=draw)).to(torch.uint8)
+    maps = maps > 100 if kind == torch.bool else maps.to(kind)
+    exact, masks = maps.double(), torch.zeros(2, 90, 90, dtype=torch.bool)
+    masks[:, 20:50, 30:70] = True
+    for grade in (quality.gini, quality.entropy, quality.complexity):
+        assert relative_error(grade(maps), grade(exact)) < 1e-4
+    for compare in (quality.pearson, quality.spearman):
+        assert relative_error(compare(maps, maps.mT), compare(exact, exact.mT)) < 1e-4
+    for locate in (localization.mass_accuracy, localization.iou, localization.pointing_game):
+        assert relative_error(locate(maps, masks), locate(exact, masks)) < 1e-4
+    regions = [torch.stack([masks[0], ~masks[0]])] * 2
+    effects = [torch.tensor([1.0, 2.0])] * 2
+    assert torch.equal(
+        faithfulness.effect_correlation(maps, regions, effects).double(),
+        faithfulness.effect_correlation(exact, regions, effects),
+    )
+
+
+def test_maps_that_are_no_tensors_are_named() -> None:
+    with pytest.raises(TypeError, match="saliency is ndarray; metrics take tensors"):
+        quality.gini(torch.rand(1, 4, 4).numpy())
+    with pytest.raises(TypeError, match="masks is list"):
+        localization.iou(torch.rand(1, 4, 4), [])

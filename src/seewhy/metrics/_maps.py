@@ -8,11 +8,16 @@ import torch
 from torch import Tensor
 
 
-def check_maps(saliency: Tensor, **others: Tensor) -> None:
-    """Raise ValueError unless `saliency` is (B, H, W), finite, and all `others` fit it.
+def check_maps(saliency: Tensor, **others: Tensor) -> Tensor:
+    """The maps in float32 or float64: sums over pixels leave halves, bytes and booleans.
 
-    `inputs`, (B, C, H, W), fit by their batch and size, everything else by its whole shape.
+    Raises ValueError unless `saliency` is (B, H, W), finite, and all `others` fit it: `inputs`,
+    (B, C, H, W), by their batch and size, everything else by its whole shape. Raises TypeError for
+    what is no tensor.
     """
+    for name, one in {"saliency": saliency, **others}.items():
+        if not isinstance(one, Tensor):
+            raise TypeError(f"{name} is {type(one).__name__}; metrics take tensors")
     if not 2 <= saliency.ndim <= 4:
         raise ValueError(
             f"saliency has shape {tuple(saliency.shape)}; it should be (B, H, W), or (B, L) of "
@@ -28,6 +33,7 @@ def check_maps(saliency: Tensor, **others: Tensor) -> None:
                 f"{name} has shape {shape}, which does not fit saliency maps of shape "
                 f"{tuple(saliency.shape)}; resize the maps first"
             )
+    return saliency if saliency.dtype == torch.float64 else saliency.float()
 
 
 def check_flat(saliency: Tensor, why: str) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seewhy.core.observing import outputs_of
 from seewhy.core.targets import check_softmax, logits
 from seewhy.fills import Fill, filled
-from seewhy.maps import of_images, unit
+from seewhy.maps import of_images, unit, wide
 from seewhy.metrics._maps import check_flat, check_maps, ranks
 from seewhy.metrics.imputation import linear_imputation
 from seewhy.metrics.quality import POPPI, adcc, spearman
@@ -68,7 +68,7 @@ def class_probability(
         of_image = torch.as_tensor(classes, device=images.device)[index]
 
         def scored(part: slice) -> Tensor:
-            raw = logits(outputs_of(model, images[part]))
+            raw = wide(logits(outputs_of(model, images[part])))
             if activation == "softmax":
                 check_softmax(raw)
             probabilities = probabilities_of(raw)
@@ -102,7 +102,7 @@ def explanation_maps(inputs: Tensor, saliency: Tensor) -> Tensor:
     Negative values of a signed map are evidence against the class, and are hidden. (Scaled by its
     minimum instead, a signed map would show the whole image, dimmed.)
     """
-    check_maps(saliency, inputs=inputs)
+    saliency = check_maps(saliency, inputs=inputs)
     return inputs * unit(saliency)[:, None].to(inputs)
 
 
@@ -112,7 +112,7 @@ def half_confidences(score: Score, inputs: Tensor, saliency: Tensor, fill: Fill 
 
     Only the order of the pixels counts, see `insertion_deletion` for `fill`. Costs 1 forward.
     """
-    check_maps(saliency, inputs=inputs)
+    saliency = check_maps(saliency, inputs=inputs)
     shown = (2 * ranks(saliency) < saliency[0].numel())[:, None].to(inputs.device)
     index = torch.arange(len(inputs), device=inputs.device)
     return score(torch.where(shown, inputs, filled(inputs, fill)), index)
@@ -207,7 +207,7 @@ def insertion_deletion(
     areas to within 0.004. The blur is torch-cam's and RefineCAM's; that of RISE's code has flatter
     weights, and zeros beyond the border.
     """
-    check_maps(saliency, inputs=inputs)
+    saliency = check_maps(saliency, inputs=inputs)
     counts = _counts(steps, saliency[0].numel()).to(inputs.device)
     order = ranks(saliency).to(inputs.device)[:, None]
 
@@ -278,7 +278,7 @@ def road_curves(
     2022, "A consistent and efficient evaluation strategy for attribution methods".
     pytorch-grad-cam removes equal values together instead of in reading order.
     """
-    check_maps(saliency, inputs=inputs)
+    saliency = check_maps(saliency, inputs=inputs)
     check_flat(saliency, "ROAD's imputation weighs the eight neighbours of a pixel of an image")
     if not all(0 < share < 1 for share in removed):
         raise ValueError(f"removed is {tuple(removed)}; shares of pixels lie between 0 and 1")
@@ -351,7 +351,7 @@ def single_deletion(
 
     Raises ValueError for fewer than 2 patches a side, or more than the map has pixels.
     """
-    check_maps(saliency, inputs=inputs)
+    saliency = check_maps(saliency, inputs=inputs)
     height, width = saliency.shape[1:]
     if not 2 <= side <= min(height, width):
         raise ValueError(f"side={side}; a map of {height} x {width} pixels takes 2 or more patches")
@@ -381,6 +381,7 @@ def effect_correlation(
     of the score when the region is removed from the scene. The value is Spearman's correlation of
     the effects with the map's sums over the regions; nan for fewer than two regions.
     """
+    saliency = check_maps(saliency)
     values = []
     for map_, masks, effect in zip(saliency, regions, effects, strict=True):
         mass = (map_ * masks).flatten(1).sum(1)
@@ -421,4 +422,4 @@ def _scores(
         return score(changed(image[part], step[part]), image[part])
 
     parts = in_chunks(what, scored, len(image), inputs[:1], batch_size)
-    return torch.cat([*parts]).view(len(inputs), steps)
+    return wide(torch.cat([*parts])).view(len(inputs), steps)

@@ -27,7 +27,7 @@ def pointing_game(saliency: Tensor, masks: Tensor, tolerance: float = 15) -> Ten
     empty region. Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop";
     "less than" and the order of equal maxima as in TorchRay.
     """
-    check_maps(saliency, masks=masks)
+    saliency = check_maps(saliency, masks=masks)
     peaks = torch.unravel_index(saliency.flatten(1).argmax(1), saliency.shape[1:])
     return hits(torch.stack(peaks[::-1], 1), masks, tolerance)
 
@@ -75,7 +75,7 @@ def energy_pointing_game(saliency: Tensor, masks: Tensor) -> Tensor:
     The energy is the sum of the positive values; a map without any scores 0. Source: Wang et al.
     2020, "Score-CAM", where maps are non-negative and the region is made of boxes.
     """
-    check_maps(saliency, masks=masks)
+    saliency = check_maps(saliency, masks=masks)
     energy = saliency.clamp_min(0)
     total = energy.flatten(1).sum(1)
     return (energy * masks).flatten(1).sum(1) / torch.where(total > 0, total, 1)
@@ -114,7 +114,7 @@ def rank_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
 
     An empty mask scores 0. Source: Arras et al. 2022, "CLEVR-XAI".
     """
-    check_maps(saliency, masks=masks)
+    saliency = check_maps(saliency, masks=masks)
     size = masks.flatten(1).sum(1)
     found = (ranks(saliency) < of_images(size, masks)) & masks.bool()
     return found.flatten(1).sum(1).float() / size.clamp_min(1)
@@ -126,7 +126,7 @@ def iou(saliency: Tensor, masks: Tensor, threshold: Share = 0.5) -> Tensor:
 
     `threshold` is a fraction of the map's range: its positive part is scaled to [0, 1] first.
     """
-    check_maps(saliency, masks=masks)
+    saliency = check_maps(saliency, masks=masks)
     found, region = unit(saliency) >= threshold, masks.bool()
     union = (found | region).flatten(1).sum(1)
     return (found & region).flatten(1).sum(1).float() / union.clamp_min(1)
@@ -141,7 +141,7 @@ def box_iou(saliency: Tensor, boxes: Sequence[Tensor], threshold: Share = 0.2) -
     `x0, y0, x1, y1` in pixels. In [0, 1]; 0 without boxes. Source: Zhou et al. 2016, "Learning deep
     features for discriminative localization", with its threshold of 20 %.
     """
-    check_maps(saliency)
+    saliency = check_maps(saliency)
     check_flat(saliency, "boxes are drawn on images; 'iou' takes masks of any number of sides")
     _check_boxes(boxes, len(saliency))
     best = []

@@ -21,7 +21,7 @@ def complexity(saliency: Tensor) -> Tensor:
 
     Source: Poppi et al. 2021, "Revisiting the evaluation of class activation mapping".
     """
-    check_maps(saliency)
+    saliency = check_maps(saliency)
     return unit(saliency).flatten(1).mean(1)
 
 
@@ -53,7 +53,7 @@ def gini(saliency: Tensor) -> Tensor:
     A map of zeros scores 0. Source: Hurley and Rickard 2009, "Comparing measures of sparsity",
     as used by Chalasani et al. 2020. Quantus adds 1e-7 to every value first.
     """
-    check_maps(saliency)
+    saliency = check_maps(saliency)
     sizes = saliency.abs().flatten(1).sort(1).values
     count = sizes.shape[1]
     places = torch.arange(1, count + 1, device=sizes.device, dtype=sizes.dtype)
@@ -69,7 +69,7 @@ def entropy(saliency: Tensor) -> Tensor:
     A map of zeros scores 0. Source: Bhatt et al. 2020, "Evaluating and aggregating feature-based
     model explanations" (there called complexity).
     """
-    check_maps(saliency)
+    saliency = check_maps(saliency)
     sizes = saliency.abs().flatten(1)
     total = sizes.sum(1, keepdim=True)
     share = sizes / torch.where(total > 0, total, 1)
@@ -78,7 +78,7 @@ def entropy(saliency: Tensor) -> Tensor:
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:
     """Each pair's correlation over the pixels of (B, H, W), (B,), in [-1, 1]; 0 if one is flat."""
-    check_maps(a, b=b)
+    a = check_maps(a, b=b)
     flat = (x.flatten(1).double() for x in (a, b))  # squares of small or large values would be lost
     one, other = (x - x.mean(1, keepdim=True) for x in flat)
     eps = torch.finfo(one.dtype).tiny
@@ -90,8 +90,8 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 
     Equals share their mean rank; 0 if one map is flat.
     """
-    check_maps(a, b=b)
-    return pearson(mean_ranks(a), mean_ranks(b))
+    a = check_maps(a, b=b)
+    return pearson(mean_ranks(a), mean_ranks(check_maps(b)))
 
 
 def mean_ranks(values: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def max_sensitivity(
     default `samples` draws of `uniform_noise` within `radius`. nan for a map of zeros. Costs one
     explanation per perturbation. Source: Yeh et al. 2019.
     """
-    check_maps(saliency, inputs=inputs)
+    saliency = check_maps(saliency, inputs=inputs)
     if perturbations is None:
         perturbations = uniform_noise(inputs, radius, samples, seed)
     index = torch.arange(len(inputs), device=inputs.device)
@@ -110,7 +110,7 @@ def infidelity(
     a saliency map has no unit: Captum's `normalize=True`. Costs one forward per perturbation.
     Source: Yeh et al. 2019.
     """
-    check_maps(saliency, inputs=inputs)
+    saliency = check_maps(saliency, inputs=inputs)
     if perturbations is None:
         perturbations = square_removals(inputs, fraction, samples, seed)
     index = torch.arange(len(inputs), device=inputs.device)
