@@ -282,3 +282,25 @@ def test_other_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"saliency is \(2, 3, 3\)"):
         save_saliency(tmp_path / "a.npy", torch.zeros(2, 3, 3))
     assert not list(tmp_path.iterdir())
+
+
+def test_an_image_is_read_as_its_file_is(tmp_path):
+    grey = np.linspace(0, 65535, 24 * 16).astype(np.uint16).reshape(16, 24)
+    turned = Image.fromarray((grey // 256).astype(np.uint8))
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=orientation)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    clear = turned.convert("RGBA")
+    clear.putalpha(0)
+    clear.save(tmp_path / "clear.png")
+    saliency = torch.rand(7, 7)
+    for name in ("turned.png", "deep.png", "clear.png"):
+        for draw in (overlay, contour):
+            with Image.open(tmp_path / name) as image:
+                assert draw(image, saliency) == draw(tmp_path / name, saliency), name
+
+
+def test_booleans_are_painted():
+    region = torch.eye(3, dtype=torch.bool)
+    assert colorize(region) == colorize(region.float())

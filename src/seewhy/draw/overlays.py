@@ -46,8 +46,9 @@ def colorize(saliency: Tensor, cmap: str | None = None, *, signed: bool = False)
 
     Raises ValueError for another shape, values that are not finite, or an unknown colour map.
     """
-    linear = colour_scale(one_map(saliency), signed=signed)._replace(power=1.0)
-    return _paint(_strength(saliency, linear, signed), cmap, signed)
+    map = one_map(saliency)
+    linear = colour_scale(map, signed=signed)._replace(power=1.0)
+    return _paint(_strength(map, linear, signed), cmap, signed)
 
 
 class Scale(NamedTuple):
@@ -92,7 +93,7 @@ def overlay(
     fine contrast shows through the map, so that you can recognise what is salient. Parts that the
     network did not see are bleached and hatched, and do not influence the scaling of the map.
 
-    image: the photo, its path, or an array as `seewhy.load_image` takes it.
+    image: the photo, its path, or an array, read as `seewhy.load_image` does.
     saliency: (h, w) of any size, stretched over the whole photo.
     cmap, signed: as in `seewhy.draw.colorize`.
     alpha: opacity of the strongest saliency, 0 to 1.
@@ -101,7 +102,7 @@ def overlay(
     Raises ValueError for wrong shapes, values that are not finite, an unknown colour map, or a
     photo that cannot be read.
     """
-    image = image.convert("RGB") if isinstance(image, Image.Image) else load_image(image)
+    image = load_image(image)
     seen = None if seen is None else check_mask("seen", seen, image)
     map = one_map(torch.as_tensor(saliency, device="cpu"), (image.height, image.width))
     strength = _strength(map, colour_scale(map, seen=seen, signed=signed), signed)
@@ -115,7 +116,7 @@ def overlay(
 
 @checking
 def contour(
-    image: Image.Image,
+    image: Source,
     saliency: Tensor,
     levels: Sequence[Annotated[float, Range(above=0, below=1)]] = (0.5, 0.75),
     *,
@@ -127,7 +128,7 @@ def contour(
     The map is smoothed first (by about 1 % of the shorter side), since the outlines of a pixel-fine
     map would be confetti.
 
-    image: the photo.
+    image: the photo, as in `overlay`.
     saliency: (h, w) of any size, stretched over the whole photo.
     levels: where to draw, as fractions of the smoothed map's range, each between 0 and 1.
     cmap: each line has the colour of its level, by default in "inferno".
@@ -137,7 +138,7 @@ def contour(
     """
     import contourpy
 
-    image = image.convert("RGB")
+    image = load_image(image)
     saliency = one_map(saliency, (image.height, image.width))
     if seen is not None:
         image = _hatch_unseen(image, image, check_mask("seen", seen, image))
