@@ -223,6 +223,15 @@ def test_plain_numbers_are_no_probabilities():
     assert "plain numbers" in found["insertion and deletion"].sentence
 
 
+def test_no_plain_number_is_too_low_to_be_checked_or_per_cent():
+    model = replace(patches(), activation="none")
+    model.module[1].bias.data.fill_(-90.0)
+    found = {one.name: one for one in examine(model, photo(), "input_x_gradient", "left")}
+    assert "plain numbers" in found["insertion and deletion"].sentence
+    assert found["target selectivity"].light == found["randomised layers"].light == "green"
+    assert "the highest other output, “right” (-5" in found["target selectivity"].sentence
+
+
 def test_a_network_without_parameters_has_learned_nothing():
     class Mean(nn.Module):
         def forward(self, x):

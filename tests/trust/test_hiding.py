@@ -129,6 +129,8 @@ def test_effects_are_two_forwards(name):
     peaks = [max(one.before, one.after) for one in found]
     assert peaks == sorted(peaks, reverse=True)
     assert effects(model, photo, hidden, top=3) == found[:3]
+    with pytest.raises(ValueError, match="top=-1; it should be a whole number, at least 1"):
+        effects(model, photo, hidden, top=-1)
     clock = next(one for one in found if one.name == "clock")
     assert clock.before > 0.9 > 0.5 > clock.after  # it is what the network goes by
 

@@ -167,7 +167,7 @@ def case_of(
 
 def check(case: Case, name: str) -> Check:
     """One of `CHECKS`; its light is grey where it cannot be said."""
-    if case.probability < UNSEEN:
+    if case.model.activation != "none" and case.probability < UNSEEN:
         return _grey(
             name,
             f"The network does not recognise {case.name} here ({_percent(case.probability)}), so "
@@ -254,11 +254,15 @@ def _target_selectivity(case: Case) -> _Found:
         )
     other = next(index for index in case.logits.topk(2).indices.tolist() if index != case.target)
     value = float(metrics.target_selectivity(case.saliency, case.explain(case.model.module, other)))
-    probability = float(case.model.probabilities(case.logits)[other])
+    number = float(case.model.probabilities(case.logits)[other])
+    if case.model.activation == "none":
+        which = f"highest other output, {case.named(other)} ({number:.4g})"
+    else:
+        which = f"most likely other class, {case.named(other)} ({_percent(number)})"
     return _Found(
         value,
-        f"The map for the most likely other class, {case.named(other)} ({_percent(probability)}), "
-        f"has a correlation of {value:.2f} with this one (1: the same map, 0: unrelated).",
+        f"The map for the {which}, has a correlation of {value:.2f} with this one (1: the same "
+        "map, 0: unrelated).",
         (
             f"The map is specific to {case.name}.",
             f"Part of the map is not specific to {case.name}.",

@@ -15,7 +15,7 @@ from seewhy.draw.overlays import check_mask
 from seewhy.fills import filled
 from seewhy.metrics import linear_imputation
 from seewhy.models import LoadedModel
-from seewhy.options import checking
+from seewhy.options import Count, checking
 
 Fill = Literal["grey", "blur", "inpaint"]
 
@@ -56,7 +56,10 @@ def hide(photo: Image.Image, region: Tensor, fill: Fill = "grey") -> Image.Image
 
 @dataclass(frozen=True)
 class Effect:
-    """A class's probability, 0 to 1, on a photo before and after a part of it is hidden."""
+    """A class's probability, 0 to 1, on a photo before and after a part of it is hidden.
+
+    Of a network with the activation "none" it is the output itself.
+    """
 
     class_index: int
     name: str
@@ -64,15 +67,17 @@ class Effect:
     after: float
 
 
+@checking
 def effects(
-    model: LoadedModel, photo: Image.Image, hidden: Image.Image, top: int = 5
+    model: LoadedModel, photo: Image.Image, hidden: Image.Image, top: Count = 5
 ) -> list[Effect]:
     """How the probabilities change from one picture to another of the same size.
 
     Returns the `top` classes with the highest probability on either picture. This is one forward
     pass of two pictures in eval mode; the network is left unchanged.
 
-    Raises ValueError for pictures of different sizes, or a network without one score per class.
+    Raises ValueError for `top` below 1, pictures of different sizes, or a network without one score
+    per class.
     """
     if photo.size != hidden.size:
         raise ValueError(
