@@ -386,3 +386,20 @@ def test_a_network_in_half_precision_is_graded_as_in_single(half) -> None:
         )
 
     torch.testing.assert_close(grades(half), grades(torch.float32), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ([0, 7], "class 7 does not exist in the network; give 0 to 3"),
+        ([-1, 0], "class -1 does not exist"),
+        ([0], "classes holds 1 classes, and there is an image 1"),
+        (2, "classes is 2; give one class index per explained image"),
+        ([0.0, 1.0], "give one class index"),
+        ([True, False], "give one class index"),
+    ],
+)
+def test_classes_that_do_not_fit_are_named(classes, said) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    with pytest.raises(ValueError, match=said):
+        faithfulness.class_probability(network, classes)(torch.rand(2, 3, 2, 2), torch.arange(2))

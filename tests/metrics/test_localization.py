@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from seewhy.metrics import localization
+from seewhy.metrics import effect_correlation, localization
 
 VOC = {7: "cat", 11: "dog", 14: "person"}  # of the twenty classes, those in the label
 
@@ -197,3 +197,25 @@ def test_errors_say_what_is_wrong():
         localization.box_masks([torch.zeros(0, 4), torch.zeros(4)], (5, 5))
     with pytest.raises(ValueError, match="2 tensors for 3 images"):
         localization.box_iou(torch.zeros(3, 4, 4), [torch.zeros(0, 4)] * 2)
+
+
+def test_masks_of_0_and_255_are_booleans() -> None:
+    saliency = torch.rand(3, 9, 9, generator=torch.Generator().manual_seed(0))
+    region = torch.zeros(3, 9, 9, dtype=torch.bool)
+    region[0, 2:5, 3:6] = region[1, 4] = True
+    every = torch.ones(3, dtype=torch.bool)
+    effects = [torch.tensor([1.0, 2.0, 0.5])] * 3
+    for masks in (255 * region.byte(), 255.0 * region, region.long()):
+        for grade in (
+            localization.energy_pointing_game,
+            localization.rank_accuracy,
+            localization.iou,
+            localization.pointing_game,
+        ):
+            assert torch.equal(grade(saliency, masks), grade(saliency, region)), grade.__name__
+        small = localization.difficult(masks, every)
+        assert torch.equal(small, localization.difficult(region, every))
+        assert torch.equal(
+            effect_correlation(saliency, [masks] * 3, effects),
+            effect_correlation(saliency, [region] * 3, effects),
+        )

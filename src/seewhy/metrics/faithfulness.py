@@ -57,21 +57,35 @@ def class_probability(
     logits (N, C) itself. The network runs in eval mode, without gradients, on at most
     `batch_size` images at a time ("auto": as many as suit the device), and is left as it was.
 
-    Raises ValueError for an unknown activation, and for the softmax of a single logit.
+    Raises ValueError for an unknown activation, for the softmax of a single logit, and for classes
+    that the network does not have or that are not one per image.
     """
     if not callable(activation) and activation not in ("softmax", "sigmoid"):
         raise ValueError(f"activation must be 'softmax' or 'sigmoid', not {activation!r}")
     named = {"softmax": lambda raw: raw.softmax(1), "sigmoid": torch.sigmoid}
     probabilities_of = activation if callable(activation) else named[activation]
+    wanted = torch.as_tensor(classes, device="cpu")
+    if wanted.ndim != 1 or wanted.dtype == torch.bool or wanted.is_floating_point():
+        raise ValueError(f"classes is {classes!r}; give one class index per explained image")
 
     def score(images: Tensor, index: Tensor) -> Tensor:
-        of_image = torch.as_tensor(classes, device=images.device)[index]
+        if len(index) and int(index.max()) >= len(wanted):
+            raise ValueError(
+                f"classes holds {len(wanted)} classes, and there is an image {int(index.max())}; "
+                "give one class index per explained image"
+            )
+        of_image = wanted.long().to(images.device)[index]
 
         def scored(part: slice) -> Tensor:
             raw = wide(logits(outputs_of(model, images[part])))
             if activation == "softmax":
                 check_softmax(raw)
             probabilities = probabilities_of(raw)
+            if wrong := [c for c in of_image[part].tolist() if not 0 <= c < probabilities.shape[1]]:
+                raise ValueError(
+                    f"class {wrong[0]} does not exist in the network; give 0 to "
+                    f"{probabilities.shape[1] - 1}"
+                )
             return probabilities.gather(1, of_image[part, None])[:, 0]
 
         return torch.cat([*in_chunks("scores", scored, len(images), images[:1], batch_size)])
@@ -384,7 +398,7 @@ def effect_correlation(
     saliency = check_maps(saliency)
     values = []
     for map_, masks, effect in zip(saliency, regions, effects, strict=True):
-        mass = (map_ * masks).flatten(1).sum(1)
+        mass = (map_ * masks.bool()).flatten(1).sum(1)
         rank = spearman(mass[None, None], effect.to(mass)[None, None])[0]
         values.append(rank if len(effect) > 1 else torch.full_like(rank, torch.nan))
     return torch.stack(values)

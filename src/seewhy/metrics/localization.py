@@ -1,7 +1,8 @@
 """Does the map point at the object? Metrics against annotated boxes and masks.
 
 Maps are (B, H, W) float, masks (B, H, W) bool of the same size, and each image has its own value:
-every function returns (B,). Annotations given as boxes become masks by `box_masks`.
+every function returns (B,). Annotations given as boxes become masks by `box_masks`. Of masks of
+other types, such as 0 and 255, what is not 0 is inside.
 """
 
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ def energy_pointing_game(saliency: Tensor, masks: Tensor) -> Tensor:
     saliency = check_maps(saliency, masks=masks)
     energy = saliency.clamp_min(0)
     total = energy.flatten(1).sum(1)
-    return (energy * masks).flatten(1).sum(1) / torch.where(total > 0, total, 1)
+    return (energy * masks.bool()).flatten(1).sum(1) / torch.where(total > 0, total, 1)
 
 
 @register_metric(
@@ -115,8 +116,9 @@ def rank_accuracy(saliency: Tensor, masks: Tensor) -> Tensor:
     An empty mask scores 0. Source: Arras et al. 2022, "CLEVR-XAI".
     """
     saliency = check_maps(saliency, masks=masks)
-    size = masks.flatten(1).sum(1)
-    found = (ranks(saliency) < of_images(size, masks)) & masks.bool()
+    region = masks.bool()
+    size = region.flatten(1).sum(1)
+    found = (ranks(saliency) < of_images(size, region)) & region
     return found.flatten(1).sum(1).float() / size.clamp_min(1)
 
 
@@ -204,7 +206,7 @@ def difficult(masks: Tensor, distractors: Tensor) -> Tensor:
     Those whose boxes, `masks` (B, H, W), cover less than a quarter of the image while the image
     also holds another class, `distractors` (B,) bool. Source: Zhang et al. 2018.
     """
-    return (masks.float().mean((1, 2)) < 0.25) & distractors.bool()
+    return (masks.bool().float().mean((1, 2)) < 0.25) & distractors.bool()
 
 
 def class_means(values: Tensor, classes: Tensor, count: int) -> Tensor:
