@@ -191,11 +191,25 @@ def test_gallery_has_a_row_per_photo_and_target_and_a_column_per_method() -> Non
 
 
 def test_one_method_has_its_targets_side_by_side() -> None:
-    cat, dog = explanation(), explanation(target="dog")
+    cat = explanation()
+    dog = replace(cat, target="dog")
     cells = [Tile(one.method, one.caption, one.overlay()) for one in (cat, dog)]
     photo = Tile("cat.jpg", cat.model, cat.image)
     expected = gallery([[photo, *cells]], legend=keys(unseen=True))
     assert same(gallery_of([cat, dog]), expected)
+
+
+def test_photos_that_share_a_name_have_a_row_each() -> None:
+    first = explanation()
+    second = explanation(image=Image.new("RGB", (40, 30), "navy"))
+    rows = [
+        [Tile("cat.jpg", one.model, one.image), Tile(one.method, one.caption, one.overlay())]
+        for one in (first, second)
+    ]
+    assert same(gallery_of([first, second]), gallery(rows, legend=keys(unseen=True)))
+    copied = replace(first, image=first.image.copy(), method="layer_cam")
+    both = replace(first, method="layer_cam")
+    assert same(gallery_of([first, copied]), gallery_of([first, both]))
 
 
 def test_the_legend_tells_of_what_is_there_alone() -> None:

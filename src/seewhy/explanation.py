@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from PIL import Image
 from torch import Tensor
@@ -143,11 +144,15 @@ def gallery_of(explanations: Iterable[Explanation], *, columns: int = 5) -> Imag
     if not given:
         raise ValueError("explanations is empty; give at least one")
     single = len({one.method for one in given}) == 1
+    # Photos of several folders, or read with several windows, may share a name.
+    photos = {id(one.image): one.image for one in given}
+    pixels = {key: (image.size, crc32(image.tobytes())) for key, image in photos.items()}
     rows: dict[tuple[object, ...], dict[tuple[object, ...], Explanation]] = {}
     places: dict[tuple[object, ...], None] = {}
     for one in given:
         asked = (one.target, one.class_index)
-        row = (one.source or id(one.image), one.model)
+        key = id(one.image)
+        row = ((one.source, pixels[key]) if one.source else key, one.model)
         place = asked if single else (one.method,)
         rows.setdefault(row if single else row + asked, {})[place] = one
         places[place] = None
