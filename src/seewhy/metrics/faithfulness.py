@@ -67,11 +67,13 @@ def class_probability(
     wanted = torch.as_tensor(classes, device="cpu")
     if wanted.ndim != 1 or wanted.dtype == torch.bool or wanted.is_floating_point():
         raise ValueError(f"classes is {classes!r}; give one class index per explained image")
+    known = wanted.tolist()
 
     def score(images: Tensor, index: Tensor) -> Tensor:
-        if len(index) and int(index.max()) >= len(wanted):
+        # To look at an accelerator's numbers would wait for all that it has to do.
+        if index.device.type == "cpu" and len(index) and int(index.max()) >= len(known):
             raise ValueError(
-                f"classes holds {len(wanted)} classes, and there is an image {int(index.max())}; "
+                f"classes holds {len(known)} classes, and there is an image {int(index.max())}; "
                 "give one class index per explained image"
             )
         of_image = wanted.long().to(images.device)[index]
@@ -81,10 +83,10 @@ def class_probability(
             if activation == "softmax":
                 check_softmax(raw)
             probabilities = probabilities_of(raw)
-            if wrong := [c for c in of_image[part].tolist() if not 0 <= c < probabilities.shape[1]]:
+            count = probabilities.shape[1]
+            if wrong := [c for c in known if not 0 <= c < count]:
                 raise ValueError(
-                    f"class {wrong[0]} does not exist in the network; give 0 to "
-                    f"{probabilities.shape[1] - 1}"
+                    f"class {wrong[0]} does not exist in the network; give 0 to {count - 1}"
                 )
             return probabilities.gather(1, of_image[part, None])[:, 0]
 
