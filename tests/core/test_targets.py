@@ -64,6 +64,21 @@ def test_scores(target, expected):
     assert torch.allclose(settled(SCORES), torch.tensor(expected), atol=1e-5)
 
 
+def test_scores_of_a_convolution_behind_the_pool_are_those_of_a_classifier():
+    class Head(Cnn):
+        def forward(self, x):
+            return super().forward(x)[:, :, None, None]
+
+    plain, pixel = (
+        seewhy.LoadedModel(seeded(build), seewhy.Preprocess(resize=32, crop=32))
+        for build in (Cnn, Head)
+    )
+    photo = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    (one,), (other,) = (seewhy.explain_photos(model, photo, "grad_cam") for model in (plain, pixel))
+    assert (other.top, other.measure) == (one.top, "probability")
+    assert torch.equal(other.explanations[0].saliency, one.explanations[0].saliency)
+
+
 def boxes(outputs):
     """The sum of each image's scores, of which there are more or fewer."""
     return torch.stack([each["scores"].sum() for each in outputs["found"]])
@@ -285,7 +300,10 @@ def test_a_text_stands_against_as_many_as_there_are():
         (lambda: Token([1]), "where="),
         (lambda: Text("a", 3), "against=3"),
         (lambda: Class(10**5000)(SCORES), "out of range"),
-        (lambda: Segment(10**30).resolve(SCORES[..., None, None]), "out of range"),
+        (
+            lambda: Segment(10**30).resolve(SCORES[..., None, None].expand(-1, -1, 2, 2)),
+            "out of range",
+        ),
     ],
 )
 def test_wrong_values_of_targets_are_named(make, words):

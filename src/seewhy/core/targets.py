@@ -26,9 +26,12 @@ def logits(outputs: Any) -> Tensor:
 
     A tensor is returned unchanged. From a mapping or an object with attributes (a transformers
     `ModelOutput`, a named tuple) `logits` is used, else torchvision's `out`, else the first
-    tensor. Outputs of shape (B,) count as one class.
+    tensor. Outputs of shape (B,) count as one class, and (B, C, 1, 1), which a convolution behind
+    the pool makes, as (B, C).
     """
     found = _first(outputs, ("logits", "out"))
+    if found.ndim > 2 and found.shape[2:].numel() == 1:
+        return found.flatten(1)
     return found[:, None] if found.ndim == 1 else found
 
 
