@@ -95,7 +95,7 @@ class AttentionPass:
                 self.maps[place] = replace(one, layout=self.maps[known].layout)
 
         reaching = [node for node, one in zip(self._nodes, self.maps, strict=True) if one.layout]
-        if reaching:
+        if reaching and images > 1:
             last = reaching[-1]
             check_order(score, last, lambda one: _gradients(one, [last])[0])
 

@@ -17,8 +17,8 @@ from seewhy.core.rules import kind_of, nearest
 Candidate = tuple[Layer, Recorded]
 
 
-class LayersDifferError(ValueError):
-    """The images of a batch are not explained at one layer, but each may be by itself."""
+class OneByOneError(ValueError):
+    """The images of a batch cannot be explained together, but each may be alone."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def choose(
     trusting: take the first layer in question as that of all images, and do not wait for an
         accelerator's answer whether it is; that is `certain`, as a tensor.
 
-    Raises LayersDifferError where the score depends on other layers for some images than for
+    Raises OneByOneError where the score depends on other layers for some images than for
     others. Images whose score has no gradient anywhere take no part in this.
     """
     chosen: Choice | None = None
@@ -78,7 +78,7 @@ def choose(
             continue
         if chosen is not None:
             names = [found.calls[-1].name for found in (chosen.layer, layer)]
-            raise LayersDifferError(
+            raise OneByOneError(
                 f"some images of this batch would be explained at {names[0]!r} and some at "
                 f"{names[1]!r}, since their scores depend on different parts of the network; "
                 "explain them one by one, or name the layer"
@@ -103,15 +103,13 @@ def images_first(tensor: Tensor, score: Callable[[], Tensor]) -> bool:
 
 
 def check_order(score: Tensor, node: Any, gradient_of: Callable[[Tensor], Tensor | None]) -> None:
-    """Raise LayersDifferError where the images' scores read each other's rows of a tensor.
+    """Raise OneByOneError where the scores of several images read each other's rows of a tensor.
 
     A network may sort its images, say. That is tried where a step behind the tensor may move rows.
 
     node: what made the tensor. gradient_of: the gradient there of such scores.
     """
     count = len(score)
-    if count == 1:
-        return
     met = nearest(score, lambda one: one is node or may_move_rows(one))
     if all(one is node for one in met):
         return
@@ -122,7 +120,7 @@ def check_order(score: Tensor, node: Any, gradient_of: Callable[[Tensor], Tensor
     own, weighted = own.reshape(count, -1), weighted.reshape(count, -1)
     far = (weighted - weights[:, None] * own).abs().amax(1)
     if (far > 0.02 * weighted.abs().amax(1)).any():
-        raise LayersDifferError(
+        raise OneByOneError(
             "the network puts the images of this batch in another order; explain them one by one"
         )
 

@@ -22,7 +22,7 @@ from torch.utils.checkpoint import CheckpointError
 from seewhy.core.attention import Attention, AttentionPass, unfused
 from seewhy.core.choice import (
     Choice,
-    LayersDifferError,
+    OneByOneError,
     check_order,
     choose,
     gradients_of,
@@ -329,7 +329,7 @@ class Probe:
 
         try:
             return self._trusting(run)
-        except LayersDifferError:
+        except OneByOneError:
             if len(self.inputs) == 1:
                 raise
             alone = [self.image(index) for index in range(len(self.inputs))]
@@ -767,7 +767,7 @@ class Probe:
 
     def _without_layer(self, problem: str) -> ValueError:
         """Of a network that takes its images one by one, no call is a layer of all of them."""
-        return LayersDifferError(problem) if len(self.inputs) > 1 else ValueError(problem)
+        return OneByOneError(problem) if len(self.inputs) > 1 else ValueError(problem)
 
     def _choose(self) -> Call:
         choice, recording = self._choice(), self._record()
@@ -788,7 +788,7 @@ class Probe:
                 "Explain the original module, or use a method that works on the input's gradient"
             )
         if recording.parted:
-            raise LayersDifferError(
+            raise OneByOneError(
                 "the last maps of the network are of a part of the images of this batch; explain "
                 "them one by one, or name a layer"
             )

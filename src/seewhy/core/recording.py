@@ -378,10 +378,7 @@ class _Recorder:
     ) -> Any:
         shape = tensor.shape
         if not shape or shape[0] != self.batch or not tensor.is_floating_point():
-            if tensor.ndim == self.dims and 0 < shape[0] < self.batch and cells(shape[2:]) > 1:
-                taken = first_tensor(args)
-                own = taken is None or self._constant(tensor, taken, args, kwargs)
-                self.recording.parted |= tensor.is_floating_point() and not own
+            self.recording.parted |= self._is_part(tensor, args, kwargs)
             return None
         if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
             return None  # of a part under torch.vmap, whose tensors end with it
@@ -417,6 +414,14 @@ class _Recorder:
             )
             handed = handed if considered is None else considered
         return None if handed is None else with_first_tensor(output, handed)
+
+    def _is_part(self, tensor: Tensor, args: Any, kwargs: Any) -> bool:
+        """Whether these are maps of some of the images, and not of the network's own numbers."""
+        shape, taken = tensor.shape, first_tensor(args)
+        fewer = tensor.ndim == self.dims and 0 < shape[0] < self.batch and cells(shape[2:]) > 1
+        if not fewer or taken is None or not tensor.is_floating_point():
+            return False
+        return not self._constant(tensor, taken, args, kwargs)
 
     def _unsure(self, layout: Layout | None, shape: tuple[int, ...]) -> bool:
         """Whether earlier outputs, of which none was looked at, may tell how to read this one."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.attention import Attention
-from seewhy.core.choice import LayersDifferError
+from seewhy.core.choice import OneByOneError
 from seewhy.core.probe import Probe
 from seewhy.maps import wide
 from seewhy.naming import method
@@ -132,7 +132,7 @@ def _of_patches(probe: Probe) -> list[Attention]:
     if not reaching:
         shapes = ", ".join(dict.fromkeys(str(tuple(block.weights.shape)) for block in found))
         in_parts = any(len(block.weights) < len(probe.inputs) for block in found)
-        raise (LayersDifferError if in_parts else ValueError)(
+        raise (OneByOneError if in_parts else ValueError)(
             f"no attention looks at all patches of the picture at once: its maps are {shapes}, as "
             f"within windows, between channels or between words; {_INSTEAD}"
         )

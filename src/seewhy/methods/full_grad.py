@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seewhy.core.choice import LayersDifferError, may_move_rows
+from seewhy.core.choice import OneByOneError, may_move_rows
 from seewhy.core.probe import Probe
 from seewhy.core.rules import Rule, nodes, tapped
 from seewhy.maps import normalize, of_images, upsample
@@ -33,7 +33,7 @@ def full_grad(probe: Probe) -> Tensor:
     def add(_: int, product: Tensor) -> None:
         if len(product) != len(probe.inputs):
             in_parts = len(product) < len(probe.inputs)
-            raise (LayersDifferError if in_parts else ValueError)(
+            raise (OneByOneError if in_parts else ValueError)(
                 f"a layer of the network takes {len(product)} rows for {len(probe.inputs)} images "
                 "(crops, frames): full_grad cannot tell which are whose; use 'gradient' or "
                 "'integrated_gradients'"
@@ -71,7 +71,7 @@ def collected(probe: Probe, collect: Collect) -> Tensor:
     functions = (F.conv1d, F.conv2d, F.conv3d, F.batch_norm)
     ruled = probe.with_rules(dict.fromkeys(functions, rule))
     if len(probe.inputs) > 1 and any(map(may_move_rows, nodes(ruled.scored()))):
-        raise LayersDifferError("the network may put the images of a batch in another order")
+        raise OneByOneError("the network may put the images of a batch in another order")
     return ruled.input_gradient
 
 

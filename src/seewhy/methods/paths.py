@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seewhy.core.choice import LayersDifferError
+from seewhy.core.choice import OneByOneError
 from seewhy.core.layers import Call
 from seewhy.core.probe import Probe
 from seewhy.fills import Fill, filled
@@ -199,7 +199,7 @@ def integrated_grad_cam(
     try:
         for _ in in_chunks(what, run, steps, images, batch_size):
             pass
-    except LayersDifferError:  # of a network that takes its images one by one: so are the points
+    except OneByOneError:  # of a network that takes its images one by one: so are the points
         totals.clear()
         for _ in in_chunks(what, run, steps, images, len(images)):
             pass
