@@ -105,10 +105,7 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMode
         channels=channels,
     )
     if config["crop_mode"] not in ("center", "squash"):
-        note(
-            f"timm:{name} prepares images in its own way (crop_mode={config['crop_mode']!r}), "
-            f"which {preprocess} only approximates; give preprocess= if you know better"
-        )
+        note(_approximated(f"timm:{name}", f"crop_mode={config['crop_mode']!r}", preprocess))
     return LoadedModel(
         module,
         preprocess,
@@ -203,11 +200,17 @@ def _hf_preprocess(name: str, processor: Any, channels: int) -> Preprocess:
     expected, actual = run(picture), preprocess(picture)
     if expected.shape != actual.shape or (expected - actual).abs().mean() * std.mean() > 0.01:
         warnings.warn(
-            f"hf:{name} prepares images in its own way ({type(processor).__name__}), which "
-            f"{preprocess} only approximates; give preprocess= if you know better",
-            stacklevel=2,
+            _approximated(f"hf:{name}", type(processor).__name__, preprocess), stacklevel=2
         )
     return preprocess
+
+
+def _approximated(spec: str, way: str, preprocess: Preprocess) -> str:
+    """Say that a zoo's own preprocessing is another one."""
+    return (
+        f"{spec} prepares images in its own way ({way}), which {preprocess} only approximates; "
+        "give preprocess= if you know better"
+    )
 
 
 def _hf_size(size: Mapping[str, int] | None) -> int | tuple[int, int] | None:
