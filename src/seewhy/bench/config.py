@@ -69,7 +69,7 @@ class NetworkConfig(_Part):
 
     @model_validator(mode="after")
     def _said_once(self) -> Self:
-        """Of two values for one setting the one would be passed over without a word."""
+        """Refuse two values for one setting, of which one would be silently ignored."""
         given = [("size", "resize"), ("size", "crop"), ("mean", "mean"), ("std", "std")]
         for key, setting in given:
             if getattr(self, key) is not None and setting in self.preprocess:

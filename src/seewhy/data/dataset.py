@@ -112,7 +112,7 @@ class Dataset:
 
 
 def checked(sample: Sample, key: str) -> Sample:
-    """The sample that a key was read as: rows are told apart by their keys and labels.
+    """The sample that was read for a key. Results are stored by key and label: both must be unique.
 
     Raises DatasetError where it has another key, or several annotations of one label.
     """

@@ -46,7 +46,7 @@ def eight_bits(
         # A table takes a fraction of the memory that floats of a large X-ray would.
         levels = np.arange(np.iinfo(values.dtype).max + 1, dtype=np.float32)
         return np.asarray(_scaled(levels, low, high)[values])
-    # Beyond 16 million, float32 no longer tells whole numbers apart.
+    # Beyond 16 million, float32 cannot represent every whole number.
     coarse = max(abs(low), abs(high)) > 2**24 and values.dtype.itemsize > 2
     return _scaled(values.astype(np.float64 if coarse else np.float32), low, high)
 

@@ -281,7 +281,7 @@ class Needs:
         return found.where(torch.tensor(known, device=found.device), torch.nan)
 
     def _options(self, metric: Metric) -> dict[str, Any]:
-        """All options of a metric, with the values that they have here; of a black fill its own."""
+        """All options of a metric, with the values that they have here; black is the network's."""
         usual = {**metric.defaults, **self.pairs.task.settings, **dict(metric.options)}
         for function in METRICS[metric.name].functions:
             kinds = annotations_of(function)

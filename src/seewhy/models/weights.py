@@ -124,7 +124,7 @@ def with_weights(build: Callable[..., LoadedModel], path: Path, spec: str) -> Lo
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:
-    """Where a tensor lies in memory, which tells those apart that are one."""
+    """Where a tensor lies in memory: the same for two names of one tensor."""
     return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
