@@ -185,11 +185,6 @@ class Clip(nn.Module):
         return self.body(pixel_values) * input_ids.float().flatten(1).mean(1, keepdim=True)
 
 
-def pooled(convolution: nn.Module, pool: nn.Module) -> nn.Module:
-    """A convolution, and four classes."""
-    return nn.Sequential(convolution, nn.ReLU(), pool, nn.Flatten(), nn.Linear(4, 4)).eval()
-
-
 def namespace(page: Path) -> dict[str, Any]:
     """What a page's reader has: a convolutional network, or where it is of attention a ViT."""
     torch.manual_seed(0)
@@ -202,19 +197,12 @@ def namespace(page: Path) -> dict[str, Any]:
         "images": images,
         "left": images,
         "right": images,
-        "signals": torch.randn(2, 1, 64),
-        "volumes": torch.rand(1, 1, 12, 16, 16),
         "words": torch.ones(2, 5, dtype=torch.int64),
-        "ecg_network": pooled(nn.Conv1d(1, 4, 5), nn.AdaptiveAvgPool1d(1)),
-        "ct_network": pooled(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(1)),
         "clip": Clip().eval(),
         "siamese": Siamese().eval(),
         "labels": torch.tensor([281, 282]),
-        "x": torch.rand(2, 3, 32, 32),
         "target": 281,
-        "targets": [281, 282],
         "rgb": torch.rand(32, 32, 3).numpy(),
-        "array": torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy(),
     }
 
 
