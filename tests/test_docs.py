@@ -304,6 +304,16 @@ def test_the_readme_has_the_costs_of_the_page_on_costs():
     assert f"| peak memory, accelerator, 64 images | {memories} |" in readme
 
 
+def test_the_page_on_the_probe_has_the_ratios_of_the_page_on_costs():
+    page = (ROOT / "docs" / "cost.md").read_text().split("## What Python does")[1]
+    rows = re.findall(r"^\| (.+?) \| (\d+) \| ([\d,]+) \|$", page, re.MULTILINE)
+    counts = {name: (int(made), int(calls.replace(",", ""))) for name, made, calls in rows}
+    made, calls = counts["forward and backward, plain torch"]
+    prose = " ".join((ROOT / "docs" / "probe.md").read_text().split())
+    assert f"{counts['`grad_cam`'][1] / calls:.1f} times the Python calls" in prose
+    assert f"TSGB runs {counts['`tsgb`'][0] / made:.1f} times the operators" in prose
+
+
 def test_the_blocks_are_found():
     assert sum(with_python(page) for page in PAGES) > 40
     assert len(set(commands())) > 15
