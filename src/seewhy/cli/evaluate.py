@@ -59,7 +59,7 @@ def evaluate(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Only this many images; for grids: the photos to choose from."),
+        typer.Option(min=1, help="Maximum number of images; for grids: of photos to choose from."),
     ] = None,
     class_map: Annotated[
         Path | None,

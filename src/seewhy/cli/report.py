@@ -20,7 +20,7 @@ def report(
     ] = None,
     path: Annotated[
         Path | None,
-        typer.Option("--out", help="Default: RUN/report.html, or OTHER/comparison.html."),
+        typer.Option("--out", help="The page. Default: RUN/report.html, or OTHER/comparison.html."),
     ] = None,
     metric: Annotated[
         str | None,

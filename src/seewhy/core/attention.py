@@ -170,7 +170,7 @@ class AttentionPass:
     def _layout(self, node: Any, keys: int) -> Layout | None:
         """How the keys are the patches of the maps that were there last.
 
-        What has more places is passed over: attention maps, of which a module computed something.
+        What has more places is skipped: attention maps, of which a module computed something.
         What has fewer is the grid, and the keys are a window around it.
         """
         for layer in reversed(self._recording.seen):

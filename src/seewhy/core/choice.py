@@ -40,7 +40,7 @@ def choose(
 ) -> Choice | None:
     """The last layer with maps on which the score depends; None where it depends on none.
 
-    Passed over are the projections inside a transformer's block; sequences in which tokens and not
+    Skipped are the projections inside a transformer's block; sequences in which tokens and not
     images come first; layers whose maps the score no longer reads, such as the patches of a last
     block of which only the class token is used; a single map, which most often is a gate for what
     was there before; and the output itself, that is maps behind which nothing learned lies, where

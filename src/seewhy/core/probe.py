@@ -152,10 +152,10 @@ class Probe:
 
     @property
     def divisible(self) -> bool:
-        """Whether the same can be asked of a part of the images.
+        """Whether the same question can be asked about parts of the images.
 
-        Not of a region of them, nor beside another input of the same sides, which would have to be
-        cut along.
+        Not if the target names a region, or another input has the images' sides: these would have
+        to be cut, too.
         """
         return not (self._given.aligned or self._target.of_places)
 

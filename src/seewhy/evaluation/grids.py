@@ -65,7 +65,7 @@ def grids_of(task: Task) -> tuple[str, ...]:
     Photos with a single label count, where the likeliest class is one of the label's, with a
     probability of `CONFIDENT` at least. They are taken from the likeliest down, each once; a photo
     goes into the first grid that has room and no photo of the same label or class. Grids that are
-    not filled are left out. What cannot be read is passed over with a note.
+    not filled are left out. What cannot be read is skipped, with a note.
 
     Raises DatasetError if there are too few such photos for a grid.
     """

@@ -136,7 +136,7 @@ def _weighted(
     """Shares of the inputs in an output: those of x⁺ ⊙ w⁺.
 
     The paper's neurons have no negative values. With them, a sum may come close to 0, and its
-    shares would be as large as one likes.
+    shares would be arbitrarily large.
     """
 
     def positive(x: Tensor) -> Tensor:

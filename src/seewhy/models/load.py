@@ -52,7 +52,8 @@ def load_model(
         the file differs from the zoo's network only in the number of classes, the network gets the
         file's number.
     classes: names of the classes, in order: a sequence; a text file with one per line; or a
-        JSON file with a list, or with an object from index to name or back. None: the zoo's names.
+        JSON file with a list, or an object from index to name or name to index. None: the zoo's
+        names.
     preprocess: a `Preprocess`; or some of its settings, such as `{"mean": 127, "std": 128}`;
         or None for, in this order, the safetensors file's metadata (JSON values under `resize`,
         `crop`, `mean`, `std`, `interpolation`, `channels`; also `classes` and `activation`), the

@@ -113,7 +113,7 @@ class LoadedModel:
         return Probe(self.module, inputs, target, layer, explained=explained, black=black)
 
     def target(self, asked: TargetLike | str) -> Target:
-        """A value as a target: a class by name or index, None for the predicted one, ...
+        """The target for a class, by its name or index; None is the predicted class.
 
         This works for every shape of output: a network with a single logit has two classes, and for
         a segmentation network a class means its region. Other targets are as in
