@@ -38,8 +38,8 @@ def attention_rollout(probe: Probe) -> Tensor:
 def attention_gradient(probe: Probe) -> Tensor:
     """The rows of Π_l (I + Ā_l) - I for the tokens that the score reads, Ā = mean_heads (∇A ⊙ A)⁺.
 
-    Not negative. I, a token's share in itself, is left out: if the head averages the patches, it
-    would add the constant 1 / (h · w) to the map.
+    No value is negative. I, which is each token's own share, is subtracted: if the head averages
+    the patches, it would add the constant 1 / (h · w) to the map.
 
     Raises ValueError for networks that are not a chain of attention between all patches.
     """
@@ -50,7 +50,7 @@ def attention_gradient(probe: Probe) -> Tensor:
 def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
     """The mean over queries and heads of (A ⊙ ∇A)⁺ at the last attention to the patches.
 
-    Not negative. The queries may be patches, a class token, or the words of a caption.
+    No value is negative. The queries may be patches, a class token, or the words of a caption.
 
     blocks: how many of the last attention maps with the same grid are added.
 
@@ -66,8 +66,8 @@ def attention_x_gradient(probe: Probe, *, blocks: Count = 1) -> Tensor:
 def le_grad(probe: Probe, *, blocks: Count = 2) -> Tensor:
     """Σ_l mean over queries and heads of (∂s_l/∂A_l)⁺, s_l the score of block l's own tokens.
 
-    Not negative. s_l is what the network's head returns for the mean of the block's tokens. If the
-    head pools tokens by attention, it gets the tokens, and A_l are the weights of that pooling.
+    No value is negative. s_l is what the network's head returns for the mean of the block's tokens.
+    If the head pools tokens by attention, it gets the tokens, and A_l are that pooling's weights.
 
     blocks: how many of the last blocks; 2 as in the authors' code.
 

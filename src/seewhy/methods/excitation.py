@@ -37,11 +37,11 @@ EPS = 1e-20  # as in TorchRay
 def excitation_backprop(probe: Probe, *, skip: Skip = "share", at_input: bool = False) -> Tensor:
     """Σ_channels of the excitation, at the stage before the last; it sums to 1 over the layer.
 
-    If layers were named, at these. Negative inputs of convolutions and fully-connected layers get
-    no share, as neurons that are not active; where all inputs of one are negative, its own share
-    is lost, and the sum is less than 1. At the image that leaves out what is darker than the mean.
-    In a product with a gate (a sigmoid, one number per channel, a constant) the gated signal has
-    all of it.
+    If you name layers, the map is taken there. Negative inputs of convolutions and fully-connected
+    layers get no share, like neurons that are not active. If all inputs of an output are negative,
+    its share is lost, and the sum is less than 1. At the image, pixels darker than the mean get no
+    share. In a product with a gate (a sigmoid, one number per channel, a constant) the gated signal
+    gets the whole share.
 
     skip: at the sum of a skip connection, "share" divides the probability in proportion to the
         summands; "copy" passes all of it to both, as plain autograd would.

@@ -64,7 +64,7 @@ def tsgb(
 ) -> Tensor:
     """The positive part of Σ_channels gradient ⊙ value of the TSGB backward pass.
 
-    At the input and its resolution, or at the probe's layers if any were named.
+    The map is taken at the input, or at the layers that you name.
 
     balance: weight of the classifier's negative contributions relative to the positive ones; the
         authors use 0.75 to 0.9 for ResNets.
@@ -79,10 +79,10 @@ def tsgb(
     signed: return the whole sum instead of its positive part; the authors show the positive part.
 
     In a product with a gate (a sigmoid, one number per channel, a constant) all relevance goes to
-    the gated signal, and constants that are added per channel take none: a network may normalise
-    its input itself. A convolution with a single window counts as a fully-connected layer. Apart
-    from that, with groups="joint", activations="gradient" and signed=True the maps equal those of
-    the authors' code.
+    the gated signal. Constants that are added per channel get none, so a network may normalise its
+    input itself. A convolution with a single window counts as a fully-connected layer. Apart from
+    these three cases, the maps with groups="joint", activations="gradient" and signed=True equal
+    those of the authors' code.
 
     Raises ValueError for networks with attention, for which TSGB is not defined.
     """
