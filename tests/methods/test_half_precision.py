@@ -36,7 +36,7 @@ HALVES = {"gradient": 0.98, "grad_cam+refine_cam": 0.9}
 # On guided paths rounding decides what comes first: another path, another map.
 BY_ROUNDING = ("gig_cam", "guided_integrated_gradients")
 # Hundreds of passes: on an accelerator only.
-LONG = ("score_cam", "ss_cam", "is_cam", "rise")
+LONG = ("score_cam", "ss_cam", "is_cam", "rise", "occlusion")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def convolutions():
     """The bundled ResNet, a small scene, and all maps in float32."""
     left_out = BY_ROUNDING if ACCELERATOR else BY_ROUNDING + LONG
     methods = [name for name in EVERY if not name.startswith(left_out)]
-    return scene("scenes:resnet", methods, size=64)
+    return scene("scenes:resnet", [*methods, "occlusion(patch=24)"], size=64)
 
 
 @pytest.fixture(scope="module")
