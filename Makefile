@@ -18,7 +18,8 @@ test: .venv/installed-dev  ## all tests
 
 test-lowest: .venv-lowest/installed  ## the quick tests with the lowest versions that are allowed
 	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest tests/test_naming.py tests/test_options.py \
-		tests/test_maps.py tests/core/test_probe.py tests/bench/test_config.py
+		tests/test_maps.py tests/core/test_probe.py tests/core/test_walk.py \
+		tests/methods/test_tsgb.py tests/bench/test_config.py
 
 lint: .venv/installed-dev  ## ruff and mypy --strict
 	$(BIN)/ruff check

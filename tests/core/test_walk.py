@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seewhy.core.rules import edge
-from seewhy.core.walk import gradients, walk
+from seewhy.core.walk import edges_to, gradients, walk
 
 
 class Pair(torch.autograd.Function):
@@ -116,3 +116,15 @@ def test_nodes_may_lead_on_to_steps() -> None:
     assert second is not None
     assert first.tolist() == [21, 21]
     assert second.tolist() == [-21, -21]
+
+
+def test_a_step_keeps_what_it_leads_on_to() -> None:
+    """Also a node of a Python function, which before torch 2.13 ends with its tensor."""
+    x = torch.rand(2, requires_grad=True)
+    made = Pair.apply(torch.tensor(2.0), 3.0, x)[1]
+    with torch.no_grad():
+        ((keeper, _),) = edges_to(made)
+    assert keeper is not made.grad_fn
+    assert keeper.next_functions == ((made.grad_fn, 1),)
+    assert edges_to(x) == [edge(x)]
+    assert edges_to(torch.rand(2)) == []

@@ -19,7 +19,8 @@ from seewhy.core.rules import Edge, edge, edges, kind_of
 class Step(Protocol):
     """A node that torch does not know: of one tensor.
 
-    next_functions: where what it passes back goes to, by the name that torch has for it.
+    next_functions: where what it passes back goes to, by the name that torch has for it; made by
+        `edges_to`.
     """
 
     next_functions: Sequence[Edge]
@@ -27,6 +28,20 @@ class Step(Protocol):
     def back(self, gradient: Tensor) -> Sequence[Tensor]:
         """What it passes back along each of its edges."""
         ...
+
+
+def edges_to(tensor: Tensor) -> list[Edge]:
+    """The edge along which a step passes something back to a tensor; none if it has no gradient.
+
+    It keeps what made the tensor. Before torch 2.13 the node of a `torch.autograd.Function` ends
+    with its tensor, whatever holds it in Python; the node of a view of the tensor keeps it.
+    """
+    if not tensor.requires_grad:
+        return []
+    if isinstance(tensor.grad_fn, BackwardCFunction):
+        with torch.enable_grad():
+            tensor = tensor.view_as(tensor)
+    return [edge(tensor)]
 
 
 def gradients(score: Tensor, tensors: Sequence[Tensor]) -> list[Tensor | None]:

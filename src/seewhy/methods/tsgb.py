@@ -29,13 +29,12 @@ from seewhy.core.rules import (
     Rules,
     apply_of,
     check_kept,
-    edge,
     nearest,
     substitute,
     tensors,
 )
 from seewhy.core.targets import with_gradients
-from seewhy.core.walk import gradients, walk
+from seewhy.core.walk import edges_to, gradients, walk
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method
 from seewhy.options import NotNegative
@@ -304,7 +303,7 @@ class _Pass:
                 return _sums(magnitude * _repeated(share, fine), groups_of_input)
 
         else:
-            to, dtype = [edge(input)] if input.requires_grad else [], x.dtype
+            to, dtype = edges_to(input), x.dtype
             channels, signs = x.shape[1], None if rectified else x
 
             def onward(share: Tensor) -> Tensor:
