@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import seewhy
 from networks import Cnn, images, seeded
-from seewhy import draw, trust
+from seewhy import draw, metrics, trust
 from seewhy.models.metadata import read_classes
 
+SCORED = (lambda images, index: images.mean((1, 2, 3)), torch.rand(1, 3, 8, 8), torch.rand(1, 8, 8))
 CONTRAST = "contrastive_excitation_backprop"
 PHOTO, MAP = Image.new("RGB", (16, 12)), torch.rand(12, 16)
 
@@ -26,6 +28,27 @@ PHOTO, MAP = Image.new("RGB", (16, 12)), torch.rand(12, 16)
         (lambda: seewhy.normalize(torch.empty(2, 2, device="meta")), "saliency"),
         (lambda: seewhy.normalize(torch.eye(2).to_sparse()), "saliency"),
         (lambda: seewhy.normalize(MAP, 0), "sides"),
+        (lambda: seewhy.normalize(MAP[:, :0]), "saliency"),
+        (lambda: metrics.complexity(torch.rand(1, 0, 8)), "saliency"),
+        (lambda: metrics.gini(torch.eye(2)[None].to_sparse()), "saliency"),
+        (lambda: metrics.average_drop(0.5, 0.4), "original"),
+        (lambda: metrics.adcc(0.5, 0.5, 0.5), "coherency"),
+        (lambda: metrics.insertion_deletion(*SCORED, steps=[]), "steps"),
+        (lambda: metrics.insertion_deletion(*SCORED, steps="4"), "steps"),
+        (lambda: metrics.road_curves(*SCORED, removed=()), "removed"),
+        (lambda: metrics.road_curves(*SCORED, seed=-1), "seed"),
+        (lambda: metrics.infidelity(*SCORED, fraction=2.0), "fraction"),
+        (lambda: metrics.infidelity(*SCORED, []), "perturbations"),
+        (lambda: metrics.max_sensitivity(*SCORED, []), "perturbations"),
+        (lambda: metrics.square_removals(SCORED[1], samples=0), "samples"),
+        (lambda: metrics.uniform_noise(SCORED[1], float("nan")), "radius"),
+        (lambda: metrics.iou(MAP[None], MAP[None] > 0, float("nan")), "threshold"),
+        (lambda: metrics.hits(torch.zeros(1, 2), MAP[None] > 0, -1), "tolerance"),
+        (lambda: metrics.hits(torch.zeros(1, 3), MAP[None] > 0), "points"),
+        (lambda: metrics.box_masks([], (8, 8)), "boxes"),
+        (lambda: metrics.box_masks([torch.zeros(1, 4)], (-1, 8)), "size"),
+        (lambda: metrics.randomization_cascade(seeded(Cnn), lambda _: MAP[None], []), "layers"),
+        (lambda: metrics.randomization_cascade(nn.ReLU(), lambda _: MAP[None]), "no weights"),
         (lambda: seewhy.overlay(PHOTO, "map"), "saliency"),
         (lambda: seewhy.overlay(PHOTO, MAP, alpha=None), "alpha"),
         (lambda: seewhy.overlay(PHOTO, MAP, cmap=["inferno"]), "cmap"),
@@ -94,3 +117,12 @@ def test_numbers_of_numpy_and_torch_are_taken():
     assert plain == alike
     levels = [np.float64(0.5)]
     assert draw.contour(PHOTO, MAP, levels) == draw.contour(PHOTO, MAP, (0.5,))
+
+
+def test_arrays_are_taken_where_several_values_are():
+    plain = metrics.insertion_deletion(*SCORED, steps=[0, 32, 64])
+    for steps in (np.array([0, 32, 64]), torch.tensor([0, 32, 64]), 2.0):
+        found = metrics.insertion_deletion(*SCORED, steps=steps)
+        assert torch.equal(found.deletion, plain.deletion)
+    boxes = torch.rand(1001, 1, 4).cumsum(-1) * 4  # of more images than an option has values
+    assert metrics.box_masks(boxes, (8, 8)).equal(metrics.box_masks(list(boxes), (8, 8)))

@@ -25,7 +25,7 @@ def normalize(saliency: Tensor, sides: Annotated[int, Range(least=1)] = 2) -> Te
 
     Raises ValueError if some values are not finite, or there are fewer dimensions than that.
     """
-    if saliency.ndim < sides:
+    if saliency.ndim < sides or 0 in saliency.shape[-sides:]:
         raise ValueError(f"saliency is {tuple(saliency.shape)}; a map has {sides} dimensions")
     saliency = finite(saliency)
     axes = tuple(range(-sides, 0))

@@ -127,24 +127,28 @@ def settled(owner: str, function: Callable[..., Any], options: Mapping[str, Any]
     """
     annotations = annotations_of(function)
     values = {
-        option: _whole(as_number(value), annotations.get(option, Any))
+        option: _suited(as_number(value), annotations.get(option, Any))
         for option, value in options.items()
     }
     check(owner, function, values)
     return values
 
 
-def _whole(value: Any, annotation: Any) -> Any:
-    """A float without a fraction as an int, where only an int fits."""
-    if type(value) is float and value.is_integer() and not _fits(value, annotation):
-        return int(value) if _fits(int(value), annotation) else value
-    return value
+def _suited(value: Any, annotation: Any) -> Any:
+    """A float without a fraction as an int, and an array as a tuple, where only those fit."""
+    if _fits(value, annotation):
+        return value
+    listed = isinstance(value, np.ndarray) or _fits(value, Tensor)
+    suited = as_number(tuple(value)) if listed and value.ndim else value
+    if type(value) is float and value.is_integer():
+        suited = int(value)
+    return suited if _fits(suited, annotation) else value
 
 
 def as_number(value: Any) -> Any:
     """A single number of NumPy or torch as Python's, also in a tuple or list; all else as it is."""
     if type(value) in (tuple, list):
-        return tuple(map(as_number, value))
+        return type(value)(map(as_number, value))
     single = isinstance(value, np.generic | np.ndarray | Tensor) and value.ndim == 0
     return value.item() if single and not getattr(value, "is_meta", False) else value
 
@@ -202,7 +206,7 @@ def _fits(value: Any, annotation: Any) -> bool:
     if origin in (tuple, Sequence):
         return (
             isinstance(value, tuple | list)
-            and 1 <= len(value) <= LONGEST
+            and 1 <= len(value) <= (math.inf if arguments[0] is Tensor else LONGEST)
             and all(_fits(item, arguments[0]) for item in value)
         )
     if origin is Callable:
@@ -250,7 +254,8 @@ def _described(annotation: Any) -> str:
     if origin is tuple and arguments[-1] is not Ellipsis:
         return f"({', '.join(map(_described, arguments))})"
     if origin in (tuple, Sequence):
-        return f"1 to {LONGEST} values in a tuple, each {_described(arguments[0])}"
+        many = "or more" if arguments[0] is Tensor else f"to {LONGEST}"
+        return f"1 {many} values in a tuple, each {_described(arguments[0])}"
     if origin is Callable:
         return "a function"
     return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -334,15 +334,16 @@ def test_the_sweep_costs_two_forwards_per_step():
 
 
 def test_effect_correlation_ranks_regions():
-    saliency = torch.zeros(3, 4, 9)
+    saliency = torch.zeros(4, 4, 9)
     saliency[:, 1, [1, 4, 7]] = torch.tensor([1.0, 3.0, 2.0])
     thirds = torch.zeros(3, 4, 9, dtype=torch.bool)
     for i in range(3):
         thirds[i, :, 3 * i : 3 * i + 3] = True
     effects = [torch.tensor([0.1, 9.0, 0.2]), torch.tensor([5.0, -1.0, 2.0]), torch.tensor([1.0])]
-    values = faithfulness.effect_correlation(saliency, [thirds, thirds, thirds[:1]], effects)
+    regions = [thirds, thirds, thirds[:1], thirds[:0]]
+    values = faithfulness.effect_correlation(saliency, regions, [*effects, torch.zeros(0)])
     torch.testing.assert_close(values[:2], torch.tensor([1.0, -1.0], dtype=torch.float64))
-    assert values[2].isnan()
+    assert values[2:].isnan().all()
 
 
 def test_errors_say_what_is_wrong():
@@ -356,9 +357,9 @@ def test_errors_say_what_is_wrong():
         faithfulness.insertion_deletion(score, inputs, maps, steps=0)
     with pytest.raises(ValueError, match="rise from 0 to all 256"):
         faithfulness.insertion_deletion(score, inputs, maps, steps=[0, 10, 200])
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="above 0 and below 1"):
         faithfulness.road_curves(score, inputs, maps, removed=[20, 40])
-    with pytest.raises(ValueError, match="not 'median'"):
+    with pytest.raises(ValueError, match="insert_into='median'; it should be 'black' or"):
         faithfulness.insertion_deletion(score, inputs, maps, insert_into="median")
     with pytest.raises(ValueError, match="'softmax' or 'sigmoid'"):
         faithfulness.class_probability(nn.Identity(), [0], "tanh")

@@ -12,13 +12,9 @@ def check_maps(saliency: Tensor, **others: Tensor) -> Tensor:
     """The maps in float32 or float64: sums over pixels leave halves, bytes and booleans.
 
     Raises ValueError unless `saliency` is (B, H, W), finite, and all `others` fit it: `inputs`,
-    (B, C, H, W), by their batch and size, everything else by its whole shape. Raises TypeError for
-    what is no tensor.
+    (B, C, H, W), by their batch and size, everything else by its whole shape.
     """
-    for name, one in {"saliency": saliency, **others}.items():
-        if not isinstance(one, Tensor):
-            raise TypeError(f"{name} is {type(one).__name__}; metrics take tensors")
-    if not 2 <= saliency.ndim <= 4:
+    if not 2 <= saliency.ndim <= 4 or 0 in saliency.shape[1:]:
         raise ValueError(
             f"saliency has shape {tuple(saliency.shape)}; it should be (B, H, W), or (B, L) of "
             "signals, or (B, D, H, W) of volumes"

@@ -296,8 +296,6 @@ def road_curves(
     """
     saliency = check_maps(saliency, inputs=inputs)
     check_flat(saliency, "ROAD's imputation weighs the eight neighbours of a pixel of an image")
-    if not all(0 < share < 1 for share in removed):
-        raise ValueError(f"removed is {tuple(removed)}; shares of pixels lie between 0 and 1")
     pixels = saliency[0].numel()
     # As many pixels as lie at or above that quantile of the map.
     counts = [pixels - math.ceil(round((1 - share) * (pixels - 1), 6)) for share in removed]
@@ -401,9 +399,9 @@ def effect_correlation(
     values = []
     for map_, masks, effect in zip(saliency, regions, effects, strict=True):
         mass = (map_ * masks.bool()).flatten(1).sum(1)
-        rank = spearman(mass[None, None], effect.to(mass)[None, None])[0]
-        values.append(rank if len(effect) > 1 else torch.full_like(rank, torch.nan))
-    return torch.stack(values)
+        rank = mass.new_full((1,), torch.nan, dtype=torch.float64)
+        values.append(spearman(mass[None], effect.to(mass)[None]) if len(effect) > 1 else rank)
+    return torch.cat(values)
 
 
 def _counts(steps: int | Sequence[int], pixels: int) -> Tensor:

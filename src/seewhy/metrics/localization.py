@@ -14,12 +14,13 @@ from torch import Tensor
 from seewhy.maps import of_images, unit
 from seewhy.metrics._maps import check_flat, check_maps, ranks
 from seewhy.metrics.registry import register_metric
-from seewhy.options import NotNegative, Share
+from seewhy.options import Count, NotNegative, Share, checking
 
 _ARRAS = "Arras et al. 2022, CLEVR-XAI"
 
 
-def pointing_game(saliency: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
+@checking
+def pointing_game(saliency: Tensor, masks: Tensor, tolerance: NotNegative = 15) -> Tensor:
     """1 where the map's maximum hits the annotated region, else 0, (B,).
 
     A hit lies less than `tolerance` pixels from the region. The published 15 pixels are meant at
@@ -54,12 +55,15 @@ def pointing_game_on_photo(
     return pointing_game(saliency, masks, tolerance)
 
 
-def hits(points: Tensor, masks: Tensor, tolerance: float = 15) -> Tensor:
+@checking
+def hits(points: Tensor, masks: Tensor, tolerance: NotNegative = 15) -> Tensor:
     """1 where a point (x, y), of shape (B, 2), lies in or near its mask (B, H, W), else 0, (B,).
 
     Near is less than `tolerance` pixels from the centre of a pixel of the mask. Of signals points
     are (x,), and of volumes (x, y, z).
     """
+    if points.shape != (len(masks), masks.ndim - 1):
+        raise ValueError(f"points is {tuple(points.shape)}, for masks of {tuple(masks.shape)}")
     squared = torch.zeros(masks.shape, dtype=torch.float64, device=masks.device)
     for axis, at in zip(range(masks.ndim - 1, 0, -1), points.to(squared).unbind(1), strict=True):
         places = torch.arange(masks.shape[axis], device=masks.device)
@@ -154,7 +158,8 @@ def box_iou(saliency: Tensor, boxes: Sequence[Tensor], threshold: Share = 0.2) -
     return torch.stack(best)
 
 
-def box_masks(boxes: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+@checking
+def box_masks(boxes: Sequence[Tensor], size: tuple[Count, Count]) -> Tensor:
     """The masks (B, H, W), bool, that each image's boxes cover together.
 
     `boxes` holds one (n, 4) tensor per image, `x0, y0, x1, y1` in pixels from the top left corner

@@ -11,6 +11,7 @@ from torch import Tensor
 from seewhy.maps import unit
 from seewhy.metrics._maps import check_maps
 from seewhy.metrics.registry import register_metric
+from seewhy.options import checking
 
 POPPI = "Poppi et al. 2021, Revisiting the evaluation of class activation mapping"
 
@@ -36,6 +37,7 @@ def coherency(saliency: Tensor, masked_saliency: Tensor) -> Tensor:
     return (pearson(saliency, masked_saliency) + 1) / 2
 
 
+@checking
 def adcc(coherency: Tensor, complexity: Tensor, average_drop: Tensor) -> Tensor:
     """The harmonic mean of coherency, 1 - complexity and 1 - average drop, (B,), in [0, 1].
 
@@ -76,6 +78,7 @@ def entropy(saliency: Tensor) -> Tensor:
     return -torch.xlogy(share, share).sum(1)
 
 
+@checking
 def pearson(a: Tensor, b: Tensor) -> Tensor:
     """Each pair's correlation over the pixels of (B, H, W), (B,), in [-1, 1]; 0 if one is flat."""
     a = check_maps(a, b=b)
@@ -85,6 +88,7 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
     return torch.nn.functional.cosine_similarity(one, other, dim=1, eps=eps).to(a.dtype)
 
 
+@checking
 def spearman(a: Tensor, b: Tensor) -> Tensor:
     """Each pair's rank correlation over the pixels of (B, H, W), (B,), in [-1, 1].
 

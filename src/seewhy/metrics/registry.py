@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor
 
 from seewhy.naming import Entry, Named, add, frozen, suggestion, terms
+from seewhy.options import checking
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Region = Literal["boxes", "masks", "cells", "dataset"]
@@ -196,7 +197,7 @@ def metric(spelled: str | Metric | Callable[..., Any]) -> Metric:
         return spelled
     if callable(spelled):
         for name, measure in METRICS.items():
-            if measure.function is spelled:
+            if inspect.unwrap(measure.function) is inspect.unwrap(spelled):
                 return Metric(name)
         named = getattr(spelled, "__name__", repr(spelled))
         raise ValueError(
@@ -243,12 +244,14 @@ def register_metric(
     """Register a function as a metric, under its own name or `name`.
 
     Its parameters without a default say what it needs, see `GIVEN`; the others are its options. It
-    returns one value per image, (B,). The other arguments are as in `Metric`.
+    returns one value per image, (B,). The other arguments are as in `Metric`. What comes back is
+    the function with checks of its arguments, by their annotations.
 
     Raises ValueError for an unknown parameter.
     """
 
     def register(function: Function) -> Function:
+        function = checking(function)
         called = name or function.__name__
         known = {*GIVEN, *SHARED, *METRICS}
         for need in needs_of(function):
@@ -287,7 +290,7 @@ def shared(name: str) -> Callable[[Function], Function]:
     """
 
     def register(function: Function) -> Function:
-        SHARED[name] = function
-        return function
+        SHARED[name] = checked = checking(function)
+        return checked
 
     return register

@@ -18,15 +18,16 @@ from seewhy.metrics.faithfulness import Score
 from seewhy.metrics.quality import pearson, spearman
 from seewhy.metrics.registry import register_metric, shared
 from seewhy.noise import drawn
-from seewhy.options import Count, Positive, Seed, Share
+from seewhy.options import Count, Positive, Seed, Share, checking
 
 Explain = Callable[[Tensor, Tensor], Tensor]
 
 _YEH = "Yeh et al. 2019, On the (in)fidelity and sensitivity of explanations"
 
 
+@checking
 def uniform_noise(
-    inputs: Tensor, radius: float = 0.02, samples: int = 10, seed: int = 0
+    inputs: Tensor, radius: Positive = 0.02, samples: Count = 10, seed: Seed = 0
 ) -> Iterator[Tensor]:
     """Perturbations (C, H, W) drawn evenly from [-radius, radius], in units of the inputs.
 
@@ -38,8 +39,9 @@ def uniform_noise(
         yield (radius * (2 * noise - 1)).to(inputs)
 
 
+@checking
 def square_removals(
-    inputs: Tensor, fraction: float = 0.25, samples: int = 50, seed: int = 0
+    inputs: Tensor, fraction: Share = 0.25, samples: Count = 50, seed: Seed = 0
 ) -> Iterator[Tensor]:
     """Perturbations (B, C, H, W) that, subtracted, set a random square of the images to zero.
 
@@ -88,6 +90,8 @@ def max_sensitivity(
         (explain(inputs + noise, index).flatten(1).to(before) - before).norm(dim=1)
         for noise in perturbations
     ]
+    if not changes:
+        raise ValueError("perturbations is empty; give one at least")
     return torch.where(size > 0, torch.stack(changes).amax(0) / size, torch.nan).to(saliency.dtype)
 
 
@@ -119,6 +123,8 @@ def infidelity(
     for change in perturbations:
         predicted.append((change.sum(-saliency.ndim) * saliency).flatten(1).sum(1))
         actual.append(original - score(inputs - change, index))
+    if not predicted:
+        raise ValueError("perturbations is empty; give one at least")
     # Squares of small or large saliency would be lost in single precision.
     dot, fall = torch.stack(predicted).double(), torch.stack(actual).double()
     square = (dot**2).mean(0)
@@ -158,6 +164,8 @@ def randomization_cascade(
             name for name, m in modules.items() if next(m.parameters(False), None) is not None
         ]
         layers = owners[::-1]
+    if not layers:
+        raise ValueError("the model has no weights to randomise")
     for name in layers:
         if name not in modules:
             raise ValueError(f"layers names {name!r}, which the model does not have")
