@@ -15,7 +15,7 @@ from seewhy.evaluation.task import Task, check
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
 from seewhy.naming import DEFAULT_METHOD, Method, parse
-from seewhy.options import as_number, listed
+from seewhy.options import Count, NotNegative, listed, settled
 
 MetricLike = str | Metric | Callable[..., Any]
 
@@ -39,11 +39,11 @@ def evaluate(
     metrics: MetricLike | Iterable[MetricLike] = DEFAULT_METRICS,
     *,
     class_map: Mapping[str, Sequence[int]] | str | Path | None = None,
-    top: int | None = None,
+    top: Count | None = None,
     layer: str | Sequence[str] | None = None,
-    tolerance: float | None = None,
-    steps: int | None = None,
-    batch_size: int = 8,
+    tolerance: NotNegative | None = None,
+    steps: Count | None = None,
+    batch_size: Count = 8,
     folder: str | Path | None = None,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Evaluation:
@@ -78,6 +78,8 @@ def evaluate(
     Raises ValueError for unknown names, an empty list or dataset, wrong options, and a folder that
     holds something else, or was made with other settings or photos.
     """
+    given = {"top": top, "batch_size": batch_size, "tolerance": tolerance, "steps": steps}
+    top, batch_size, tolerance, steps = settled("an evaluation", evaluate, given).values()
     loaded = load_model(model) if isinstance(model, str) else model
     data = load_dataset(dataset) if isinstance(dataset, str) else dataset
     if not isinstance(loaded, LoadedModel):
@@ -87,7 +89,6 @@ def evaluate(
         )
     if not isinstance(data, Dataset):
         raise TypeError(f"dataset is a {type(data).__name__}; see seewhy.load_dataset")
-    top, tolerance, steps, batch_size = as_number((top, tolerance, steps, batch_size))
     settings = {"tolerance": tolerance, "steps": steps}
     settings = {name: value for name, value in settings.items() if value is not None}
     task = in_grids(
@@ -102,7 +103,7 @@ def evaluate(
             settings,
         )
     )
-    check(task, batch_size)
+    check(task)
     data = task.dataset
     if folder is not None:
         return _kept(task, batch_size, Path(folder), advance)

@@ -796,7 +796,7 @@ def test_the_network_is_left_as_it_was(model):
         ({"top": 0}, "top=0"),
         ({"top": True}, "top=True; it should be a whole number"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"batch_size": 2.0}, "batch_size=2.0; it should be a whole number"),
+        ({"batch_size": 2.5}, "batch_size=2.5; it should be a whole number"),
         ({"steps": 10**9}, "steps=1000000000; it should be .* at most 100,000"),
         ({"tolerance": float("nan")}, "tolerance=nan; it should be a finite number"),
         ({"layer": []}, "layer is an empty list"),
@@ -811,19 +811,20 @@ def test_wrong_options_are_named(model, options, message):
 
 
 def test_numbers_of_numpy_and_torch_are_taken(model):
-    def values(number, real):
+    def values(number, real, index):
         options = {"top": number(9), "steps": number(3), "tolerance": real(2)}
-        known = {label: [number(place)] for place, label in enumerate(CATEGORIES)}
+        known = {label: [index(place)] for place, label in enumerate(CATEGORIES)}
         asked = ["pointing_game", "insertion"]
         found = seewhy.evaluate(
             model, "scenes:1", "random", asked, class_map=known, batch_size=number(2), **options
         )
         return found.rows
 
-    expected = values(int, float)
+    expected = values(int, float, int)
     assert expected
-    assert values(np.int64, np.float32) == expected
-    assert values(torch.tensor, torch.tensor) == expected
+    assert values(np.int64, np.float32, np.int64) == expected
+    assert values(float, float, int) == expected
+    assert values(torch.tensor, torch.tensor, torch.tensor) == expected
 
 
 def test_a_bare_module_needs_its_preprocessing(model):

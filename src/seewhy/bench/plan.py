@@ -185,7 +185,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
         for at, (title, data) in enumerate(datasets.items()):
             asked = plan.task(model, network.title, title, data)
             with file.about("metrics"):
-                check(asked, config.batch_size)
+                check(asked)
             with file.about("datasets", at, "dataset"):
                 keys[network.title, title] = grids_of(asked) if data.grid else data.keys
         plan.weights[network.title] = digest_of(model.module)

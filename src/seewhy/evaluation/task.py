@@ -11,8 +11,6 @@ from seewhy.data.dataset import Dataset
 from seewhy.metrics import Metric
 from seewhy.models import LoadedModel
 from seewhy.naming import Method
-from seewhy.options import Count, NotNegative
-from seewhy.options import check as check_options
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +39,8 @@ class Task:
         return classes_by_name(self.model.names)
 
 
-class _Limits:
-    """What an evaluation's own options may be."""
-
-    tolerance: NotNegative
-    steps: Count
-    top: Count | None
-    batch_size: Count
-
-
-def check(task: Task, batch_size: int) -> None:
-    """Raise ValueError for empty lists, options out of range and an unknown layer."""
+def check(task: Task) -> None:
+    """Raise ValueError for empty lists, a metric without a second method and an unknown layer."""
     for name, given in (
         ("methods", task.methods),
         ("metrics", task.metrics),
@@ -59,9 +48,6 @@ def check(task: Task, batch_size: int) -> None:
     ):
         if not given:
             raise ValueError(f"{name} is empty; at least one is needed")
-    check_options(
-        "an evaluation", _Limits, {**task.settings, "top": task.top, "batch_size": batch_size}
-    )
     for metric in task.metrics:
         compares = any(need.startswith("other_method_") for need in metric.all_needs)
         if compares and len(task.methods) < 2:
