@@ -139,6 +139,7 @@ def test_record_survives_json() -> None:
             "interpolation": "bilinear",
             "channels": 3,
         },
+        "window": None,
         "version": version("seewhy"),
     }
 

@@ -272,6 +272,7 @@ def test_xrays_have_a_window(model):
         explain_photos(model, xray, "grad_cam")
     (answer,) = explain_photos(model, xray, "grad_cam", window=(500, 600))
     assert np.asarray(answer.explanations[0].image).mean() > 240
+    assert json.loads(json.dumps(answer.explanations[0].record()))["window"] == [500, 600]
 
 
 # --- failures -----------------------------------------------------------------------------------

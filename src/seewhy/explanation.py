@@ -10,6 +10,7 @@ from zlib import crc32
 from PIL import Image
 from torch import Tensor
 
+from seewhy.data.grey import Window
 from seewhy.data.images import encoded
 from seewhy.data.preprocess import Preprocess
 from seewhy.draw.galleries import PICTURE, Row, Tile, gallery
@@ -33,6 +34,7 @@ class Explanation:
     class_index: index of the explained class, if the target is a class.
     layer: names of the layers that the method used; empty for methods at the input.
     preprocess: the preprocessing of the photo.
+    window: the grey values that became black and white, if they were asked for.
     """
 
     image: Image.Image
@@ -46,6 +48,7 @@ class Explanation:
     class_index: int | None = None
     layer: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         """Check that photo, map and mask belong together."""
@@ -119,6 +122,7 @@ class Explanation:
             "class_index": self.class_index,
             "layer": list(self.layer),
             "preprocess": None if self.preprocess is None else asdict(self.preprocess),
+            "window": None if self.window is None else [*map(float, self.window)],
             "version": version("seewhy"),
         }
 

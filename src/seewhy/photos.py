@@ -212,6 +212,7 @@ class _Photo(NamedTuple):
     image: Image.Image
     geometry: Geometry
     inputs: Tensor
+    window: Window | None
 
 
 def _items(
@@ -262,7 +263,7 @@ def _read(
                 "a TIFF"
             )
         image = picture if isinstance(picture, Image.Image) else shown(picture)
-        return _Photo(source, image, preprocess.geometry(picture), preprocess(picture))
+        return _Photo(source, image, preprocess.geometry(picture), preprocess(picture), window)
     except Exception as error:
         return Answer([], [], (Failure(_reason(error)),), source=source)
 
@@ -395,6 +396,7 @@ def _answer(
                 source=photo.source,
                 layer=one.layer,
                 preprocess=model.preprocess,
+                window=photo.window,
             )
         )
     top = [] if logits is None else model.top(logits[place])
