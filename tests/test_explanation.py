@@ -101,8 +101,9 @@ def test_files(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.JPG") as saved:
         assert (saved.format, saved.size) == ("JPEG", (40, 30))
     assert np.array_equal(np.load(tmp_path / "a.npy"), e.saliency.numpy())
-    with pytest.raises(ValueError, match=r"a\.xyz: suffix '\.xyz'"):
-        e.save(tmp_path / "a.xyz")
+    for suffix in (".xyz", "", ".h5", ".xbm"):  # the last two Pillow opens
+        with pytest.raises(ValueError, match=rf"b{suffix}: suffix '{suffix}' .* give \.png"):
+            e.save(tmp_path / f"b{suffix}")
     assert len(list(tmp_path.iterdir())) == 3
 
 

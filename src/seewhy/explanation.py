@@ -101,10 +101,14 @@ class Explanation:
         Raises ValueError for an unknown suffix.
         """
         path = Path(path)
-        format = Image.registered_extensions().get(path.suffix.lower())
-        if format not in Image.SAVE:
-            raise ValueError(f"{path}: suffix {path.suffix!r} is no picture's; give .png or .jpg")
-        path.write_bytes(encoded(self.overlay(**options), format))
+        picture = self.overlay(**options)
+        try:
+            content = encoded(picture, Image.registered_extensions()[path.suffix.lower()])
+        except (KeyError, OSError) as error:  # Pillow does not know it, or does not write it
+            raise ValueError(
+                f"{path}: suffix {path.suffix!r} is no colour picture's; give .png or .jpg"
+            ) from error
+        path.write_bytes(content)
 
     def save_saliency(self, path: str | Path) -> None:
         """Write the map itself as .npy, .npz or 16-bit .png, see `seewhy.draw.save_saliency`."""

@@ -118,10 +118,14 @@ def test_pictures_of_any_size_and_shape_are_shown_large() -> None:
         page = gallery([row(*COLOURS[:2], size=size)])
         left, top, right, bottom = box_of(page, COLOURS[1])
         assert max(right - left, bottom - top) == min(640, max(360, *size))
-    with pytest.raises(ValueError, match="rows is empty"):
-        gallery([])
-    with pytest.raises(ValueError, match="columns=1"):
-        gallery([row(*COLOURS[:2])], columns=1)
+    for nothing in ([], [[]], [[None]], [[], [None, None]]):
+        with pytest.raises(ValueError, match="rows is empty"):
+            gallery(nothing)
+    with pytest.raises(TypeError, match="rows holds 'A'; give rows of tiles"):
+        gallery(["A"])  # type: ignore[list-item]
+    for columns in (1, 2.5, float("nan"), "5"):
+        with pytest.raises(ValueError, match="columns="):
+            gallery([row(*COLOURS[:2])], columns=columns)  # type: ignore[arg-type]
 
 
 def test_long_captions_do_not_reach_the_neighbour() -> None:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from PIL import Image, ImageDraw
 
 from seewhy.draw.legend import Key
 from seewhy.draw.words import BOLD, PLAIN, font, shorten
+from seewhy.options import Range, settled, shown
 
 # In pixels. The page is meant to be shown at half its size, which is sharp on dense screens.
 LEAST, PICTURE = 360, 640  # the longer side of a picture: that of the largest, within these
@@ -35,7 +36,9 @@ Row = Sequence[Tile | None]
 """A photo and its explanations; None leaves a place empty."""
 
 
-def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()) -> Image.Image:
+def gallery(
+    rows: Sequence[Row], *, columns: Annotated[int, Range(least=2)] = 5, legend: Sequence[Key] = ()
+) -> Image.Image:
     """Arrange photos and their explanations on a white page, with captions.
 
     Every row begins with its photo. Explanations beyond `columns` pictures go on below, in lines of
@@ -52,12 +55,15 @@ def gallery(rows: Sequence[Row], *, columns: int = 5, legend: Sequence[Key] = ()
 
     Raises ValueError if there are no rows, or fewer than 2 columns.
     """
-    if not rows:
+    cells = [cell for row in rows for cell in row if cell is not None]
+    if not cells:
         raise ValueError("rows is empty; give at least one photo with its explanations")
-    if columns < 2:
-        raise ValueError(f"columns={columns}; give at least 2, the photo takes one")
+    for cell in cells:
+        if not isinstance(cell, Tile):
+            raise TypeError(f"rows holds {shown(cell)}; give rows of tiles")
+    columns = settled("gallery", gallery, {"columns": columns})["columns"]
     lines = _lines(rows, columns)
-    longest = max(max(cell.image.size) for line in lines for cell in line if cell)
+    longest = max(max(cell.image.size) for cell in cells)
     side = min(max(LEAST, longest), PICTURE)
     strips = [[cell and _fitted(cell, side) for cell in line] for line in lines]
     images = [[cell.image for cell in strip if cell] for strip in strips]
