@@ -92,5 +92,7 @@ def finite(saliency: Tensor) -> Tensor:
     usual = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     saliency = saliency if saliency.dtype in usual else saliency.float()
     if count := int((~saliency.isfinite()).sum()):
-        raise ValueError(f"{count} of {saliency.numel()} saliency values are not finite")
+        raise ValueError(
+            f"{count} of {saliency.numel()} saliency values are not finite in {saliency.dtype}"
+        )
     return saliency

@@ -43,6 +43,13 @@ def test_values_that_are_not_finite_are_counted() -> None:
             function(map)
 
 
+@pytest.mark.parametrize("factor", [2.0**200, 2.0**-200])
+def test_double_precision_is_drawn_beyond_the_range_of_single(factor: float) -> None:
+    map = torch.linspace(0, 1, 48, dtype=torch.float64).view(6, 8)
+    for draw in (colorize, lambda m: overlay(photo(), m), lambda m: contour(photo(), m)):
+        assert draw(map * factor) == draw(map)
+
+
 # -- colorize ---------------------------------------------------------------------------------
 
 
@@ -279,6 +286,8 @@ def test_other_suffixes_are_refused(tmp_path: Path) -> None:
     for name in ("map.jpg", "map"):
         with pytest.raises(ValueError, match=r"map.*saved as \.npy, \.npz or \.png"):
             save_saliency(tmp_path / name, torch.zeros(3, 3))
+    with pytest.raises(ValueError, match=r"9 of 9 .* not finite in torch\.float32"):
+        save_saliency(tmp_path / "a.npy", torch.full((3, 3), 1e39, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"saliency is \(2, 3, 3\)"):
         save_saliency(tmp_path / "a.npy", torch.zeros(2, 3, 3))
     assert not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from seewhy.data.images import Source, encoded, load_image
-from seewhy.maps import finite, normalize, upsample
+from seewhy.maps import finite, normalize, upsample, wide
 from seewhy.options import Range, Share, checking, shown
 
 # Perceptually uniform and safe for the colour-blind. Chosen by eye among those of matplotlib: on
@@ -65,7 +65,7 @@ class Scale(NamedTuple):
 
 def colour_scale(saliency: Tensor, *, seen: Tensor | None = None, signed: bool = False) -> Scale:
     """How `overlay` scales a map (H, W) by what was seen of it."""
-    values = (saliency if seen is None else saliency[seen]).detach().cpu().float().numpy()
+    values = wide(saliency if seen is None else saliency[seen]).detach().cpu().numpy()
     if not values.size:
         return Scale(0.0, 1.0)
     low = 0.0 if signed else float(values.min())
@@ -179,7 +179,7 @@ def save_saliency(path: str | Path, saliency: Tensor) -> None:
     Raises ValueError for another suffix, another shape than (H, W), or values that are not finite.
     """
     path = Path(path)
-    values = one_map(saliency)
+    values = finite(one_map(saliency).float())
     match path.suffix.lower():
         case ".npy":
             with path.open("wb") as file:  # given a name, NumPy would append to some suffixes
@@ -203,7 +203,7 @@ def one_map(saliency: Tensor, size: Sequence[int] | None = None) -> Tensor:
     sides = 2 if size is None else len(size)
     if saliency.ndim != sides or not saliency.numel():
         raise ValueError(f"saliency is {tuple(saliency.shape)}; give one map{wanted[sides]}")
-    found = finite(saliency).cpu().float()
+    found = wide(finite(saliency)).cpu()
     return found if size is None else upsample(found[None], size)[0]
 
 
