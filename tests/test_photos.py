@@ -321,7 +321,7 @@ def test_broken_weights_are_named():
     broken = LoadedModel(seeded(Cnn), Preprocess(resize=32), CLASSES, "broken")
     with torch.no_grad():
         broken.module.head.weight[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="returned NaN"):
+    with pytest.raises(ValueError, match=r"^broken returned NaN"):
         explain_photos(broken, photo(40, 40), "grad_cam")
 
 

@@ -345,7 +345,9 @@ def _run(asked: Question, group: list[_Photo]) -> tuple[Probe, Tensor | None]:
     except TypeError:  # outputs for which the user has a target of their own
         return probe, None
     if logits.isnan().any():
-        raise ValueError("the network returned NaN: its weights, or the photo's values, are broken")
+        raise ValueError(
+            f"{asked.model.called} returned NaN: its weights, or the photo's values, are broken"
+        )
     return probe, logits if logits.ndim in (2, 4) else None
 
 

@@ -17,6 +17,7 @@ def with_preprocess():
     return net
 def loaded(): return LoadedModel(Tiny(), Preprocess(crop=5), ('a', 'b', 'c'), 'x', 'sigmoid')
 def nothing(): return 3
+def empty(): return Tiny().to("meta")
 def needs_more(): import no_such_package_at_all
 def with_torchvision():
     import torchvision

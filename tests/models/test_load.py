@@ -100,6 +100,11 @@ def test_own_factory(nets: str) -> None:
     assert loaded.preprocess == Preprocess(crop=5)
 
 
+def test_a_factory_whose_weights_hold_no_values_is_named(nets: str) -> None:
+    with pytest.raises(ModelError, match=rf"'{nets}:empty': weights are on the device 'meta'"):
+        load_model(f"{nets}:empty", preprocess=Preprocess())
+
+
 def test_a_network_itself_is_copied(nets: str, tmp_path: Path) -> None:
     theirs = __import__(nets)
     before = {key: value.clone() for key, value in theirs.net.state_dict().items()}

@@ -116,9 +116,16 @@ def load_model(
         model = with_weights(build, Path(weights), spec)
     # The zoos build in torch's default dtype, whatever that is; photos come as float32.
     module = model.module.float() if zoo in ZOOS else model.module
+    try:
+        module = module.to(device)
+    except NotImplementedError:  # torch's, for what has no values
+        raise ModelError(
+            f"model {spec!r}: weights are on the device 'meta', where they hold no values; load "
+            "them in the function, as in model.to_empty(device='cpu') and model.load_state_dict(…)"
+        ) from None
     model = replace(
         model,
-        module=module.to(device).eval(),
+        module=module.eval(),
         preprocess=_preprocess(model, preprocess, spec),
         activation=activation or model.activation,
         name=spec,
