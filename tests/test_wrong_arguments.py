@@ -77,6 +77,7 @@ PHOTO, MAP = Image.new("RGB", (16, 12)), torch.rand(12, 16)
         (lambda: seewhy.LoadedModel(seeded(Cnn), classes="ant"), "classes"),
         (lambda: seewhy.LoadedModel(seeded(Cnn), classes=3), "classes"),
         (lambda: seewhy.Method(None), "method"),
+        (lambda: seewhy.explain_photos("scenes:resnet", ""), "path of a photo is empty"),
         (lambda: seewhy.Metric(3), "metric"),
         (lambda: seewhy.explain(seeded(Cnn), images(), "gradient\udc80"), "method"),
         (lambda: seewhy.explain(seeded(Cnn), images(), size=np.arange(2)), "size"),

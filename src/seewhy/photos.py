@@ -230,7 +230,7 @@ def _items(
     items: list[tuple[str | None, PhotoLike | ImageError]] = []
     for photo in photos:
         if isinstance(photo, str | Path):
-            path = Path(photo).expanduser()
+            path = photo and Path(photo).expanduser()  # the path "" would be the current folder
             try:
                 items += [(str(path), path) for path in find_images(path)]
             except ImageError as error:

@@ -19,6 +19,8 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for given in [paths] if isinstance(paths, str | Path) else paths:
+        if given == "":
+            raise ImageError("the path of a photo is empty; give '.' for the current folder")
         path = Path(given).expanduser()
         hits: list[Path] = []
         for match in [path] if path.exists() else map(Path, _matches(path.parts)):
