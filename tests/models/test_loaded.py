@@ -52,6 +52,7 @@ def test_class_names() -> None:
     with pytest.raises(ModelError, match="--classes FILE"):
         named().class_index("cat")
     assert named().class_index(12) == 12
+    assert model.class_name(-1) == "class -1"  # not the last one's
 
 
 def test_top_and_probabilities() -> None:

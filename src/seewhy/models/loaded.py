@@ -141,7 +141,7 @@ class LoadedModel:
 
     def class_name(self, index: int) -> str:
         """The name of class `index`; "class 7" where classes have no names."""
-        if index < len(self.names):
+        if 0 <= index < len(self.names):
             return self.names[index]
         return f"output {index}" if self.activation == "none" else f"class {index}"
 
