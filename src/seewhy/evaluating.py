@@ -79,7 +79,8 @@ def evaluate(
     holds something else, or was made with other settings or photos.
     """
     given = {"top": top, "batch_size": batch_size, "tolerance": tolerance, "steps": steps}
-    top, batch_size, tolerance, steps = settled("an evaluation", evaluate, given).values()
+    checked = settled("an evaluation", evaluate, {**given, "folder": folder, "advance": advance})
+    top, batch_size, tolerance, steps = (checked[name] for name in given)
     loaded = load_model(model) if isinstance(model, str) else model
     data = load_dataset(dataset) if isinstance(dataset, str) else dataset
     if not isinstance(loaded, LoadedModel):

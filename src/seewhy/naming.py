@@ -233,6 +233,8 @@ class Method(Named):
     refinements: tuple[Refinement, ...] = ()
 
     def __add__(self, refinement: Refinement) -> Method:
+        if not isinstance(refinement, Refinement):
+            raise TypeError(f"{self} + {shown(refinement)}; add a seewhy.Refinement")
         return self._refined((*self.refinements, refinement))
 
     def __str__(self) -> str:

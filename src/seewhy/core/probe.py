@@ -51,7 +51,7 @@ from seewhy.core.targets import (
     logits,
 )
 from seewhy.maps import MODES, upsample
-from seewhy.options import shown
+from seewhy.options import Positive, checking, shown
 
 if TYPE_CHECKING:
     from seewhy.naming import Method
@@ -518,6 +518,9 @@ class Probe:
     def expect_for(self, methods: Iterable[Method]) -> Probe:
         """Announce what these methods need, see `expect`."""
         methods = list(methods)
+        for method in methods:
+            if not callable(method):
+                raise TypeError(f"methods holds {shown(method)}; give seewhy.Method objects")
         self._looks = any(method.layers != "none" for method in methods)
         return self.expect(*{read for method in methods for read in method.reads})
 
@@ -558,7 +561,8 @@ class Probe:
             other._origin = self
         return other
 
-    def at_scale(self, scale: float) -> Probe:
+    @checking
+    def at_scale(self, scale: Positive) -> Probe:
         """A probe of the images resized by a factor.
 
         Networks of the transformers library interpolate their position embeddings if they can.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seewhy.data.geometry import Geometry
 from seewhy.data.images import ImageError
-from seewhy.options import as_number
+from seewhy.options import as_number, shown
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
@@ -139,6 +139,8 @@ class Preprocess:
                     f"the network takes {self.channels} channels, a photo has 3; give an array "
                     f"(H, W, {self.channels}), a .npy file or a TIFF"
                 )
+        elif not isinstance(photo, np.ndarray):
+            raise TypeError(f"photo is {shown(photo)}; give an image of seewhy.load_image")
         else:
             if photo.ndim != 3 or photo.shape[2] != self.channels:
                 raise ImageError(f"shape {photo.shape}; give (H, W, {self.channels})")
