@@ -169,6 +169,31 @@ def test_passes_are_shared(model):
     assert counting.images == 3 + pairs * 50  # the images themselves are not asked again
 
 
+@pytest.mark.parametrize(
+    ("spelled", "number"),
+    [
+        ("average_drop", 1),
+        ("half_drop", 1),
+        ("average_gain", 1),
+        ("increase", 1),
+        ("adcc", 1),
+        ("single_deletion(side=3)", 3),
+        ("infidelity(samples=4)", 4),
+        ("max_sensitivity(samples=4)", 4),
+        ("road(removed=[0.5])", 1),
+        ("target_selectivity", 1),
+    ],
+)
+def test_metrics_cost_the_passes_that_they_say(model, spelled, number):
+    counting = Counting(model.module)
+    scenes = load_dataset("scenes:1")
+    seewhy.evaluate(replace(model, module=counting), scenes, "grad_cam", spelled)
+    cost = {"0": 0, "1F": 1, "1E": 1, "SF": number, "SE": number, "2SF": 2 * number}
+    cost["S²F"] = number**2
+    pairs = sum(len(sample.annotations) for sample in scenes)
+    assert counting.images == 1 + pairs * cost[metric(spelled).passes]
+
+
 class Moody(nn.Module):
     """Breaks on dark photos."""
 

@@ -134,7 +134,7 @@ def half_confidences(score: Score, inputs: Tensor, saliency: Tensor, fill: Fill 
     return score(torch.where(shown, inputs, filled(inputs, fill)), index)
 
 
-@register_metric(_CHATTOPADHYAY, "2F", higher_is_better=False, caution=_VEIL)
+@register_metric(_CHATTOPADHYAY, "1F", higher_is_better=False, caution=_VEIL)
 def average_drop(original: Tensor, masked: Tensor) -> Tensor:
     """The relative fall of confidence when only the explanation map is shown, (B,), in [0, 1].
 
@@ -148,10 +148,10 @@ def average_drop(original: Tensor, masked: Tensor) -> Tensor:
 
 
 # Here, as it needs the average drop.
-register_metric(POPPI, "1E + 2F", higher_is_better=True, caution=_VEIL)(adcc)
+register_metric(POPPI, "1E", higher_is_better=True, caution=_VEIL)(adcc)
 
 
-@register_metric("Average drop with a hard mask", "2F", higher_is_better=False, caution=_ORDER)
+@register_metric("Average drop with a hard mask", "1F", higher_is_better=False, caution=_ORDER)
 def half_drop(original: Tensor, half: Tensor) -> Tensor:
     """The relative fall of confidence when only the more salient half is shown, (B,), in [0, 1].
 
@@ -161,7 +161,7 @@ def half_drop(original: Tensor, half: Tensor) -> Tensor:
     return average_drop(original, half)
 
 
-@register_metric(_CHATTOPADHYAY, "2F", higher_is_better=True, caution=_VEIL)
+@register_metric(_CHATTOPADHYAY, "1F", higher_is_better=True, caution=_VEIL)
 def increase(original: Tensor, masked: Tensor) -> Tensor:
     """1 where the confidence rises when only the explanation map is shown, else 0, (B,).
 
@@ -171,7 +171,7 @@ def increase(original: Tensor, masked: Tensor) -> Tensor:
     return (masked > original).to(original)
 
 
-@register_metric("Zhang et al. 2024, Opti-CAM", "2F", higher_is_better=True, caution=_VEIL)
+@register_metric("Zhang et al. 2024, Opti-CAM", "1F", higher_is_better=True, caution=_VEIL)
 def average_gain(original: Tensor, masked: Tensor) -> Tensor:
     """The rise of confidence as a share of the possible rise, (B,), in [0, 1].
 
@@ -182,7 +182,7 @@ def average_gain(original: Tensor, masked: Tensor) -> Tensor:
     return torch.where(original > 1, torch.nan, share)
 
 
-@register_metric(_CHATTOPADHYAY, "2F", higher_is_better=True, caution=_VEIL)
+@register_metric(_CHATTOPADHYAY, "1F", higher_is_better=True, caution=_VEIL)
 def win(masked: Tensor, other_method_masked: Tensor) -> Tensor:
     """1 where the confidence falls less with this method's explanation map than with another's.
 
@@ -348,7 +348,7 @@ def road(road_curves: RoadCurves) -> Tensor:
 
 @register_metric(
     "Hesse et al. 2024, Benchmarking the attribution quality of vision models (IDSDS)",
-    "(S² + 1)F",
+    "S²F",
     higher_is_better=True,
     range=(-1.0, 1.0),
 )

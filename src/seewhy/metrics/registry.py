@@ -137,8 +137,9 @@ class Metric(Named):
     function: returns one value per image, (B,).
     higher_is_better: the direction.
     range: the lowest and the highest value, if scores are probabilities.
-    passes: cost per image: F is a forward pass, E an explanation, S the number of steps, shares,
-        samples, sides or layers.
+    passes: cost per method, image and target, where the map and the score of the image itself are
+        known: F is a forward pass, E an explanation, S the number of steps, shares, samples, sides
+        or layers.
     source, summary: who defined it, and one sentence about it.
     needs: the function's parameters without a default, see `seewhy.metrics.GIVEN`.
     all_needs: the same, with the needs of these.

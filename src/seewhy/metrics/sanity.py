@@ -95,7 +95,7 @@ def max_sensitivity(
     return torch.where(size > 0, torch.stack(changes).amax(0) / size, torch.nan).to(saliency.dtype)
 
 
-@register_metric(_YEH, "(S + 1)F", higher_is_better=False)
+@register_metric(_YEH, "SF", higher_is_better=False)
 def infidelity(
     score: Score,
     inputs: Tensor,
@@ -190,9 +190,7 @@ def parameter_randomization(cascade: Cascade) -> Tensor:
     return cascade.correlation.mean(0)
 
 
-@register_metric(
-    "correlation of two targets' maps", "1E", higher_is_better=False, range=(-1.0, 1.0)
-)
+@register_metric("correlation of two targets' maps", higher_is_better=False, range=(-1.0, 1.0))
 def target_selectivity(saliency: Tensor, other_target_saliency: Tensor) -> Tensor:
     """Pearson's correlation of the maps of two targets on the same image, (B,), in [-1, 1].
 
