@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from reference import relative_error
-from seewhy.metrics import faithfulness, metric
+from seewhy.metrics import faithfulness, metric, sanity
 
 CASES = ["tiny_mobilenet_x64_b3", "tiny_resnet_basic_x65x57", "tiny_vgg_x64_b3"]
 
@@ -361,6 +361,16 @@ def test_errors_say_what_is_wrong():
         faithfulness.road_curves(score, inputs, maps, removed=[20, 40])
     with pytest.raises(ValueError, match="insert_into='median'; it should be 'black' or"):
         faithfulness.insertion_deletion(score, inputs, maps, insert_into="median")
+    for wrong in (lambda images, index: images, lambda images, index: 0.5):
+        for measured in (
+            faithfulness.confidences,
+            faithfulness.half_confidences,
+            faithfulness.insertion_deletion,
+            faithfulness.single_deletion,
+            sanity.infidelity,
+        ):
+            with pytest.raises(ValueError, match=r"score returned .* one per image, \(\d+,\)"):
+                measured(wrong, inputs, maps)
     with pytest.raises(ValueError, match="'softmax' or 'sigmoid'"):
         faithfulness.class_probability(nn.Identity(), [0], "tanh")
     with pytest.raises(ValueError, match="always 1"):

@@ -22,7 +22,7 @@ from seewhy.metrics.imputation import linear_imputation
 from seewhy.metrics.quality import POPPI, adcc, spearman
 from seewhy.metrics.registry import Curve, register_metric, shared
 from seewhy.noise import drawn
-from seewhy.options import Count, NotNegative, Range, Seed
+from seewhy.options import Count, NotNegative, Range, Seed, checking
 from seewhy.progress import BatchSize, in_chunks
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -95,6 +95,15 @@ def class_probability(
     return score
 
 
+def scores_of(score: Score, images: Tensor, index: Tensor) -> Tensor:
+    """The scores of images, (N,); a ValueError says where a function gives anything else."""
+    found = score(images, index)
+    if not isinstance(found, Tensor) or found.shape != (len(images),):
+        said = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(f"score returned {said}; it should be one per image, ({len(images)},)")
+    return found
+
+
 class Confidences(NamedTuple):
     """The class's probability on the images and on their explanation maps, (B,) each."""
 
@@ -102,6 +111,7 @@ class Confidences(NamedTuple):
     masked: Tensor
 
 
+@checking
 def confidences(score: Score, inputs: Tensor, saliency: Tensor) -> Confidences:
     """The probabilities for average drop, increase, average gain and win, in 2 forward passes.
 
@@ -109,9 +119,10 @@ def confidences(score: Score, inputs: Tensor, saliency: Tensor) -> Confidences:
     """
     index = torch.arange(len(inputs), device=inputs.device)
     masked = explanation_maps(inputs, saliency)
-    return Confidences(score(inputs, index), score(masked, index))
+    return Confidences(scores_of(score, inputs, index), scores_of(score, masked, index))
 
 
+@checking
 def explanation_maps(inputs: Tensor, saliency: Tensor) -> Tensor:
     """The images times the positive part of their maps scaled to [0, 1], shaped like the images.
 
@@ -131,7 +142,7 @@ def half_confidences(score: Score, inputs: Tensor, saliency: Tensor, fill: Fill 
     saliency = check_maps(saliency, inputs=inputs)
     shown = (2 * ranks(saliency) < saliency[0].numel())[:, None].to(inputs.device)
     index = torch.arange(len(inputs), device=inputs.device)
-    return score(torch.where(shown, inputs, filled(inputs, fill)), index)
+    return scores_of(score, torch.where(shown, inputs, filled(inputs, fill)), index)
 
 
 @register_metric(_CHATTOPADHYAY, "1F", higher_is_better=False, caution=_VEIL)
@@ -378,7 +389,7 @@ def single_deletion(
         hidden = (patch == step[:, None, None])[:, None]
         return torch.where(hidden, hiding[index], inputs[index])
 
-    whole = score(inputs, torch.arange(len(inputs), device=inputs.device))
+    whole = scores_of(score, inputs, torch.arange(len(inputs), device=inputs.device))
     fallen = whole[:, None] - _scores("single deletion", score, inputs, number, without)
     flat = saliency.flatten(1).to(inputs.device)
     masses = flat.new_zeros(len(flat), number).index_add_(1, patch.flatten(), flat)
@@ -433,7 +444,7 @@ def _scores(
     step = torch.arange(steps, device=inputs.device).repeat(len(inputs))
 
     def scored(part: slice) -> Tensor:
-        return score(changed(image[part], step[part]), image[part])
+        return scores_of(score, changed(image[part], step[part]), image[part])
 
     parts = in_chunks(what, scored, len(image), inputs[:1], batch_size)
     return wide(torch.cat([*parts])).view(len(inputs), steps)

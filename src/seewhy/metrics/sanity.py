@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.metrics._maps import check_maps
-from seewhy.metrics.faithfulness import Score
+from seewhy.metrics.faithfulness import Score, scores_of
 from seewhy.metrics.quality import pearson, spearman
 from seewhy.metrics.registry import register_metric, shared
 from seewhy.noise import drawn
@@ -118,11 +118,11 @@ def infidelity(
     if perturbations is None:
         perturbations = square_removals(inputs, fraction, samples, seed)
     index = torch.arange(len(inputs), device=inputs.device)
-    original = score(inputs, index)
+    original = scores_of(score, inputs, index)
     predicted, actual = [], []
     for change in perturbations:
         predicted.append((change.sum(-saliency.ndim) * saliency).flatten(1).sum(1))
-        actual.append(original - score(inputs - change, index))
+        actual.append(original - scores_of(score, inputs - change, index))
     if not predicted:
         raise ValueError("perturbations is empty; give one at least")
     # Squares of small or large saliency would be lost in single precision.
