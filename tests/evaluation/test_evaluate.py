@@ -259,6 +259,26 @@ def test_samples_whose_rows_would_be_taken_for_others_fail_alone(model):
     assert found.left_out == {"no category is annotated in the image": 1}
 
 
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [
+        ({"boxes": [[0, 0, 9, 9]]}, "boxes=[[0, 0, 9, 9]]; it should be a dense tensor"),
+        ({"boxes": torch.zeros(1, 3)}, "boxes=tensor([[0., 0., 0.]]); give finite numbers, (n, 4)"),
+        ({"boxes": torch.full((1, 4), torch.nan)}, "give finite numbers, (n, 4)"),
+        ({"mask": torch.ones(3, 3) > 0}, "mask is (3, 3); the photo is (30, 40)"),
+        ({"label": 3}, "label=3; it should be a name, or None"),
+        (None, "the sample of 'a' was read as None; give a Sample"),
+    ],
+)
+def test_annotations_that_cannot_be_those_of_the_photo_are_named(model, about, reason):
+    def read(key):
+        photo = Image.new("RGB", (40, 30))
+        return about and Sample(key, photo, (Annotation(**{"label": None, **about}),))
+
+    (failure,) = seewhy.evaluate(model, Dataset("own", ("a",), read), "random", "gini").failures
+    assert reason in failure.reason
+
+
 def test_reading_ahead_gives_the_same_samples_in_the_same_order(model):
     dataset = poisoned(load_dataset("scenes:7"))
     task = Task(model, dataset, (), ())

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.data.class_map import ClassMap
-from seewhy.options import shown
+from seewhy.options import check, shown
 from seewhy.reading import text_of
 
 if TYPE_CHECKING:
@@ -114,8 +114,11 @@ class Dataset:
 def checked(sample: Sample, key: str) -> Sample:
     """The sample that was read for a key. Results are stored by key and label: both must be unique.
 
-    Raises DatasetError where it has another key, or several annotations of one label.
+    Raises DatasetError where it has another key, or several annotations of one label, and for boxes
+    and masks that cannot be those of the photo.
     """
+    if not isinstance(sample, Sample):
+        raise DatasetError(f"the sample of {key!r} was read as {shown(sample)}; give a Sample")
     if sample.key != key:
         raise DatasetError(f"the sample of {key!r} was read with the key {shown(sample.key)}")
     for label, count in Counter(one.label for one in sample.annotations).items():
@@ -123,6 +126,14 @@ def checked(sample: Sample, key: str) -> Sample:
             raise DatasetError(
                 f"{key}: has {count} annotations of {shown(label)}; give one with all its objects"
             )
+    for one in sample.annotations:
+        check(f"an annotation of {key}", Annotation, vars(one))
+        if one.boxes.shape[1:] != (4,) or not one.boxes.isfinite().all():
+            raise DatasetError(f"{key}: boxes={shown(one.boxes)}; give finite numbers, (n, 4)")
+        if one.mask is not None and isinstance(sample.image, Image.Image):
+            size = sample.image.height, sample.image.width
+            if one.mask.shape != size:
+                raise DatasetError(f"{key}: mask is {tuple(one.mask.shape)}; the photo is {size}")
     return sample
 
 
