@@ -45,7 +45,7 @@ def test_coherency_complexity_and_adcc(oracles, name):
     complexity = quality.complexity(cam)
     assert relative_error(coherency, numbers["adcc.coherency.f64"]) < 1e-10
     assert relative_error(complexity, numbers["adcc.complexity.f64"]) < 1e-10
-    adcc = quality.adcc(coherency, complexity, numbers["adcc.adcc_drop.f64"])
+    adcc = faithfulness.adcc(coherency, complexity, numbers["adcc.adcc_drop.f64"])
     assert relative_error(adcc, numbers["adcc.adcc.f64"]) < 1e-10
     pgc = quality.complexity(numbers["pgc.cams"])
     assert relative_error(pgc, numbers["pgc.complexity"]) < 2e-5
@@ -54,10 +54,10 @@ def test_coherency_complexity_and_adcc(oracles, name):
 
 def test_adcc_is_zero_where_a_term_is():
     one, zero = torch.ones(1), torch.zeros(1)
-    assert quality.adcc(zero, zero, zero) == 0
-    assert quality.adcc(one, one, zero) == 0
-    assert quality.adcc(one, zero, one) == 0
-    assert quality.adcc(one, zero, zero) == 1
+    assert faithfulness.adcc(zero, zero, zero) == 0
+    assert faithfulness.adcc(one, one, zero) == 0
+    assert faithfulness.adcc(one, zero, one) == 0
+    assert faithfulness.adcc(one, zero, zero) == 1
 
 
 def test_correlations_equal_scipys():

@@ -1,6 +1,7 @@
 """Metrics of saliency maps: pure functions on batches, one value per image."""
 
 from seewhy.metrics.faithfulness import (
+    adcc,
     average_drop,
     average_gain,
     class_probability,
@@ -35,7 +36,7 @@ from seewhy.metrics.localization import (
     pointing_game,
     rank_accuracy,
 )
-from seewhy.metrics.quality import adcc, coherency, complexity, entropy, gini, pearson, spearman
+from seewhy.metrics.quality import coherency, complexity, entropy, gini, pearson, spearman
 from seewhy.metrics.registry import (
     GIVEN,
     METRICS,

@@ -19,7 +19,7 @@ from seewhy.fills import Fill, filled
 from seewhy.maps import of_images, unit, wide
 from seewhy.metrics._maps import check_flat, check_maps, ranks
 from seewhy.metrics.imputation import linear_imputation
-from seewhy.metrics.quality import POPPI, adcc, spearman
+from seewhy.metrics.quality import POPPI, spearman
 from seewhy.metrics.registry import Curve, register_metric, shared
 from seewhy.noise import drawn
 from seewhy.options import Count, NotNegative, Range, Seed, checking
@@ -158,8 +158,15 @@ def average_drop(original: Tensor, masked: Tensor) -> Tensor:
     return torch.where(original < 0, torch.nan, drop)
 
 
-# Here, as it needs the average drop.
-register_metric(POPPI, "1E", higher_is_better=True, caution=_VEIL)(adcc)
+@register_metric(POPPI, "1E", higher_is_better=True, caution=_VEIL)
+def adcc(coherency: Tensor, complexity: Tensor, average_drop: Tensor) -> Tensor:
+    """The harmonic mean of coherency, 1 - complexity and 1 - average drop, (B,), in [0, 1].
+
+    All three are fractions, (B,); where one of the terms is 0, so is the mean. Source: Poppi et
+    al. 2021.
+    """
+    terms = torch.stack([coherency, 1 - complexity, 1 - average_drop])
+    return 3 / (1 / terms.clamp_min(0)).sum(0)
 
 
 @register_metric("Average drop with a hard mask", "1F", higher_is_better=False, caution=_ORDER)

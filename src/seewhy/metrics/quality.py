@@ -37,17 +37,6 @@ def coherency(saliency: Tensor, masked_saliency: Tensor) -> Tensor:
     return (pearson(saliency, masked_saliency) + 1) / 2
 
 
-@checking
-def adcc(coherency: Tensor, complexity: Tensor, average_drop: Tensor) -> Tensor:
-    """The harmonic mean of coherency, 1 - complexity and 1 - average drop, (B,), in [0, 1].
-
-    All three are fractions, (B,); where one of the terms is 0, so is the mean. Source: Poppi et
-    al. 2021.
-    """
-    terms = torch.stack([coherency, 1 - complexity, 1 - average_drop])
-    return 3 / (1 / terms.clamp_min(0)).sum(0)
-
-
 @register_metric("Hurley and Rickard 2009; Chalasani et al. 2020", higher_is_better=True)
 def gini(saliency: Tensor) -> Tensor:
     """The Gini index of |map|, (B,), in [0, 1): 0 is spread evenly, near 1 is a single pixel.
