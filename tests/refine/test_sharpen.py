@@ -13,6 +13,7 @@ import seewhy
 from networks import Cnn, images, seeded
 from seewhy import Method, Probe
 from seewhy.maps import normalize, upsample
+from seewhy.notes import Note
 from seewhy.refine.sharpen import sharpen
 
 MODEL, PHOTOS = seeded(Cnn).double(), images(8).double()
@@ -219,6 +220,27 @@ def test_where_there_is_attention_it_is_sharpened(effort, options):
     found = seewhy.explain(model, PHOTOS, f"auto(effort={effort!r})", 1)
     name = f"attention_gradient+sharpen({options}plateau=0.5)"
     torch.testing.assert_close(found, seewhy.explain(model, PHOTOS, name, 1))
+
+
+class WithoutModes(nn.Module):
+    """A network whose code fails where torch's functions are watched."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = seeded(OfOneSize)
+
+    def forward(self, x):
+        if torch._C._len_torch_function_stack():
+            raise RuntimeError("not while somebody watches")
+        return self.body(x)
+
+
+def test_auto_notes_what_it_goes_without():
+    model = WithoutModes().double()
+    with pytest.warns(Note, match="without tsgb, which failed: not while somebody watches"):
+        found = seewhy.explain(model, PHOTOS, "auto", 1)
+    sharp = "grad_cam+sharpen(plateau=0.5)"
+    torch.testing.assert_close(found, seewhy.explain(model, PHOTOS, sharp, 1))
 
 
 def test_autos_own_errors_are_the_askers():

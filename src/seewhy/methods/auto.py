@@ -10,6 +10,7 @@ from seewhy.core.probe import Probe
 from seewhy.fills import blurred
 from seewhy.maps import unit, upsample
 from seewhy.naming import method, parse
+from seewhy.notes import note
 from seewhy.refine.sharpen import THRESHOLDS, sharpen
 
 BLUR = 0.02  # standard deviation as a share of the image's shorter side
@@ -25,8 +26,8 @@ def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
     2 % of the image's shorter side, each scaled to [0, 1], then `sharpen(plateau=0.5)`: (B, H, W),
     in [0, 1]. TSGB is not defined for networks with attention: there `attention_gradient` is
     sharpened, or Grad-CAM if that is not defined either (attention in windows). If a network takes
-    images of one size only, the other scales are left out. The documentation has the measurements
-    by which this composition was chosen.
+    images of one size only, the other scales are left out. If a method fails for another reason, a
+    note says so. The documentation has the measurements by which this composition was chosen.
 
     effort: "full" costs as much as 19.5 forward passes and the backward passes of two methods at
         three scales; "quick" costs 4 forward passes and the backward passes at one scale, and tries
@@ -49,13 +50,18 @@ def _parts(probe: Probe, scales: Sequence[str]) -> list[Tensor]:
         smooth = blurred(fine[:, None], BLUR * min(probe.size))[:, 0]
         return [smooth, _first(probe, "grad_cam", scales)]
 
-    for ask in (with_tsgb, lambda: [parse("attention_gradient")(probe)]):
+    def attention() -> list[Tensor]:
+        return [parse("attention_gradient")(probe)]
+
+    for name, ask in (("tsgb", with_tsgb), ("attention_gradient", attention)):
         try:
             return ask()
         except torch.cuda.OutOfMemoryError:
             raise
-        except (RuntimeError, TypeError, ValueError):
+        except (TypeError, ValueError):  # it is not defined for this network
             continue
+        except RuntimeError as error:
+            note(f"auto goes without {name}, which failed: {error}")
     return [_first(probe, "grad_cam", scales)]
 
 
