@@ -55,15 +55,15 @@ def gallery(
 
     Raises ValueError if there are no rows, or fewer than 2 columns.
     """
-    cells = [cell for row in rows for cell in row if cell is not None]
-    if not cells:
+    tiles = [tile for row in rows for tile in row if tile is not None]
+    if not tiles:
         raise ValueError("rows is empty; give at least one photo with its explanations")
-    for cell in cells:
-        if not isinstance(cell, Tile):
-            raise TypeError(f"rows holds {shown(cell)}; give rows of tiles")
+    for tile in tiles:
+        if not isinstance(tile, Tile):
+            raise TypeError(f"rows holds {shown(tile)}; give rows of tiles")
     columns = settled("gallery", gallery, {"columns": columns})["columns"]
     lines = _lines(rows, columns)
-    longest = max(max(cell.image.size) for cell in cells)
+    longest = max(max(tile.image.size) for tile in tiles)
     side = min(max(LEAST, longest), PICTURE)
     strips = [[cell and _fitted(cell, side) for cell in line] for line in lines]
     images = [[cell.image for cell in strip if cell] for strip in strips]
