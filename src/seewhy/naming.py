@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from seewhy.core.casting import set_casts
 from seewhy.core.observing import graphs, undisturbed
 from seewhy.core.recording import REFUSALS
 from seewhy.notes import note
@@ -241,9 +242,10 @@ class Method(Named):
         return "+".join([super().__str__(), *map(str, self.refinements)])
 
     def __call__(self, probe: Probe) -> Tensor:
-        """The maps (B, h, w) of the probe's question, in whatever grad mode the caller is."""
+        """The maps (B, h, w) of the probe's question, in whatever mode of torch the caller is."""
 
         def run() -> Tensor:
+            set_casts({})
             with graphs(), exits_as_errors(str(self)):
                 return self._maps(probe)
 

@@ -14,12 +14,13 @@ import pytest
 import torch
 import torch.nn.modules.module as torch_module
 from torch import nn
+from torch.amp import autocast_mode
 from torch.overrides import BaseTorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._pytree import tree_leaves
 
 import seewhy
 from networks import Cnn, images, seeded
-from seewhy.core import observing
+from seewhy.core import casting, observing
 from strange import Checkpointed, Counting
 from untouched import assert_same, state
 
@@ -87,6 +88,27 @@ def test_interrupts_while_torch_has_a_mode_put_aside(file):
             assert _get_current_function_mode_stack() == [own]
             assert not torch.is_grad_enabled()
     assert_same(dict(before), state(model))
+    assert stopped > 10
+
+
+@pytest.mark.parametrize("file", [casting, autocast_mode])
+def test_interrupts_under_autocast(file):
+    """Autocast goes on as before: torch would keep cast weights if one of its contexts stayed."""
+    model, x = trained(Cnn), images(1)
+    stopped, moment = 0, 0
+    with torch.autocast("cpu", torch.float16):
+        while stopped == moment:
+            moment += 1 if moment < 20 else 7
+            sys.settrace(_AtCall(moment, file.__file__))
+            try:
+                seewhy.explain(model, x, "grad_cam", 1)
+            except KeyboardInterrupt:
+                stopped = moment
+            finally:
+                sys.settrace(None)
+            assert casting.casts() == {"cpu": torch.float16}
+            assert casting.depth() == 1
+    assert casting.casts() == {}
     assert stopped > 10
 
 

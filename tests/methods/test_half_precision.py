@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 import seewhy
 from every import EVERY, OF_ATTENTION
+from networks import Cnn, images, seeded
 from seewhy import load_model
 from seewhy.data.samples import sample_photos
 from seewhy.data.scenes import CATEGORIES, Scenes
@@ -134,3 +135,43 @@ def test_networks_that_switch_autocast_on_by_themselves(pooled):
     images = torch.randn(2, 3, 32, 32)
     expected = seewhy.explain(body, images, methods, 1)
     assert_alike((Mixed(body), images, 1, expected), "float32", "cpu", 0.98)
+
+
+class Inside(torch.nn.Module):
+    """A network that runs under autocast wherever it is called."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.body(x)
+
+
+@pytest.mark.parametrize(
+    ("build", "methods"),
+    [
+        (Cnn, EVERY),
+        (lambda: load_model("scenes:vit").module, OF_ATTENTION),
+    ],
+)
+def test_the_callers_autocast_is_for_the_network_alone(build, methods):
+    """Maps are those of a network that switches it on by itself, to the last bit."""
+    model, x = seeded(build), images(2, (32, 32) if build is Cnn else (96, 96))
+    expected = seewhy.explain(Inside(model), x, methods, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = seewhy.explain(model, x, methods, 1)
+        assert torch.is_autocast_enabled("cpu")
+    for name in methods:
+        assert torch.equal(found[name], expected[name]), name
+
+
+def test_a_target_of_ones_own_runs_under_the_callers_autocast():
+    """As it would behind the network: with weights of its own, which are in float32."""
+    model, x = seeded(Cnn), images(2)
+    head = torch.randn(5, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = seewhy.explain(model, x, "grad_cam", lambda outputs: outputs @ head)
+    expected = seewhy.explain(model, x, "grad_cam", lambda outputs: outputs @ head)
+    assert torch.allclose(maps.float(), expected, atol=0.02 * float(expected.max()))

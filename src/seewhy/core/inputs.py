@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from seewhy.core.casting import Casts, casting, casts
 from seewhy.options import shown
 
 # A tensor (B, C, ...), or a tuple, list or mapping of what `model(*inputs)` or `model(**inputs)`
@@ -25,11 +26,13 @@ class Inputs:
     key: the one that is explained.
     paired: whether others with as many entries as there are images have one for each; if not, they
         are texts, say, with each of which each image is compared. None is not known.
+    casts: what `torch.autocast` did where they were given, and does while the network runs.
     """
 
     given: dict[int | str, Any]
     key: int | str
     paired: bool | None = None
+    casts: Casts = field(default_factory=dict)
 
     @property
     def tensor(self) -> Tensor:
@@ -127,7 +130,8 @@ class Inputs:
         given = {**given, self.key: tensor}
         places = [value for key, value in given.items() if isinstance(key, int)]
         named = {key: value for key, value in given.items() if not isinstance(key, int)}
-        return model(*places, **named)
+        with casting(self.casts):
+            return model(*places, **named)
 
 
 def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
@@ -188,7 +192,7 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
             "inputs is a tensor inside a transform of torch.func (vmap, grad, jacrev), which no "
             "explanation can run in; give all images as one batch, outside of it"
         )
-    return Inputs(given, explained).with_tensor(found.detach())
+    return Inputs(given, explained, casts=casts()).with_tensor(found.detach())
 
 
 def _plain(tensor: Tensor) -> Tensor:

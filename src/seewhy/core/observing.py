@@ -19,6 +19,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.overrides import _get_current_function_mode_stack
 
+from seewhy.core.casting import Casts, casts, depth, leave_down_to, set_casts
+
 Result = TypeVar("Result")
 # (module, positional arguments, keyword arguments, output) -> another output, or None
 Observer = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]
@@ -133,16 +135,18 @@ def _surely(leave: Callable[[], None]) -> None:
         raise interrupt
 
 
-def _modes() -> tuple[bool, bool, list[Any]]:
-    """Torch's modes of this thread: grad, inference, and those that see its functions' calls."""
+def _modes() -> tuple[bool, bool, Casts, int, list[Any]]:
+    """Torch's modes of this thread: grad, inference, autocast, and those that see its calls."""
     return (
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
+        casts(),
+        depth(),
         _get_current_function_mode_stack(),  # type: ignore[no-untyped-call]
     )
 
 
-def _put_back(modes: tuple[bool, bool, list[Any]]) -> None:
+def _put_back(modes: tuple[bool, bool, Casts, int, list[Any]]) -> None:
     """Put torch's modes back that an interrupt left behind, or that it lost.
 
     It may come between a mode's beginning and the `with` that would end it, or while torch itself
@@ -151,12 +155,14 @@ def _put_back(modes: tuple[bool, bool, list[Any]]) -> None:
     if _modes() == modes:
         return
     end_frames()
-    grad, _, stack = modes
+    grad, _, cast, nested, stack = modes
     while torch._C._len_torch_function_stack():
         torch._C._pop_torch_function_stack()
     for mode in stack:
         torch._C._push_on_torch_function_stack(mode)
     torch.set_grad_enabled(grad)
+    leave_down_to(nested)
+    set_casts(cast)
 
 
 def graphs() -> AbstractContextManager[None]:

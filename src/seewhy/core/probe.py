@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from seewhy.core.attention import Attention, AttentionPass, unfused
+from seewhy.core.casting import casting, set_casts
 from seewhy.core.choice import (
     Choice,
     OneByOneError,
@@ -444,7 +445,7 @@ class Probe:
     ) -> Callable[[Tensor], Tensor] | None:
         """A target's score as a function of a tensor of a pass that recorded the tail behind it."""
         trace = Trace(recording.trace)
-        with graphs(), trace:
+        with graphs(), casting(self._given.casts), trace:
             score = target(recording.outputs)
         return trace.replay(start, score)
 
@@ -649,7 +650,9 @@ class Probe:
             given = replace(self._given, paired=paired).image(last)
             try:
                 found = record(self.model, given, (), names=self._names, around=self._around)
-                change = float((target(found.outputs) - self.score[last:]).abs())
+                with casting(self._given.casts):
+                    score = target(found.outputs)
+                change = float((score - self.score[last:]).abs())
             except REFUSALS:  # networks have all kinds
                 return math.inf
             return math.inf if math.isnan(change) else change
@@ -701,7 +704,9 @@ class Probe:
 
     def _score_by(self, target: Target, outputs: Any) -> Tensor:
         with graphs():
-            return checked_scores(target(outputs), len(self.inputs))
+            with casting(self._given.casts):
+                found = target(outputs)
+            return checked_scores(found, len(self.inputs))
 
     def _asked(self, target: TargetLike) -> Target:
         """A target of these images."""
@@ -886,7 +891,12 @@ class Probe:
 
     def _in_eval_mode(self, run: Callable[[], Result]) -> Result:
         """Checkpoints run parts of the network again."""
-        return undisturbed(self._names, run) if in_training(self._names) else run()
+
+        def uncast() -> Result:
+            set_casts({})
+            return run()
+
+        return undisturbed(self._names if in_training(self._names) else (), uncast)
 
 
 def _answers_late(tensor: Tensor) -> bool:

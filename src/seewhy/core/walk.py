@@ -62,7 +62,7 @@ def walk(output: Tensor, ends: Collection[Edge], through: bool = True) -> dict[E
     """
     received = {edge(output): torch.ones_like(output)}
     found: dict[Edge, Tensor | None] = {}
-    with graphs(), torch.no_grad(), torch.autocast(output.device.type, enabled=False):
+    with graphs(), torch.no_grad():
         for node, onward in _ordered(edge(output)[0], {node for node, _ in ends}, through):
             # What it made, as torch describes it; a step stands for one tensor.
             made = getattr(node, "_input_metadata", (None,))

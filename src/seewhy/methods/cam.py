@@ -130,17 +130,15 @@ def principal_component(maps: Tensor) -> Tensor:
     The sign agrees with the mean over the channels.
     """
     _, k, *grid = maps.shape
-    # Eigenvectors need float32 at least, also under autocast, whose products are halves; of the two
-    # Gram matrices the smaller one is cheaper.
+    # Eigenvectors need float32 at least; of the two Gram matrices the smaller one is cheaper.
     places = wide(maps.flatten(2).mT)
     centred = places - places.mean(1, keepdim=True)
-    with torch.autocast(maps.device.type, enabled=False):
-        if places.shape[1] <= k:
-            values, vectors = leading(centred @ centred.mT)
-            projection = vectors * values[:, None].clamp_min(0).sqrt()
-        else:
-            _, vectors = leading(centred.mT @ centred)
-            projection = (centred @ vectors[..., None])[..., 0]
+    if places.shape[1] <= k:
+        values, vectors = leading(centred @ centred.mT)
+        projection = vectors * values[:, None].clamp_min(0).sqrt()
+    else:
+        _, vectors = leading(centred.mT @ centred)
+        projection = (centred @ vectors[..., None])[..., 0]
     agreement = (projection * centred.mean(2)).sum(1, keepdim=True)
     signed = torch.where(agreement < 0, -projection, projection)
     return signed.reshape(-1, *grid).to(maps.dtype)

@@ -233,7 +233,7 @@ def _shares(
 
     places: axes over which p and l(x) are summed first, where p is not 0.
     """
-    with torch.enable_grad(), torch.autocast(input.device.type, enabled=False):
+    with torch.enable_grad():
         x = wide(input.detach()).requires_grad_()
         excitation = layer(x)
         p, total = wide(probability), excitation.detach()

@@ -148,7 +148,6 @@ def occlusion(
     total = (probe.score - scores).T.to(probe.inputs).view(-1, *places)
     hides = torch.ones_like(total[:1])
     for rows in windows:  # each replaces the first of the sides that are left, and puts it last
-        rows = rows.to(total)  # autocast may have made it a half
         total, hides = (torch.tensordot(one, rows, ([1], [0])) for one in (total, hides))
     return total / hides
 

@@ -160,8 +160,8 @@ def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
     if weight.ndim == 2 and gradient.device.type == "cpu":
         chosen = gradient.reshape(-1, gradient.shape[-1]).any(0).nonzero()[:, 0]
         gradient, weight = gradient[..., chosen], weight[chosen]
-    # Autocast may have made the input a half.
-    with torch.enable_grad(), torch.autocast(gradient.device.type, enabled=False):
+    with torch.enable_grad():
+        # Autocast may have made the input a half.
         x = classifier.input.detach().to(weight.dtype).requires_grad_()
         speaking, against = layer(x, weight.clamp(min=0)), layer(x, weight.clamp(max=0))
 
