@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import seewhy
 from architectures import NETWORKS, Network, of_transformers, with_live_head
 from seewhy import Probe
+from seewhy.core.attention import attention_nodes, unfused
 from seewhy.core.rules import applying
 from seewhy.methods.attention import attention_gradient
 from seewhy.models import import_torchvision
@@ -146,6 +147,40 @@ def test_every_spelling_of_attention_is_seen(kind: str):
             tokens = model.blocks[:-1](tokens)
             _, weights = block.multi(tokens, tokens, tokens, average_attn_weights=False)
         assert torch.allclose(found[-1].weights, weights)
+
+
+ALLOWED = torch.ones(9, 9, dtype=torch.bool).tril(2)
+BARRED = ALLOWED & (torch.arange(9) != 4)[:, None]  # one query may look at nothing
+BIAS = torch.linspace(-2, 2, 81, dtype=torch.float64).reshape(9, 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "bias"),
+    [
+        ({"attn_mask": ALLOWED}, ALLOWED.log()),
+        ({"attn_mask": BARRED}, BARRED.log()),
+        ({"attn_mask": ALLOWED, "enable_gqa": True}, ALLOWED.log()),
+        ({"attn_mask": BIAS, "scale": 0.3}, BIAS),
+        ({"is_causal": True}, ALLOWED.tril().log()),
+        ({"scale": 2.0}, 0),
+    ],
+)
+def test_fused_attention_is_replaced_with_its_mask_and_scale(
+    options: dict[str, Any], bias: Tensor | int
+) -> None:
+    torch.manual_seed(2)
+    q, k, v = torch.randn(3, 2, 4, 9, 5, dtype=torch.float64)
+    q.requires_grad_()
+    if "enable_gqa" in options:
+        k, v = k[:, :2], v[:, :2]
+    fused = F.scaled_dot_product_attention(q, k, v, **options)
+    with unfused():
+        plain = F.scaled_dot_product_attention(q, k, v, **options)
+    torch.testing.assert_close(plain, fused)
+    (node,) = attention_nodes(plain)
+    scores = q @ k.repeat_interleave(4 // k.shape[1], 1).mT * options.get("scale", 5**-0.5)
+    expected = (scores + bias).softmax(-1).nan_to_num()
+    torch.testing.assert_close(node._saved_result.reshape(2, 4, 9, 9), expected)
 
 
 def test_networks_without_attention_have_none():

@@ -16,6 +16,7 @@ whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x
 """
 
 import inspect
+import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, wraps
@@ -338,6 +339,8 @@ def _plain_attention(
     if attn_mask is None and not dropout_p and not is_causal and not options.get("enable_gqa"):
         scale = options.get("scale") or query.shape[-1] ** -0.5
         return torch.softmax(query * scale @ key.transpose(-2, -1), dim=-1) @ value
+    if attn_mask is not None and attn_mask.dtype == torch.bool:  # torch would add it as 0 and 1
+        attn_mask = query.new_zeros(attn_mask.shape).masked_fill(~attn_mask, -math.inf)
     plain: Tensor = torch.ops.aten._scaled_dot_product_attention_math(
         query, key, value, attn_mask, dropout_p, is_causal, **options
     )[0]
