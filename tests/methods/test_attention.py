@@ -162,6 +162,7 @@ BIAS = torch.linspace(-2, 2, 81, dtype=torch.float64).reshape(9, 9)
         ({"attn_mask": ALLOWED, "enable_gqa": True}, ALLOWED.log()),
         ({"attn_mask": BIAS, "scale": 0.3}, BIAS),
         ({"is_causal": True}, ALLOWED.tril().log()),
+        ({"scale": 0.0}, 0),
         ({"scale": 2.0}, 0),
     ],
 )

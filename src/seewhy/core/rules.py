@@ -337,7 +337,8 @@ def _plain_attention(
 ) -> Tensor:
     """softmax(QKᵀ)V from plain functions."""
     if attn_mask is None and not dropout_p and not is_causal and not options.get("enable_gqa"):
-        scale = options.get("scale") or query.shape[-1] ** -0.5
+        scale = options.get("scale")
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
         return torch.softmax(query * scale @ key.transpose(-2, -1), dim=-1) @ value
     if attn_mask is not None and attn_mask.dtype == torch.bool:  # torch would add it as 0 and 1
         attn_mask = query.new_zeros(attn_mask.shape).masked_fill(~attn_mask, -math.inf)
