@@ -436,6 +436,33 @@ def test_real_architectures(name: str):
         assert torch.allclose(alone, found[1:], rtol=1e-3, atol=1e-3 * float(found[1].max()))
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_heads_that_come_before_the_images_are_not_taken_for_images(joined: bool) -> None:
+    """(heads · B, queries, keys), or (heads, B, queries, keys) of as many images as heads."""
+
+    class HeadsFirst(OwnBlock):
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(x).unflatten(2, (3, 3, 4)).permute(2, 3, 0, 1, 4)
+            if joined:
+                q, k, v = (one.flatten(0, 1) for one in (q, k, v))
+            attended = (q @ k.mT / 2).softmax(-1) @ v
+            attended = attended.reshape(3, *x.shape[:2], 4).permute(1, 2, 0, 3)
+            x = x + self.out(attended.flatten(2))
+            return x + self.mlp(x)
+
+    model, x = Own("method").eval(), images(32, count=3)
+    expected = seewhy.explain(model, x, METHODS, 1)
+    for block in model.blocks:
+        block.__class__ = HeadsFirst
+    if joined:
+        found = seewhy.explain(model, x, METHODS, 1)
+        for method in METHODS:
+            torch.testing.assert_close(found[method], expected[method])
+    else:
+        with pytest.raises(ValueError, match="no attention looks at all patches"):
+            seewhy.explain(model, x, METHODS, 1)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_gradient_contexts_and_low_precision(method: str, context: Callable[[], Any]):

@@ -97,7 +97,9 @@ class AttentionPass:
         reaching = [node for node, one in zip(self._nodes, self.maps, strict=True) if one.layout]
         if reaching and images > 1:
             last = reaching[-1]
-            check_order(score, last, lambda one: _gradients(one, [last])[0])
+            first, second, *_ = last._saved_result.shape
+            heads = first > images or second == images  # which may come before the images
+            check_order(score, last, lambda one: _gradients(one, [last])[0], doubtful=heads)
 
     def gradient(self, place: int) -> Tensor:
         """∂score/∂weights of a map; with it those of all later ones, on whose way it lies."""

@@ -102,16 +102,22 @@ def images_first(tensor: Tensor, score: Callable[[], Tensor]) -> bool:
     return gradient is None or not gradient[:-1].any()
 
 
-def check_order(score: Tensor, node: Any, gradient_of: Callable[[Tensor], Tensor | None]) -> None:
+def check_order(
+    score: Tensor,
+    node: Any,
+    gradient_of: Callable[[Tensor], Tensor | None],
+    doubtful: bool = False,
+) -> None:
     """Raise OneByOneError where the scores of several images read each other's rows of a tensor.
 
-    A network may sort its images, say. That is tried where a step behind the tensor may move rows.
+    A network may sort its images, say. That is tried where a step behind the tensor may move rows,
+    or where the order of its rows is `doubtful` by itself.
 
     node: what made the tensor. gradient_of: the gradient there of such scores.
     """
     count = len(score)
     met = nearest(score, lambda one: one is node or may_move_rows(one))
-    if all(one is node for one in met):
+    if not doubtful and all(one is node for one in met):
         return
     weights = 0.5 + (0.618 * torch.arange(count, device=score.device)).frac().to(score)
     own, weighted = gradient_of(score), gradient_of(score * weights)
