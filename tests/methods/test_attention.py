@@ -458,6 +458,10 @@ def test_heads_that_come_before_the_images_are_not_taken_for_images(joined: bool
         found = seewhy.explain(model, x, METHODS, 1)
         for method in METHODS:
             torch.testing.assert_close(found[method], expected[method])
+        # So is what falls back to Grad-CAM where attention is refused.
+        alone = [seewhy.explain(model, one[None], "auto(effort='quick')", 1) for one in x]
+        found = seewhy.explain(model, x, "auto(effort='quick')", 1)
+        torch.testing.assert_close(found, torch.cat(alone))
     else:
         with pytest.raises(ValueError, match="no attention looks at all patches"):
             seewhy.explain(model, x, METHODS, 1)

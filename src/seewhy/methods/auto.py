@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seewhy.core.choice import OneByOneError
 from seewhy.core.probe import Probe
 from seewhy.fills import blurred
 from seewhy.maps import unit, upsample
@@ -56,7 +57,7 @@ def _parts(probe: Probe, scales: Sequence[str]) -> list[Tensor]:
     for name, ask in (("tsgb", with_tsgb), ("attention_gradient", attention)):
         try:
             return ask()
-        except torch.cuda.OutOfMemoryError:
+        except (torch.cuda.OutOfMemoryError, OneByOneError):
             raise
         except (TypeError, ValueError):  # it is not defined for this network
             continue
@@ -71,6 +72,8 @@ def _first(probe: Probe, name: str, refinements: Sequence[str]) -> Tensor:
     for refinement in better:
         try:
             return parse(name + refinement)(probe)
+        except OneByOneError:
+            raise
         except ValueError:
             continue
     return parse(name + last)(probe)
