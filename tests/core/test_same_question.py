@@ -594,6 +594,19 @@ def test_as_many_images_as_tokens(class_token):
             seewhy.explain(model, images, "le_grad", 1)
 
 
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_the_order_of_rows_is_told_in_any_gradient_mode(context):
+    """Of a network that shuffles its images, and of one with as many tokens as images."""
+    shuffled, attending = Shuffled(made(Cnn)), Shuffled(made(Attending))
+    model, x = made(TokensFirst), drawn(16, 3, 32, 32)
+    with context():
+        with pytest.raises(ValueError, match="another order"):
+            Probe(shuffled, x, 1).gradients()
+        with pytest.raises(ValueError, match="another order"):
+            Probe(attending, x, 1).attentions()
+        assert Probe(model, x, 1).layers == ("patches",)
+
+
 def test_as_many_channels_as_signals():
     model = made(lambda: nn.Sequential(nn.Conv1d(2, 6, 3), nn.Flatten(), nn.LazyLinear(4)))
     x = drawn(6, 2, 20)

@@ -98,7 +98,9 @@ def images_first(tensor: Tensor, score: Callable[[], Tensor]) -> bool:
     """
     if tensor.ndim != 3 or tensor.shape[0] != tensor.shape[1]:
         return True
-    (gradient,) = gradients_of(score()[-1:], [tensor])
+    with graphs():
+        last = score()[-1:]
+    (gradient,) = gradients_of(last, [tensor])
     return gradient is None or not gradient[:-1].any()
 
 
@@ -119,8 +121,9 @@ def check_order(
     met = nearest(score, lambda one: one is node or may_move_rows(one))
     if not doubtful and all(one is node for one in met):
         return
-    weights = 0.5 + (0.618 * torch.arange(count, device=score.device)).frac().to(score)
-    own, weighted = gradient_of(score), gradient_of(score * weights)
+    with graphs():
+        weights = 0.5 + (0.618 * torch.arange(count, device=score.device)).frac().to(score)
+        own, weighted = gradient_of(score), gradient_of(score * weights)
     if own is None or weighted is None:
         return
     own, weighted = own.reshape(count, -1), weighted.reshape(count, -1)
