@@ -436,6 +436,45 @@ def test_real_architectures(name: str):
         assert torch.allclose(alone, found[1:], rtol=1e-3, atol=1e-3 * float(found[1].max()))
 
 
+def test_attention_that_is_no_chain_is_not_followed() -> None:
+    """Branches of equal blocks, a network that is called twice, and a chain through one's own."""
+
+    class Cloned(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            return gradient
+
+    class Around(nn.Module):
+        def __init__(self, of: Callable[[nn.Module, Tensor], Tensor]) -> None:
+            super().__init__()
+            self.network, self.of = Own("fused"), of
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.of(self.network, x)
+
+    def branches(network: nn.Module, x: Tensor) -> Tensor:
+        one, two, three = network.blocks
+        tokens = network.patches(x).flatten(2).mT
+        return network.head((one(tokens) + two(tokens) + three(tokens)).mean(1))
+
+    def through(network: nn.Module, x: Tensor) -> Tensor:
+        tokens = network.patches(x).flatten(2).mT
+        for block in network.blocks:
+            tokens = Cloned.apply(block(tokens))
+        return network.head(tokens.mean(1))
+
+    for of in (branches, lambda network, x: network(x) + network(x.flip(-1))):
+        for method in ("attention_rollout", "attention_gradient", "le_grad"):
+            with pytest.raises(ValueError, match=r"not one behind the other.*attention_x_gradient"):
+                seewhy.explain(Around(of), images(32), method, 1)
+        assert seewhy.explain(Around(of), images(32), "attention_x_gradient", 1).any()
+    assert seewhy.explain(Around(through), images(32), "attention_gradient", 1).any()
+
+
 @pytest.mark.parametrize("joined", [True, False])
 def test_heads_that_come_before_the_images_are_not_taken_for_images(joined: bool) -> None:
     """(heads · B, queries, keys), or (heads, B, queries, keys) of as many images as heads."""

@@ -22,7 +22,7 @@ from seewhy.core.choice import check_order, images_first
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import graphs
 from seewhy.core.recording import Recording
-from seewhy.core.rules import PLAIN_ATTENTION, applying, edge, kind_of, nodes
+from seewhy.core.rules import PLAIN_ATTENTION, applying, edge, edges, kind_of, nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,11 @@ class Attention:
     def among_patches(self) -> bool:
         """Whether all patches of a grid look at each other."""
         return self.layout is not None and self.weights.shape[-1] == self.weights.shape[-2]
+
+    @property
+    def follows(self) -> bool:
+        """Whether it was computed from what the map before it, if any, was multiplied with."""
+        return self._pass.follows(self._place)
 
     @property
     def gradient(self) -> Tensor:
@@ -100,6 +105,22 @@ class AttentionPass:
             first, second, *_ = last._saved_result.shape
             heads = first > images or second == images  # which may come before the images
             check_order(score, last, lambda one: _gradients(one, [last])[0], doubtful=heads)
+
+    def follows(self, place: int) -> bool:
+        """Whether a map depends on the one before it, if any."""
+        if place == 0:
+            return True
+        before, node = self._nodes[place - 1 : place + 1]
+        left, known = [node], {node}
+        while left:
+            for one, _ in edges(left.pop()):
+                if one is before:
+                    return True
+                # What was computed earlier than it does not depend on it.
+                if one and one not in known and one._sequence_nr() > before._sequence_nr():
+                    known.add(one)
+                    left.append(one)
+        return False
 
     def gradient(self, place: int) -> Tensor:
         """∂score/∂weights of a map; with it those of all later ones, on whose way it lies."""

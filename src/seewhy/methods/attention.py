@@ -156,6 +156,12 @@ def _chain(probe: Probe) -> list[Attention]:
             "attention cannot be followed from block to block: it is not between the same patches "
             f"all the way, its maps are {shapes}; take 'attention_x_gradient'; or {_INSTEAD}"
         )
+    if not all(block.follows for block in found):
+        raise ValueError(
+            "attention cannot be followed from block to block: they are not one behind the other, "
+            "as in branches, or where the network looks at the image several times; take "
+            f"'attention_x_gradient'; or {_INSTEAD}"
+        )
     return found
 
 
