@@ -376,6 +376,24 @@ def test_smaller_parts_after_running_out_of_memory():
         seewhy.explain(model, PHOTOS, Method("integrated_gradients", steps=9, batch_size=6), 1)
 
 
+def test_a_part_that_ran_out_of_memory_counts_once(monkeypatch):
+    """Simulated: memory ends behind the first of two layers, whose maps are known by then."""
+    model, weighted, calls = seeded(Cnn).double(), paths._weighted, []
+
+    def flaky(at, layer, maps):
+        calls.append(layer)
+        if len(calls) == 2:
+            raise torch.cuda.OutOfMemoryError("full")
+        return weighted(at, layer, maps)
+
+    method, layers = Method("integrated_grad_cam", steps=4), ["conv1", "conv2"]
+    expected = seewhy.explain(model, PHOTOS[:1], method, 1, layer=layers)
+    monkeypatch.setattr(paths, "_weighted", flaky)
+    with pytest.warns(RuntimeWarning, match="out of memory"):
+        found = seewhy.explain(model, PHOTOS[:1], method, 1, layer=layers)
+    assert torch.allclose(found, expected)
+
+
 # ---------------------------------------------------------------------- baselines and errors
 
 

@@ -180,30 +180,32 @@ def integrated_grad_cam(
     start = _start(probe, baseline, seed)
     first = 1 if difference else 0
     origin = probe.with_inputs(start)
-    totals: dict[Call, Tensor] = {}
 
-    def run(part: slice) -> None:
+    def run(part: slice) -> list[Tensor]:
         positions = (
             torch.arange(part.start + first, part.stop + first, device="cpu").to(start) / steps
         )
         points = torch.lerp(start, probe.inputs, of_images(positions, start[None]))
         at = probe.with_inputs(points.flatten(0, 1))
+        found = []
         for layer in probe.layer_calls:
             maps = at.activations(layer)
             if difference:
                 maps = maps - origin.activations(layer).repeat(len(points), *[1] * (maps.ndim - 1))
             cams = _weighted(at, layer, maps).relu().view(*points.shape[:2], *maps.shape[2:])
-            totals[layer] = totals.get(layer, 0) + cams.sum(0)
+            found.append(cams.sum(0))
+        return found
 
-    what, images = "Integrated Grad-CAM", probe.inputs
+    def total(size: BatchSize) -> list[Tensor]:
+        # Added up here: a part that runs out of memory is run again.
+        parts = in_chunks("Integrated Grad-CAM", run, steps, probe.inputs, size)
+        return reduce(lambda sums, part: [a + b for a, b in zip(sums, part, strict=True)], parts)
+
     try:
-        for _ in in_chunks(what, run, steps, images, batch_size):
-            pass
+        maps = total(batch_size)
     except OneByOneError:  # of a network that takes its images one by one: so are the points
-        totals.clear()
-        for _ in in_chunks(what, run, steps, images, len(images)):
-            pass
-    return averaged([totals[layer] for layer in probe.layer_calls], probe.size)
+        maps = total(len(probe.inputs))
+    return averaged(maps, probe.size)
 
 
 @method("Gao et al. 2025, GIG-CAM; the path after Kapishnikov et al. 2021", "T (F + h)")
