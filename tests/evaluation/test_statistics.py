@@ -168,15 +168,18 @@ def test_a_difference_that_is_there_is_found_and_one_that_is_not_is_not():
 
 
 def test_values_that_only_round_otherwise_do_not_differ():
-    """In single precision, and close to 0."""
+    """As a network in single precision rounds, and close to 0; neither is the better one."""
     rows = []
     for image in range(12):
         rows.append(row(f"{image:02d}", "cat", "cam", 0.3 + image))
-        rows.append(row(f"{image:02d}", "cat", "grad_cam", (0.3 + image) * (1 + 1e-7)))
+        rows.append(row(f"{image:02d}", "cat", "grad_cam", (0.3 + image) * (1 + 3e-6)))
         rows.append(row(f"{image:02d}", "dog", "cam", 0.0))
         rows.append(row(f"{image:02d}", "dog", "grad_cam", 6e-17))
     (found,) = compare(rows)
     assert (found.difference, found.low, found.high, found.p, found.better) == (0, 0, 0, 1, None)
+    rows += [row(f"{image:02d}", "cat", "tsgb", 0.31 + image) for image in range(12)]
+    ranks = {summary.method: summary.mean_rank for summary in summarize(rows)}
+    assert ranks == {"tsgb": 1, "cam": 2.5, "grad_cam": 2.5}
 
 
 def test_of_very_many_images_random_groups_are_drawn_and_flipped(monkeypatch):

@@ -82,6 +82,7 @@ def test_average_gain_and_win_in_closed_form():
         faithfulness.average_drop(original, masked), torch.tensor([0.0, 0.5, 0.0, 0.0])
     )
     assert faithfulness.win(masked, torch.tensor([0.7, 0.3, 1.0, 0.0])).tolist() == [1, 0, 0, 1]
+    assert not faithfulness.win(masked, masked * (1 - 3e-6)).any()  # a network's rounding
 
 
 def test_a_share_of_what_is_no_probability_is_none():

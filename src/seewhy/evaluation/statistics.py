@@ -26,6 +26,7 @@ CONFIDENCE = 0.95
 DRAWS = 10_000
 UNITS = 2_000
 """Of more images than this, random groups of equal size are drawn and flipped in their place."""
+_ROUNDING = 1e-5  # relative; on networks in float32 values of equal maps differ by 3e-6
 _AT_ONCE = 400_000  # drawn places that are in memory together
 _COLUMNS = 100  # quantities whose means are in memory together
 
@@ -359,8 +360,7 @@ def _compared(table: Table, couples: Sequence[Couple]) -> dict[Couple, Compariso
         by_image, counts = _pooled(sums / counts[:, None], torch.ones_like(counts))
         first, second = (by_image[:, list(side)] for side in zip(*own, strict=True))
         # Maps that are equal but for rounding may differ to one side: that would be significant.
-        rounded = torch.isclose(first, second, rtol=1e-6, atol=1e-9)
-        gaps = (first - second).masked_fill(rounded, 0)
+        gaps = (first - second).masked_fill(_equal(first, second), 0)
         intervals = bootstrap_intervals(gaps, counts).tolist()
         means = (gaps.sum(0) / images).tolist()
         columns = means, intervals, sign_flip_tests(gaps).tolist()
@@ -371,6 +371,12 @@ def _compared(table: Table, couples: Sequence[Couple]) -> dict[Couple, Compariso
     inorder = [couple for couple in couples if couple in found]
     corrected = holm([found[couple].p for couple in inorder])
     return {c: replace(found[c], p_holm=p) for c, p in zip(inorder, corrected, strict=True)}
+
+
+def _equal(first: Tensor, second: Tensor) -> Tensor:
+    """Where values of two methods, (N, Q) each, are the same but for rounding."""
+    size = (first.abs() + second.abs()) / 2
+    return (first - second).abs() <= _ROUNDING * (size + size.mean(0)) + 1e-9
 
 
 def _alike(masks: Iterable[NDArray[np.bool_]]) -> Iterable[tuple[list[int], NDArray[np.bool_]]]:
@@ -405,11 +411,17 @@ def _pooled(sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_ranks(table: Table) -> list[float]:
-    """Each method's mean rank over the pairs on which all methods have a value; equals share."""
+    """Each method's mean rank over the pairs on which all methods have a value.
+
+    Those that are equal but for rounding share their ranks.
+    """
     common = table.values[~np.isnan(table.values).any(1)]
     if not len(common):
         return [math.nan] * len(table.methods)
     sign = -1 if metric(table.metric).higher_is_better else 1
-    ranks = mean_ranks(torch.from_numpy(sign * common)[:, None])[:, 0] + 1
+    ordered, order = torch.from_numpy(sign * common).sort(1)
+    levels = torch.zeros_like(ordered)
+    levels[:, 1:] = (~_equal(ordered[:, 1:], ordered[:, :-1])).cumsum(1)
+    ranks = mean_ranks(torch.empty_like(levels).scatter_(1, order, levels)[:, None])[:, 0] + 1
     means: list[float] = ranks.mean(0).tolist()
     return means

@@ -205,9 +205,11 @@ def win(masked: Tensor, other_method_masked: Tensor) -> Tensor:
     """1 where the confidence falls less with this method's explanation map than with another's.
 
     `masked` and `other_method_masked` (B,) are the confidences on the two methods' explanation maps
-    of the same images; equal ones are won by neither. Source: Chattopadhyay et al. 2018.
+    of the same images; ones that are equal but for rounding are won by neither. Source:
+    Chattopadhyay et al. 2018.
     """
-    return (masked > other_method_masked).to(masked)
+    rounded = torch.isclose(masked, other_method_masked, rtol=1e-5, atol=0)
+    return ((masked > other_method_masked) & ~rounded).to(masked)
 
 
 class Curves(NamedTuple):
