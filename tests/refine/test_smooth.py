@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ import seewhy
 from networks import Cnn, images, seeded
 from seewhy import Method, Probe, Refinement
 from seewhy.core.targets import Of, Segment
+from seewhy.refine.smooth import smooth
 
 MODEL, PHOTOS = seeded(Cnn), images(2)
 
@@ -32,6 +35,21 @@ def test_smooth_grad_by_hand():
             total[index] += seewhy.explain(MODEL, noisy[None], "gradient", 1)[0] / 4
     found = smoothed("gradient", Probe(MODEL, PHOTOS, 1), samples=4, noise=0.2, seed=5)
     assert torch.allclose(found, total, atol=1e-6)
+
+
+def test_the_copies_maps_are_not_kept():
+    """Each is gone once it is added up, however many there are."""
+    seen = []
+
+    def gradient(probe):
+        assert sum(found() is not None for found in seen) <= 1
+        maps = Method("gradient")(probe)
+        seen.append(weakref.ref(maps))
+        return maps
+
+    found = smooth(Probe(MODEL, PHOTOS, 1), gradient, samples=5)
+    assert len(seen) == 5
+    assert torch.equal(found, smoothed("gradient", Probe(MODEL, PHOTOS, 1), samples=5))
 
 
 def test_flips_make_it_blind_to_left_and_right():

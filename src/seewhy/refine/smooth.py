@@ -1,9 +1,9 @@
 """Smoothing: the mean of the maps of noisy or mirrored copies of the image."""
 
-import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
+from seewhy.maps import wide
 from seewhy.naming import Method, refinement
 from seewhy.noise import noisy_copies
 from seewhy.options import Count, NotNegative, Seed
@@ -30,10 +30,14 @@ def smooth(
     seed: of the noise, which is the same for all images.
     """
     copies = noisy_copies(probe.inputs, samples, noise, seed) if noise else [probe.inputs]
-    maps = []
-    for copy in tracked("smoothing", copies, samples if noise else 1):
+    count = samples if noise else 1
+    total: Tensor | None = None
+    for copy in tracked("smoothing", copies, count):
         at = probe.with_inputs(copy) if noise else probe
-        maps.append(method(at))
+        maps = [method(at)]
         if flips:
             maps.append(method(at.mirrored()).flip(-1))
-    return torch.stack(maps).mean(0)
+        for found in maps:  # added up as they come: all of them may not fit into memory
+            total = wide(found) if total is None else total + wide(found)
+    assert total is not None
+    return (total / (count * len(maps))).to(found.dtype)
