@@ -69,8 +69,8 @@ def means(maps: Tensor) -> Tensor:
 
 
 def sums(maps: Tensor) -> Tensor:
-    """The sum of each channel: (B, K, h, w) -> (B, K)."""
-    return maps.flatten(2).sum(2)
+    """The sum of each channel, (B, K, h, w) -> (B, K), of halves in float32."""
+    return wide(maps).flatten(2).sum(2)
 
 
 def of_images(values: Tensor, like: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from networks import Cnn, images, seeded
 from seewhy import load_model
 from seewhy.data.samples import sample_photos
 from seewhy.data.scenes import CATEGORIES, Scenes
+from seewhy.methods.perturbation import mean_of_masks
 
 CHEAP = [
     "grad_cam",
@@ -108,6 +109,34 @@ def test_maps_are_those_of_float32(network, precision, device, request):
 @pytest.mark.parametrize("network", ["photos", "convolutions", "attention"])
 def test_maps_of_an_accelerator_are_those_of_a_cpu(network, device, request):
     assert_alike(request.getfixturevalue(network), "float32", device, 0.999)
+
+
+@pytest.mark.parametrize(
+    "method", ["grad_cam_plus_plus", "smooth_grad_cam_plus_plus(samples=2)", "xgrad_cam", "cam"]
+)
+def test_small_gradients_and_large_sums_leave_no_half_empty(method):
+    """On a large grid a gradient's square is 0 in float16, and a channel's sum infinite."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 3),
+    )  # fmt: skip
+    images = 40 * torch.randn(1, 3, 96, 96).abs()
+    expected = seewhy.explain(model, images, [method], 1)
+    assert expected[method].any()
+    assert_alike((model, images, 1, expected), "float16", "cpu", 0.99)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_scores_of_thousands_of_masks_are_added_up_in_single_precision(dtype):
+    scores = torch.full((4000, 1), 60.0, dtype=dtype)
+
+    def shown(part):
+        return torch.ones(part.stop - part.start, 1, 1, 2, 2, dtype=dtype)
+
+    found = mean_of_masks(scores, shown)
+    assert found.dtype == dtype
+    assert (found == 60).all()
 
 
 class Mixed(torch.nn.Module):

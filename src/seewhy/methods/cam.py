@@ -58,6 +58,7 @@ def grad_cam_plus_plus_weights(
     activations: Tensor, gradients: Tensor, *, eps: float = 1e-6
 ) -> Tensor:
     """Σ_ij α relu(G) with α = G² / (2G² + ΣA·G³ + eps), zero where G = 0: (B, K)."""
+    gradients = wide(gradients)  # of halves the cubes would be 0
     return weights_of_derivatives(activations, gradients, gradients**2, gradients**3, eps)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.core.targets import Class, Score, Target, logits
-from seewhy.maps import averaged, means, of_images, sums
+from seewhy.maps import averaged, means, of_images, sums, wide
 from seewhy.methods.cam import weighted, weights_of_derivatives
 from seewhy.naming import method, parse
 from seewhy.noise import noisy_copies
@@ -40,7 +40,8 @@ def cam(probe: Probe) -> Tensor:
                 "map there and works for every head"
             )
         activations = probe.activations(layer)
-        maps.append(torch.einsum("bk,bk...->b...", sums(gradients), activations))
+        weights = sums(gradients).to(activations)
+        maps.append(torch.einsum("bk,bk...->b...", weights, activations))
     return averaged(maps, probe.size)
 
 
@@ -146,12 +147,14 @@ def smooth_grad_cam_plus_plus(
     seed: of the noise, which is the same for all images.
     eps: as in `grad_cam_plus_plus`.
     """
-    means = {layer: [torch.zeros_like(probe.activations(layer))] * 3 for layer in probe.layer_calls}
+    means = {
+        layer: [torch.zeros_like(wide(probe.activations(layer)))] * 3 for layer in probe.layer_calls
+    }
     copies = noisy_copies(probe.inputs, samples, noise, seed)
     for copy in tracked("Smooth Grad-CAM++", copies, samples):
         at = probe.with_inputs(copy)
         for layer, mean in means.items():
-            gradients = at.gradients(layer)
+            gradients = wide(at.gradients(layer))
             means[layer] = [
                 m + gradients**p / samples for m, p in zip(mean, (1, 2, 3), strict=True)
             ]

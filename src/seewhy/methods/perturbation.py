@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.fills import Fill, filled
-from seewhy.maps import upsample
+from seewhy.maps import upsample, wide
 from seewhy.naming import method
 from seewhy.options import Count, Range, Seed
 from seewhy.progress import BatchSize, in_chunks
@@ -58,8 +58,11 @@ def mean_of_masks(scores: Tensor, masks: Masks) -> Tensor:
     total = scores.new_zeros(())
     for start in range(0, len(scores), 64):
         shown = masks(slice(start, min(start + 64, len(scores))))[:, 0, 0]
-        total = total + torch.einsum("nb,n...->b...", scores[start : start + 64].to(shown), shown)
-    return total / len(scores)
+        # Halves would overflow over thousands of masks, or lose what the last ones add.
+        total = total + wide(
+            torch.einsum("nb,n...->b...", scores[start : start + 64].to(shown), shown)
+        )
+    return (total / len(scores)).to(shown)
 
 
 def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int) -> Masks:
