@@ -140,6 +140,8 @@ def test_single_deletion_ranks_patches_by_what_each_is_worth():
     torch.testing.assert_close(found.double(), torch.tensor([1.0, -1.0, 0.0]).double())
     with pytest.raises(ValueError, match="side=8; a map of 7 x 9 pixels"):
         faithfulness.single_deletion(brightness, inputs, maps, side=8)
+    with pytest.raises(ValueError, match=r"shape \(3, 9\); it should be \(B, H, W\)"):
+        faithfulness.single_deletion(brightness, inputs[:, :, 0], maps[:, 0])
 
 
 def test_single_deletion_costs_a_forward_per_patch():

@@ -137,6 +137,8 @@ def test_box_iou_takes_the_largest_part_and_the_best_box():
     torch.testing.assert_close(
         localization.box_iou(saliency, boxes, threshold=0.1).float(), torch.tensor([36 / 72, 0.0])
     )
+    nothing = torch.tensor([[3.0, 3, 3, 3]])  # a box without area, and a map without a part
+    assert localization.box_iou(torch.zeros(1, 20, 20), [nothing]).tolist() == [0]
 
 
 @settings(max_examples=60, deadline=None)

@@ -386,6 +386,7 @@ def single_deletion(
     Raises ValueError for fewer than 2 patches a side, or more than the map has pixels.
     """
     saliency = check_maps(saliency, inputs=inputs)
+    check_flat(saliency, "the patches are those of an image")
     height, width = saliency.shape[1:]
     if not 2 <= side <= min(height, width):
         raise ValueError(f"side={side}; a map of {height} x {width} pixels takes 2 or more patches")

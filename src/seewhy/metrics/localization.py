@@ -238,7 +238,7 @@ def _iou_of_boxes(box: Tensor, others: Tensor) -> Tensor:
     overlap = torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])
     shared = overlap.clamp_min(0).prod(1)
     areas = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1)
-    return shared / (areas - shared)
+    return torch.where(shared > 0, shared / (areas - shared), 0)  # both may have no area
 
 
 def _check_boxes(boxes: Sequence[Tensor], count: int) -> None:
