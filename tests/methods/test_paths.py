@@ -196,6 +196,13 @@ def test_the_trapezoid_has_two_points_at_least():
         paths.quadrature("trapezoid", 1)
 
 
+def test_gausss_rule_does_not_take_all_memory():
+    with pytest.raises(ValueError, match="steps=100000; the rule 'gauss_legendre' takes 5000"):
+        seewhy.explain(
+            CURVED, PHOTOS[:1], "integrated_gradients(rule='gauss_legendre', steps=100000)", 1
+        )
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7])
 @pytest.mark.parametrize("fraction", [0.01, 0.25, 1.0])
 def test_guided_path_arrives_and_falls_linearly(steps, fraction):

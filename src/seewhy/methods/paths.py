@@ -28,6 +28,9 @@ Quadrature = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]
 Fraction = Annotated[float, Range(least=0.01, most=1)]
 Step = tuple[Probe, Tensor, Tensor]
 
+# Finding N points takes a matrix of N x N and time that grows with N³: these take half a minute.
+_MOST_OF_GAUSS = 5000
+
 # How far a distance may be from the one to be reached, as a share of it.
 _CLOSE = 1e-9
 
@@ -92,9 +95,13 @@ def quadrature(rule: Quadrature, steps: int) -> tuple[Tensor, Tensor]:
     "middle", "left" and "right" evaluate each of N equal intervals there, "trapezoid" takes N
     points with both ends, and "gauss_legendre" is exact for polynomials up to degree 2N - 1.
 
-    Raises ValueError for a trapezoid without both ends.
+    Raises ValueError for a trapezoid without both ends, and for too many points of Gauss.
     """
     if rule == "gauss_legendre":
+        if steps > _MOST_OF_GAUSS:
+            raise ValueError(
+                f"steps={steps}; the rule {rule!r} takes {_MOST_OF_GAUSS} at most, others more"
+            )
         roots, weights_of_roots = np.polynomial.legendre.leggauss(steps)
         return torch.from_numpy((1 + roots) / 2), torch.from_numpy(weights_of_roots / 2)
     whole = torch.arange(steps, dtype=torch.float64, device="cpu")
