@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -492,6 +493,38 @@ def test_real_photos_and_real_weights(shared, tmp_path, weights, options, least)
     )
     assert right >= least
     assert all((tmp_path / f"{photo.stem}.gallery.png").is_file() for photo in photos)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are of another kind here")
+@pytest.mark.parametrize("command", [["-m", "seewhy"], ["bin/seewhy"]])
+def test_ctrl_c_while_torch_is_imported_ends_the_process_quietly(command, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/seewhy").write_text("import sys\nfrom seewhy.cli import app\nsys.exit(app())")
+    (tmp_path / "torch.py").write_text(
+        "import os, signal\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException: pass\n"  # as some of what torch imports does
+        "raise RuntimeError('it went on')\n"
+    )
+    found = os.pathsep.join([str(tmp_path), str(Path(common.__file__).parents[2])])
+    ended = subprocess.run(
+        [sys.executable, *command, "methods"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": found},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_in_a_command_is_python_s_own_again():
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit):
+            app(["--version"])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def pipe_without_reader() -> int:

@@ -1,5 +1,6 @@
 """Seewhy: saliency maps of vision networks, and measurements of how good they are."""
 
+import seewhy.interrupting  # before torch, whose import takes seconds
 import seewhy.methods  # noqa: F401 - registers methods and refinements
 from seewhy.core import rules, targets
 from seewhy.core.probe import Probe

@@ -1,11 +1,12 @@
 """The command line.
 
-Exit codes: 0 done, 1 some inputs failed (the rest is done) or the disk did, 2 wrong usage, 141 the
-reader of a pipe ended first, as in `seewhy methods | head`.
+Exit codes: 0 done, 1 some inputs failed (the rest is done) or the disk did, 2 wrong usage,
+130 Ctrl-C, 141 the reader of a pipe ended first, as in `seewhy methods | head`.
 """
 
 import importlib.metadata
 import io
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ class App(typer.Typer):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the command that the arguments name, and end."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `seewhy.interrupting`
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # letters that its encoding lacks
                 stream.reconfigure(errors="backslashreplace")

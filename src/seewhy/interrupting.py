@@ -1,0 +1,17 @@
+"""Ctrl-C while the command line is starting: imported before everything else."""
+
+import os
+import signal
+import sys
+
+
+def started_as_command() -> bool:
+    """Whether this process was started as `seewhy …` or `python -m seewhy …`."""
+    started = sys.argv[0] if sys.argv else ""  # Python knows no more while it looks for the package
+    return started == "-m" or os.path.basename(started).partition(".")[0] == "seewhy"
+
+
+# Importing torch takes seconds. A KeyboardInterrupt there would be a long traceback, a crash in
+# C++, or nothing at all, as some modules catch it. `seewhy.cli` brings Python's own handler back.
+if started_as_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
