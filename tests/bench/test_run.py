@@ -232,6 +232,10 @@ def test_speeds():
     assert speed(0.25) == "15.0 images/min"
 
 
+def test_a_run_that_was_finished_before_has_no_speed():
+    assert str(State(total=100, done=100)) == "0 failures"
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_on_a_terminal_and_elsewhere(terminal, monkeypatch):
     """The rate counts this go alone."""

@@ -38,8 +38,9 @@ class State:
         return (self.total - self.done) / self.rate if self.rate > 0 else None
 
     def __str__(self) -> str:
-        left = "" if self.left is None else f", {duration(self.left)} left"
-        return f"{speed(self.rate)}{left}, {count(self.failures, 'failure')}"
+        said = [speed(self.rate)] if self.rate else []
+        said += [f"{duration(self.left)} left"] if self.left else []
+        return ", ".join([*said, count(self.failures, "failure")])
 
 
 @contextmanager
