@@ -55,6 +55,10 @@ class Odd(Exception):
         super().__init__(f"{one} and {two}")
 
 
+def blocked(kept):
+    yield signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 @pytest.fixture(scope="module")
 def aside():
     made = Aside(state)
@@ -70,6 +74,13 @@ def test_it_keeps_its_state_and_is_closed(aside):
     aside.close()
     assert process.exitcode == -signal.SIGKILL
     assert list(aside.stream(partial(counted, 1))) == [1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are of another kind here")
+def test_ctrl_c_does_not_reach_it_while_it_starts(aside):
+    (mask,) = aside.stream(blocked)
+    assert signal.SIGINT in mask
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 @pytest.mark.parametrize("act", [loop, hang_in_c, stop])

@@ -12,6 +12,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -111,7 +112,8 @@ class Aside(Generic[State]):
         ours, theirs = context.Pipe()
         given = pickle.dumps(self._make), theirs, [*NAMED], dict(os.environ)
         process = context.Process(target=_serve, args=given)
-        process.start()
+        with _ctrl_c_blocked():
+            process.start()
         theirs.close()  # so that the pipe ends with the process
         self._process = process
         # Called once: by `close`, with this object, or before multiprocessing waits for its
@@ -131,6 +133,22 @@ def _context() -> SpawnContext | ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch"])  # of no effect once that process is there
     return context
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Processes that start inside do not get the signal: it would end the import of torch there."""
+    if sys.platform == "win32":
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # where it is started, the signal is no longer blocked
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _epitaph(process: Any) -> str:
@@ -172,7 +190,7 @@ def _serve(
     _pipe = pipe
     os.environ.clear()
     os.environ.update(environment)
-    # Ctrl-C reaches every process; the one that started this one decides.
+    # Ctrl-C reaches every process; the one that started this one decides. See `_ctrl_c_blocked`.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     states: list[Any] = []  # the one, once it is made
