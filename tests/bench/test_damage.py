@@ -154,7 +154,7 @@ def test_one_process_at_a_time(victim):
     call = [sys.executable, "-c", hold, str(folder)]
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        assert "another `seewhy bench` is at work there" in said_by(victim, code=2)
+        assert "another process is at work there" in said_by(victim, code=2)
         other.send_signal(signal.SIGKILL)
     assert "3 of 3 shards are there" in said_by(victim)
     with locked(folder):  # and as soon as it has ended
@@ -173,7 +173,7 @@ def test_a_file_system_without_locks_is_named(victim, monkeypatch, number):
     said = said_by(victim, code=2)
     assert f"{victim.with_name('run') / '.lock'}: cannot be locked" in said
     assert os.strerror(number) in said
-    assert "name a folder on another file system with --out" in said
+    assert "name a folder on another file system with folder= (--out)" in said
 
 
 def test_two_runs_with_one_folder_at_once(tmp_path):

@@ -109,7 +109,7 @@ def test_a_folder_of_another_run_is_refused(finished, changes, named):
     assert "holds a run with other settings (" in said
     for name in named.split(", "):
         assert name in said
-    assert "name a new folder with --out" in said
+    assert "name a new folder with folder= (--out)" in said
 
 
 def test_a_run_of_another_version_is_refused(finished, tmp_path):
@@ -125,7 +125,7 @@ def test_a_run_of_another_version_is_refused(finished, tmp_path):
     assert "holds a run with other settings (versions.seewhy)" in said
     (folder / "manifest.json").unlink()
     said = " ".join(bench(config, "--out", str(folder), code=2).split())
-    assert "is no run and not empty; name a new folder with --out" in said
+    assert "is no run and not empty; name a new folder with folder= (--out)" in said
 
 
 def test_broken_files_are_named(finished, tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 
 from seewhy.bench import fingerprints
 from seewhy.bench.plan import Shard
-from seewhy.bench.store import CHECKSUMS, LOCK, MANIFEST, Run, locked
+from seewhy.bench.store import ANOTHER, CHECKSUMS, LOCK, MANIFEST, Run, locked
 from seewhy.bench.work import Found
 from seewhy.data.dataset import Dataset
 from seewhy.evaluation.rows import Answers
@@ -45,7 +45,7 @@ def continued(
         folder.is_dir() and {path.name for path in folder.iterdir()} <= leftovers
     )
     if not new and not (folder / MANIFEST).exists():
-        raise ValueError(f"{folder}: is no run and not empty; name a new folder with --out")
+        raise ValueError(f"{folder}: is no run and not empty; {ANOTHER}")
     with locked(folder):
         run = opened(folder, about, more)
         for damaged in run.set_damaged_aside():
@@ -78,8 +78,7 @@ def opened(folder: Path, about: dict[str, Any], more: Callable[[], dict[str, Any
         ]
         if other:
             raise ValueError(
-                f"{folder}: holds a run with other settings ({', '.join(other)}); "
-                "name a new folder with --out"
+                f"{folder}: holds a run with other settings ({', '.join(other)}); {ANOTHER}"
             )
         return run
     manifest = {
@@ -131,7 +130,7 @@ def _check_samples(run: Run, done: Sequence[Shard], samples: Samples) -> None:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise ValueError(
             f"{run.folder}: holds a run of other photos or annotations ({first}{more}); bring them "
-            "back, or name a new folder with --out"
+            f"back, or {ANOTHER}"
         )
 
 

@@ -34,6 +34,7 @@ MANIFEST = "manifest.json"
 CHECKSUMS = "checksums.txt"  # as `sha256sum` writes and checks them; of a file the last one counts
 PICTURES = "pictures.parquet"
 LOCK = ".lock"
+ANOTHER = "name a new folder with folder= (--out)"  # as in Python, and on the command line
 _TEXTS = ("image", "target", "method", "metric")
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
@@ -242,7 +243,7 @@ class Run:
         path = self.folder / MANIFEST
         if sha256(path.read_bytes()).hexdigest() != self._checksums().get(MANIFEST):
             raise ValueError(
-                f"{path}: damaged ({CHECKSUMS} says otherwise); bring it back, or run anew"
+                f"{path}: damaged ({CHECKSUMS} says otherwise); bring it back, or start a new run"
             )
 
     def _read(self, file: Path, columns: list[str] | None = None) -> Any:
@@ -299,13 +300,12 @@ def locked(folder: Path) -> Iterator[None]:
         held = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout:
         raise ValueError(
-            f"{folder}: another `seewhy bench` is at work there; wait for it, or name a new folder "
-            "with --out"
+            f"{folder}: another process is at work there; wait for it, or {ANOTHER}"
         ) from None
     except (OSError, NotImplementedError) as error:
         raise ValueError(
             f"{folder / LOCK}: cannot be locked ({error}); name a folder on another file system "
-            "with --out"
+            "with folder= (--out)"
         ) from None
     with held:
         yield
