@@ -20,7 +20,9 @@ def export(
     count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 100,
     layout: Annotated[Format, typer.Option(help="Directory layout.")] = "voc",
     seed: Annotated[int, typer.Option(min=0, help="Seed: other seeds, other scenes.")] = 0,
-    size: Annotated[int, typer.Option(min=16, help="Side of each picture in pixels.")] = 128,
+    size: Annotated[
+        int, typer.Option(min=16, max=8192, help="Side of each picture in pixels.")
+    ] = 128,
 ) -> None:
     """Write scenes with their labels, boxes and masks for standard dataset readers."""
     from seewhy.data.scenes import export as export_scenes

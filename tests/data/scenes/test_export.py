@@ -128,3 +128,9 @@ def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, layout):
     done = subprocess.run(arguments, capture_output=True, text=True)
     assert "cannot be written (File too large)" in done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_side_that_would_fill_the_memory_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="size: 1000000 is too large; at most 8192"):
+        export(tmp_path / "scenes", 1, size=1_000_000)
+    assert not (tmp_path / "scenes").exists()

@@ -18,6 +18,7 @@ from seewhy.data.scenes.objects import CATEGORIES, number_of
 from seewhy.options import Count, Seed
 
 _MOST = 1_000_000
+LARGEST = 8192  # pixels of a side
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +134,8 @@ class Scenes(Sequence[Scene]):
         for name, value, least in (("count", count, 0), ("seed", seed, 0), ("size", size, 16)):
             if value < least:
                 raise ValueError(f"{name}: {value} is too small; at least {least} is needed")
+        if size > LARGEST:  # one more zero would fill the memory
+            raise ValueError(f"size: {size} is too large; at most {LARGEST} pixels are drawn")
         self.seed, self.size, self._length = seed, size, count
 
     def __len__(self) -> int:
