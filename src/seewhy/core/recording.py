@@ -235,35 +235,36 @@ def record(
 def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
     """Why a network cannot take these inputs, where that is the user's to know."""
     weights = next(model.parameters(), inputs)
+    said = str(error).rstrip(".")  # a sentence of torch's, which goes on here
     shape = tuple(inputs.shape)
     if any(parameter.is_meta for parameter in model.parameters()):
         return (
-            f"weights of the model are on the device 'meta', where they hold no values: {error}; "
+            f"weights of the model are on the device 'meta', where they hold no values: {said}; "
             "load them first, as in model.to_empty(device='cpu') and model.load_state_dict(...)"
         )
     if "Inference tensors" in str(error):
         return (
-            f"weights of the model were made inside torch.inference_mode(): {error}; make or load "
+            f"weights of the model were made inside torch.inference_mode(): {said}; make or load "
             "the model outside of it, or under torch.no_grad()"
         )
     if weights.device != inputs.device:
         return (
-            f"inputs are on {inputs.device} and the model is on {weights.device}: {error}; move "
+            f"inputs are on {inputs.device} and the model is on {weights.device}: {said}; move "
             "one of them, as in inputs.to(device)"
         )
     if weights.dtype != inputs.dtype and weights.is_floating_point():
         return (
-            f"inputs are {inputs.dtype} and the model's weights {weights.dtype}: {error}; convert "
+            f"inputs are {inputs.dtype} and the model's weights {weights.dtype}: {said}; convert "
             "one of them, as in inputs.to(dtype)"
         )
     if inputs.ndim == 3:
         return (
-            f"the network failed on inputs of shape {shape}, which count as (B, C, L): {error}; "
+            f"the network failed on inputs of shape {shape}, which count as (B, C, L): {said}; "
             "a single image is inputs[None], of shape (B, C, H, W)"
         )
     if inputs.ndim == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4):
         return (
-            f"the network failed on inputs of shape {shape}, which count as (B, C, H, W): {error}; "
+            f"the network failed on inputs of shape {shape}, which count as (B, C, H, W): {said}; "
             "if the channels are last, give inputs.permute(0, 3, 1, 2)"
         )
     takes = re.search(re.escape(f"input{list(shape)}") + r" to have (\d+) channels", str(error))
