@@ -152,6 +152,8 @@ def test_comparisons_are_paired_by_image():
     assert (turned.method, turned.difference) == ("two", -found.difference)
     with pytest.raises(ValueError, match="reference 'three' has no values; there are one, two"):
         compare(rows, reference="three")
+    with pytest.raises(ValueError, match=r"reference 'x' has no values; there are none$"):
+        compare([], "x")
 
 
 def test_a_difference_that_is_there_is_found_and_one_that_is_not_is_not():

@@ -176,8 +176,8 @@ def compare(rows: Values | Iterable[Row], reference: str | None = None) -> list[
     """
     values = Values.of(rows)
     if reference is not None and reference not in values.methods:
-        named = ", ".join(values.methods)
-        raise ValueError(f"reference {reference!r} has no values; there are {named}")
+        named = f"there are {', '.join(values.methods)}" if values.methods else "there are none"
+        raise ValueError(f"reference {reference!r} has no values; {named}")
     found: list[Comparison] = []
     for table in map(values.table, values.metrics):
         couples = list(combinations(range(len(table.methods)), 2))
