@@ -284,5 +284,5 @@ def test_a_store_keeps_what_was_used_last():
 
 
 def test_limits_are_above_zero():
-    with pytest.raises(ValueError, match="megabytes=0"):
+    with pytest.raises(ValueError, match=r"megabytes=0 \(--max-megabytes\)"):
         Limits(megabytes=0)

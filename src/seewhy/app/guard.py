@@ -154,8 +154,8 @@ class Guard:
             return "this is no address"
         if not self.knows(name):
             return (
-                "this viewer does not go by that name; whoever started it can allow it with "
-                "--allow-host"
+                "this viewer is not served under this host name; whoever started it can allow it "
+                "with --allow-host"
             )
         return "" if from_here else FOREIGN
 

@@ -31,7 +31,7 @@ class Limits:
         """Check the bounds before anything is served."""
         for name, value in vars(self).items():
             if not value > 0:
-                raise ValueError(f"{name}={value}; give a number above 0")
+                raise ValueError(f"{name}={value} (--max-{name}); give a number above 0")
 
     @property
     def bytes(self) -> int:

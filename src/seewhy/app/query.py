@@ -334,7 +334,7 @@ def texts_of_page(network: Network, values: object) -> tuple[str, ...]:
         if len(text) > LONGEST_TEXT:
             raise ValueError(f"a text has {len(text)} characters; at most {LONGEST_TEXT} are read")
         if not text.strip() or on_one_line(text) != text:
-            raise ValueError("a text is empty, or has signs that cannot be printed; write it anew")
+            raise ValueError("a text is empty, or has signs that cannot be printed; type it again")
     if len(set(found)) < len(found):
         raise ValueError("a text is there twice; remove one of the two")
     return tuple(found)
