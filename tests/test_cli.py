@@ -22,6 +22,7 @@ from networks import Cnn, seeded
 from seewhy.cli import app, common
 from seewhy.cli.options import parse_size
 from seewhy.cli.output import unused
+from seewhy.models.weights import SUFFIXES
 from seewhy.naming import METHODS
 
 FACTORY = """
@@ -493,6 +494,11 @@ def test_real_photos_and_real_weights(shared, tmp_path, weights, options, least)
     )
     assert right >= least
     assert all((tmp_path / f"{photo.stem}.gallery.png").is_file() for photo in photos)
+
+
+def test_the_help_names_each_kind_of_weights_that_is_read():
+    shown = "".join(CliRunner().invoke(app, ["layers", "--help"], env={"COLUMNS": "200"}).output)
+    assert ", ".join(SUFFIXES) in shown
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are of another kind here")

@@ -10,6 +10,7 @@ import typer
 from seewhy.cli.common import usage_errors
 from seewhy.models import LoadedModel, ModelError, load_model
 from seewhy.models.answers import Activation
+from seewhy.models.weights import SUFFIXES
 from seewhy.models.zoos import ZOOS
 from seewhy.naming import parse
 from seewhy.plugins import load_plugins, on_path
@@ -26,8 +27,8 @@ ModelName = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="A file of weights: .safetensors, .pt, .pth, .bin, .ckpt or .tar; files that would "
-        "run code are refused. Or 'random'. Default: the zoo's pretrained weights."
+        help=f"A file of weights: {', '.join(SUFFIXES)}; files that would run code are refused. "
+        "Or 'random'. Default: the zoo's pretrained weights."
     ),
 ]
 Classes = Annotated[

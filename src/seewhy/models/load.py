@@ -47,10 +47,10 @@ def load_model(
     weights: None for the zoo's pretrained weights, which are downloaded unless they are cached
         (your own network keeps its weights); "random" for an initialisation of a zoo's network by
         torch's global random generator; or a file with a state dict, alone or in a checkpoint:
-        `.safetensors`, `.pt`, `.pth`, `.bin`, `.ckpt` or `.tar`. Files that would run code are
-        refused. Prefixes of wrappers are removed, and extra tensors are ignored, with a note. If
-        the file differs from the zoo's network only in the number of classes, the network gets the
-        file's number.
+        `.safetensors`, `.pt`, `.pth`, `.bin`, `.ckpt`, `.tar`, `.th` or `.pkl`. Files that would
+        run code are refused. Prefixes of wrappers are removed, and extra tensors are ignored, with
+        a note. If the file differs from the zoo's network only in the number of classes, the
+        network gets the file's number.
     classes: names of the classes, in order: a sequence; a text file with one per line; or a
         JSON file with a list, or an object from index to name or name to index. None: the zoo's
         names.
