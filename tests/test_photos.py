@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from networks import Cnn, Segmenter, seeded
-from seewhy import explain, explain_photos
+from seewhy import explain, explain_photos, load_dataset, load_image
 from seewhy.core.targets import Contrast, Predicted, Score
 from seewhy.data.images import ImageError
 from seewhy.data.preprocess import Preprocess
@@ -298,6 +298,24 @@ def test_a_photo_that_fails_costs_no_other(tmp_path):
     (alone,) = explain_photos(dark, photo(40, 40, 1), ["grad_cam", "gradient"], ["cat", None])
     for one, other in zip(found[4].explanations, alone.explanations, strict=True):
         assert torch.allclose(one.saliency, other.saliency, atol=1e-6)
+
+
+def test_a_name_that_is_too_long_is_a_failure_of_its_own(model, tmp_path):
+    photo(40, 40).save(tmp_path / "good.png")
+    wrong = "a" * 5000 + ".png"
+    with pytest.warns(RuntimeWarning, match="File name too long") as said:
+        bad, good = explain_photos(model, [wrong, tmp_path / "good.png"])
+    assert (len(good.explanations), len(bad.failures), len(said)) == (1, 1, 1)
+    assert len(str(said[0].message)) < 500
+    for read in (
+        lambda: load_image(wrong),
+        lambda: load_dataset(f"folder:{wrong}"),
+        lambda: load_model("scenes:resnet", weights=wrong),
+        lambda: load_model("scenes:resnet", classes=wrong),
+    ):
+        with pytest.raises(ValueError, match=r"too long|no such") as error:
+            read()
+        assert len(str(error.value)) < 500
 
 
 def test_a_method_or_target_that_fails_costs_no_other(model):

@@ -29,6 +29,7 @@ from seewhy.models.answers import Asked, Resolved
 from seewhy.models.loaded import check_outputs
 from seewhy.naming import METHODS, Method, alternatives, first_that_works
 from seewhy.options import Count, listed, settled
+from seewhy.printable import abridged
 from seewhy.progress import tracked
 
 PhotoLike = str | Path | bytes | Image.Image | npt.NDArray[Any]
@@ -234,7 +235,7 @@ def _items(
             try:
                 items += [(str(path), path) for path in find_images(path)]
             except ImageError as error:
-                items.append((str(path), error))
+                items.append((abridged(path), error))
         elif isinstance(photo, Image.Image):
             items.append((getattr(photo, "filename", None) or None, photo))
         else:

@@ -2,6 +2,8 @@
 
 import re
 
+LONGEST = 1000  # characters of a path
+
 # Control codes but for tab and line feed, which a terminal would obey; separators of lines and
 # marks of direction, which make a text look like another; bytes of a file's name that are no UTF-8,
 # and other halves of characters, which nothing can write.
@@ -18,6 +20,12 @@ def printable(text: str) -> str:
 def on_one_line(text: str) -> str:
     r"""`printable`, with line feeds and tabs spelled out, too: fit to be a name."""
     return printable(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
+def abridged(path: object) -> str:
+    """A path in a message; of one that is longer than those of real files, the beginning."""
+    text = str(path)
+    return text if len(text) <= LONGEST else f"{text[:100]}… ({len(text)} characters)"
 
 
 def _spelled(found: re.Match[str]) -> str:

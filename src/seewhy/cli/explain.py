@@ -26,6 +26,7 @@ from seewhy.explanation import gallery_of
 from seewhy.models import DEFAULT_MODEL, LoadedModel, ModelError
 from seewhy.models.loaded import number_of_classes
 from seewhy.photos import Answer, PhotoTarget, answers, question
+from seewhy.printable import abridged
 
 LOSSY = (".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif")
 
@@ -148,7 +149,7 @@ def explain(
         out.print(f"\n{done} of {len(paths)} photo{'s' * (len(paths) > 1)} explained{where}")
     for path, reasons in failures.items():
         for reason in reasons:
-            tell_failed(str(path), reason.removeprefix(f"{path}: "))
+            tell_failed(abridged(path), reason.removeprefix(f"{abridged(path)}: "))
     if failures:
         raise typer.Exit(1)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seewhy.options import as_number, shown
+from seewhy.printable import abridged
 from seewhy.reading import parsed, text_of
 
 ClassMap = dict[str, tuple[int, ...]]
@@ -16,7 +17,7 @@ def read_class_map(given: str | Path | Mapping[str, Sequence[int]]) -> ClassMap:
     """
     title, content = "class_map", given
     if isinstance(given, str | Path):
-        title = f"class map {given}"
+        title = f"class map {abridged(given)}"
         try:
             content = parsed(text_of(Path(given)))
         except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from seewhy.data.class_map import ClassMap
 from seewhy.options import check, shown
+from seewhy.printable import abridged
 from seewhy.reading import text_of
 
 if TYPE_CHECKING:
@@ -178,7 +180,7 @@ def pixels_of(path: Path, image: Image.Image) -> Tensor:
 def folder_of(root: str | Path, kind: str) -> Path:
     """The path, which must be a folder; a DatasetError says what `kind` of folder to give."""
     path = Path(root).expanduser()
-    if not path.is_dir():
-        problem = "is a file" if path.exists() else "no such folder"
-        raise DatasetError(f"{path}: {problem}; give {kind}")
+    if not os.path.isdir(path):  # which also answers where a name is too long
+        problem = "is a file" if os.path.exists(path) else "no such folder"
+        raise DatasetError(f"{abridged(path)}: {problem}; give {kind}")
     return path

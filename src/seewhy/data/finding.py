@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from seewhy.data.images import SUFFIXES, ImageError
+from seewhy.printable import abridged
 
 
 def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -22,6 +23,12 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
         if given == "":
             raise ImageError("the path of a photo is empty; give '.' for the current folder")
         path = Path(given).expanduser()
+        try:
+            path.exists()
+        except OSError as error:  # a name that is too long, or a folder that may not be read
+            raise ImageError(
+                f"{abridged(given)}: {error.strerror}; give an image file, a folder or a glob"
+            ) from None
         hits: list[Path] = []
         for match in [path] if path.exists() else map(Path, _matches(path.parts)):
             if match.is_dir():
@@ -32,8 +39,8 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
             problem = "holds no images" if path.is_dir() else "no such file or folder"
             problem = "matches no images" if glob.has_magic(str(path)) else problem
             raise ImageError(
-                f"{given}: {problem}; give an image file, a folder of images or a glob such as "
-                "'photos/**/*.jpg'"
+                f"{abridged(given)}: {problem}; give an image file, a folder of images or a glob "
+                "such as 'photos/**/*.jpg'"
             )
         for hit in sorted(hits):
             found.setdefault(os.path.realpath(hit), hit)

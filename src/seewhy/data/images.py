@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from seewhy.data.grey import Window, eight_bits
 from seewhy.notes import note
 from seewhy.options import Range, settled
+from seewhy.printable import abridged
 
 MAX_PIXELS = 120_000_000  # as many as phones have
 
@@ -123,10 +124,16 @@ def check_file(path: Path) -> None:
 
     A pipe or a device would be waited for, maybe for ever.
     """
+    try:
+        there = path.exists()
+    except OSError as error:  # a name that is too long, or a folder that may not be read
+        raise ImageError(
+            f"{abridged(path)}: {error.strerror}; give the path of an image file"
+        ) from None
     if path.is_dir():
         raise ImageError(f"{path}: a folder; give an image file (find_images lists a folder's)")
-    if not path.exists():
-        raise ImageError(f"{path}: no such file; give the path of an image file")
+    if not there:
+        raise ImageError(f"{abridged(path)}: no such file; give the path of an image file")
     if not path.is_file():
         raise ImageError(f"{path}: a pipe or a device; give a regular file")
     if path.stat().st_size == 0:

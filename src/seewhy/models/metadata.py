@@ -9,6 +9,7 @@ from seewhy.data.preprocess import Interpolation
 from seewhy.models.answers import Activation
 from seewhy.models.loaded import LoadedModel, ModelError, check_names, number_of_outputs
 from seewhy.options import listed
+from seewhy.printable import abridged
 from seewhy.reading import parsed, text_of
 
 _OF_INPUTS = ("resize", "crop", "mean", "std", "interpolation", "channels")
@@ -63,7 +64,7 @@ def read_classes(source: str | Path | Sequence[str]) -> tuple[str, tuple[str, ..
     if not isinstance(source, str | Path):
         return "classes", names_in(source if isinstance(source, dict) else listed(source))
     path = Path(source)
-    where = f"classes {path}"
+    where = f"classes {abridged(path)}"
     try:
         text = text_of(path)
         content = parsed(text) if path.suffix == ".json" else text.strip().splitlines()

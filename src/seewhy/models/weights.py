@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import threading
@@ -16,6 +17,7 @@ from torch import Tensor
 from seewhy.models.loaded import LoadedModel, ModelError
 from seewhy.models.metadata import with_metadata
 from seewhy.notes import note
+from seewhy.printable import abridged
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".th", ".pkl")
 SUFFIXES = (".safetensors", *_PICKLES)
@@ -137,9 +139,10 @@ def _holds_values(theirs: Tensor, ours: Tensor) -> bool:
 
 def _read(path: Path) -> tuple[object, dict[str, str]]:
     """What a file holds, and the metadata that safetensors files may carry."""
-    if not path.is_file():
-        problem = "a folder" if path.is_dir() else "no regular file"
-        raise ModelError(f"weights {path}: {problem if path.exists() else 'no such file'}")
+    if not os.path.isfile(path):  # which also answers where a name is too long
+        problem = "a folder" if os.path.isdir(path) else "no regular file"
+        problem = problem if os.path.exists(path) else "no such file"
+        raise ModelError(f"weights {abridged(path)}: {problem}")
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, framework="pt") as file:
