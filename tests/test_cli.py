@@ -501,6 +501,13 @@ def test_the_help_names_each_kind_of_weights_that_is_read():
     assert ", ".join(SUFFIXES) in shown
 
 
+def test_a_folder_that_cannot_be_made_is_named_without_a_number_of_the_system(run):
+    Path("file").write_text("")
+    result = run("scenes", "export", "file/below", "--count", "1", code=2)
+    assert "Not a directory" in result.output
+    assert "Errno" not in result.output
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are of another kind here")
 @pytest.mark.parametrize("command", [["-m", "seewhy"], ["bin/seewhy"]])
 def test_ctrl_c_while_torch_is_imported_ends_the_process_quietly(command, tmp_path):

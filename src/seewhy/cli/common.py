@@ -62,7 +62,10 @@ def usage_errors(run: Path | None = None) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
-        err.print(f"[red]error[/red] {escape(str(error))}")
+        said = str(error)
+        if isinstance(error, OSError) and error.filename:  # Python's own begins with a number
+            said = f"{error.filename}: {error.strerror}"
+        err.print(f"[red]error[/red] {escape(said)}")
         if run is not None:
             tell_plugins(run)
         raise typer.Exit(2) from None
