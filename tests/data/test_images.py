@@ -152,7 +152,7 @@ def test_a_window_clips_and_is_silent() -> None:
 
 @pytest.mark.parametrize("window", [(3, 3), (5, 1), (0, np.inf), (np.nan, 1)])
 def test_a_window_without_width_is_refused(window: tuple[float, float]) -> None:
-    with pytest.raises(ImageError, match=r"window .* give the values of black and of white"):
+    with pytest.raises(ImageError, match=r"window .* black below white"):
         load_image(XRAY, window=window)
 
 

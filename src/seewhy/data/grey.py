@@ -58,7 +58,9 @@ def checked(window: Window) -> Window:
     except (TypeError, ValueError):
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"window {shown(window)}; give the values of black and of white")
+        raise ValueError(
+            f"window {shown(window)}; give the values of black and of white, black below white"
+        )
     return low, high
 
 
