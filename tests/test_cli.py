@@ -530,6 +530,22 @@ def test_ctrl_c_while_torch_is_imported_ends_the_process_quietly(command, tmp_pa
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals are of another kind here")
+def test_ctrl_c_in_other_programs_is_theirs(tmp_path):
+    """Of `python -m mine`, too, whose package imports Seewhy before Python knows its name."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/__init__.py").write_text("import seewhy")
+    (tmp_path / "torch.py").write_text(
+        "import os, signal\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt: raise SystemExit(3)\n"
+    )
+    found = os.pathsep.join([str(tmp_path), str(Path(common.__file__).parents[2])])
+    environment = os.environ | {"PYTHONPATH": found}
+    ended = subprocess.run([sys.executable, "-m", "mine.run"], cwd=tmp_path, env=environment)
+    assert ended.returncode == 3
+
+
 def test_ctrl_c_in_a_command_is_python_s_own_again():
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -546,7 +562,6 @@ def pipe_without_reader() -> int:
     return writing
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_help_has_a_short_name_in_commands_of_commands_too() -> None:
     for command in ([], ["explain"], ["scenes", "export"]):
         assert CliRunner().invoke(app, [*command, "-h"]).output == (
@@ -554,6 +569,7 @@ def test_help_has_a_short_name_in_commands_of_commands_too() -> None:
         )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("arguments", [["methods"], ["methods", "--json"], ["--help"]])
 @pytest.mark.parametrize(
     ("opened", "code", "words"),

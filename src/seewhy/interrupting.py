@@ -7,8 +7,10 @@ import sys
 
 def started_as_command() -> bool:
     """Whether this process was started as `seewhy …` or `python -m seewhy …`."""
-    started = sys.argv[0] if sys.argv else ""  # Python knows no more while it looks for the package
-    return started == "-m" or os.path.basename(started).partition(".")[0] == "seewhy"
+    started = sys.argv[0] if sys.argv else ""
+    if started == "-m":  # so it is until Python has found the module
+        started = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv else ""
+    return os.path.basename(started).partition(".")[0] == "seewhy"
 
 
 # Importing torch takes seconds. A KeyboardInterrupt there would be a long traceback, a crash in
