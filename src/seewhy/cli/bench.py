@@ -14,7 +14,7 @@ from seewhy.bench import check_packages
 from seewhy.bench.loggers import Means, logging
 from seewhy.bench.progress import State, count, duration, shown
 from seewhy.cli import options
-from seewhy.cli.common import err, out, table_of, tell_failed, tell_plugins, usage_errors
+from seewhy.cli.common import err, out, table_of, tell_all_failed, tell_plugins, usage_errors
 from seewhy.metrics import metric
 from seewhy.naming import METHODS, REFINEMENTS, parse
 
@@ -87,9 +87,10 @@ def bench(
                 )
                 raise typer.Exit(1) from None
     failures = run.failures()
-    for one in failures:
-        where = (one[part] for part in ("network", "dataset", "image", "target", "method"))
-        tell_failed(" ".join(filter(None, where)), one["reason"])
+    places = ("network", "dataset", "image", "target", "method")
+    tell_all_failed(
+        (" ".join(one[place] for place in places if one[place]), one["reason"]) for one in failures
+    )
     there = escape(str(run.folder))
     out.print(f"{there} is finished. Next: seewhy report {there}", soft_wrap=True)
     if failures:

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,21 @@ def table_of(*headings: str) -> Table:
 def tell_failed(what: str, reason: str) -> None:
     """One line about a photo or map that failed."""
     err.print(f"[red]failed[/red] {escape(what)}: {escape(reason)}")
+
+
+def tell_all_failed(failures: Iterable[tuple[str, str]]) -> None:
+    """A line about each of what failed, and of those with one reason about the first ten.
+
+    A method that does not suit a network fails with each image of a dataset.
+    """
+    alike: dict[str, list[str]] = {}
+    for what, reason in failures:
+        alike.setdefault(reason, []).append(what)
+    for reason, all_of_them in alike.items():
+        for what in all_of_them[:10]:
+            tell_failed(what, reason)
+        if left := len(all_of_them[10:]):
+            err.print(f"[red]failed[/red] {left} more for the same reason")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from rich.table import Table
 from seewhy import evaluating
 from seewhy.bench import check_packages
 from seewhy.cli import options
-from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
+from seewhy.cli.common import err, out, progress, tell_all_failed, usage_errors
 from seewhy.data.load import load_dataset
 from seewhy.evaluation import protocols
 from seewhy.evaluation.evaluation import Evaluation
@@ -151,8 +151,10 @@ def evaluate(
         tell(found, loaded.name, dataset, papers)
         names = ", ".join(file.name for file in files)
         out.print(f"\nWritten to {escape(str(folder))}: {names}", soft_wrap=True)
-    for one in found.failures:
-        tell_failed(" ".join(filter(None, (one.image, one.target, one.method))), one.reason)
+    tell_all_failed(
+        (" ".join(filter(None, (one.image, one.target, one.method))), one.reason)
+        for one in found.failures
+    )
     if found.failures:
         raise typer.Exit(1)
 

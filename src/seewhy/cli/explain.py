@@ -146,7 +146,8 @@ def explain(
             print_record(path, Answer([], []), [], failures[path])
     if not as_json:
         where = f"; the pictures are in {escape(str(folder))}" if done else ""
-        out.print(f"\n{done} of {len(paths)} photo{'s' * (len(paths) > 1)} explained{where}")
+        asked_for = len({*paths, *failures})  # also what is not there
+        out.print(f"\n{done} of {asked_for} photo{'s' * (asked_for > 1)} explained{where}")
     for path, reasons in failures.items():
         for reason in reasons:
             tell_failed(abridged(path), reason.removeprefix(f"{abridged(path)}: "))

@@ -210,7 +210,7 @@ def _values(name: str, values: Any, channels: int) -> tuple[float, ...]:
         for value in found
     )
     if not numbers or len(found) != channels:
-        wanted = "1 value" if channels == 1 else f"{channels} values"
+        wanted = "1 finite value" if channels == 1 else f"{channels} finite values"
         raise ValueError(f"{name}={values!r}; give {wanted}, one per channel")
     return tuple(map(float, found))
 
