@@ -284,6 +284,23 @@ def test_two_images_of_coco_with_one_file_are_refused(one_instance):
         load_dataset(one_instance("a.png", "a.png"))
 
 
+@pytest.mark.parametrize(
+    ("part", "field"), [("images", {"file_name": "b.png"}), ("categories", {"name": "dog"})]
+)
+def test_images_or_categories_of_coco_with_one_id_are_refused(one_instance, part, field):
+    """The instance was given to the last of them."""
+    spec = one_instance()
+    path = Path(spec.removeprefix("coco:")) / "instances.json"
+    table = json.loads(path.read_text())
+    table[part] *= 2  # the same said twice
+    path.write_text(json.dumps(table))
+    assert [one.label for one in load_dataset(spec)[0].annotations] == ["cat"]
+    table[part][1] = {**table[part][0], **field}
+    path.write_text(json.dumps(table))
+    with pytest.raises(DatasetError, match=rf"instances\.json: .*several {part} have the id"):
+        load_dataset(spec)
+
+
 def test_coco_in_its_own_layout(root, tmp_path):
     """annotations/instances_SPLIT.json beside a folder SPLIT, and a photo without instances."""
     pytest.importorskip("pycocotools")

@@ -145,6 +145,10 @@ def _opened(table: Path) -> Any:
                 raise TypeError(f"file_name is {name!r}")
             if count > 1:
                 raise ValueError(f"{count} images have the file_name {name!r}")
+        for part, kept in (("images", coco.imgs), ("categories", coco.cats)):
+            for about in coco.dataset.get(part, ()):
+                if kept[about["id"]] != about:  # pycocotools keeps the last one
+                    raise ValueError(f"several {part} have the id {about['id']!r}")
     except (ValueError, LookupError, AssertionError, TypeError, AttributeError) as error:
         raise DatasetError(f"{table}: no instances as COCO writes them ({error!r})") from error
     except RecursionError:
