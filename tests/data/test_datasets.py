@@ -473,6 +473,25 @@ def test_folder_of_photos_with_labels_and_masks(tmp_path):
         load_dataset(f"folder:{tmp_path}")
 
 
+@pytest.mark.parametrize("around", ["L", "RGB", "LA", "RGBA", "clear LA", "clear RGBA"])
+def test_opacity_is_no_colour_of_a_mask(tmp_path, around):
+    """Each pixel of a mask that was saved with opacity was of the object."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.new("RGB", (30, 20)).save(tmp_path / "images/a.png")
+    mode = around.removeprefix("clear ")
+    solid = Image.new("L", (30, 20))
+    solid.paste(255, (8, 5, 20, 10))
+    drawn = solid.convert(mode)
+    if mode != around:  # white, whose colours are there where it is transparent, too
+        drawn.paste("white", (0, 0, 30, 20))
+        drawn.putalpha(solid)
+    drawn.save(tmp_path / "masks/a.png")
+    ((annotation,),) = (one.annotations for one in load_dataset(f"folder:{tmp_path}"))
+    assert annotation.boxes.tolist() == [[8, 5, 20, 10]]
+    assert int(annotation.mask.sum()) == 60
+
+
 @pytest.mark.parametrize("label", ["../images", "x/../../images", "ROOT/images", "long " * 80])
 def test_a_label_is_any_text(tmp_path, label):
     """Also one that leads to a photo, which was taken for its own mask, or is too long a name."""

@@ -7,6 +7,7 @@ from os.path import isfile  # which takes a name that is too long for one that i
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
 from seewhy.data.dataset import (
     Annotation,
@@ -32,9 +33,9 @@ def read_folder(root: str | Path) -> Dataset:
     for each category; without that file, from the name of the folder in which a photo lies; photos
     that lie in none have no label, and what is explained is their predicted class.
 
-    Masks are PNGs, nonzero on the object: `masks/LABEL/NAME.png` of one category, or
-    `masks/NAME.png` for photos with a single label or none. One that photos in several folders
-    would have is refused when these are read.
+    Masks are PNGs, nonzero on the object, or transparent around it: `masks/LABEL/NAME.png` of one
+    category, or `masks/NAME.png` for photos with a single label or none. One that photos in several
+    folders would have is refused when these are read.
 
     Raises DatasetError for a missing folder, a folder without photos, or an unreadable
     `labels.csv`.
@@ -97,8 +98,7 @@ def read_folder(root: str | Path) -> Dataset:
                 annotations.append(Annotation(label))
             else:
                 check_owner(path, key)
-                solid = pixels_of(path, image) != 0
-                mask = solid.any(-1) if solid.ndim == 3 else solid
+                mask = _marked(pixels_of(path, image) != 0)
                 box = Image.fromarray(mask.numpy()).getbbox()  # around what is on it, if any
                 boxes = boxes_of([box] if box else [])
                 annotations.append(Annotation(label, boxes, mask))
@@ -106,6 +106,17 @@ def read_folder(root: str | Path) -> Dataset:
 
     keys = tuple(sorted(paths))
     return Dataset(f"folder:{root}", keys, read, "masks", files=files, tables=(table,))
+
+
+def _marked(solid: Tensor) -> Tensor:
+    """The pixels (H, W) of a mask, of which the nonzero values are given."""
+    if solid.ndim == 2:
+        return solid
+    if solid.shape[2] in (2, 4):  # the last is opacity, which marks nothing where all is opaque
+        opaque, solid = solid[..., -1], solid[..., :-1]
+        if not opaque.all():
+            return opaque
+    return solid.any(-1)
 
 
 def _labels(table: Path) -> dict[str, list[str]]:
