@@ -128,11 +128,16 @@ def one_of_voc(tmp_path):
     (tmp_path / "ImageSets/Main/val.txt").write_text("a\n")
 
     def write(
-        xmin: str = "1", ymin: str = "1", xmax: str = "9", ymax: str = "20", encoding: str = "utf-8"
+        xmin: str = "1",
+        ymin: str = "1",
+        xmax: str = "9",
+        ymax: str = "20",
+        encoding: str = "utf-8",
+        name: str = "<name>cat</name>",
     ) -> Dataset:
         (tmp_path / "Annotations/a.xml").write_text(
             f'<?xml version="1.0" encoding="{encoding}"?><annotation><size><width>60</width>'
-            f"<height>40</height></size><object><name>cat</name><bndbox><xmin>{xmin}</xmin>"
+            f"<height>40</height></size><object>{name}<bndbox><xmin>{xmin}</xmin>"
             f"<ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
             "</annotation>"
         )
@@ -148,6 +153,8 @@ def one_of_voc(tmp_path):
         ({"xmin": "1e999"}, "bndbox/xmin of <object> is 1e999"),
         ({"xmin": "11"}, "a bndbox ends before it begins: 11, 1, 9, 20"),
         ({"ymin": "21"}, "a bndbox ends before it begins: 1, 21, 9, 20"),
+        ({"name": ""}, "<object> has no name"),
+        ({"name": "<name> </name>"}, "<object> has no name"),
         ({"encoding": "nonsense"}, "unknown encoding: nonsense"),
         ({"encoding": "base64"}, "not a text encoding"),
     ],

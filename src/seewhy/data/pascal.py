@@ -46,6 +46,8 @@ def read_objects(path: Path, image: Image.Image) -> Objects:
             if x1 < x0 or y1 < y0:
                 raise ValueError(f"a bndbox ends before it begins: {x0:g}, {y0:g}, {x1:g}, {y1:g}")
         labels = tuple(item.findtext("name", "").strip() for item in objects)
+        if not all(labels):
+            raise ValueError("<object> has no name")
     except (xml.ParseError, ValueError, LookupError) as error:  # the last of an unknown encoding
         raise DatasetError(f"{path}: no annotation in PASCAL VOC's XML ({error})") from error
     check_size(path, size, image)
