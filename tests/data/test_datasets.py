@@ -185,6 +185,13 @@ def test_a_box_of_voc_outside_of_the_photo_is_named(one_of_voc, x, y, inside):
             dataset[0]
 
 
+def test_a_list_of_voc_says_which_photos_have_the_category(one_of_voc, tmp_path):
+    """1 of those that have it, 0 where it is difficult, -1 of the others, which were there, too."""
+    one_of_voc()
+    (tmp_path / "ImageSets/Main/cat_val.txt").write_text("a  1\nb -1\nc  0\n")
+    assert load_dataset(f"voc:{tmp_path}", split="cat_val").keys == ("a", "c")
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "1", "I;16"])
 def test_outlines_of_voc_without_numbers_of_objects_are_named(one_of_voc, tmp_path, mode):
     """As those that were saved in colours: of the pixels' three numbers each made a mask."""

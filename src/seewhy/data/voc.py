@@ -26,7 +26,8 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
     root: the year's folder (with `JPEGImages` and `Annotations`), or one that holds it, as
         itself or below `VOCdevkit`.
     split: the list of photos below `ImageSets/Main`, such as "val", "trainval" or "test"; or
-        below another folder of lists, as in "Segmentation/val".
+        below another folder of lists, as in "Segmentation/val". Of a list of one category, such
+        as "dog_val", those without it (-1) are left out.
 
     Masks come from `SegmentationObject`, where object i of the annotation is i + 1, for the photos
     that are in it; the band around the outlines, of no class, belongs to no object. A category with
@@ -45,7 +46,8 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
         known = [name.removeprefix("Main/") for name in known if "_" not in name]
         raise DatasetError(f"{listed}: no such list; there are {', '.join(known) or 'none'}")
     lines = listed_in(listed).splitlines()
-    keys = tuple(on_one_line(line.split()[0]) for line in lines if line.strip())
+    words = [line.split() for line in lines if line.strip()]
+    keys = tuple(on_one_line(first) for first, *more in words if more != ["-1"])
 
     def files(key: str) -> tuple[Path, Path, Path]:
         """Photo, annotation and outlines."""
