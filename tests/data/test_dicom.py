@@ -59,6 +59,14 @@ def test_the_files_own_window() -> None:
     assert shown(dicom(VALUES, **threshold)) == [0, 0, 255, 255, 255]
 
 
+def test_a_sigmoid_window() -> None:
+    """PS3.3 C.11.2.1.3.1; it was shown as a linear one."""
+    file = dicom(VALUES, **WINDOW, VOILUTFunction="SIGMOID")
+    expected = np.rint(255 / (1 + np.exp(-4 * (VALUES[0] - 1500.0) / 1000)))
+    assert shown(file) == expected.tolist() == [1, 30, 128, 224, 255]
+    assert shown(file, window=(1000, 1999)) == [0, 0, 128, 255, 255]
+
+
 def test_the_window_counts_rescaled_values() -> None:
     hounsfield = {"RescaleSlope": 2, "RescaleIntercept": -1000}
     window = {"WindowCenter": 2000, "WindowWidth": 2001}  # 999.5 to 2999.5

@@ -4,6 +4,7 @@ from importlib import import_module
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
@@ -47,7 +48,12 @@ def read_dicom(content: bytes, how: Reading) -> Image.Image:
     if window is None and "VOILUTSequence" in data:
         bits = int(data.VOILUTSequence[0].LUTDescriptor[2])
         values, window = pixels.apply_voi_lut(values, data), (0, 2**bits - 1)
-    window = window or _own_window(data) or real_range(values, name)
+    own = _own_window(data)
+    if window is None and own and data.get("VOILUTFunction") == "SIGMOID":
+        low, high = own
+        # 1 / (1 + exp(-4 (x - centre) / width)), without its overflow
+        values, window = 0.5 + 0.5 * np.tanh((2 * values - low - high) / (high - low)), (0, 1)
+    window = window or own or real_range(values, name)
     grey = Image.fromarray(eight_bits(values, name, window))
     return ImageOps.invert(grey) if kind == "MONOCHROME1" else grey
 
