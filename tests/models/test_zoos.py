@@ -31,14 +31,19 @@ def test_timm(tmp_path: Path, name: str) -> None:
     assert model.class_index("tiger cat") == 282
 
 
-def test_timm_networks_that_pad_photos(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the crop mode "border" see the whole photo, within a border."""
+@pytest.mark.parametrize("mode", ["border", "center"])
+def test_timm_networks_with_a_geometry_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """A border around the whole photo; a crop that is no square, for which a photo was squashed."""
     import_torchvision()
     import timm
 
-    own = timm.create_model("test_resnet", pretrained_cfg_overlay={"crop_mode": "border"})
+    size = (3, 160, 160) if mode == "border" else (3, 160, 320)
+    overlay = {"crop_mode": mode, "input_size": size}
+    own = timm.create_model("test_resnet", pretrained_cfg_overlay=overlay)
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: own)
-    with pytest.warns(Note, match=r"crop_mode='border'.* only approximates"):
+    with pytest.warns(Note, match=rf"crop_mode='{mode}'.* only approximates"):
         load_model("timm:test_resnet", weights="random")
 
 

@@ -104,8 +104,10 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMode
         interpolation=config["interpolation"],
         channels=channels,
     )
-    if config["crop_mode"] not in ("center", "squash"):
-        note(_approximated(f"timm:{name}", f"crop_mode={config['crop_mode']!r}", preprocess))
+    # Of other than squares timm keeps the photo's shape, and cuts what both sides leave over.
+    if config["crop_mode"] != "squash" and (config["crop_mode"] != "center" or height != width):
+        way = f"crop_mode={config['crop_mode']!r} to {size[0]}x{size[1]}"
+        note(_approximated(f"timm:{name}", way, preprocess))
     return LoadedModel(
         module,
         preprocess,
