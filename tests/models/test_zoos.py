@@ -152,6 +152,17 @@ def test_hf_processors_are_understood(
     torch.testing.assert_close(actual, expected, rtol=0, atol=0.06)
 
 
+@pytest.mark.parametrize("processor", ["Siglip2ImageProcessor", "Idefics2ImageProcessor"])
+def test_hf_processor_of_patches_is_named(hf_folder: Path, tmp_path: Path, processor: str) -> None:
+    """It ended in a TypeError about floats and lists."""
+    import transformers
+
+    transformers.ViTForImageClassification.from_pretrained(hf_folder).save_pretrained(tmp_path)
+    getattr(transformers, processor)().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=rf"hf:.*: its {processor} makes .* of a photo"):
+        load_model(f"hf:{tmp_path}")
+
+
 @pytest.mark.parametrize("processor", ["LevitImageProcessor", "MobileViTImageProcessor"])
 def test_hf_processor_beyond_preprocess_warns(
     hf_folder: Path, tmp_path: Path, processor: str

@@ -169,6 +169,11 @@ def from_hub(name: str, *kinds: str) -> list[Any]:
 def _hf_preprocess(name: str, processor: Any, channels: int) -> Preprocess:
     def run(picture: Image.Image) -> Tensor:
         values: Tensor = processor(picture, return_tensors="pt")["pixel_values"][0]
+        if values.ndim != 3:
+            raise ModelError(
+                f"hf:{name}: its {type(processor).__name__} makes {tuple(values.shape)} of a photo;"
+                " give a network that takes a whole picture (C, H, W), not its patches or tiles"
+            )
         return values
 
     # Processors differ in how they scale and normalise, but each maps a channel linearly, and so
