@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from seewhy.cli import bench, demo, evaluate, explain, lists, report, scenes, serve
-from seewhy.cli.common import notes, printing
+from seewhy.cli.common import flag, notes, printing
 
 
 class App(typer.Typer):
@@ -65,10 +65,7 @@ def show_version(wanted: bool) -> None:
 def main(
     context: typer.Context,
     version: Annotated[
-        bool,
-        typer.Option(
-            "--version", metavar="", callback=show_version, is_eager=True, help="Print the version."
-        ),
+        bool, flag("--version", "Print the version.", callback=show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Saliency maps of vision networks, and measurements of how good they are."""

@@ -14,7 +14,7 @@ from seewhy.bench import check_packages
 from seewhy.bench.loggers import Means, logging
 from seewhy.bench.progress import State, count, duration, shown
 from seewhy.cli import options
-from seewhy.cli.common import err, out, table_of, tell_all_failed, tell_plugins, usage_errors
+from seewhy.cli.common import err, flag, out, table_of, tell_all_failed, tell_plugins, usage_errors
 from seewhy.metrics import metric
 from seewhy.naming import METHODS, REFINEMENTS, parse
 
@@ -48,9 +48,7 @@ def bench(
         typer.Option(help="Address of a Ray cluster: auto or ray://HOST:PORT. Default: start Ray."),
     ] = None,
     device: options.Device = "cpu",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="Only print the estimated cost.")
-    ] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "Only print the estimated cost.")] = False,
     log: Annotated[
         list[str] | None, typer.Option(help="Log intermediate means: tensorboard.")
     ] = None,

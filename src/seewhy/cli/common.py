@@ -104,6 +104,11 @@ def printing() -> Iterator[None]:
         sys.exit(GONE if gone else 1)
 
 
+def flag(name: str, help: str, **options: Any) -> Any:
+    """An option that takes no value, and has no opposite."""
+    return typer.Option(name, metavar="", help=help, **options)
+
+
 def table_of(*headings: str) -> Table:
     """A table without lines; what is too long for a narrow terminal is folded, and not cut off."""
     return Table(*(Column(heading, overflow="fold") for heading in headings), box=None)

@@ -6,16 +6,14 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from seewhy.cli.common import out, progress, table_of, usage_errors
+from seewhy.cli.common import flag, out, progress, table_of, usage_errors
 from seewhy.cli.output import Output
 from seewhy.models import DEFAULT_MODEL
 
 
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Output folder.")] = Path("demo"),
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", metavar="", help="Replace an earlier page and gallery.")
-    ] = False,
+    overwrite: Annotated[bool, flag("--overwrite", "Replace an earlier page and gallery.")] = False,
 ) -> None:
     """Explain sample photos, and measure methods on scenes, without any download."""
     from seewhy import demo as demonstration

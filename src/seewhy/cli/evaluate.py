@@ -12,7 +12,7 @@ from rich.table import Table
 from seewhy import evaluating
 from seewhy.bench import check_packages
 from seewhy.cli import options
-from seewhy.cli.common import err, out, progress, tell_all_failed, usage_errors
+from seewhy.cli.common import err, flag, out, progress, tell_all_failed, usage_errors
 from seewhy.data.load import load_dataset
 from seewhy.evaluation import protocols
 from seewhy.evaluation.evaluation import Evaluation
@@ -94,8 +94,7 @@ def evaluate(
         typer.Option("--out", help="Output folder. The same call resumes an interrupted run."),
     ] = Path("evaluation"),
     as_json: Annotated[
-        bool,
-        typer.Option("--json", metavar="", help="Print one JSON object per method and metric."),
+        bool, flag("--json", "Print one JSON object per method and metric.")
     ] = False,
     device: options.Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,

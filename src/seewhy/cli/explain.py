@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seewhy.cli import options
-from seewhy.cli.common import err, out, progress, tell_failed, usage_errors
+from seewhy.cli.common import err, flag, out, progress, tell_failed, usage_errors
 from seewhy.cli.output import MARK, Output, ours, shortened, unused
 from seewhy.core.targets import Predicted
 from seewhy.data.finding import find_images
@@ -79,15 +79,10 @@ def explain(
         MapFormat | None,
         typer.Option(help="Also save the maps: as numbers (npy, npz) or 16-bit grey (png)."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", metavar="", help="Replace existing files.")
-    ] = False,
+    overwrite: Annotated[bool, flag("--overwrite", "Replace existing files.")] = False,
     style: Annotated[Style, typer.Option(help="How the map is drawn.")] = "overlay",
     as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", metavar="", help="Print one JSON object per photo instead of a table."
-        ),
+        bool, flag("--json", "Print one JSON object per photo instead of a table.")
     ] = False,
     device: options.Device = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Photos per forward pass.")] = 8,

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from seewhy.cli import options
-from seewhy.cli.common import out, table_of, usage_errors
+from seewhy.cli.common import flag, out, table_of, usage_errors
 from seewhy.core.probe import layers_of
 from seewhy.metrics import Metric
 from seewhy.metrics.registry import Measure
@@ -23,7 +23,7 @@ from seewhy.options import options_of
 Names = Annotated[
     list[str] | None, typer.Argument(help="Show these alone, with all that is documented of them.")
 ]
-Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON list instead.")]
+Json = Annotated[bool, flag("--json", "Print one JSON list instead.")]
 
 
 def methods(names: Names = None, as_json: Json = False, plugin: options.Plugins = None) -> None:
@@ -68,8 +68,7 @@ def layers(
     weights: options.Weights = None,
     size: options.Size = None,
     all_layers: Annotated[
-        bool,
-        typer.Option("--all", metavar="", help="List every layer with maps, not only the stages."),
+        bool, flag("--all", "List every layer with maps, not only the stages.")
     ] = False,
     as_json: Json = False,
     plugin: options.Plugins = None,
