@@ -1,11 +1,10 @@
 """From a dataset to rows: every method's maps, made once, graded by every metric."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from itertools import groupby, zip_longest
+from itertools import groupby, pairwise, zip_longest
 from typing import NamedTuple
 
 import torch
@@ -102,13 +101,9 @@ def read(
         return
     pool = ThreadPoolExecutor(_READERS)
     try:
-        waiting: deque[list[Future[tuple[Sample, Tensor] | Answers]]] = deque()
-        for batch in batches:
-            waiting.append([pool.submit(one, key) for key in batch])
-            if len(waiting) > 1:
-                yield [future.result() for future in waiting.popleft()]
-        for futures in waiting:
-            yield [future.result() for future in futures]
+        begun = (pool.map(one, batch) for batch in [*batches, []])
+        for found, _ in pairwise(begun):  # when one is taken, the next has begun
+            yield list(found)
     finally:
         pool.shutdown(cancel_futures=True)
 
