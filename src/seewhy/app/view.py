@@ -36,8 +36,7 @@ def shrunk(size: tuple[int, int]) -> tuple[int, int]:
 
 def photo_shown(photo: Photo) -> bytes:
     """The photo as a PNG file at the size in which it is shown."""
-    image, size = photo.image, shrunk(photo.size)
-    return png(image if size == image.size else image.resize(size, Image.Resampling.LANCZOS))
+    return png(photo.image.resize(shrunk(photo.size), Image.Resampling.LANCZOS))
 
 
 def photo_whole(photo: Photo) -> bytes:

@@ -157,7 +157,7 @@ def _laid(key: str, samples: Sequence[Sample], model: LoadedModel, cell: tuple[i
     annotations = []
     for place, (sample, photo) in enumerate(zip(samples, seen, strict=True)):
         x, y = place % side * width, place // side * height
-        grid.paste(photo if photo.size == cell else photo.resize(cell), (x, y))
+        grid.paste(photo.resize(cell), (x, y))
         box = boxes_of([[x, y, x + width, y + height]])
         annotations.append(Annotation(sample.annotations[0].label, box))
     return Sample(key, grid.convert("RGB"), tuple(annotations))
