@@ -72,6 +72,7 @@ class Pairs:
     task: Task
     pairs: Sequence[Pair]
     inputs: Tensor
+    _masks: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -149,10 +150,6 @@ class Pairs:
                     regions.append(pair.geometry.mask_to_input(mask))
             self._masks[kind] = torch.stack(regions).to(self.inputs.device)
         return self._masks[kind]
-
-    @cached_property
-    def _masks(self) -> dict[str, Tensor]:
-        return {}
 
     @cached_property
     def boxes(self) -> list[Tensor]:
