@@ -189,11 +189,8 @@ class Named:
         return hash(str(self))
 
     def __str__(self) -> str:
-        if not self.options:
-            return self.name
-        return (
-            f"{self.name}({', '.join(f'{key}={_literal(value)}' for key, value in self.options)})"
-        )
+        given = ", ".join(f"{key}={_literal(value)}" for key, value in self.options)
+        return f"{self.name}({given})" if given else self.name
 
     @classmethod
     def _checked(cls, name: str, options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
