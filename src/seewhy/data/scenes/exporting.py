@@ -64,10 +64,6 @@ def _picture(image: Image.Image, path: Path, **options: Any) -> None:
     _write(path, encoded(image, "JPEG" if path.suffix == ".jpg" else "PNG", **options))
 
 
-def _jpeg(scene: Scene, path: Path) -> None:
-    _picture(scene.image, path, quality=95)
-
-
 def _voc_palette() -> list[int]:
     """The colours of VOC's label images: the bits of the index, spread over the three channels."""
     index = np.arange(256)
@@ -96,7 +92,7 @@ def _voc(root: Path, scenes: Scenes) -> None:
     for scene in scenes:
         name = scene.key
         present.append((name, set(scene.labels)))
-        _jpeg(scene, images / f"{name}.jpg")
+        _picture(scene.image, images / f"{name}.jpg", quality=95)
         for folder, values in (
             (classes, [CATEGORIES.index(label) + 1 for label in scene.labels]),
             (instances, range(1, len(scene.labels) + 1)),
@@ -154,7 +150,7 @@ def _coco(root: Path, scenes: Scenes) -> None:
     side = scenes.size
     for scene in scenes:
         name = f"{scene.key}.jpg"
-        _jpeg(scene, images / name)
+        _picture(scene.image, images / name, quality=95)
         pictures.append({"id": scene.index, "file_name": name, "width": side, "height": side})
         found = zip(scene.labels, scene.boxes.tolist(), scene.masks, strict=True)
         for label, (x0, y0, x1, y1), mask in found:
