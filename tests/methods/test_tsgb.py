@@ -856,6 +856,15 @@ SPELLINGS: dict[str, dict[str, Callable[..., Tensor]]] = {
             -(mean / std)[:, None, None]
         )
     },
+    "shift and scale": {
+        "normalise": lambda x, mean, std: -(mean / std)[:, None, None] + x / std[:, None, None]
+    },
+    "mean less image": {
+        "normalise": lambda x, mean, std: (mean[:, None, None] - x) / -std[:, None, None]
+    },
+    "negative": {
+        "normalise": lambda x, mean, std: (1 - x - (1 - mean)[:, None, None]) / -std[:, None, None]
+    },
     "SiLU": {"activate": lambda x: x * x.sigmoid()},
     "arguments by name": {"gate": lambda x, gate: torch.mul(input=x, other=gate)},
     "expanded gate": {"gate": lambda x, gate: x * gate.expand_as(x)},

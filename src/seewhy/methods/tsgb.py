@@ -243,7 +243,7 @@ class _Pass:
             **dict.fromkeys((F.batch_norm, F.group_norm, F.instance_norm), _norm),
             F.layer_norm: _layer_norm,
             torch.mul: self.product,
-            **dict.fromkeys((torch.add, torch.sub), _shift),
+            **dict.fromkeys((torch.add, torch.sub, torch.rsub), _shift),
         }
 
     def convolution(
@@ -392,12 +392,21 @@ def _norm(function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tenso
 
 
 def _shift(function: Function, input: Any, other: Any, **kwargs: Any) -> Tensor:
-    """A constant per channel takes no relevance, as in a batch norm."""
-    if isinstance(input, Tensor) and input.requires_grad and input.ndim > 2:
-        constant = isinstance(other, Tensor) and not other.requires_grad
-        if not isinstance(other, Tensor) or (constant and _repeats(other, input)):
-            return _norm(function, input, other, **kwargs)
+    """A constant per channel takes no relevance, as in a batch norm; it may come first."""
+    if _shifts(other, input):
+        return _norm(function, input, other, **kwargs)
+    if _shifts(input, other):
+        return _norm(lambda signal: function(input, signal, **kwargs), other)
     return function(input, other, **kwargs)
+
+
+def _shifts(constant: Any, signal: Any) -> bool:
+    """Whether a constant is the same number at several places of a signal."""
+    if not isinstance(signal, Tensor) or not signal.requires_grad or signal.ndim <= 2:
+        return False
+    if not isinstance(constant, Tensor):
+        return True
+    return not constant.requires_grad and _repeats(constant, signal)
 
 
 def _repeats(constant: Tensor, signal: Tensor) -> bool:
