@@ -267,3 +267,23 @@ def test_says_why_it_cannot_apply(oracles):
     for options in ("stages='all'", "depth=0", "depth=-1", "power=0", "power=0.5"):
         with pytest.raises(ValueError, match=options):
             seewhy.explain(seeded(Cnn), images(), f"grad_cam+gradual({options})", 1)
+
+
+def test_functional_pools_alone_say_which_stages_to_take():
+    class Functional(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 5, 3)
+
+        def forward(self, x):
+            return self.last(torch.nn.functional.max_pool2d(self.first(x), 2)).mean((2, 3))
+
+    model = seeded(Functional)
+    with pytest.raises(ValueError, match=r"functional .*stages='last'"):
+        seewhy.explain(model, images(), "grad_cam+gradual", 1, layer="last")
+    assert seewhy.explain(model, images(), "grad_cam+gradual(stages='last')", 1, layer="last").any()
+
+
+def test_maps_of_several_layers_say_to_name_one():
+    with pytest.raises(ValueError, match="name one layer at most"):
+        seewhy.explain(seeded(Cnn), images(), "grad_cam+gradual", 1, layer=["bn1", "bn2"])

@@ -53,14 +53,21 @@ def gradual(
     if maps.shape[1:] == probe.size:
         raise ValueError(
             f"'gradual' cannot refine {str(method)!r}: its maps already have the resolution of the "
-            "input; use it with a method that reads one layer's maps, such as 'grad_cam'"
+            "input; use it with a method that reads one layer's maps, such as 'grad_cam', and name "
+            "one layer at most"
         )
     if stages == "author":
         first, *climbed = probe.excitations or [probe.inputs]
     else:
         first, climbed = probe.inputs, list(probe.stages.values())
-    finer = [stage for stage in climbed if math.prod(stage.shape[2:]) > math.prod(maps.shape[1:])]
+    finer = _finer(climbed, maps)
     if not finer:
+        if stages == "author" and _finer(probe.stages.values(), maps):
+            raise ValueError(
+                f"'gradual' cannot refine {str(method)!r}: none of the network's modules is a max "
+                "pool or a strided convolution of a higher resolution than the map's; functional "
+                "ones are not recorded; take gradual(stages='last')"
+            )
         raise ValueError(
             f"'gradual' cannot refine {str(method)!r}: the network has no "
             + ("max pools or strided convolutions" if stages == "author" else "stages")
@@ -73,6 +80,11 @@ def gradual(
     climbing = (brightness(factor) ** power for factor in factors[::-1][:depth])
     extrapolated = extrapolate(maps, climbing)
     return standardized(extrapolated) if standardize else extrapolated
+
+
+def _finer(stages: Iterable[Tensor], maps: Tensor) -> list[Tensor]:
+    """Those of a higher resolution than the maps."""
+    return [stage for stage in stages if math.prod(stage.shape[2:]) > math.prod(maps.shape[1:])]
 
 
 def brightness(activations: Tensor) -> Tensor:
