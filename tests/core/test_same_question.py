@@ -558,6 +558,24 @@ def test_queries_are_no_patches(listed, queries):
         assert maps.any()
 
 
+@pytest.mark.parametrize("reads", [(), ("input",), ("name",), ("stages",)])
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("queries", [48, 49, 64])
+def test_as_many_queries_as_patches(queries, trained, reads):
+    """Or up to 16 more, as if class and register tokens came before the patches."""
+    model, x = made(lambda: Detector(queries)).requires_grad_(trained), drawn(2, 3, 64, 48)
+
+    def score(outputs):
+        return outputs["detections"]["logits"][:, 3, 2]
+
+    for images in (x, x[:1]):
+        probe = Probe(model, images, score).expect(*reads)
+        assert probe.layers == ("encoder",)
+        assert {*probe.stages} <= {"backbone"}
+        maps = [one.among_patches for one in probe.attentions()]
+        assert queries == 48 or maps == [True, False]
+
+
 class TokensFirst(nn.Module):
     """A transformer whose sequences are (tokens, images, features), torch's default."""
 

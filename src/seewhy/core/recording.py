@@ -7,7 +7,7 @@ copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -43,7 +43,15 @@ from seewhy.core.observing import (
     watch_all,
 )
 from seewhy.core.replay import Trace
-from seewhy.core.rules import Mode, WithoutParameters, out_of_place_only, tensors
+from seewhy.core.rules import (
+    Mode,
+    WithoutParameters,
+    edge,
+    edges,
+    kind_of,
+    out_of_place_only,
+    tensors,
+)
 from seewhy.progress import report
 
 # A module's name and which of its calls, counted from 1; None is any.
@@ -222,7 +230,9 @@ def record(
         # It writes into a view where torch allows that only outside of a graph: again, without.
         around = out_of_place_only
     else:
-        late = recorder.handed_through and begin != "input"
+        if recorder.crossing and begin == "input":
+            recorder.leave_out_queries()
+        late = (recorder.handed_through or recorder.crossing) and begin != "input"
         if not (late or recorder.doubtful):
             return recording
         begin, whole = "input" if late else begin, True
@@ -341,6 +351,12 @@ class _Recorder:
         self.handed_through = False
         # Whether an output was met that those before it may have told how to read.
         self.doubtful = False
+        # Whether a module was given several rows of tokens: some may be the queries of a decoder.
+        self.crossing = False
+        # What made the tokens of each layer, if anything in the graph did; and where the graph
+        # begins again behind a no_grad().
+        self.makers: dict[Layer, Any] = {}
+        self.again: list[Tensor] = []
 
     def observe(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """See one module's output; return what to hand on in its place, if anything."""
@@ -404,6 +420,9 @@ class _Recorder:
         looks = looks and not tensor.is_inference()  # which has no part in a graph
         if wanted or looks:
             self.doubtful |= self._unsure(layout, shape)
+        if looks and not self.crossing and layout is not None and layout.kind == "tokens":
+            rows = {id(one) for one in (*args, *kwargs.values()) if self._is_rows(one)}
+            self.crossing = len(rows) > 1
         handed = None
         if wanted:
             kept, handed = self._keep(module, tensor, given)
@@ -423,6 +442,24 @@ class _Recorder:
         if not fewer or taken is None or not tensor.is_floating_point():
             return False
         return not self._constant(tensor, taken, args, kwargs)
+
+    def _is_rows(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and value.ndim == 3 and len(value) == self.batch
+
+    def leave_out_queries(self) -> None:
+        """Forget the layers whose tokens are queries: as many as patches, perhaps, but made anew.
+
+        Rows of patches are, step by step, made from the same rows of what was there before.
+        """
+        recording = self.recording
+        assert recording.input is not None
+        starts = [edge(start)[0] for start in (recording.input, *self.again)]
+        found = _made_from_rows(starts, self.makers.values())
+        queries = {layer for layer, node in self.makers.items() if node not in found}
+        recording.seen = [layer for layer in recording.seen if layer not in queries]
+        recording.candidates = [one for one in recording.candidates if one[0] not in queries]
+        for layer in queries & recording.glimpses.keys():
+            del recording.glimpses[layer]
 
     def _unsure(self, layout: Layout | None, shape: tuple[int, ...]) -> bool:
         """Whether earlier outputs, of which none was looked at, may tell how to read this one."""
@@ -459,6 +496,7 @@ class _Recorder:
 
         given: whether the module handed out the very tensor that it was given.
         """
+        again = not torch.is_grad_enabled()
         torch.set_grad_enabled(True)
         if tensor.requires_grad:
             with torch._C._EnableTorchFunction():  # for those who trace what the network does
@@ -472,11 +510,13 @@ class _Recorder:
         if given and _writes(module) and not tensor._is_view():
             # Whoever reads this tensor from now on reads what the module wrote into it.
             kept = tensor.detach().clone().requires_grad_()
+            self.again += [kept] * again
             with torch._C._EnableTorchFunction():
                 return kept, tensor.copy_(kept)
         # Others may have read it before: the graph would begin too late for them.
         self.handed_through |= given
         kept = tensor.detach().requires_grad_()
+        self.again += [kept] * again
         with torch._C._EnableTorchFunction():
             return kept, kept.clone()
 
@@ -507,6 +547,8 @@ class _Recorder:
         layer = Layer([call], module, layout, pooled, made)
         self.recording.seen.append(layer)
         self.recording.parted = False
+        if layout.kind == "tokens" and (tensor.requires_grad or torch.is_grad_enabled()):
+            self.makers[layer] = tensor.grad_fn
         self._hand_on(tensor)
         if pooled:
             return None
@@ -536,6 +578,45 @@ class _Recorder:
             if other.layout.grid == grid and other.calls[0].name.startswith(around):
                 del glimpses[other]
         glimpses[layer] = recorded
+
+
+def _made_from_rows(starts: Iterable[Any], ends: Iterable[Any]) -> set[Any]:
+    """The nodes of a graph, on the way back from its ends, whose rows are those of the starts."""
+    known = {end for end in ends if end is not None}
+    left, made = [*known], dict[Any, list[Any]]()
+    while left:
+        node = left.pop()
+        for origin in _origins_of_rows(node):
+            made.setdefault(origin, []).append(node)
+            if origin not in known:
+                known.add(origin)
+                left.append(origin)
+    left = [*starts]
+    found: set[Any] = set()
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left += made.get(node, [])
+    return found
+
+
+def _origins_of_rows(node: Any) -> Iterator[Any]:
+    """What a node's rows are rows of.
+
+    Of attention that is the queries: the left one in each product. Rows that were picked out, such
+    as an encoder's best proposals, are none of the grid any more.
+    """
+    kind, origins = kind_of(node), [origin for origin, _ in edges(node)]
+    if kind in ("Addmm", "Baddbmm", "Bmm", "Mm"):
+        origins = origins[:-1]
+    elif kind.startswith("ScaledDotProduct"):
+        origins = origins[:1]
+    elif kind.startswith("GridSampler"):
+        origins = origins[1:]
+    elif kind in ("Gather", "Index", "IndexSelect"):
+        origins = []
+    return (origin for origin in origins if origin is not None)
 
 
 def _last(names: Mapping[nn.Module, str]) -> set[nn.Module]:
