@@ -247,6 +247,16 @@ def test_merged_patches():
     assert rows_of_256().read(nn.LayerNorm(12), (2, 64, 12)) is None
 
 
+def test_tokens_of_heads_are_no_maps():
+    """(B, heads, N, features) has the proportions of the image where N and features are close."""
+    shape = (2, 6, 17, 19)
+    assert Reader((64, 64)).read(nn.Identity(), shape).grid == (17, 19)
+    reader = Reader((64, 64))
+    reader.read(CONV, (2, 114, 4, 4))
+    reader.read(nn.LayerNorm(114), (2, 17, 114))
+    assert reader.read(nn.Identity(), shape) is None
+
+
 class Cut(nn.Module):
     """Patches of 8 x 16 cut without a convolution, and tokens that mix with one another."""
 

@@ -210,6 +210,8 @@ class Reader:
             return None if features_last or rows else first._replace(guessed=True)
         if shape[-1] == shape[-2] in self._rows:
             return None  # attention weights between tokens
+        if self._rows.get(shape[-2], ((), 0))[1] == shape[1] * shape[-1]:
+            return None  # tokens of several heads, (B, heads, N, features)
         options = [last] if features_last else [first, last]
         fitting = [option for option in options if _fits(option.grid, self.image)]
         if not fitting:
