@@ -227,6 +227,30 @@ def test_windows_that_are_padded_are_no_grid():
     assert grids == [None] * 2 + [(8, 8)] * 2 + [None] * 8
 
 
+class ChannelBlock(OwnBlock):
+    """Attention between channels, as in XCiT: the keys are channels of all patches."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, 3, 4)).permute(2, 0, 3, 4, 1)
+        x = x + self.out(((q @ k.mT).softmax(-1) @ v).permute(0, 3, 1, 2).flatten(2))
+        return x + self.mlp(x)
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_channels_are_no_patches(size: int):
+    """Also where a head has as many channels, 4, as there are patches."""
+    model = Own("method", class_token=False).eval()
+    assert all(one.among_patches for one in Probe(model, images(size), 1).attentions())
+    for block in model.blocks:
+        block.__class__ = ChannelBlock
+    probe = Probe(model, images(size), 1)
+    assert [one.layout for one in probe.attentions()] == [None] * 3
+    assert {tuple(one.weights.shape) for one in probe.attentions()} == {(2, 3, 4, 4)}
+    for method in METHODS:
+        with pytest.raises(ValueError, match=r"no attention looks at all patches.*channels"):
+            seewhy.explain(model, images(size), method, 1)
+
+
 @pytest.mark.parametrize("name", ["timm-pit_ti_224", "timm-cait_xxs24_224"])
 def test_tokens_that_change_on_the_way_are_refused_where_they_must_be(name: str):
     network = BY_NAME[name]

@@ -9,7 +9,7 @@ the pass (`PLAIN_ATTENTION`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -85,12 +85,14 @@ class AttentionPass:
         """
         self._score, self._recording, self._replay = score, recording, replay
         images = len(score)
-        self._nodes = attention_nodes(score)
+        products = _products(score)
+        self._nodes = _in_order(products)
         self._gradients: dict[int, Tensor] = {}
         self.maps: list[Attention] = []
         for place, node in enumerate(self._nodes):
             weights = _four_sides(node._saved_result.detach(), images)
-            layout = self._layout(node, weights.shape[-1]) if len(weights) == images else None
+            of_tokens = len(weights) == images and _of_tokens(products[node])
+            layout = self._layout(node, weights.shape[-1]) if of_tokens else None
             self.maps.append(Attention(weights, layout, place, self))
         # The first block's tokens may be no module's output: the class token and the positions were
         # added by the network itself. They are those of the next block.
@@ -215,7 +217,16 @@ def attention_nodes(score: Tensor) -> list[Any]:
 
     In the order in which they were computed.
     """
-    found: dict[Any, None] = {}
+    return _in_order(_products(score))
+
+
+def _in_order(found: Iterable[Any]) -> list[Any]:
+    return sorted(found, key=lambda node: node._sequence_nr())
+
+
+def _products(score: Tensor) -> dict[Any, Any]:
+    """The nodes of the products by the softmax that each follows."""
+    found: dict[Any, Any] = {}
     for product in nodes(score):
         if kind_of(product) not in _PRODUCTS:
             continue
@@ -225,8 +236,32 @@ def attention_nodes(score: Tensor) -> list[Any]:
             if node is not None and kind_of(node) in ("Softmax", "SafeSoftmax"):
                 result = node._saved_result
                 if result.ndim > 2 and node._saved_dim in (result.ndim - 1, _LAST):
-                    found[node] = None
-    return sorted(found, key=lambda node: node._sequence_nr())
+                    found[node] = product
+    return found
+
+
+def _of_tokens(product: Any) -> bool:
+    """Whether each key is a token; in channel attention it is a channel of all tokens.
+
+    The shapes tell, unless there are as many channels per head as tokens. Then it is asked what the
+    values of one key were computed from: one row of what a linear layer or convolution returned.
+    """
+    values = getattr(product, "_saved_mat2", None)
+    if values is None or values.shape[-1] != values.shape[-2]:
+        return True
+    node, place = product.next_functions[-1]
+    start = GradientEdge(node, place)
+    while node is not None and kind_of(node) in (*_RESHAPES, *_PARTS):
+        node, place = node.next_functions[0]
+    if node is None or kind_of(node) not in ("Addmm", "Convolution", "Mm"):
+        return True
+    one = torch.zeros_like(values)
+    one[..., 0, :].view(-1, values.shape[-1])[0] = 1
+    with graphs():
+        (read,) = torch.autograd.grad(
+            start, GradientEdge(node, place), one, retain_graph=True, materialize_grads=True
+        )
+    return int((read != 0).any(1).sum()) == 1
 
 
 _PRODUCTS = ("Addmm", "Baddbmm", "Bmm", "Mm")
@@ -234,6 +269,7 @@ _RESHAPES = (
     "Alias", "Clone", "Expand", "Permute", "ReshapeAlias", "Squeeze", "T", "ToCopy", "Transpose",
     "UnsafeView", "Unsqueeze", "View",
 )  # fmt: skip
+_PARTS = ("Select", "Slice", "Split", "SplitWithSizes", "Unbind")
 _LAST = 2**64 - 1  # -1, as autograd keeps it
 
 
