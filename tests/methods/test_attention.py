@@ -19,6 +19,7 @@ from architectures import NETWORKS, Network, of_transformers, with_live_head
 from seewhy import Probe
 from seewhy.core.attention import attention_nodes, unfused
 from seewhy.core.rules import applying
+from seewhy.core.targets import Probability
 from seewhy.methods.attention import attention_gradient
 from seewhy.models import import_torchvision
 from untouched import assert_same, state
@@ -526,8 +527,20 @@ def test_heads_that_come_before_the_images_are_not_taken_for_images(joined: bool
         found = seewhy.explain(model, x, "auto(effort='quick')", 1)
         torch.testing.assert_close(found, torch.cat(alone))
     else:
-        with pytest.raises(ValueError, match="no attention looks at all patches"):
+        with pytest.raises(ValueError, match=r"no attention looks at all patches.*heads before"):
             seewhy.explain(model, x, METHODS, 1)
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+def test_rollout_needs_no_gradient(class_token: bool):
+    """A saturated softmax has none."""
+    model, x = Own("fused", class_token).eval(), images(32)
+    with torch.no_grad():
+        model.head.weight *= 1e6
+    expected = seewhy.explain(model, x, "attention_rollout", 1, size="layer")
+    found = seewhy.explain(model, x, "attention_rollout", Probability(1), size="layer")
+    torch.testing.assert_close(found, expected)
+    assert not seewhy.explain(model, x, "attention_gradient", Probability(1)).any()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -7,6 +7,7 @@ networks without a class token these are all patches.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor
 from seewhy.core.attention import Attention
 from seewhy.core.choice import OneByOneError
 from seewhy.core.probe import Probe
+from seewhy.core.targets import logits
 from seewhy.maps import wide
 from seewhy.naming import method
 from seewhy.options import Count
@@ -90,7 +92,11 @@ def _followed(
     """
     blocks = _chain(probe)
     maps = [attended(block) for block in blocks]  # the first gradient asked for brings the others
-    read = blocks[-1].gradient.abs().amax((1, 3)) > 0  # (B, queries)
+    read = _read(blocks)
+    if share is not None and not read.any(1).all():
+        # A saturated probability has no gradient, but its network reads the same tokens.
+        whole = probe.with_target(lambda outputs: _squares(probe.target.read(outputs)))
+        read = torch.where(read.any(1, keepdim=True), read, _read(_chain(whole)))
     start = (read / read.sum(1, keepdim=True).clamp(min=1)).to(maps[0])
     row = torch.zeros_like(start)  # what was attended to; small beside `start`, so kept apart
     for block, weights in zip(reversed(blocks), reversed(maps), strict=True):
@@ -103,6 +109,15 @@ def _followed(
         else:
             start, row = (1 - share) * start, (1 - share) * row + share * through
     return _patches(blocks[0], row if share is None else start + row)
+
+
+def _read(blocks: list[Attention]) -> Tensor:
+    """Which of the last block's tokens the score reads, (B, queries)."""
+    return blocks[-1].gradient.abs().amax((1, 3)) > 0
+
+
+def _squares(outputs: Any) -> Tensor:
+    return logits(outputs).flatten(1).square().sum(1)
 
 
 def _positive(block: Attention) -> Tensor:
@@ -134,7 +149,8 @@ def _of_patches(probe: Probe) -> list[Attention]:
         in_parts = any(len(block.weights) < len(probe.inputs) for block in found)
         raise (OneByOneError if in_parts else ValueError)(
             f"no attention looks at all patches of the picture at once: its maps are {shapes}, as "
-            f"within windows, between channels or between words; {_INSTEAD}"
+            "within windows, between channels or between words, or with heads before images, "
+            f"(heads, B, queries, keys); {_INSTEAD}"
         )
     return reaching
 
