@@ -11,7 +11,7 @@ from torch import nn
 
 import seewhy
 from seewhy import Probe
-from seewhy.core.layers import Reader
+from seewhy.core.layers import Layer, Layout, Reader
 from seewhy.core.probe import layers_of
 from seewhy.core.targets import AnyOf, Contrast, Probability, Similarity
 
@@ -255,6 +255,15 @@ def test_tokens_of_heads_are_no_maps():
     reader.read(CONV, (2, 114, 4, 4))
     reader.read(nn.LayerNorm(114), (2, 17, 114))
     assert reader.read(nn.Identity(), shape) is None
+
+
+def test_what_has_an_activation_inside_is_no_projection():
+    """LeViT of transformers adds up what linear layers and batch norms alone have learned."""
+    layout = Layout("tokens", (4, 4), 12)
+    linear = nn.Sequential(nn.Linear(12, 12), nn.Dropout())
+    block = nn.Sequential(nn.Linear(12, 24), nn.Hardswish(), nn.Linear(24, 12))
+    assert Layer([], linear, layout).projects
+    assert not Layer([], block, layout).projects
 
 
 class Cut(nn.Module):

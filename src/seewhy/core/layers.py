@@ -100,6 +100,7 @@ _CHANNELS_FIRST: tuple[type[nn.Module], ...] = (
     padding._ReplicationPadNd,
 )
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_LINEAR = {nn.Identity, nn.Dropout, nn.ModuleDict, nn.ModuleList, nn.ParameterDict, nn.Sequential}
 # And those that work on the last dimension. Their subclasses may do otherwise (LayerNorm2d).
 _FEATURES_LAST: frozenset[type[nn.Module]] = frozenset(
     (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention, nn.LSTM, nn.GRU, nn.RNN)
@@ -311,8 +312,11 @@ class Layer:
         """Whether it is a linear map of each token by itself, as inside of attention."""
         if self.layout.kind == "channels_first":
             return False
-        learned = {type(part) for part in self.module.modules() if part._parameters}
-        return nn.Linear in learned and learned <= {nn.Linear, nn.BatchNorm1d}
+        parts = [*self.module.modules()]
+        learned = {type(part) for part in parts if part._parameters}
+        bare = {type(part) for part in parts if only_rearranges(part)}
+        linear = learned <= {nn.Linear, nn.BatchNorm1d} and bare <= _LINEAR
+        return nn.Linear in learned and linear
 
 
 def only_rearranges(module: nn.Module) -> bool:
