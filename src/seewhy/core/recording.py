@@ -7,7 +7,7 @@ copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -43,15 +43,8 @@ from seewhy.core.observing import (
     watch_all,
 )
 from seewhy.core.replay import Trace
-from seewhy.core.rules import (
-    Mode,
-    WithoutParameters,
-    edge,
-    edges,
-    kind_of,
-    out_of_place_only,
-    tensors,
-)
+from seewhy.core.rows import made_from_rows
+from seewhy.core.rules import Mode, WithoutParameters, edge, out_of_place_only, tensors
 from seewhy.progress import report
 
 # A module's name and which of its calls, counted from 1; None is any.
@@ -454,7 +447,7 @@ class _Recorder:
         recording = self.recording
         assert recording.input is not None
         starts = [edge(start)[0] for start in (recording.input, *self.again)]
-        found = _made_from_rows(starts, self.makers.values())
+        found = made_from_rows(starts, self.makers.values())
         queries = {layer for layer, node in self.makers.items() if node not in found}
         recording.seen = [layer for layer in recording.seen if layer not in queries]
         recording.candidates = [one for one in recording.candidates if one[0] not in queries]
@@ -578,45 +571,6 @@ class _Recorder:
             if other.layout.grid == grid and other.calls[0].name.startswith(around):
                 del glimpses[other]
         glimpses[layer] = recorded
-
-
-def _made_from_rows(starts: Iterable[Any], ends: Iterable[Any]) -> set[Any]:
-    """The nodes of a graph, on the way back from its ends, whose rows are those of the starts."""
-    known = {end for end in ends if end is not None}
-    left, made = [*known], dict[Any, list[Any]]()
-    while left:
-        node = left.pop()
-        for origin in _origins_of_rows(node):
-            made.setdefault(origin, []).append(node)
-            if origin not in known:
-                known.add(origin)
-                left.append(origin)
-    left = [*starts]
-    found: set[Any] = set()
-    while left:
-        node = left.pop()
-        if node not in found:
-            found.add(node)
-            left += made.get(node, [])
-    return found
-
-
-def _origins_of_rows(node: Any) -> Iterator[Any]:
-    """What a node's rows are rows of.
-
-    Of attention that is the queries: the left one in each product. Rows that were picked out, such
-    as an encoder's best proposals, are none of the grid any more.
-    """
-    kind, origins = kind_of(node), [origin for origin, _ in edges(node)]
-    if kind in ("Addmm", "Baddbmm", "Bmm", "Mm"):
-        origins = origins[:-1]
-    elif kind.startswith("ScaledDotProduct"):
-        origins = origins[:1]
-    elif kind.startswith("GridSampler"):
-        origins = origins[1:]
-    elif kind in ("Gather", "Index", "IndexSelect"):
-        origins = []
-    return (origin for origin in origins if origin is not None)
 
 
 def _last(names: Mapping[nn.Module, str]) -> set[nn.Module]:
