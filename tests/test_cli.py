@@ -519,6 +519,11 @@ def test_a_folder_that_cannot_be_made_is_named_without_a_number_of_the_system(ru
     assert "Errno" not in result.output
 
 
+def heeding() -> None:
+    """Ctrl-C ends the process that begins, also where these tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are of another kind here")
 @pytest.mark.parametrize("command", [["-m", "seewhy"], ["bin/seewhy"]])
 def test_ctrl_c_while_torch_is_imported_ends_the_process_quietly(command, tmp_path):
@@ -533,6 +538,7 @@ def test_ctrl_c_while_torch_is_imported_ends_the_process_quietly(command, tmp_pa
     found = os.pathsep.join([str(tmp_path), str(Path(common.__file__).parents[2])])
     ended = subprocess.run(
         [sys.executable, *command, "methods"],
+        preexec_fn=heeding,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": found},
         capture_output=True,
@@ -553,7 +559,9 @@ def test_ctrl_c_in_other_programs_is_theirs(tmp_path):
     )
     found = os.pathsep.join([str(tmp_path), str(Path(common.__file__).parents[2])])
     environment = os.environ | {"PYTHONPATH": found}
-    ended = subprocess.run([sys.executable, "-m", "mine.run"], cwd=tmp_path, env=environment)
+    ended = subprocess.run(
+        [sys.executable, "-m", "mine.run"], preexec_fn=heeding, cwd=tmp_path, env=environment
+    )
     assert ended.returncode == 3
 
 
