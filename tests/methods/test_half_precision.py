@@ -204,3 +204,16 @@ def test_a_target_of_ones_own_runs_under_the_callers_autocast():
         maps = seewhy.explain(model, x, "grad_cam", lambda outputs: outputs @ head)
     expected = seewhy.explain(model, x, "grad_cam", lambda outputs: outputs @ head)
     assert torch.allclose(maps.float(), expected, atol=0.02 * float(expected.max()))
+
+
+def test_a_probe_keeps_the_autocast_under_which_it_was_made():
+    """It runs the network when it is first read, which may be under another one."""
+    model, x = seeded(Cnn), images(2)
+    outside = seewhy.Probe(model, x, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = seewhy.Probe(model, x, 1)
+        assert outside.score.dtype == torch.float32
+        assert outside.with_inputs(x).score.dtype == torch.float32
+        assert outside.outputs_of(x).dtype == torch.float32
+    assert inside.score.dtype == torch.bfloat16
+    assert inside.with_inputs(x).score.dtype == torch.bfloat16

@@ -24,10 +24,10 @@ def depth() -> int:
 
 @contextmanager
 def casting(wanted: Casts) -> Iterator[None]:
-    """A context in which autocast does this, at least."""
+    """A context in which autocast does this, and nothing else."""
     with ExitStack() as stack:
-        for kind, dtype in wanted.items():
-            stack.enter_context(torch.autocast(kind, dtype))
+        for kind in {**casts(), **wanted}:
+            stack.enter_context(torch.autocast(kind, wanted.get(kind), enabled=kind in wanted))
         yield
 
 
