@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from html import escape
 
 import gradio as gr
@@ -27,16 +28,17 @@ from typer.testing import CliRunner
 from viewers import LIMITS, opened, png
 
 import seewhy
-from seewhy.app import page, serve, show
+from seewhy.app import jobs, page, serve, show
 from seewhy.app.guard import Guard
 from seewhy.app.page import Viewer
-from seewhy.app.query import NOTHING, PREDICTED, Photo
+from seewhy.app.query import NOTHING, PREDICTED, Photo, measured
 from seewhy.app.serve import application, listen
 from seewhy.app.show import percent
 from seewhy.cli import app as command_line
 from seewhy.demo import sample_scenes
 from seewhy.models import DEFAULT_MODEL
 from seewhy.naming import DEFAULT_METHOD
+from seewhy.notes import Note
 from seewhy.trust import CHECKS
 
 
@@ -284,6 +286,18 @@ def test_what_is_assumed_about_a_photo_is_told_to_its_visitor(viewer, asked):
     )
     (note,) = view["notes"]  # once, for two targets
     assert note.startswith("chest.png: its values are 0 (shown black) to 3999 (white)")
+
+
+def test_what_is_assumed_about_a_photo_is_not_told_on_the_terminal(networks, recwarn):
+    """Python's warnings would bypass the log, its limit included."""
+    ramp = np.arange(100 * 80, dtype=np.uint16).reshape(80, 100) // 2
+    data = png(Image.fromarray(ramp))
+    assert list(jobs._once(measured, (data, LIMITS), None)) == [None, (100, 80)]
+    mask = png(Image.new("L", (10, 8), 255))
+    work = partial(jobs.hidden, Photo(data, "chest.png", (100, 80)), mask, "grey")
+    resnet = {"scenes:resnet": networks["scenes:resnet"].model}
+    assert len(list(jobs._worked(work, "scenes:resnet", (), resnet))) == 2
+    assert not [one for one in recwarn if issubclass(one.category, Note)]
 
 
 def test_values_that_no_page_sends(viewer, scene, caplog):

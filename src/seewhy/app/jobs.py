@@ -188,14 +188,23 @@ def _opened(networks: Any) -> Models:
 
 def _once(make: Callable[..., Any], given: tuple[Any, ...], state: object) -> Iterator[Any]:
     yield None
-    yield make(*given)
+    with telling(unheard):
+        yield make(*given)
 
 
 def _worked(work: Work, label: str, texts: Sequence[str], models: Models) -> Iterator[Any]:
     """A work, whose time begins when all networks are there."""
     yield None
     model = models[label]
-    yield from work(looking_for(model, texts) if texts else model)
+    with telling(unheard):
+        yield from work(looking_for(model, texts) if texts else model)
+
+
+def unheard(note: str) -> None:
+    """Drop a note about a visitor's photo: the terminal is not the visitor's.
+
+    The page shows the notes of `_explained`, which collects them itself.
+    """
 
 
 def _explained(
