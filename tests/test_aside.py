@@ -55,10 +55,6 @@ class Odd(Exception):
         super().__init__(f"{one} and {two}")
 
 
-def blocked(kept):
-    yield signal.pthread_sigmask(signal.SIG_BLOCK, [])
-
-
 @pytest.fixture(scope="module")
 def aside():
     made = Aside(state)
@@ -76,11 +72,34 @@ def test_it_keeps_its_state_and_is_closed(aside):
     assert list(aside.stream(partial(counted, 1))) == [1]
 
 
+FORKING = """
+import multiprocessing, signal
+from seewhy.aside import Aside
+
+def tell():
+    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+if __name__ == "__main__":
+    Aside(dict).start()
+    own = multiprocessing.get_context("forkserver").Process(target=tell)
+    own.start()
+    own.join()
+    tell()
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are of another kind here")
-def test_ctrl_c_does_not_reach_it_while_it_starts(aside):
-    (mask,) = aside.stream(blocked)
-    assert signal.SIGINT in mask
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+@pytest.mark.parametrize(("name", "blocked"), [("seewhy", True), ("mine", False)])
+def test_ctrl_c_does_not_reach_what_starts_for_the_command_line_alone(tmp_path, name, blocked):
+    """Processes of another program, which are forked from the same one, are to be interrupted."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / name).write_text(FORKING)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        [sys.executable, f"bin/{name}"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ended.stdout.split() == [str(blocked), "False"]
 
 
 @pytest.mark.parametrize("act", [loop, hang_in_c, stop])

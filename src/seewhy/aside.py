@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from seewhy.interrupting import started_as_command
 from seewhy.notes import Note
 from seewhy.plugins import NAMED, Plugin, load
 
@@ -137,8 +138,12 @@ def _context() -> SpawnContext | ForkServerContext:
 
 @contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
-    """Processes that start inside do not get the signal: it would end the import of torch there."""
-    if sys.platform == "win32":
+    """Processes that start inside do not get the signal: it would end the import of torch there.
+
+    Only of the command line: the process from which all are forked keeps the signal blocked, and
+    another program may have it fork processes of its own.
+    """
+    if sys.platform == "win32" or not started_as_command():
         yield
         return
     from multiprocessing import resource_tracker

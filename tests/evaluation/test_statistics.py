@@ -184,6 +184,18 @@ def test_values_that_only_round_otherwise_do_not_differ():
     assert ranks == {"tsgb": 1, "cam": 2.5, "grad_cam": 2.5}
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_an_infinite_value_makes_no_others_equal():
+    values = {"tsgb": (0.4, math.inf), "cam": (0.5, 0.5), "grad_cam": (0.6, math.inf)}
+    rows = [
+        row(f"{image}", "cat", method, value)
+        for method, both in values.items()
+        for image, value in enumerate(both)
+    ]
+    ranks = {summary.method: summary.mean_rank for summary in summarize(rows)}
+    assert ranks == {"tsgb": 2.25, "cam": 2.5, "grad_cam": 1.25}
+
+
 def test_of_very_many_images_random_groups_are_drawn_and_flipped(monkeypatch):
     """Their interval and p are SciPy's t interval's and test's, which images in any order have."""
     monkeypatch.setattr(statistics, "UNITS", 1_000)

@@ -375,8 +375,9 @@ def _compared(table: Table, couples: Sequence[Couple]) -> dict[Couple, Compariso
 
 def _equal(first: Tensor, second: Tensor) -> Tensor:
     """Where values of two methods, (N, Q) each, are the same but for rounding."""
-    size = (first.abs() + second.abs()) / 2
-    return (first - second).abs() <= _ROUNDING * (size + size.mean(0)) + 1e-9
+    size = ((first.abs() + second.abs()) / 2).nan_to_num(posinf=0)
+    rounded = (first - second).abs() <= _ROUNDING * (size + size.mean(0)) + 1e-9
+    return rounded | (first == second)
 
 
 def _alike(masks: Iterable[NDArray[np.bool_]]) -> Iterable[tuple[list[int], NDArray[np.bool_]]]:
