@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from reference import Oracles, read_oracles
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SUBSET = Path(__file__).resolve().parent / "oracles"
+
+
+def pytest_runtest_setup() -> None:
+    """What a test or its fixtures draw does not depend on the tests that ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
