@@ -46,70 +46,59 @@ class _AtCall:
         return self
 
 
-@pytest.mark.parametrize("method", ["gradient", "grad_cam"])
-@pytest.mark.parametrize("build", [Cnn, Counting, Checkpointed])
-def test_interrupts_at_every_call(build, method):
-    model, x = trained(build), images(1)
-    before = state(model)
+def interrupted(model, method, file, closely, step, least):
+    """Explain it with an interrupt at ever later calls in a file; yields after each.
+
+    One at each of the first calls, `closely` of them, then at each `step`-th, until the explanation
+    ends before the interrupt, which is not before the call `least`.
+    """
     stopped, moment = 0, 0
-    while stopped == moment:  # until the explanation ends before the interrupt
-        moment += 1 if moment < 15 else 19
-        sys.settrace(_AtCall(moment, observing.__file__))
+    while stopped == moment:
+        moment += 1 if moment < closely else step
+        sys.settrace(_AtCall(moment, file.__file__))
         try:
-            seewhy.explain(model, x, method, 1)
+            seewhy.explain(model, images(1), method, 1)
         except KeyboardInterrupt:
             stopped = moment
         finally:
             sys.settrace(None)
+        yield
+    assert stopped > least
+
+
+@pytest.mark.parametrize("method", ["gradient", "grad_cam"])
+@pytest.mark.parametrize("build", [Cnn, Counting, Checkpointed])
+def test_interrupts_at_every_call(build, method):
+    model = trained(build)
+    before = state(model)
+    for _ in interrupted(model, method, observing, 15, 19, 30):
         assert_same(dict(before), state(model))
         assert torch.is_grad_enabled()
         assert not observing._watching
         assert not len(observing._watched)
         assert not len(observing._evaluated)
-    assert stopped > 30
 
 
 @pytest.mark.parametrize("file", [contextlib, torch.overrides, torch.autograd.grad_mode])
 def test_interrupts_while_torch_has_a_mode_put_aside(file):
     """Each leaves the caller's modes as they were, now and when the error is forgotten."""
-    model, x = trained(Cnn), images(1)
+    model = trained(Cnn)
     before = state(model)
-    stopped, moment = 0, 0
     with BaseTorchFunctionMode() as own, torch.no_grad():
-        while stopped == moment:
-            moment += 1 if moment < 20 else 7
-            sys.settrace(_AtCall(moment, file.__file__))
-            try:
-                seewhy.explain(model, x, "excitation_backprop", 1)
-            except KeyboardInterrupt:
-                stopped = moment
-            finally:
-                sys.settrace(None)
+        for _ in interrupted(model, "excitation_backprop", file, 20, 7, 10):
             assert _get_current_function_mode_stack() == [own]
             assert not torch.is_grad_enabled()
     assert_same(dict(before), state(model))
-    assert stopped > 10
 
 
 @pytest.mark.parametrize("file", [casting, autocast_mode])
 def test_interrupts_under_autocast(file):
     """Autocast goes on as before: torch would keep cast weights if one of its contexts stayed."""
-    model, x = trained(Cnn), images(1)
-    stopped, moment = 0, 0
     with torch.autocast("cpu", torch.float16):
-        while stopped == moment:
-            moment += 1 if moment < 20 else 7
-            sys.settrace(_AtCall(moment, file.__file__))
-            try:
-                seewhy.explain(model, x, "grad_cam", 1)
-            except KeyboardInterrupt:
-                stopped = moment
-            finally:
-                sys.settrace(None)
+        for _ in interrupted(trained(Cnn), "grad_cam", file, 20, 7, 10):
             assert casting.casts() == {"cpu": torch.float16}
             assert casting.depth() == 1
     assert casting.casts() == {}
-    assert stopped > 10
 
 
 @pytest.mark.parametrize("raised", [[KeyboardInterrupt] * 6, [TimeoutError] * 6])

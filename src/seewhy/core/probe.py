@@ -890,7 +890,7 @@ class Probe:
         self._run("input" if self._record().input is not None else "late")
 
     def _in_eval_mode(self, run: Callable[[], Result]) -> Result:
-        """Checkpoints run parts of the network again."""
+        """As the pass ran, of which checkpoints run parts again; without the caller's autocast."""
 
         def uncast() -> Result:
             set_casts({})

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map, tree_map_only
 
+from seewhy.core.casting import Casts, casting, casts
 from seewhy.core.rules import Mode, edge, kind_of, nearest, nodes, out_of_place, tensors
 
 
@@ -23,7 +24,7 @@ from seewhy.core.rules import Mode, edge, kind_of, nearest, nodes, out_of_place,
 class _Call:
     """A call that writes nothing, with the tensors' versions before it and its results' after it.
 
-    `before` holds the values of constants that the network's own call wrote into, `precision` what
+    `before` holds the values of constants that the network's own call wrote into, `casts` what
     `torch.autocast` did there: the network may switch it on by itself.
     """
 
@@ -34,7 +35,7 @@ class _Call:
     read: dict[int, int]
     made: dict[int, int]
     before: dict[int, Tensor]
-    precision: tuple[str, torch.dtype, bool]
+    casts: Casts
 
 
 class Trace(Mode):
@@ -71,9 +72,7 @@ class Trace(Mode):
         read = _versions((args, kwargs))
         result = function(*args, **kwargs)
         if made := _versions(result):
-            kind = next(tensors(result)).device.type
-            precision = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
-            self._calls.append(_Call(*plain, result, read, made, before, precision))
+            self._calls.append(_Call(*plain, result, read, made, before, casts()))
         return result
 
     def _made(self, value: Any) -> Any:
@@ -118,7 +117,7 @@ class Trace(Mode):
             values = {id(start): value}
             for call, done in reversed(calls):
                 args, kwargs = _with(call.before | values, (call.args, call.kwargs))
-                with torch.autocast(*call.precision):
+                with casting(call.casts):
                     result = call.function(*args, **kwargs)
                 for key in done:
                     values.pop(key, None)
