@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from seewhy import explain, load_image, load_model, overlay
-from seewhy.core.targets import logits
+from seewhy.core.outputs import logits
 from seewhy.metrics import box_masks, grid_pointing
 
 PHOTOS = ["chelsea.jpg", "coffee.jpg", "hopper.jpg", "rocket.jpg"]

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from seewhy import load_image, load_model, overlay
+from seewhy.core.outputs import logits
 from seewhy.core.probe import Probe
-from seewhy.core.targets import logits
 from seewhy.data.finding import find_images
 from seewhy.draw.galleries import Tile, gallery
 from seewhy.draw.overlays import colour_scale

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from seewhy.core.inputs import InputsLike
 from seewhy.core.observing import undisturbed
-from seewhy.core.probe import LayerLike, Probe
+from seewhy.core.probe import Probe
+from seewhy.core.requests import LayerLike
 from seewhy.core.targets import TargetLike
 from seewhy.models.loaded import LoadedModel
 from seewhy.naming import DEFAULT_METHOD, Method, alternatives, first_that_works, parse

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.core.probe import LayerLike, Probe, layer_names
+from seewhy.core.probe import Probe
+from seewhy.core.requests import LayerLike, layer_names
 from seewhy.core.targets import Class, Score, Target, TargetLike
 from seewhy.data.arrays import load_array, shown
 from seewhy.data.finding import find_images

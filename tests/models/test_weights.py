@@ -17,7 +17,7 @@ from safetensors.torch import save_file, save_model
 from tiny import Tiny
 from torch import nn
 
-from seewhy.core.targets import logits
+from seewhy.core.outputs import logits
 from seewhy.models import LoadedModel, ModelError, import_torchvision, load_model
 from seewhy.models.weights import with_weights
 from seewhy.notes import Note

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from seewhy.adapters.common import Logits, adopted, algorithm_of, hooked
-from seewhy.core.probe import LayerLike, Probe
+from seewhy.core.probe import Probe
+from seewhy.core.requests import LayerLike
 from seewhy.explaining import explain
 from seewhy.methods.cam_extended import explained_classes
 from seewhy.models.packages import import_zoo

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seewhy.core.outputs import logits
 from seewhy.core.probe import Probe
-from seewhy.core.targets import logits
 from seewhy.models.packages import import_zoo
 from seewhy.naming import Method, method
 from seewhy.options import near

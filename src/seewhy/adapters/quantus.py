@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seewhy.core.probe import LayerLike
+from seewhy.core.requests import LayerLike
 from seewhy.explaining import explain
 from seewhy.naming import Method
 

@@ -14,7 +14,7 @@ import torch
 
 from seewhy.bench import fingerprints
 from seewhy.bench.config import Config, ConfigFile, settings_of
-from seewhy.core.probe import asked_layers
+from seewhy.core.requests import asked_layers
 from seewhy.data.class_map import ClassMap, read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import below, load_dataset

@@ -6,7 +6,6 @@ layer.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -32,8 +31,10 @@ from seewhy.core.choice import (
 from seewhy.core.inputs import Inputs, InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import check_initialised, graphs, in_training, named_modules, undisturbed
-from seewhy.core.recording import REFUSALS, Begin, Recorded, Recording, Request, record
+from seewhy.core.outputs import logits
+from seewhy.core.recording import REFUSALS, Begin, Recorded, Recording, record
 from seewhy.core.replay import Trace, is_affine
+from seewhy.core.requests import LayerLike, Request, asked_layers, layer_requests, spelled
 from seewhy.core.rules import (
     PLAIN_ATTENTION,
     Rules,
@@ -43,14 +44,9 @@ from seewhy.core.rules import (
     nodes,
     out_of_place_only,
 )
-from seewhy.core.targets import (
-    Target,
-    TargetLike,
-    as_target,
-    check_count,
-    checked_scores,
-    logits,
-)
+from seewhy.core.targets import Target, TargetLike, as_target
+from seewhy.core.targets.base import checked_scores
+from seewhy.core.targets.classes import check_count
 from seewhy.maps import MODES, upsample
 from seewhy.options import Positive, checking, shown
 
@@ -64,7 +60,6 @@ Result = TypeVar("Result")
 Read = Literal["input", "stages", "excitations", "tail", "name", "ending"]
 # Of the scores of a batch, (B,), and some tensors of its graph, the gradients of these, or None.
 Backward = Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor | None]]
-LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
 
 
 class Probe:
@@ -932,84 +927,11 @@ def layers_of(model: nn.Module, inputs: InputsLike) -> tuple[Probe, Recording, l
     return probe, probe._record(), names
 
 
-def spelled(requests: Sequence[Request]) -> tuple[str, ...]:
-    """The layers as they would be asked for: `relu#2`, or `relu`."""
-    return tuple(f"{name}#{number}" if number else name for name, number in requests)
-
-
 def _interpolates(model: nn.Module) -> bool:
     """Whether the network has a switch to interpolate its position embeddings."""
     return "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
 
 
-def layer_names(model: nn.Module, layer: LayerLike) -> tuple[str, ...] | None:
-    """The layers that a user asked for as names, which fit copies of the network too; or None."""
-    return spelled(asked_layers(model, layer) or ()) or None
-
-
-def asked_layers(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | None:
-    """As `layer_requests`, of a user: an empty list is a ValueError, and not "no layer"."""
-    requests = layer_requests(model, layer)
-    if requests == ():
-        raise ValueError("layer is an empty list; name at least one layer, or give None")
-    return requests
-
-
 def _alike(found: Tensor, expected: Tensor) -> bool:
     """Whether two gradients are the same but for rounding, in the lowest precision too."""
     return bool((found - expected).abs().max() <= 0.05 * expected.abs().max())
-
-
-def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | None:
-    """The layers that a user named or handed over; None where the choice is left to the probe.
-
-    Raises ValueError for what is not part of the model.
-    """
-    if layer is None:
-        return None
-    if not isinstance(layer, str | nn.Module | Sequence):
-        raise TypeError(
-            f"layer is a {type(layer).__name__}; it should be a name, a module or a list of these"
-        )
-    wanted = [layer] if isinstance(layer, str | nn.Module) else list(layer)
-    if strange := [item for item in wanted if not isinstance(item, str | nn.Module)]:
-        raise TypeError(f"layer holds {shown(strange[0])}; it should be names or modules")
-    if not wanted:
-        return ()
-    by_module = {module: name for module, name in named_modules(model).items() if name}
-    by_name = {name: module for module, name in by_module.items()}
-    named = [item.partition("#")[0] for item in wanted if isinstance(item, str)]
-    if not all(name in by_name for name in named):
-        # A module may go by several names; the first is its own. Compiled parts go by their
-        # originals'.
-        by_name = {
-            name.replace("_orig_mod.", ""): module
-            for name, module in model.named_modules(remove_duplicate=False)
-        }
-    requests: list[Request] = []
-    for item in wanted:
-        if isinstance(item, nn.Module):
-            if item not in by_module:
-                raise ValueError(
-                    f"layer {type(item).__name__} is not one of the model's submodules"
-                )
-            requests.append((by_module[item], None))
-            continue
-        name, mark, number = str(item).removeprefix("_orig_mod.").partition("#")
-        name = name.replace("_orig_mod.", "")
-        counted = number.isdecimal() and int(number) > 0
-        if by_name.get(name) in by_module and mark and not counted:
-            raise ValueError(
-                f"layer {shown(item)}: behind '#' it should have the number of the call, from 1"
-            )
-        if by_name.get(name) not in by_module:
-            close = difflib.get_close_matches(name, list(by_module.values()), n=3)
-            parts = [part for part, _ in model.named_children()]
-            hint = f"; its parts are {', '.join(parts[:12])}{' …' * (len(parts) > 12)}"
-            if close:
-                hint = f"; did you mean {', '.join(close)}?"
-            if isinstance(model, torch.jit.ScriptModule):
-                hint = "; it is scripted, which may hide its layers: explain the original module"
-            raise ValueError(f"the model has no layer {shown(item)}{hint}")
-        requests.append((by_module[by_name[name]], int(number) if number else None))
-    return tuple(requests)

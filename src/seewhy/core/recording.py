@@ -43,12 +43,11 @@ from seewhy.core.observing import (
     watch_all,
 )
 from seewhy.core.replay import Trace
+from seewhy.core.requests import Request
 from seewhy.core.rows import made_from_rows
 from seewhy.core.rules import Mode, WithoutParameters, edge, out_of_place_only, tensors
 from seewhy.progress import report
 
-# A module's name and which of its calls, counted from 1; None is any.
-Request = tuple[str, int | None]
 # Where the graph begins while the layer is looked for: at the input, "late" (among the last modules
 # that the network has, where the layer nearly always is), or nowhere.
 Begin = Literal["input", "late", "nowhere"]

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from seewhy.core.observing import outputs_of
-from seewhy.core.targets import logits
+from seewhy.core.outputs import logits
 from seewhy.data.dataset import Annotation, DatasetError, Sample, boxes_of
 from seewhy.data.grids import key_of, photos_of
 from seewhy.evaluation.rows import Answers

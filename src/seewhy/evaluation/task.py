@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from seewhy.core.probe import asked_layers
+from seewhy.core.requests import asked_layers
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
 from seewhy.data.dataset import Dataset
 from seewhy.metrics import Metric

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from seewhy.core.attention import Attention
 from seewhy.core.choice import OneByOneError
+from seewhy.core.outputs import logits
 from seewhy.core.probe import Probe
-from seewhy.core.targets import logits
 from seewhy.maps import wide
 from seewhy.naming import method
 from seewhy.options import Count

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
+from seewhy.core.outputs import logits
 from seewhy.core.probe import Probe
-from seewhy.core.targets import Class, Score, Target, logits
+from seewhy.core.targets import Class, Score, Target
 from seewhy.maps import averaged, means, of_images, sums, wide
 from seewhy.methods.cam import weighted, weights_of_derivatives
 from seewhy.naming import method, parse

@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge
 from seewhy.core.gates import gated
 from seewhy.core.probe import Probe
 from seewhy.core.rules import LIKE_RELU, Rules, apply_of, nearest, substitute
-from seewhy.core.targets import with_gradients
+from seewhy.core.targets.parts import with_gradients
 from seewhy.maps import averaged, wide
 from seewhy.naming import method
 

@@ -33,7 +33,7 @@ from seewhy.core.rules import (
     substitute,
     tensors,
 )
-from seewhy.core.targets import with_gradients
+from seewhy.core.targets.parts import with_gradients
 from seewhy.core.walk import edges_to, gradients, walk
 from seewhy.methods.gradients import relevance
 from seewhy.naming import method

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.core.observing import outputs_of
-from seewhy.core.targets import check_softmax, logits
+from seewhy.core.outputs import check_softmax, logits
 from seewhy.fills import Fill, filled
 from seewhy.maps import of_images, unit, wide
 from seewhy.metrics._maps import check_flat, check_maps, ranks

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seewhy.core.targets import Class, ClassTarget, Predicted, Target, logits
+from seewhy.core.outputs import logits
+from seewhy.core.targets import Class, ClassTarget, Predicted, Target
 
 Activation = Literal["softmax", "sigmoid", "none"]
 """How logits become probabilities: one class of many, each class for itself, or not at all."""

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from seewhy.core.inputs import InputsLike
 from seewhy.core.observing import outputs_of
-from seewhy.core.probe import LayerLike, Probe
-from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target, logits
+from seewhy.core.outputs import logits
+from seewhy.core.probe import Probe
+from seewhy.core.requests import LayerLike
+from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target
 from seewhy.data.preprocess import Picture, Preprocess
 from seewhy.models.answers import Activation, Asked, own_activation, probabilities, regions
 from seewhy.notes import note

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seewhy import metrics
-from seewhy.core.probe import LayerLike, layer_names
+from seewhy.core.requests import LayerLike, layer_names
 from seewhy.draw import overlay
 from seewhy.maps import finite, upsample
 from seewhy.metrics.faithfulness import Curves

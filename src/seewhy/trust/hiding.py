@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.core.observing import outputs_of
-from seewhy.core.targets import logits
+from seewhy.core.outputs import logits
 from seewhy.draw.overlays import check_mask
 from seewhy.fills import filled
 from seewhy.metrics import linear_imputation
