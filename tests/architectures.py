@@ -55,11 +55,12 @@ def with_live_head(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def of_torchvision(name: str) -> Callable[[], nn.Module]:
+def of_torchvision(name: str, **options: int) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         from seewhy.models import import_torchvision
 
-        slow_init = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        slow = name in ("googlenet", "inception_v3", "vgg11", "vgg11_bn")
+        slow_init = {"init_weights": False} if slow else options
         torch.manual_seed(0)
         zoo = import_torchvision().models
         return with_live_head(zoo.get_model(name, weights=None, num_classes=7, **slow_init))
@@ -115,7 +116,7 @@ def of_transformers(kind: str) -> Callable[[], nn.Module]:
 
 NETWORKS = [
     *(Network(f"tv-{name}", of_torchvision(name), size) for name, size in TORCHVISION.items()),
-    Network("tv-vit_b_16", of_torchvision("vit_b_16"), 224, fixed=True),
+    Network("tv-vit_b_16", of_torchvision("vit_b_16", image_size=64), 64, fixed=True),
     Network("tv-maxvit_t", of_torchvision("maxvit_t"), 224, fixed=True),
     *(Network(f"timm-{name}", of_timm(name), size) for name, size in TIMM.items()),
     *(

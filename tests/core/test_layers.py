@@ -72,7 +72,8 @@ def torchvision_model(name: str) -> nn.Module:
     from seewhy.models import import_torchvision
 
     zoo = import_torchvision().models
-    slow_init = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    slow = name in ("googlenet", "inception_v3", "vgg11", "vgg11_bn")
+    slow_init = {"init_weights": False} if slow else {}
     return zoo.get_model(name, weights=None, **slow_init)
 
 
