@@ -412,6 +412,13 @@ def test_results_within_the_photos_folder_are_not_read_back(run):
     assert "1 of 1" in named.output
 
 
+def test_a_photo_named_in_several_ways_is_explained_once(run):
+    os.symlink("one.png", "again.png")
+    here = str(Path().absolute())
+    result = run("explain", "one.png", "./one.png", ".", here, "again.png", *NET, "--out", "out")
+    assert "2 of 2 photos explained" in result.output
+
+
 def test_classes_with_one_file_name_get_two_files(run):
     Path("names.txt").write_text("\n".join(["a/b", "a b", "A-B", "same", "same"]))
     targets = [part for index in range(5) for part in ("--target", str(index))]

@@ -120,7 +120,7 @@ def test_an_array_is_a_photo(scene):
     ("data", "words"),
     [
         (b"", "empty"),
-        (b"P5 60000 60000 255\n", "at most 500,000 are read, make it smaller$"),
+        (b"P5 60000 60000 255\n", "at most 500,000 are read, make it smaller first$"),
         (npy(np.full((4, 4), 7.0)), "values from 7 to 7; give 0 to 1$"),
         (npy(np.zeros((40_000, 1), np.uint8)), "40,000 pixels long"),
         (npy(np.zeros((900, 900), np.uint8)), "900x900 pixels"),

@@ -130,13 +130,18 @@ def assert_replaced_when_it_dies_or_is_late(ray):
         time.sleep(60)
 
     hand = _Actor(Light.remote)
+
+    def run(work, came):
+        for item in hand.stream(work, lambda: 1 if came else None):  # it may begin slowly
+            came.append(item)
+
     for work, error in ((dies, Gone), (raises, KeyError), (sleeps, Late)):
-        begun = []  # an actor may take a while to begin
+        came = []
         with pytest.raises(error):
-            for item in hand.stream(work, lambda begun=begun: 1 if begun else None):
-                begun.append(item)
-        assert begun == ([] if work is dies else [1])
-        assert list(hand.stream(lambda worker: iter((1, 2)))) == [1, 2]
+            run(work, came)
+        assert came == ([] if work is dies else [1])
+        run(lambda worker: iter((1, 2)), came := [])
+        assert came == [1, 2]
     hand.close()
 
 

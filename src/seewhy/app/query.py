@@ -183,7 +183,6 @@ def measured(data: bytes, limits: Limits) -> tuple[int, int]:
         size = load_image(data, max_pixels=limits.pixels).size
     except ImageError as error:
         reason = str(error).removeprefix("bytes: ")
-        reason = reason.replace("make it smaller first or raise max_pixels", "make it smaller")
         reason = reason.replace(", or a window LOW HIGH", "")  # which the page does not ask for
         raise ImageError(f"the photo cannot be used: {reason}") from None
     check_longest(max(size))  # of what has no header for Pillow

@@ -203,7 +203,7 @@ def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[s
 
     Raises ImageError where none leads anywhere.
     """
-    paths: dict[Path, None] = {}
+    paths: dict[str, Path] = {}  # by what they lead to: a file may be named in several ways
     problem: ImageError | None = None
     results = Path(os.path.realpath(folder))
     for argument in arguments:
@@ -219,13 +219,14 @@ def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[s
                 ]
                 if not hits:
                     raise ImageError(f"{argument}: holds no images but those written by seewhy")
-            paths.update(dict.fromkeys(hits))
+            for hit in hits:
+                paths.setdefault(os.path.realpath(hit), hit)
         except ImageError as error:
             problem = error
             failures[Path(argument)] = [str(error)]
     if not paths and problem is not None:
         raise problem
-    return list(paths)
+    return list(paths.values())
 
 
 def searched(argument: str) -> Path:

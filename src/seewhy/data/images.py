@@ -104,7 +104,7 @@ class Reading:
         if pixels > self.max_pixels:
             raise ImageError(
                 f"{self.name}: {size[0]}x{size[1]} pixels; at most {self.max_pixels:,} are read, "
-                "make it smaller first or raise max_pixels"
+                "make it smaller first"
             )
         if self.shrink is not None and pixels > self.shrink:
             smaller = _shrunk(size, self.shrink)
@@ -211,7 +211,7 @@ def _of_image(source: Path | bytes | BinaryIO | Image.Image, how: Reading) -> Im
             raise ImageError(f"{how.name}: {error} Make it smaller first") from error
         raise ImageError(
             f"{how.name}: more than {pixels:,} pixels; at most {how.max_pixels:,} are read, make "
-            "it smaller first or raise max_pixels"
+            "it smaller first"
         ) from error
     except Exception as error:  # a decoder fed with broken bytes may raise anything
         raise ImageError(
