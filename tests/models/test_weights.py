@@ -210,7 +210,7 @@ def test_malicious_pickle_is_refused_and_not_run(nets: str, tmp_path: Path, plai
         path.write_bytes(pickle.dumps(state, protocol=2))
     else:
         torch.save(state, path)
-    with pytest.raises(ModelError, match=r"evil\.pt: refused.*safetensors"):
+    with pytest.raises(ModelError, match=r"evil\.pt: refused.*weights_only=False.*state_dict"):
         load_model(f"{nets}:tiny", weights=path)
     assert not proof.exists()
     torch.load(path, weights_only=False) if not plain else pickle.loads(path.read_bytes())

@@ -41,7 +41,9 @@ def eight_bits(
     elif values.dtype.newbyteorder("=") in (np.uint16, np.int16, np.int32):
         low, high = real_range(values, name)
     else:
-        raise ValueError(f"dtype {values.dtype}; give uint8, uint16, int16 or float in [0, 1]")
+        raise ValueError(
+            f"dtype {values.dtype}; give uint8, uint16, int16, int32 or floats in [0, 1]"
+        )
     if values.dtype.newbyteorder("=") in (np.uint8, np.uint16):
         # A table takes a fraction of the memory that floats of a large X-ray would.
         levels = np.arange(np.iinfo(values.dtype).max + 1, dtype=np.float32)

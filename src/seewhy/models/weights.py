@@ -166,8 +166,9 @@ def _read(path: Path) -> tuple[object, dict[str, str]]:
             raise ModelError(
                 f"weights {path}: refused, because it is not tensors alone"
                 f"{f' (it calls for {foreign[1]})' if foreign else ''}, and opening anything more "
-                "could run any code. Where you trust the file, convert it to safetensors: "
-                "safetensors.torch.save_file(state_dict, 'weights.safetensors')"
+                "could run any code. Where you trust the file, open it with torch.load(FILE, "
+                "weights_only=False), and save only the state dict of the network: "
+                "torch.save(network.state_dict(), 'weights.pt')"
             ) from error
         raise ModelError(
             f"weights {path}: corrupt, or no PyTorch weights at all ({type(error).__name__})"
