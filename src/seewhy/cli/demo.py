@@ -32,7 +32,7 @@ def demo(
     for method, hit in pointing.items():
         table.add_row(method, demonstration.shown(hit), demonstration.shown(energy[method]))
     out.print(f"Photos explained with [b]{DEFAULT_MODEL}[/b], the default network.")
-    out.print(f"scenes:resnet, graded on {hit.values} objects, 95 % intervals:\n")
+    out.print(f"scenes:resnet, measured on {hit.values} objects, 95 % intervals:\n")
     out.print(table)
     page, gallery = (folder / "index.html").resolve(), folder / "gallery.jpg"
     out.print(f"\nOpen [b]{escape(str(page))}[/b] or {escape(str(gallery))}", soft_wrap=True)

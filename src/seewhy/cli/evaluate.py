@@ -43,7 +43,8 @@ def evaluate(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeatable, or with commas, e.g. gini,iou(threshold=0.3). See `seewhy metrics`."
+            help="Repeatable, or with commas, e.g. gini,iou(threshold=0.3). See `seewhy metrics`. "
+            f"Default: {', '.join(evaluating.DEFAULT_METRICS)}."
         ),
     ] = None,
     protocol: Annotated[

@@ -21,7 +21,7 @@ ModelName = Annotated[
         "--model",
         help="photos:efficientnet_lite0, torchvision:NAME, timm:NAME, hf:NAME, scenes:resnet, "
         "scenes:vgg, scenes:vit, or package.module:NAME, your own network or a function that "
-        "returns it.",
+        "returns it. Default: photos:efficientnet_lite0, or scenes:resnet for bundled scenes.",
     ),
 ]
 Weights = Annotated[
