@@ -304,7 +304,7 @@ def test_a_binary_network_and_a_regression(run):
 def test_what_was_assumed_is_a_line_and_no_warning(run):
     result = run("explain", "one.png", "--model", "cli_nets:plain", "--method", "grad_cam",
                  "--out", "out")  # fmt: skip
-    assert result.stderr.startswith("note cli_nets:plain does not say how it takes photos")
+    assert result.stderr.startswith("note cli_nets:plain does not define its preprocessing")
     assert "Warning" not in result.output
     result = run("explain", "one.png", "--model", "cli_nets:plain", "--method", "grad_cam",
                  "--size", "32", "--mean", "127", "--std", "128", "--out", "out2")  # fmt: skip

@@ -194,7 +194,7 @@ def tell_plan(plan: Plan, engine: Engine) -> None:
     crew = f"{count(engine.workers, 'worker')} of {count(plan.config.threads, 'thread')}"
     for network, found in calibration.items():
         each = "unknown" if found["image"] is None else f"{found['image']:.3g} s"
-        out.print(f"\nAn image with all that is asked of {escape(network)}: {each}", end="")
+        out.print(f"\nOne image with all methods and metrics, {escape(network)}: {each}", end="")
     about = "not known" if whole is None else f"about {duration(whole)}"
     out.print(f"\nTime on {crew} ({engine.name}): {about}")
 

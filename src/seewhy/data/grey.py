@@ -72,8 +72,8 @@ def real_range(values: npt.NDArray[Any], name: str) -> Window:
     if values.dtype.kind != "f" and low >= 0 and 32768 <= high <= 65535:
         return 0, 65535
     note(
-        f"{name}: its values are {low:g} (shown black) to {high:g} (white); another range is asked "
-        "for by window=(low, high), on the command line by --window LOW HIGH"
+        f"{name}: its values are {low:g} (shown black) to {high:g} (white); for another range "
+        "give window=(low, high), on the command line --window LOW HIGH"
     )
     return low, high if high > low else low + 1
 

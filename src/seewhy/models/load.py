@@ -178,7 +178,7 @@ def _preprocess(
     assumed_all = model.preprocess is zoos.assumed(zoos.channels_of(model.module))
     if assumed_all and not {"resize", "mean", "std"} <= set(changes):
         note(
-            f"{spec} does not say how it takes photos; assuming {found}. If that is wrong, give "
+            f"{spec} does not define its preprocessing; assuming {found}. If that is wrong, give "
             "preprocess= (--size, --mean, --std), or let the network have an attribute `preprocess`"
         )
     return found

@@ -34,8 +34,8 @@ def multiscale(
     """The maps of the image at several scales, fused at the finest map's resolution, in [0, 1].
 
     The positive part of each map is scaled to [0, 1]. A single scale returns its map unchanged.
-    A target that is a function is asked of the outputs at each scale: the index of a place or a box
-    means another one there, and `targets.Segment` the same.
+    A target that is a function gets the outputs at each scale, where the index of a place or a box
+    means another one; `targets.Segment` means the same region at all scales.
 
     scales: factors of the image's size; None is 1, 1.5 and 2, or for "ratio" the authors' sizes, 1
         to 3.7 times the image's.
