@@ -44,6 +44,16 @@ def net():
         torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
         torch.nn.Flatten(), torch.nn.Linear(4, 2),
     )
+
+
+class Segmenter(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+        self.head = torch.nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        return {"out": self.head(self.body(x))}
 """
 RUN = {
     "name": "scenes-small",

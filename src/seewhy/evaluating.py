@@ -14,6 +14,7 @@ from seewhy.evaluation.run import answers, digest_of, in_order
 from seewhy.evaluation.task import Task, check
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
+from seewhy.models.loaded import check_classifier
 from seewhy.naming import DEFAULT_METHOD, Method, parse
 from seewhy.options import Count, NotNegative, listed, settled
 
@@ -75,8 +76,9 @@ def evaluate(
 
     Images and targets that could not be evaluated are in the result's `omissions`, with the reason.
 
-    Raises ValueError for unknown names, an empty list or dataset, wrong options, and a folder that
-    holds something else, or was made with other settings or photos.
+    Raises ValueError for unknown names, an empty list or dataset, wrong options, a network without
+    one score per class, and a folder that holds something else, or was made with other settings or
+    photos.
     """
     given = {"top": top, "batch_size": batch_size, "tolerance": tolerance, "steps": steps}
     checked = settled("an evaluation", evaluate, {**given, "folder": folder, "advance": advance})
@@ -92,19 +94,19 @@ def evaluate(
         raise TypeError(f"dataset is a {type(data).__name__}; see seewhy.load_dataset")
     settings = {"tolerance": tolerance, "steps": steps}
     settings = {name: value for name, value in settings.items() if value is not None}
-    task = in_grids(
-        Task(
-            loaded,
-            data,
-            tuple(dict.fromkeys(map(parse, listed(methods)))),
-            metrics_of(listed(metrics), settings),
-            None if class_map is None else read_class_map(class_map),
-            layer,
-            top,
-            settings,
-        )
+    task = Task(
+        loaded,
+        data,
+        tuple(dict.fromkeys(map(parse, listed(methods)))),
+        metrics_of(listed(metrics), settings),
+        None if class_map is None else read_class_map(class_map),
+        layer,
+        top,
+        settings,
     )
     check(task)
+    check_classifier(loaded)
+    task = in_grids(task)
     data = task.dataset
     if folder is not None:
         return _kept(task, batch_size, Path(folder), advance)

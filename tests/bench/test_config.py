@@ -210,6 +210,12 @@ def test_a_network_of_ones_own_that_raises_anything(tmp_path, body):
         make_plan(read(tmp_path, GOOD.replace("scenes:resnet", f"{name}:build")))
 
 
+def test_a_network_without_a_score_per_class_is_told_before_all(tmp_path):
+    text = GOOD.replace("scenes:resnet", "networks:Segmenter")
+    with pytest.raises(ConfigError, match=r"bench.yaml, line 3: .* needs one score per class"):
+        make_plan(read(tmp_path, text))
+
+
 def test_a_protocol_gives_metrics_and_where_none_are_named_methods(tmp_path):
     papers = protocol("gradual")
     alone = GOOD[: GOOD.index("methods:")] + "protocol: gradual\n"

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import seewhy
-from networks import Cnn, seeded
+from networks import Cnn, Segmenter, seeded
 from registries import forgotten
 from seewhy.bench.report import write_report
 from seewhy.bench.store import Run
@@ -133,11 +133,11 @@ def test_every_metric_can_be_asked(model, name):
 
 
 class Counting(nn.Module):
-    """Counts the images that go forward."""
+    """Counts the images that go forward, after the black one whose outputs are checked first."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.images = net, 0
+        self.net, self.images = net, -1
 
     def forward(self, x):
         self.images += len(x)
@@ -154,17 +154,17 @@ def test_passes_are_shared(model):
     cams = ["grad_cam", "layer_cam", "xgrad_cam"]
     seewhy.evaluate(counted, scenes, cams, local)
     assert counting.images == 3
-    counting.images = 0
+    counting.images = -1
     masked = ["average_drop", "increase", "win", "average_gain"]
     seewhy.evaluate(counted, scenes, cams, local + masked)
     assert counting.images == 3 + pairs * len(cams)
-    counting.images = 0
+    counting.images = -1
     seewhy.evaluate(counted, scenes, cams, [*local, *masked, "coherency", "adcc"])
     assert counting.images == 3 + pairs * len(cams)
-    counting.images = 0
+    counting.images = -1
     seewhy.evaluate(counted, scenes, cams[:1], ["insertion", "deletion"], steps=5)
     assert counting.images == 3 + pairs * (2 * 5 + 1)
-    counting.images = 0
+    counting.images = -1
     seewhy.evaluate(counted, scenes, cams[:1], ["infidelity"])
     assert counting.images == 3 + pairs * 50  # the images themselves are not asked again
 
@@ -192,6 +192,23 @@ def test_metrics_cost_the_passes_that_they_say(model, spelled, number):
     cost["S²F"] = number**2
     pairs = sum(len(sample.annotations) for sample in scenes)
     assert counting.images == 1 + pairs * cost[metric(spelled).passes]
+
+
+class Detections(nn.Module):
+    """A list of what was found in each image, as torchvision's detectors return it."""
+
+    def forward(self, x):
+        return [{"scores": one.mean(0).flatten()[:3]} for one in x]
+
+
+@pytest.mark.parametrize(
+    ("network", "returned"), [(Segmenter, r"\(1, 4, 32, 32\)"), (Detections, "a list")]
+)
+def test_a_network_without_a_score_per_class_is_refused_at_once(network, returned):
+    """Once, and not for each image; advice about targets would be none here."""
+    loaded = LoadedModel(seeded(network), Preprocess(resize=40, crop=32), name="dense")
+    with pytest.raises(ValueError, match=f"dense returns {returned}, .*one score per class"):
+        seewhy.evaluate(loaded, "scenes:2")
 
 
 class Moody(nn.Module):

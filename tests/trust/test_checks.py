@@ -265,7 +265,7 @@ def test_a_class_out_of_range_where_classes_have_no_names():
 
 def test_a_segmentation_network_is_refused():
     model = LoadedModel(seeded(Segmenter), SQUARE, name="segmenter")
-    with pytest.raises(ValueError, match="1, 4, 24, 24"):
+    with pytest.raises(ValueError, match=r"1, 4, 24, 24\), and this needs one score per class"):
         examine(model, photo(), "edges", 0)
 
 

@@ -23,6 +23,7 @@ from seewhy.evaluation.run import digest_of
 from seewhy.evaluation.task import Task, check
 from seewhy.metrics import metrics_of
 from seewhy.models import LoadedModel, load_model
+from seewhy.models.loaded import check_classifier
 from seewhy.models.zoos import ZOOS
 from seewhy.naming import parse
 from seewhy.plugins import on_path
@@ -162,7 +163,8 @@ class Plan:
 def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
     """Open all networks and datasets of a config, and cut the work into shards.
 
-    Raises ConfigError, with the line, for what cannot be opened.
+    Raises ConfigError, with the line, for what cannot be opened, and for a network without one
+    score per class.
     """
     config = file.config
     plan = Plan(config, file.path.resolve().parent, device, {}, {}, {}, {}, ())
@@ -180,6 +182,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
     for place, network in enumerate(config.networks):
         with file.about("networks", place, "model"):
             model = plan.opened(network.title, "cpu")
+            check_classifier(model)
         with file.about("networks", place, "layer"):
             asked_layers(model.module, network.layer)
         for at, (title, data) in enumerate(datasets.items()):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -241,19 +242,50 @@ def check_names(model: LoadedModel, names: Sequence[str], outputs: int, where: s
         raise ModelError(f"{where}: {len(names)} names for the {outputs} outputs of {model.called}")
 
 
-def number_of_outputs(model: LoadedModel) -> int | None:
-    """How many outputs, or channels of an output, the network has for a photo, found by a pass.
+def check_score_per_class(model: LoadedModel, outputs: Any) -> None:
+    """Raise ModelError for outputs that are not one score per class and image, (B, C)."""
+    sides, returned = 0, f"a {type(outputs).__name__}"
+    with suppress(TypeError):  # of outputs without a tensor
+        scores = logits(outputs)
+        sides, returned = scores.ndim, str(tuple(scores.shape))
+    if sides != 2:
+        pixels = ", for a segmentation scores.log_softmax(1).logsumexp((2, 3))" * (sides == 4)
+        raise ModelError(
+            f"{model.called} returns {returned}, and this needs one score per class, (B, C); wrap "
+            f"it in a module whose forward returns that{pixels}; see docs/models.md"
+        )
 
-    None where it cannot be run on one.
+
+def check_classifier(model: LoadedModel) -> None:
+    """Raise ModelError for a network whose outputs for a black photo are not one score per class.
+
+    One that cannot be run on it has its errors with the photos.
     """
+    outputs = outputs_of_photo(model)
+    if outputs is not None:
+        check_score_per_class(model, outputs)
+
+
+def outputs_of_photo(model: LoadedModel) -> Any:
+    """What the network returns for a black photo; None where it cannot be run on one."""
     channels = model.preprocess.channels
     photo: Picture = Image.new("RGB", (64, 64))
     if channels not in (1, 3):
         photo = np.zeros((64, 64, channels), dtype=np.float32)
     try:
-        inputs = model.preprocess(photo)[None].to(model.device)
-        return logits(outputs_of(model.module, inputs)).shape[1]
+        return outputs_of(model.module, model.preprocess(photo)[None].to(model.device))
     except Exception:  # it takes something else than a photo
+        return None
+
+
+def number_of_outputs(model: LoadedModel) -> int | None:
+    """How many outputs, or channels of an output, the network has for a photo, found by a pass.
+
+    None where it cannot be run on one.
+    """
+    try:
+        return logits(outputs_of_photo(model)).shape[1]
+    except (TypeError, IndexError):  # it returns no scores, or could not be run
         return None
 
 

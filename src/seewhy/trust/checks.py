@@ -13,11 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seewhy import metrics
+from seewhy.core.observing import outputs_of
 from seewhy.core.requests import LayerLike, layer_names
 from seewhy.draw import overlay
 from seewhy.maps import finite, upsample
 from seewhy.metrics.faithfulness import Curves
 from seewhy.models import LoadedModel
+from seewhy.models.loaded import check_score_per_class
 from seewhy.naming import Method, parse
 from seewhy.options import checking
 from seewhy.trust.lights import THRESHOLDS, Light
@@ -152,12 +154,9 @@ def case_of(
     wanted = None if target is None else model.class_index(target)
     layers = layer_names(model.module, layer)
     inputs = model.preprocess(photo)[None].to(model.device)
+    check_score_per_class(model, outputs_of(model.module, inputs))
     probe = model.probe(inputs, model.target(wanted), layers).expect_for([parsed])
     logits = probe.logits
-    if logits.ndim != 2:
-        raise ValueError(
-            f"{model.name} returns {tuple(logits.shape)}; checks need one score per class, (1, K)"
-        )
     saliency = finite(upsample(parsed(probe).float(), probe.size))
     if wanted is None:
         single = logits.shape[1] == 1

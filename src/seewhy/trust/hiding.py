@@ -15,6 +15,7 @@ from seewhy.draw.overlays import check_mask
 from seewhy.fills import filled
 from seewhy.metrics import linear_imputation
 from seewhy.models import LoadedModel
+from seewhy.models.loaded import check_score_per_class
 from seewhy.options import Count, checking
 
 Fill = Literal["grey", "blur", "inpaint"]
@@ -85,10 +86,9 @@ def effects(
             f"{photo.width}x{photo.height}; give pictures of one size"
         )
     inputs = torch.stack([model.preprocess(picture) for picture in (photo, hidden)])
-    scores = logits(outputs_of(model.module, inputs.to(model.device)))
-    if scores.ndim != 2:
-        raise ValueError(f"{model.name} returns {tuple(scores.shape)}; give one score per class")
-    before, after = model.probabilities(scores).cpu()
+    outputs = outputs_of(model.module, inputs.to(model.device))
+    check_score_per_class(model, outputs)
+    before, after = model.probabilities(logits(outputs)).cpu()
     likeliest = torch.maximum(before, after).topk(min(top, len(before))).indices.tolist()
     return [
         Effect(index, model.class_name(index), float(before[index]), float(after[index]))
