@@ -341,6 +341,38 @@ def test_what_does_not_come_from_the_image_is_no_map():
             Probe(model, batch, 1, layer="bias.0").activations()
 
 
+class Positions(nn.Module):
+    """Codes of each place for each image, which see nothing of it: of its size alone."""
+
+    def forward(self, shape, device, mask=None):
+        return (
+            torch.linspace(0, 1, 4 * 4 * 8, device=device)
+            .view(1, 8, 4, 4)
+            .repeat(shape[0], 1, 1, 1)
+        )
+
+
+class Queries(nn.Module):
+    """A decoder that asks maps by their positions, as MaskFormer does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.ReLU())
+        self.positions, self.head = Positions(), nn.Linear(8, 5)
+        self.query = nn.Parameter(torch.randn(1, 1, 8))
+
+    def forward(self, x):
+        maps = self.body(x)
+        keys = maps + self.positions(maps.shape, maps.device)
+        rows = [one.flatten(2).transpose(1, 2) for one in (keys, maps)]
+        return self.head(nn.functional.scaled_dot_product_attention(self.query, *rows)[:, 0])
+
+
+def test_codes_of_positions_are_no_layer():
+    torch.manual_seed(0)
+    assert Probe(Queries().eval(), torch.randn(2, 3, 32, 32), 1).layers == ("body",)
+
+
 class ClassMaps(nn.Module):
     """A convolution as classifier: its own output is a map per class."""
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._pytree import tree_leaves
 
 from seewhy.core.inputs import Inputs
 from seewhy.core.layers import (
@@ -51,6 +52,8 @@ from seewhy.progress import report
 # Where the graph begins while the layer is looked for: at the input, "late" (among the last modules
 # that the network has, where the layer nearly always is), or nowhere.
 Begin = Literal["input", "late", "nowhere"]
+# What says of what size, type or kind something is, but holds no image.
+_PLAIN = (int, float, str, torch.Size, torch.dtype, torch.device, type(None))
 # What a network raises where it does not allow what is tried, after which something else is. What
 # ends a run from outside, such as a timeout, is none of these.
 REFUSALS = (
@@ -392,10 +395,10 @@ class _Recorder:
         if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
             return None  # of a part under torch.vmap, whose tensors end with it
         taken = first_tensor(args)
+        # As positions are, and a batch of one may have the length of a table of relative ones.
+        if self._constant(tensor, taken, args, kwargs):
+            return None
         if taken is not None:
-            # As a table of relative positions is, and a batch of one may have its length.
-            if self._constant(tensor, taken, args, kwargs):
-                return None
             self.reader.see_patches(module, taken)
         layout = self.reader.read(module, shape)
         if self.foreign and not tensor.requires_grad:
@@ -467,11 +470,13 @@ class _Recorder:
         kept = [one._buffers.values() for one in self.names if not isinstance(one, _NormBase)]
         return {id(buffer) for buffers in kept for buffer in buffers}
 
-    def _constant(self, output: Tensor, first: Tensor, args: Any, kwargs: Any) -> bool:
-        """Whether a module was given nothing but the network's own numbers."""
-
-        # The first nearly always answers it.
-        constant = self._known(first) and all(map(self._known, tensors((args, kwargs))))
+    def _constant(self, output: Tensor, first: Tensor | None, args: Any, kwargs: Any) -> bool:
+        """Whether a module was given nothing but the network's own numbers, or sizes."""
+        if first is None:
+            values = tree_leaves((args, kwargs))
+            constant = bool(values) and all(isinstance(one, _PLAIN) for one in values)
+        else:  # which nearly always answers it
+            constant = self._known(first) and all(map(self._known, tensors((args, kwargs))))
         if constant:
             self.constants.add(id(output))
             self.computed.append(output)
