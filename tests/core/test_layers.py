@@ -267,6 +267,43 @@ def test_what_has_an_activation_inside_is_no_projection():
     assert not Layer([], block, layout).projects
 
 
+class Adding(nn.Module):
+    """A projection that adds what its block began with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(16, 8)
+
+    def forward(self, x, start):
+        return self.dense(x) + start
+
+
+class Block(nn.Module):
+    """A block of VideoMAE: its last module projects and adds, and the block hands that on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 16), nn.GELU())
+        self.output = Adding()
+
+    def forward(self, x):
+        return self.output(self.inner(x), x)
+
+
+class Averaged(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.block, self.fc = nn.Conv2d(3, 8, 8, 8), Block(), nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.fc(self.block(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+def test_a_block_that_ends_with_a_projection_is_a_layer():
+    torch.manual_seed(0)
+    assert Probe(Averaged().eval(), torch.randn(2, 3, 32, 32), 1).layers == ("block",)
+
+
 class Cut(nn.Module):
     """Patches of 8 x 16 cut without a convolution, and tokens that mix with one another."""
 

@@ -286,9 +286,9 @@ def _fits(grid: Grid, image: Grid) -> bool:
 class Layer:
     """A call whose output holds maps: a candidate for explanations.
 
-    `calls` are all that hand out this very tensor, innermost module first. `pooled` marks the
-    output of a module without parameters that lowered the resolution. `made` is autograd's own
-    count of functions when the output was there.
+    `calls` are all that hand out this very tensor, innermost module first; `outer` is the last of
+    these modules. `pooled` marks the output of a module without parameters that lowered the
+    resolution. `made` is autograd's own count of functions when the output was there.
     """
 
     calls: list[Call]
@@ -296,6 +296,7 @@ class Layer:
     layout: Layout
     pooled: bool = False
     made: int = 0
+    outer: nn.Module | None = None
 
     @property
     def grid(self) -> Grid:
@@ -309,10 +310,13 @@ class Layer:
 
     @property
     def projects(self) -> bool:
-        """Whether it is a linear map of each token by itself, as inside of attention."""
+        """Whether it is a linear map of each token by itself, as inside of attention.
+
+        A block ends with one, too, where the module that projects adds up by itself (VideoMAE).
+        """
         if self.layout.kind == "channels_first":
             return False
-        parts = [*self.module.modules()]
+        parts = [*(self.outer or self.module).modules()]
         learned = {type(part) for part in parts if part._parameters}
         bare = {type(part) for part in parts if only_rearranges(part)}
         linear = learned <= {nn.Linear, nn.BatchNorm1d} and bare <= _LINEAR

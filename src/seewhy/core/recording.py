@@ -534,7 +534,9 @@ class _Recorder:
         )
         if same and last is not None and tensor.shape == last.shape:
             # A module around the last one: one layer, two names.
-            self.recording.seen[-1].calls.append(call)
+            layer = self.recording.seen[-1]
+            layer.calls.append(call)
+            layer.outer = module
             return None
         if (same and only_rearranges(module)) or (given and not _writes(module)):
             return None  # an earlier output, or none of a module
