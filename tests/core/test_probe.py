@@ -247,7 +247,9 @@ def test_segmentation_network():
     x = images(2)
     maps = seewhy.explain(seeded(Segmenter), x, "grad_cam", seewhy.targets.Segment(1), layer="body")
     assert maps.shape == x.shape[:1] + x.shape[2:]
-    with pytest.raises(ValueError, match="Segment"):
+    with pytest.raises(
+        ValueError, match=r"Segment\(class\) where they are one per class and pixel"
+    ):
         seewhy.explain(seeded(Segmenter), x, "grad_cam", 1)
 
 

@@ -102,7 +102,8 @@ class Asked(ClassTarget):
         if own.ndim not in (2, 4):
             raise ValueError(
                 f"the network returned {tuple(own.shape)}; a class needs scores (B, C), or "
-                "(B, C, H, W) of a segmentation network; or give a target function"
+                "(B, C, H, W) of a segmentation network; give a target function, or wrap the "
+                "network in a module that returns such scores, see docs/models.md"
             )
         scores = class_scores(outputs, self.activation).detach()
         count = scores.shape[1]
