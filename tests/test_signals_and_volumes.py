@@ -290,6 +290,13 @@ def test_the_rest_on_signals_and_volumes():
             metrics.box_iou(maps, [torch.zeros(0, 4)] * 2)
 
 
+def test_frames_before_channels_are_noted():
+    """VideoMAE takes (B, T, C, H, W), whose map would have the channels for its slices."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4 * 3 * 6 * 6, 2))
+    with pytest.warns(seewhy.notes.Note, match="4 channels of 3 slices; if they are frames"):
+        seewhy.explain(model, torch.rand(1, 4, 3, 6, 6), "gradient", 1)
+
+
 def test_upsampling():
     for size, mode in (((5,), "linear"), ((3, 4, 5), "trilinear")):
         maps, large = drawn(2, *size), [2 * side for side in size]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from seewhy.core.casting import Casts, casting, casts
+from seewhy.notes import note
 from seewhy.options import shown
 
 # A tensor (B, C, ...), or a tuple, list or mapping of what `model(*inputs)` or `model(**inputs)`
@@ -191,6 +192,12 @@ def as_inputs(inputs: InputsLike, explained: int | str | None = None) -> Inputs:
         raise ValueError(
             "inputs is a tensor inside a transform of torch.func (vmap, grad, jacrev), which no "
             "explanation can run in; give all images as one batch, outside of it"
+        )
+    if found.ndim == 5 and found.shape[1] > found.shape[2] == 3:
+        note(
+            f"inputs of shape {tuple(found.shape)} count as (B, C, D, H, W), {found.shape[1]} "
+            "channels of 3 slices; if they are frames of 3 channels, explain a module that swaps "
+            "them, see docs/guides/volumes-and-signals.md"
         )
     return Inputs(given, explained, casts=casts()).with_tensor(found.detach())
 
