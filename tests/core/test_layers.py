@@ -435,6 +435,18 @@ def test_maps_per_class_are_passed_over_by_all_that_is_asked_of_classes():
         assert Probe(model, x, target).layers == ("features",), target
 
 
+def test_maps_per_class_are_passed_over_where_a_function_makes_probabilities_of_them():
+    torch.manual_seed(1)
+    model, x = (
+        nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.ReLU(), nn.Conv2d(8, 5, 1)),
+        torch.randn(2, 3, 32, 32),
+    )
+    for made in (lambda out: out.softmax(1)[:, 2], lambda out: out.sigmoid()[:, :2].sum(1)):
+        assert Probe(model.eval(), x, lambda out, made=made: made(out).mean((1, 2))).layers == (
+            "1",
+        )
+
+
 def test_the_maps_of_an_embedding_are_its_layer():
     """Pooled they are the output, but each channel is a feature and no score."""
     torch.manual_seed(1)

@@ -44,7 +44,8 @@ def choose(
     images come first; layers whose maps the score no longer reads, such as the patches of a last
     block of which only the class token is used; a single map, which most often is a gate for what
     was there before; and the output itself, that is maps behind which nothing learned lies, where
-    the score is one of classes (`of_classes`) or reads one channel of them.
+    the score is one of classes (`of_classes`), reads one channel of them or makes probabilities of
+    them.
 
     Where no image has a gradient anywhere, it is the last layer to which the graph leads; where
     there is nothing but single maps or the output, the last of these.
@@ -66,7 +67,7 @@ def choose(
         maps = layer.layout.to_maps(gradient)
         reads_output = of_classes or int(maps.flatten(2).any(2).sum(1).max()) == 1
         single = layer.layout.channels == 1
-        if single or (reads_output and mixes_nothing(score, recorded.tensor)):
+        if single or mixes_nothing(score, recorded.tensor, softly=not reads_output):
             last = last or this
             continue
         connected = connected or this

@@ -178,8 +178,10 @@ def is_affine(end: Tensor, start: Tensor) -> bool:
     return bool(between)
 
 
-def mixes_nothing(end: Tensor, start: Tensor) -> bool:
+def mixes_nothing(end: Tensor, start: Tensor, softly: bool = False) -> bool:
     """Whether nothing learned lies between: `end` pools, scales or compares `start`'s channels.
+
+    softly: whether it has to make probabilities of them.
 
     Functions that it does not know count as learned; so does a graph that does not lead there.
     """
@@ -191,8 +193,9 @@ def mixes_nothing(end: Tensor, start: Tensor) -> bool:
     # The last function of most networks is learned: what lies behind it need not be followed.
     if origin not in nearest(end, stops):
         return False
-    between = _between(end, origin)
-    return bool(between) and all(kind_of(node) in _CHANNELWISE for node in between)
+    kinds = {*map(kind_of, _between(end, origin))}
+    soft = not softly or not kinds.isdisjoint(("LogSoftmax", "Sigmoid", "Softmax"))
+    return bool(kinds) and kinds <= _CHANNELWISE and soft
 
 
 def _hooked(node: Any) -> bool:
