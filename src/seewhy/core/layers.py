@@ -286,9 +286,9 @@ def _fits(grid: Grid, image: Grid) -> bool:
 class Layer:
     """A call whose output holds maps: a candidate for explanations.
 
-    `calls` are all that hand out this very tensor, innermost module first; `outer` is the last of
-    these modules. `pooled` marks the output of a module without parameters that lowered the
-    resolution. `made` is autograd's own count of functions when the output was there.
+    `calls` are all that hand out this very tensor, innermost module first; `outer` is the outermost
+    of these modules around that one. `pooled` marks the output of a module without parameters that
+    lowered the resolution. `made` is autograd's own count of functions when the output was there.
     """
 
     calls: list[Call]

@@ -536,7 +536,8 @@ class _Recorder:
             # A module around the last one: one layer, two names.
             layer = self.recording.seen[-1]
             layer.calls.append(call)
-            layer.outer = module
+            if layer.calls[0].name.startswith(f"{call.name}."):
+                layer.outer = module
             return None
         if (same and only_rearranges(module)) or (given and not _writes(module)):
             return None  # an earlier output, or none of a module
