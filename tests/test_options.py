@@ -95,6 +95,16 @@ def test_numbers_of_other_libraries_are_numbers():
     assert parse(str(method)) == method
 
 
+def test_an_array_is_a_tensor_where_one_is_wanted():
+    given = np.arange(4.0).reshape(2, 2)[::-1]
+    found = settled("a method", example, {"image": given})["image"]
+    assert found.tolist() == given.tolist()
+    given[:] = 0
+    assert found.any()
+    with pytest.raises(ValueError, match="a dense tensor of real numbers"):
+        settled("a method", example, {"image": np.array(["a"])})
+
+
 def test_a_float_without_a_fraction_is_a_whole_number():
     assert parse("rise(masks=2e3)") == parse("rise(masks=2000)")
     assert settled("'example'", example, {"count": 3.0, "size": 3.0, "patch": np.float32(2)}) == {

@@ -135,14 +135,17 @@ def settled(owner: str, function: Callable[..., Any], options: Mapping[str, Any]
 
 
 def _suited(value: Any, annotation: Any) -> Any:
-    """A float without a fraction as an int, and an array as a tuple, where only those fit."""
+    """A float without a fraction as an int, an array as a tuple or tensor, where only those fit."""
     if _fits(value, annotation):
         return value
-    listed = isinstance(value, np.ndarray) or _fits(value, Tensor)
-    suited = as_number(tuple(value)) if listed and value.ndim else value
+    array, suited = isinstance(value, np.ndarray), []
+    if (array or _fits(value, Tensor)) and value.ndim:
+        suited.append(as_number(tuple(value)))
+    if array and value.dtype.kind in "biuf":
+        suited.append(torch.from_numpy(value.copy()))
     if type(value) is float and value.is_integer():
-        suited = int(value)
-    return suited if _fits(suited, annotation) else value
+        suited.append(int(value))
+    return next((one for one in suited if _fits(one, annotation)), value)
 
 
 def as_number(value: Any) -> Any:
