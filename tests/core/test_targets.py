@@ -84,6 +84,13 @@ def boxes(outputs):
     return torch.stack([each["scores"].sum() for each in outputs["found"]])
 
 
+def test_a_loss_beside_the_scores_is_not_taken_for_them():
+    loss = torch.tensor(0.7)
+    for outputs in ((loss, SCORES), {"loss": loss, "scores": SCORES}):
+        assert torch.equal(Class(1)(outputs), SCORES[:, 1])
+    assert Class(0)(loss).tolist() == loss[None].tolist()  # of one image: its score, squeezed
+
+
 def test_detections_of_one_image_and_of_repeated_ones():
     """Lists with one entry per image, wherever they are, also where an image has one box only."""
     found = [{"scores": torch.tensor([1.0, 2.0])}, {"scores": torch.tensor([5.0])}]
@@ -198,6 +205,7 @@ def test_segment_is_the_mean_over_its_region():
     region = torch.zeros(4, 4, dtype=torch.bool)
     region[1:3] = True
     assert torch.allclose(Segment(1, region)(scores), torch.tensor([2.0, 0.0]))
+    assert torch.equal(Segment(1, region.numpy())(scores), Segment(1, region)(scores))
     fine = region.repeat_interleave(2, 0).repeat_interleave(2, 1)
     assert torch.allclose(Segment(1, fine)(scores), torch.tensor([2.0, 0.0]))
     with pytest.raises(ValueError, match=r"empty region in images \[1\]"):

@@ -92,3 +92,30 @@ def test_the_other_class_of_a_single_output_is_told():
         seewhy.explain(model, x, "gradient", target=1)
     up, down = (seewhy.explain(model, x, "input_x_gradient", one) for one in (0, targets.Not(0)))
     assert torch.equal(up, -down)
+
+
+class Squeezing(nn.Module):
+    """A network that takes the axis of the images from a single one."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.body = network(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x).squeeze()
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "occlusion(patch=8)", "gig_cam(steps=2)"])
+def test_a_squeezed_logit_of_a_single_image_is_its_score(method):
+    x = torch.rand(2, 3, 16, 16)
+    expected = seewhy.explain(network(1), x, method, 0)
+    assert torch.equal(seewhy.explain(Squeezing(1), x, method, 0), expected)
+    alone = seewhy.explain(Squeezing(1), x[:1], method, 0)
+    assert torch.allclose(alone, expected[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize("target", [None, 2])
+def test_squeezed_classes_of_a_single_image_are_told(target):
+    x = torch.rand(1, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"shape \(3,\) for 1 images; .* squeeze\(-1\) keeps it"):
+        seewhy.explain(Squeezing(3), x, "gradient", target)

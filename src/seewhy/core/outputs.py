@@ -15,13 +15,14 @@ def logits(outputs: Any) -> Tensor:
 
     A tensor is returned unchanged. From a mapping or an object with attributes (a transformers
     `ModelOutput`, a named tuple) `logits` is used, else torchvision's `out`, else the first
-    tensor. Outputs of shape (B,) count as one class, and (B, C, 1, 1), which a convolution behind
-    the pool makes, as (B, C).
+    tensor that is not a single number, such as a loss. Outputs of shape (B,) count as one class, a
+    number as that of one image, and (B, C, 1, 1), which a convolution behind the pool makes, as
+    (B, C).
     """
     found = _first(outputs, ("logits", "out"))
     if found.ndim > 2 and found.shape[2:].numel() == 1:
         return found.flatten(1)
-    return found[:, None] if found.ndim == 1 else found
+    return found.reshape(-1, 1) if found.ndim < 2 else found
 
 
 def embedding(outputs: Any) -> Tensor:
@@ -38,7 +39,7 @@ def _first(outputs: Any, keys: Sequence[str]) -> Tensor:
             return value
     values = outputs.values() if isinstance(outputs, Mapping) else outputs
     for value in values if isinstance(values, Sequence) or isinstance(outputs, Mapping) else ():
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and value.ndim:
             return value
     raise TypeError(
         f"the model returned a {type(outputs).__name__} without a tensor of scores; pass "
@@ -57,6 +58,17 @@ def class_scores(outputs: Any) -> Tensor:
             "function of the outputs that returns one score per image"
         )
     return scores
+
+
+def check_rows(outputs: Any, images: int) -> None:
+    """Raise ValueError where the scores of classes are not one row per image."""
+    scores = logits(outputs)
+    if scores.ndim == 2 and len(scores) != images:
+        raise ValueError(
+            f"the model returned scores of shape {tuple(_first(outputs, ('logits', 'out')).shape)} "
+            f"for {images} images; it should be (B, C). A squeeze() in the model takes the first "
+            "axis from a single image; squeeze(-1) keeps it"
+        )
 
 
 def check_softmax(scores: Tensor) -> None:

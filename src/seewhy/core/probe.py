@@ -31,7 +31,7 @@ from seewhy.core.choice import (
 from seewhy.core.inputs import Inputs, InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import check_initialised, graphs, in_training, named_modules, undisturbed
-from seewhy.core.outputs import logits
+from seewhy.core.outputs import check_rows, logits
 from seewhy.core.recording import REFUSALS, Begin, Recorded, Recording, record
 from seewhy.core.replay import Trace, is_affine
 from seewhy.core.requests import LayerLike, Request, asked_layers, layer_requests, spelled
@@ -699,6 +699,8 @@ class Probe:
 
     def _score_by(self, target: Target, outputs: Any) -> Tensor:
         with graphs():
+            if target.of_classes:
+                check_rows(target.read(outputs), len(self.inputs))
             with casting(self._given.casts):
                 found = target(outputs)
             return checked_scores(found, len(self.inputs))
