@@ -219,8 +219,10 @@ def test_similarity_is_the_cosine():
     assert torch.allclose(Similarity(torch.tensor([1.0, 0.0]))(vectors), torch.tensor([0.6, 0.0]))
     own = Similarity(torch.tensor([[6.0, 8.0], [0.0, -1.0]]))
     assert torch.allclose(own(vectors), torch.tensor([1.0, -1.0]))
-    with pytest.raises(ValueError, match="reference has shape"):
-        Similarity(torch.ones(3))(vectors)
+    assert torch.allclose(Similarity(np.float32([[1, 0]]))(vectors), torch.tensor([0.6, 0.0]))
+    for wrong in (torch.ones(3), torch.ones(3, 2), torch.ones(1, 1, 2)):
+        with pytest.raises(ValueError, match="reference has shape"):
+            Similarity(wrong)(vectors)
 
 
 @pytest.mark.parametrize(

@@ -119,3 +119,10 @@ def test_squeezed_classes_of_a_single_image_are_told(target):
     x = torch.rand(1, 3, 16, 16)
     with pytest.raises(ValueError, match=r"shape \(3,\) for 1 images; .* squeeze\(-1\) keeps it"):
         seewhy.explain(Squeezing(3), x, "gradient", target)
+
+
+def test_a_function_is_no_network():
+    with pytest.raises(TypeError, match=r"a torch\.nn\.Module, whose forward calls this function"):
+        seewhy.explain(lambda x: network(2)(x), torch.rand(1, 3, 16, 16))
+    with pytest.raises(TypeError, match=r"a torch\.nn\.Module$"):
+        seewhy.explain(nn.Linear, torch.rand(1, 3, 16, 16))

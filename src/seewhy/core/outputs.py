@@ -54,8 +54,9 @@ def class_scores(outputs: Any) -> Tensor:
     if scores.ndim != 2:
         raise ValueError(
             f"the model returned scores of shape {tuple(scores.shape)} where a class target needs "
-            "(B, C); use Segment(class) where they are one per class and pixel, (B, C, H, W), or a "
-            "function of the outputs that returns one score per image"
+            "(B, C); use Segment(class) where they are one per class and pixel, (B, C, H, W), "
+            "Of(key, class) for another of several outputs, Similarity(reference) for an embedding, "
+            "or a function of the outputs that returns one score per image"
         )
     return scores
 

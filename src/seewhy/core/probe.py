@@ -93,6 +93,8 @@ class Probe:
     ) -> None:
         if not isinstance(model, nn.Module):
             hint = ", such as seewhy.load_model(name)" * isinstance(model, str)
+            if callable(model) and not isinstance(model, type):
+                hint = ", whose forward calls this function"
             raise TypeError(
                 f"model is a {type(model).__name__}; it should be a torch.nn.Module{hint}"
             )

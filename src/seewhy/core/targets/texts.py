@@ -20,7 +20,10 @@ from seewhy.options import check, listed, settled, shown
 
 @dataclass(frozen=True, eq=False)
 class Similarity(Target):
-    """The cosine between the network's embedding of each image and `reference`, (D,) or (B, D)."""
+    """The cosine between the network's embedding of each image and `reference`.
+
+    reference: one embedding, (D,) or (1, D), or one for each image, (B, D).
+    """
 
     reference: Tensor
 
@@ -32,9 +35,7 @@ class Similarity(Target):
         """Cosines (B,), in [-1, 1]."""
         vectors = embedding(outputs)
         reference = self.reference.to(vectors)
-        if reference.shape[-1] != vectors.shape[1] or (
-            reference.ndim != 1 and reference.shape != vectors.shape
-        ):
+        if reference.shape not in (vectors.shape, vectors[:1].shape, vectors.shape[1:]):
             raise ValueError(
                 f"reference has shape {tuple(reference.shape)}; the embeddings have "
                 f"{tuple(vectors.shape)}"
