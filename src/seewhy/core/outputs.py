@@ -55,8 +55,8 @@ def class_scores(outputs: Any) -> Tensor:
         raise ValueError(
             f"the model returned scores of shape {tuple(scores.shape)} where a class target needs "
             "(B, C); use Segment(class) where they are one per class and pixel, (B, C, H, W), "
-            "Of(key, class) for another of several outputs, Similarity(reference) for an embedding, "
-            "or a function of the outputs that returns one score per image"
+            "Of(key, class) for another of several outputs, Similarity(reference) for an "
+            "embedding, or a function of the outputs that returns one score per image"
         )
     return scores
 
