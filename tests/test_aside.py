@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 
+import seewhy
 from seewhy.aside import Aside, Gone, Late
 
 
@@ -72,12 +73,16 @@ def test_it_keeps_its_state_and_is_closed(aside):
     assert list(aside.stream(partial(counted, 1))) == [1]
 
 
-FORKING = """
-import multiprocessing, signal
-from seewhy.aside import Aside
+TELLING = """
+import signal
 
 def tell():
     print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+FORKING = """
+import multiprocessing
+from telling import tell
+from seewhy.aside import Aside
 
 if __name__ == "__main__":
     Aside(dict).start()
@@ -89,14 +94,22 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are of another kind here")
-@pytest.mark.parametrize(("name", "blocked"), [("seewhy", True), ("mine", False)])
-def test_ctrl_c_does_not_reach_what_starts_for_the_command_line_alone(tmp_path, name, blocked):
+@pytest.mark.parametrize(
+    ("command", "blocked"),
+    [(["bin/seewhy"], True), (["-m", "seewhy"], True), (["bin/mine"], False)],
+)
+def test_ctrl_c_does_not_reach_what_starts_for_the_command_line_alone(tmp_path, command, blocked):
     """Processes of another program, which are forked from the same one, are to be interrupted."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / name).write_text(FORKING)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for name in ("bin/seewhy", "bin/mine", "seewhy/__main__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(FORKING)
+    (tmp_path / "telling.py").write_text(TELLING)
+    (tmp_path / "torch.py").write_text("")  # whose import takes seconds
+    there = list(seewhy.__path__)
+    (tmp_path / "seewhy/__init__.py").write_text(f"__path__ += {there}\nimport seewhy.interrupting")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     ended = subprocess.run(
-        [sys.executable, f"bin/{name}"],
+        [sys.executable, *command],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert ended.stdout.split() == [str(blocked), "False"]

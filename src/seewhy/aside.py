@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from seewhy.interrupting import started_as_command
+from seewhy.interrupting import AS_COMMAND
 from seewhy.notes import Note
 from seewhy.plugins import NAMED, Plugin, load
 
@@ -115,11 +115,11 @@ class Aside(Generic[State]):
         process = context.Process(target=_serve, args=given)
         with _ctrl_c_blocked():
             process.start()
-        theirs.close()  # so that the pipe ends with the process
-        self._process = process
-        # Called once: by `close`, with this object, or before multiprocessing waits for its
-        # children at the end of all.
-        self._end = Finalize(self, _end, (process,), exitpriority=10)
+            theirs.close()  # so that the pipe ends with the process
+            self._process = process
+            # Called once: by `close`, with this object, or before multiprocessing waits for its
+            # children at the end of all.
+            self._end = Finalize(self, _end, (process,), exitpriority=10)
         return ours
 
 
@@ -143,7 +143,7 @@ def _ctrl_c_blocked() -> Iterator[None]:
     Only of the command line: the process from which all are forked keeps the signal blocked, and
     another program may have it fork processes of its own.
     """
-    if sys.platform == "win32" or not started_as_command():
+    if sys.platform == "win32" or not AS_COMMAND:
         yield
         return
     from multiprocessing import resource_tracker

@@ -13,7 +13,10 @@ def started_as_command() -> bool:
     return os.path.basename(started).partition(".")[0] == "seewhy"
 
 
+AS_COMMAND = started_as_command()  # later the name of `python -m seewhy` is that of a file
+
+
 # Importing torch takes seconds. A KeyboardInterrupt there would be a long traceback, a crash in
 # C++, or nothing at all, as some modules catch it. `seewhy.cli` brings Python's own handler back.
-if started_as_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+if AS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
