@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 
 import pytest
@@ -12,9 +14,10 @@ import seewhy
 from registries import forgotten
 from seewhy.aside import Gone, Late
 from seewhy.bench.config import read_config
-from seewhy.bench.engines import InProcess, _Actor, processes
+from seewhy.bench.engines import Crew, InProcess, _Actor, processes
 from seewhy.bench.plan import make_plan
 from seewhy.bench.store import Run
+from seewhy.evaluation.rows import Answers
 
 
 def table(config, name, *options, code=0):
@@ -188,6 +191,42 @@ def test_images_are_counted_once_and_all(tmp_path):
         found = [shard.number for shard, _ in engine.finish(plan.shards, counts.append)]
         assert sorted(found) == [0, 1, 2]
         assert sum(counts) == 6
+
+
+class Blocked:
+    """A worker with an endless second shard, during whose end somebody presses Ctrl-C."""
+
+    def __init__(self):
+        self.closed, self.waited = threading.Event(), []
+
+    def stream(self, work, patience):
+        shard = work.args[0]
+        yield None
+        if shard.number:
+            self.waited.append(self.closed.wait(2))
+            raise Gone
+        yield from (Answers.lost(key, "no reason") for key in shard.keys)
+
+    def close(self):
+        if not self.closed.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+        self.closed.set()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are of another kind here")
+def test_ctrl_c_twice_ends_the_shards_under_way(tmp_path):
+    plan = make_plan(read_config(write_bench(tmp_path)))
+    hands = [Blocked(), Blocked()]
+    found = Crew(plan, "blocked", 2, iter(hands).__next__).finish(plan.shards[:2], lambda images: 0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        next(found)
+        with pytest.raises(KeyboardInterrupt):
+            found.throw(KeyboardInterrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert hands[1].closed.wait(2)
+    assert False not in hands[1].waited
 
 
 def test_an_address_needs_ray(tmp_path):

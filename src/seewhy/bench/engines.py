@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
 from seewhy.aside import Aside, Gone, Late, Patience, for_ever
@@ -105,9 +106,8 @@ class Crew:
                         done, seat.images = done + len(shard.keys), 0
                         free.append(seat)
                         yield shard, answers
-            finally:
-                for future, (seat, _) in running.items():
-                    seat.leave(future)
+            finally:  # in a thread, which no second Ctrl-C ends; `threads` wait for what it does
+                Thread(target=_leave, args=(running,)).start()
 
     def call(
         self, function: Callable[[Task], Result], network: str, dataset: str, images: int
@@ -179,6 +179,11 @@ def on_ray(plan: Plan, workers: int = 0, address: str | None = None) -> Crew:
     bare, plugins = replace(plan, shards=()), [*NAMED]
     hire = partial(_Actor, lambda: kind.remote(bare, plugins))
     return Crew(plan, "ray", min(workers or room, room), hire)
+
+
+def _leave(running: "Mapping[Future[Any], tuple[_Seat, Shard]]") -> None:
+    for future, (seat, _) in running.items():
+        seat.leave(future)
 
 
 class _Actor:
