@@ -11,6 +11,7 @@ import time
 import pytest
 from bench_setup import bench, write_bench
 
+import seewhy
 from seewhy.bench.store import Run
 
 # A process that kills itself, or can write no more, at one of its renames.
@@ -157,6 +158,20 @@ def test_a_file_that_may_not_grow(config, whole):
     assert Run.open(folder).files == {}
     bench(config, "--out", str(folder))
     assert Run.open(folder).table().equals(whole)
+
+
+def test_a_folder_that_is_renamed_meanwhile_ends_the_run(tmp_path):
+    """What is finished would not be among the rows of a new one."""
+    folder, images = tmp_path / "run", seewhy.load_dataset("scenes:2")
+
+    def rename(count):
+        if count:
+            folder.rename(tmp_path / "moved")
+
+    given = {"folder": folder, "batch_size": 1, "advance": rename}
+    with pytest.raises(OSError, match=r"run.checksums.txt: cannot be written \(No such file"):
+        seewhy.evaluate("scenes:resnet", images, "random", "gini", **given)
+    assert not folder.exists()
 
 
 def test_a_write_that_fails_leaves_the_old_file(config, monkeypatch):

@@ -92,6 +92,7 @@ class Run:
     @staticmethod
     def create(folder: Path, manifest: dict[str, Any]) -> Run:
         """A new run. Raises OSError that names the file which cannot be written."""
+        folder.mkdir(parents=True, exist_ok=True)
         run = Run(folder, manifest)
         run.put(MANIFEST, json.dumps(manifest, indent=2).encode())
         return run
@@ -99,7 +100,8 @@ class Run:
     def put(self, name: str, content: bytes) -> None:
         """Put a file of the run into its place, and its checksum down before.
 
-        Raises OSError that names the file.
+        Raises OSError that names the file, also where somebody has removed or renamed the folder
+        of the run: what is finished would not be in a new one.
         """
         append_line(self.folder / CHECKSUMS, f"{sha256(content).hexdigest()}  {name}")
         write_whole(self.folder / name, content)
@@ -317,7 +319,6 @@ def append_line(path: Path, line: str) -> None:
     What a write that was cut off has left is a line of its own.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 1))
@@ -330,13 +331,13 @@ def append_line(path: Path, line: str) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put a file into its place whole or not at all, folders included.
+    """Put a file into its place whole or not at all, its folder included.
 
     Raises OSError that names the file.
     """
     beside = path.with_name(f"{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         with beside.open("wb") as file:
             file.write(content)
             file.flush()
