@@ -582,6 +582,26 @@ def test_ctrl_c_in_a_command_is_python_s_own_again():
         signal.signal(signal.SIGINT, before)
 
 
+def full(*given, **options):
+    raise OSError(28, "No space left on device", "evaluation/rows/00000.parquet")
+
+
+def interrupted(*given, **options):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "code", "words"),
+    [(full, 1, "When that is mended, the same"), (interrupted, 130, "what is finished is kept")],
+)
+def test_what_ends_an_evaluation_says_how_to_go_on(run, evaluate, code, words, monkeypatch):
+    pytest.importorskip("pyarrow", reason="without it nothing is kept")
+    monkeypatch.setattr("seewhy.evaluating.evaluate", evaluate)
+    said = run("evaluate", "scenes:1", code=code).output
+    assert words in said
+    assert "command goes on from there" in said
+
+
 def pipe_without_reader() -> int:
     reading, writing = os.pipe()
     os.close(reading)

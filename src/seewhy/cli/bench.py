@@ -14,7 +14,16 @@ from seewhy.bench import check_packages
 from seewhy.bench.loggers import Means, logging
 from seewhy.bench.progress import State, count, duration, shown
 from seewhy.cli import options
-from seewhy.cli.common import err, flag, out, table_of, tell_all_failed, tell_plugins, usage_errors
+from seewhy.cli.common import (
+    err,
+    flag,
+    out,
+    resumable,
+    table_of,
+    tell_all_failed,
+    tell_plugins,
+    usage_errors,
+)
 from seewhy.metrics import metric
 from seewhy.naming import METHODS, REFINEMENTS, parse
 
@@ -76,14 +85,8 @@ def bench(
             if dry_run:
                 tell_plan(plan, chosen)
                 return
-            try:
+            with resumable():
                 run = go_on(plan, file.text, chosen, folder, log or [])
-            except OSError as error:
-                err.print(
-                    f"[red]error[/red] {escape(str(error))}; what is finished is kept, and the "
-                    "same command goes on from there"
-                )
-                raise typer.Exit(1) from None
     failures = run.failures()
     places = ("network", "dataset", "image", "target", "method")
     tell_all_failed(

@@ -62,13 +62,32 @@ def usage_errors(run: Path | None = None) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
-        said = str(error)
-        if isinstance(error, OSError) and error.filename:  # Python's own begins with a number
-            said = f"{error.filename}: {error.strerror}"
-        err.print(f"[red]error[/red] {escape(said)}")
+        tell_error(error)
         if run is not None:
             tell_plugins(run)
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """A run that is kept in a folder: where Ctrl-C or the disk ends it, how to go on is said."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("interrupted; what is finished is kept, and the same command goes on from there")
+        raise
+    except OSError as error:
+        tell_error(error)
+        err.print("When that is mended, the same command goes on from there.")
+        raise typer.Exit(1) from None
+
+
+def tell_error(error: Exception) -> None:
+    """One line about an error."""
+    said = str(error)
+    if isinstance(error, OSError) and error.filename:  # Python's own begins with a number
+        said = f"{error.filename}: {error.strerror}"
+    err.print(f"[red]error[/red] {escape(said)}")
 
 
 def tell_plugins(folder: Path) -> None:

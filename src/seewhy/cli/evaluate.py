@@ -1,6 +1,7 @@
 """`seewhy evaluate`: methods graded by metrics on a dataset."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from rich.table import Table
 from seewhy import evaluating
 from seewhy.bench import check_packages
 from seewhy.cli import options
-from seewhy.cli.common import err, flag, out, progress, tell_all_failed, usage_errors
+from seewhy.cli.common import err, flag, out, progress, resumable, tell_all_failed, usage_errors
 from seewhy.data.load import load_dataset
 from seewhy.evaluation import protocols
 from seewhy.evaluation.evaluation import Evaluation
@@ -127,7 +128,8 @@ def evaluate(
             if folder.is_dir() and any(folder.iterdir()):
                 raise ValueError(f"{folder}: is not empty; name a new folder with --out") from None
             err.print(f"Nothing is kept before the end: {escape(str(error))}.")
-        with progress("Evaluating", len(data), quiet=as_json) as advance:
+        bar = progress("Evaluating", len(data), quiet=as_json)
+        with nullcontext() if kept is None else resumable(), bar as advance:
             found = evaluating.evaluate(
                 loaded,
                 data,
@@ -142,7 +144,7 @@ def evaluate(
                 folder=kept,
                 advance=advance,
             )
-        files = found.save(folder)
+            files = found.save(folder)
     if as_json:
         for summary in found.summary():
             values = {k: None if v != v else v for k, v in asdict(summary).items()}
