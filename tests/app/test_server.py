@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from html import escape
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -23,6 +24,7 @@ import pytest
 import torch
 import uvicorn
 from fastapi.testclient import TestClient
+from gradio.context import LocalContext
 from PIL import Image
 from typer.testing import CliRunner
 from viewers import LIMITS, opened, png
@@ -383,6 +385,30 @@ def test_jobs_stop_in_time_and_the_next_one_goes_on(viewer, asked, monkeypatch):
                 job()
     assert 1 not in steps
     assert len(list(viewer.check(view))) == len(CHECKS) + 1
+
+
+def test_a_job_ends_when_its_page_is_closed(viewer, asked, monkeypatch):
+    """Its next step ends it: others wait for their turn."""
+    event = SimpleNamespace(alive=True)
+    queue = SimpleNamespace(event_ids_to_events={"1": event})
+    shares = []
+
+    def stepping(jobs, query, seconds, report):
+        report("rise", 1, 4)
+        event.alive = False
+        report("rise", 2, 4)
+
+    monkeypatch.setattr(page, "explain", stepping)
+    given = asked[2], "scenes:resnet", [], ["rise"], [], PREDICTED, NOTHING
+    blocks = LocalContext.blocks.set(SimpleNamespace(_queue=queue))
+    job = LocalContext.event_id.set("1")
+    try:
+        with pytest.raises(gr.Error, match="the page that asked was closed"):
+            viewer.explain(*given, lambda share, desc: shares.append(share))
+    finally:
+        LocalContext.event_id.reset(job)
+        LocalContext.blocks.reset(blocks)
+    assert shares == [1 / 4]
 
 
 def test_hiding_a_region_moves_the_probabilities(viewer, scene, networks):

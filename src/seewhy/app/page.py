@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any, cast, get_args
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from seewhy.app import show
 from seewhy.app.code import as_command, as_python
@@ -129,6 +130,8 @@ class Viewer:
         """The maps, what the network sees, and the same call as Python and as a command line."""
 
         def report(what: str, done: int, total: int) -> None:
+            if has_left():
+                raise ValueError("stopped, as the page that asked was closed or loaded again")
             progress(done / total, desc=f"{what}: {done} of {total}")
 
         self.begin(photo)
@@ -190,6 +193,13 @@ class Viewer:
             work = partial(hidden, photo, b64decode(drawn[1]), kind)
             (found,) = self.jobs.run(work, asked, self.limits.seconds, wanted)
             return show.changes(*found, values=asked.named(wanted).activation == "none")
+
+
+def has_left() -> bool:
+    """Whether the page that asked for the job of now is gone, while others may wait for its end."""
+    blocks, job = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    event = blocks and blocks._queue.event_ids_to_events.get(str(job))
+    return event is not None and not event.alive
 
 
 def beside(result: Result) -> tuple[str, str, str]:
