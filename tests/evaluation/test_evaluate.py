@@ -988,7 +988,8 @@ def test_names_like_markup_are_printed_beside_published_figures(capsys):
 
 def test_a_folder_whose_name_is_too_long_is_named(run, tmp_path):
     arguments = ["scenes:1", "--metric", "gini", "--out", str(tmp_path / ("x" * 300))]
-    assert "x: File name too long" in run("evaluate", *arguments, code=2).output
+    said = run("evaluate", *arguments, code=2).output
+    assert "x: File name too long; name a new folder with folder= (--out)" in said
 
 
 @pytest.fixture

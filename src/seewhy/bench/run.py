@@ -1,6 +1,7 @@
 """A benchmark from its plan to its last shard, going on where an earlier go was cut off."""
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ def continued(
     """
     # What a go leaves that was cut off at its first file.
     leftovers = {LOCK, CHECKSUMS, f"{MANIFEST}.tmp"}
-    new = not folder.exists() or (
+    # `Path.exists` would raise an error for a name that is too long.
+    new = not os.path.exists(folder) or (
         folder.is_dir() and {path.name for path in folder.iterdir()} <= leftovers
     )
     if not new and not (folder / MANIFEST).exists():

@@ -294,10 +294,13 @@ class Run:
 def locked(folder: Path) -> Iterator[None]:
     """The folder of a run for this process alone; a lock ends with its process, however that ends.
 
-    Raises ValueError where another process has it, or the file system has no locks; OSError where
-    the folder cannot be made.
+    Raises ValueError where another process has it, it cannot be made, or the file system has no
+    locks.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder}: {error.strerror or error}; {ANOTHER}") from None
     try:
         held = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout:
