@@ -198,7 +198,7 @@ class Viewer:
 def has_left() -> bool:
     """Whether the page that asked for the job of now is gone, while others may wait for its end."""
     blocks, job = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    event = blocks and blocks._queue.event_ids_to_events.get(str(job))
+    event = None if blocks is None else blocks._queue.event_ids_to_events.get(str(job))
     return event is not None and not event.alive
 
 
