@@ -73,13 +73,28 @@ class ClassTarget(Target):
     of_classes: ClassVar[bool] = True
 
 
-def settle(target: Any, *classes: str) -> None:
-    """Take numbers of NumPy and torch as Python's; an error names what else is wrong."""
-    values = vars(target)
-    for name in classes:
-        values[name] = classes_of(values[name], name)
-    others = {name: value for name, value in values.items() if name not in classes}
-    values.update(settled(type(target).__name__, type(target), others))
+class Settled(Target):
+    """A target of fields: numbers of NumPy and torch become Python's, and what is wrong is named.
+
+    fields_of_classes: those that name classes.
+    """
+
+    fields_of_classes: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Settle what is meant."""
+        values = vars(self)
+        for name in self.fields_of_classes:
+            if values[name] is not None:
+                values[name] = classes_of(values[name], name)
+        others = {key: value for key, value in values.items() if key not in self.fields_of_classes}
+        values.update(settled(type(self).__name__, type(self), others))
+
+    @property
+    def named(self) -> tuple[Classes, ...]:
+        """The classes that it names."""
+        found = (getattr(self, name) for name in self.fields_of_classes)
+        return tuple(classes for classes in found if classes is not None)
 
 
 def classes_of(value: Any, name: str) -> Classes:

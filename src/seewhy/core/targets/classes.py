@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from seewhy.core.outputs import check_softmax, class_scores
-from seewhy.core.targets.base import Classes, ClassTarget, Target, classes_of, settle
+from seewhy.core.targets.base import Classes, ClassTarget, Settled, Target, classes_of
 from seewhy.options import as_number, check, shown
 
 
 @dataclass(frozen=True)
-class Class(ClassTarget):
+class Class(Settled, ClassTarget):
     """The logit of one class for all images (int), or of one class per image (tuple)."""
 
+    fields_of_classes: ClassVar[tuple[str, ...]] = ("classes",)
+
     classes: Classes
-
-    def __post_init__(self) -> None:
-        """Settle what is meant."""
-        settle(self, "classes")
-
-    @property
-    def named(self) -> tuple[Classes, ...]:
-        """The classes that it names."""
-        return (self.classes,)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Logits (B,) of the classes."""
@@ -43,22 +36,15 @@ class Class(ClassTarget):
 
 
 @dataclass(frozen=True)
-class Not(ClassTarget):
+class Not(Settled, ClassTarget):
     """Evidence against a class: minus its logit, for all images (int) or one class per image.
 
     For a network with one logit it is the opposite class.
     """
 
+    fields_of_classes: ClassVar[tuple[str, ...]] = ("classes",)
+
     classes: Classes
-
-    def __post_init__(self) -> None:
-        """Settle what is meant."""
-        settle(self, "classes")
-
-    @property
-    def named(self) -> tuple[Classes, ...]:
-        """The classes that it names."""
-        return (self.classes,)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Minus the logits (B,) of the classes."""
@@ -66,17 +52,13 @@ class Not(ClassTarget):
 
 
 @dataclass(frozen=True)
-class Predicted(ClassTarget):
+class Predicted(Settled, ClassTarget):
     """The logit of the most likely class of each image, or of the `rank`-th most likely one.
 
     For a network with one logit it is `Class(0)`.
     """
 
     rank: int = 1
-
-    def __post_init__(self) -> None:
-        """Settle what is meant."""
-        settle(self)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Logits (B,) of the predicted classes."""
@@ -120,14 +102,10 @@ class AnyOf(ClassTarget):
 
 
 @dataclass(frozen=True)
-class TopK(ClassTarget):
+class TopK(Settled, ClassTarget):
     """Any of each image's `k` most likely classes: the log-sum-exp of their logits."""
 
     k: int
-
-    def __post_init__(self) -> None:
-        """Settle what is meant."""
-        settle(self)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Scores (B,)."""
@@ -139,20 +117,13 @@ class TopK(ClassTarget):
 
 
 @dataclass(frozen=True)
-class Contrast(ClassTarget):
+class Contrast(Settled, ClassTarget):
     """Evidence for class `a` rather than class `b`: the difference of their logits."""
+
+    fields_of_classes: ClassVar[tuple[str, ...]] = ("a", "b")
 
     a: Classes
     b: Classes
-
-    def __post_init__(self) -> None:
-        """Settle what is meant."""
-        settle(self, "a", "b")
-
-    @property
-    def named(self) -> tuple[Classes, ...]:
-        """The classes that it names."""
-        return (self.a, self.b)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Differences (B,)."""
@@ -161,24 +132,17 @@ class Contrast(ClassTarget):
 
 
 @dataclass(frozen=True)
-class Probability(ClassTarget):
+class Probability(Settled, ClassTarget):
     """The probability of a class, in [0, 1]; of the predicted class if none is given.
 
     `activation` is "softmax" for one label per image, "sigmoid" for networks with many labels, or
     with a single logit.
     """
 
+    fields_of_classes: ClassVar[tuple[str, ...]] = ("classes",)
+
     classes: Classes | None = None
     activation: Literal["softmax", "sigmoid"] = "softmax"
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        settle(self, *(() if self.classes is None else ("classes",)))
-
-    @property
-    def named(self) -> tuple[Classes, ...]:
-        """The classes that it names."""
-        return () if self.classes is None else (self.classes,)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Probabilities (B,)."""

@@ -13,20 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.outputs import part_of
-from seewhy.core.targets.base import Asked, Classes, Target, settle
+from seewhy.core.targets.base import Asked, Classes, Settled, Target
 from seewhy.core.targets.classes import Class, Predicted
 from seewhy.options import settled, shown
 
 
 @dataclass(frozen=True)
-class Score(Target):
+class Score(Settled):
     """Any function from what the model returned to one score per image, (B,)."""
 
     function: Callable[[Any], Tensor]
-
-    def __post_init__(self) -> None:
-        """Settle what is meant."""
-        settle(self)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Scores (B,)."""

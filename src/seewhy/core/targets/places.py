@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.outputs import pixel_scores
-from seewhy.core.targets.base import ClassTarget, settle
+from seewhy.core.targets.base import ClassTarget, Settled
 from seewhy.core.targets.classes import check_class
 
 
 @dataclass(frozen=True, eq=False)
-class Segment(ClassTarget):
+class Segment(Settled, ClassTarget):
     """A region of a segmentation network's output: the mean logit of a class inside it.
 
     `region` is a boolean mask (H, W) or (B, H, W), resized to the output if necessary;
@@ -26,10 +26,6 @@ class Segment(ClassTarget):
 
     class_index: int
     region: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        """Settle what is meant."""
-        settle(self)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Mean logits (B,)."""

@@ -13,23 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.core.outputs import embedding, logits
-from seewhy.core.targets.base import Classes, ClassTarget, Target, settle
+from seewhy.core.targets.base import Classes, ClassTarget, Settled, Target
 from seewhy.core.targets.classes import pick
 from seewhy.options import check, listed, settled, shown
 
 
 @dataclass(frozen=True, eq=False)
-class Similarity(Target):
+class Similarity(Settled):
     """The cosine between the network's embedding of each image and `reference`.
 
     reference: one embedding, (D,) or (1, D), or one for each image, (B, D).
     """
 
     reference: Tensor
-
-    def __post_init__(self) -> None:
-        """Settle what is meant."""
-        settle(self)
 
     def __call__(self, outputs: Any) -> Tensor:
         """Cosines (B,), in [-1, 1]."""
