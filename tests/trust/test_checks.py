@@ -143,6 +143,27 @@ def test_values_are_the_metrics_on_what_the_network_took_in():
     assert found["randomised layers"].picture.size == picture.size
 
 
+def test_amber_does_not_say_that_half_the_confidence_is_nearly_enough():
+    case = case_of(patches(), photo(), "input_x_gradient", "left")
+    dim = torch.zeros_like(case.saliency)
+    dim[:, *OWN], dim[:, 0, 0] = 6 / 32.4, 1.0  # which brings the logit to 0
+    found = check(replace(case, saliency=dim), "confidence drop")
+    assert (found.value, found.light) == (pytest.approx(0.5, abs=1e-3), "amber")
+    assert "only part" in found.sentence
+
+
+def test_no_sentence_says_minus_zero():
+    case = case_of(patches(), photo(), "input_x_gradient", "left")
+    other = case.explain(case.model.module, 1)
+    other -= other.mean()
+    apart = torch.eye(SIDE)[None] - 1 / SIDE
+    apart -= other * (other * apart).sum() / other.square().sum()
+    nearly = apart / apart.norm() - 1e-3 * other / other.norm()
+    found = check(replace(case, saliency=nearly), "target selectivity")
+    assert found.value == pytest.approx(-1e-3, abs=1e-5)
+    assert "correlation of 0.00" in found.sentence
+
+
 def test_the_picture_of_a_large_photo_is_small():
     found = {one.name: one for one in examine(patched_up(), Image.new("RGB", (2000, 900)), "edges")}
     assert found["randomised layers"].picture is None  # a black photo has no edges: grey

@@ -240,7 +240,7 @@ def _confidence_drop(case: Case) -> _Found:
         f"{moves}.",
         (
             "What the map marks is enough for the network.",
-            "What the map marks is nearly enough for the network.",
+            "What the map marks is only part of what the network needs.",
             "What the map marks is not enough for the network.",
         ),
     )
@@ -260,7 +260,7 @@ def _target_selectivity(case: Case) -> _Found:
         which = f"most likely other class, {case.named(other)} ({_percent(number)})"
     return _Found(
         value,
-        f"The map for the {which}, has a correlation of {value:.2f} with this one (1: the same "
+        f"The map for the {which}, has a correlation of {value:z.2f} with this one (1: the same "
         "map, 0: unrelated).",
         (
             f"The map is specific to {case.name}.",
@@ -288,7 +288,7 @@ def _randomised_layers(case: Case) -> _Found:
     return _Found(
         value,
         f"With random weights in the network's last layers{f' ({last})' if last else ''}, the map "
-        f"has a rank correlation of {value:.2f} with this one (1: the same map, 0: unrelated).",
+        f"has a rank correlation of {value:z.2f} with this one (1: the same map, 0: unrelated).",
         (
             "The map depends on the trained weights.",
             "Part of the map does not depend on the trained weights.",
@@ -305,12 +305,12 @@ def _blind_baselines(case: Case) -> _Found:
     curves = case.sweep(torch.cat(maps))
     own, *blind = [*_scores(case, case.curves).tolist(), *_scores(case, curves).tolist()]
     others = ", ".join(
-        f"{words} {score:.2f}" for words, score in zip(BASELINES.values(), blind, strict=True)
+        f"{words} {score:z.2f}" for words, score in zip(BASELINES.values(), blind, strict=True)
     )
     return _Found(
         own - max(blind),
-        f"Insertion minus deletion is {own:.2f} for this map (at most 1), and for maps that do not "
-        f"look at the network: {others}.",
+        f"Insertion minus deletion is {own:z.2f} for this map (at most 1), and for maps that do "
+        f"not look at the network: {others}.",
         (
             "The map is better than all of these.",
             "The map is not clearly better than the best of these.",
