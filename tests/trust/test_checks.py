@@ -253,6 +253,19 @@ def test_no_plain_number_is_too_low_to_be_checked_or_per_cent():
     assert "the highest other output, “right” (-5" in found["target selectivity"].sentence
 
 
+def test_scores_that_are_not_finite_on_changed_pictures_are_grey():
+    class Standardised(nn.Module):
+        def forward(self, x):
+            return (x - x.mean((1, 2, 3), True)) / x.std((1, 2, 3), keepdim=True)
+
+    model = patches()
+    model.module.insert(0, Standardised())  # what is all of one colour has no deviation
+    found = {one.name: one for one in examine(model, photo(), "input_x_gradient", "left")}
+    for name in ("insertion and deletion", "blind baselines"):
+        assert (found[name].value, found[name].light) == (None, "grey")
+        assert "not finite" in found[name].sentence
+
+
 def test_a_network_without_parameters_has_learned_nothing():
     class Mean(nn.Module):
         def forward(self, x):

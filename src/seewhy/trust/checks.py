@@ -96,7 +96,10 @@ class Case:
         if self.model.activation == "none":
             raise ValueError("the network gives plain numbers, not probabilities")
         ask = metrics.class_probability(self.model.module, [self.target], self.model.probabilities)
-        return ask(images, torch.zeros_like(index))
+        scores = ask(images, torch.zeros_like(index))
+        if not scores.isfinite().all():
+            raise ValueError("on the changed pictures the network's probabilities are not finite")
+        return scores
 
     def sweep(self, maps: Tensor) -> Curves:
         """Insertion and deletion of maps (N, h, w) of the photo."""
