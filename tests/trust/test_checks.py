@@ -391,7 +391,14 @@ def test_the_layer_may_be_named_or_handed_over():
 
 
 def test_the_last_layers():
-    assert last_layers(seeded(Cnn)) == "head"
-    assert last_layers(nn.ModuleDict({"net": seeded(Cnn), "drop": nn.Dropout()})) == "net.head"
-    assert last_layers(load_model("scenes:vgg").module) == "classifier"
-    assert last_layers(nn.Linear(2, 2)) == ""
+    def last(module: nn.Module, inputs: torch.Tensor) -> str:
+        return last_layers(LoadedModel(module.eval(), SQUARE, name="net"), inputs)
+
+    images = torch.rand(1, 3, 128, 128)
+    cnn = seeded(Cnn)
+    assert last(cnn, images) == "head"
+    assert last(nn.Sequential(nn.Identity(), cnn, nn.Dropout()), images) == "1.head"
+    cnn.for_training = nn.Linear(8, 5)  # no score depends on it
+    assert last(cnn, images) == "head"
+    assert last(load_model("scenes:vgg").module, images) == "classifier"
+    assert last(nn.Linear(2, 2), torch.rand(1, 2)) == ""

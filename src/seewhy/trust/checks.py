@@ -4,6 +4,7 @@ They grade one map of one photo on what the network took in (after resize and cr
 are worth is measured on scenes, see docs/trust.md.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seewhy import metrics
-from seewhy.core.observing import outputs_of
+from seewhy.core.choice import gradients_of
+from seewhy.core.observing import graphs, named_modules, outputs_of, undisturbed
+from seewhy.core.outputs import logits
 from seewhy.core.requests import LayerLike, layer_names
 from seewhy.draw import overlay
 from seewhy.maps import finite, upsample
@@ -276,7 +279,7 @@ def _target_selectivity(case: Case) -> _Found:
 
 def _randomised_layers(case: Case) -> _Found:
     network = case.model.module
-    last = last_layers(network)
+    last = last_layers(case.model, case.inputs)
     maps: list[Tensor] = []
 
     def explain(one: nn.Module) -> Tensor:
@@ -339,25 +342,44 @@ CHECKS: tuple[str, ...] = tuple(_CHECKS)
 """The checks' names, in order."""
 
 
-def last_layers(network: nn.Module) -> str:
-    """The name of the network's last part with parameters: "fc", "classifier", "net.head".
+def last_layers(model: LoadedModel, inputs: Tensor) -> str:
+    """The name of the network's last part with parameters that count: "fc", "classifier", "head".
 
-    A part that is alone in its module is looked into. The whole network goes by "".
+    A part that is alone in its module is looked into. The whole network goes by "". Parameters on
+    which the scores do not depend, such as those of a head for training, do not count.
 
     Raises ValueError for a network without parameters.
     """
+    used = _used(model, inputs)
+
+    def learned(module: nn.Module) -> bool:
+        return any(id(parameter) in used for parameter in module.parameters())
+
     path: list[str] = []
-    parts = [("", network)] if _learned(network) else []
+    parts = [("", model.module)] if used else []
     if not parts:
         raise ValueError("the network has no parameters, so it has learned nothing")
     while len(parts) == 1:
-        parts = [(name, part) for name, part in parts[0][1].named_children() if _learned(part)]
+        parts = [(name, part) for name, part in parts[0][1].named_children() if learned(part)]
         path += [name for name, _ in parts[-1:]]
     return ".".join(path)
 
 
-def _learned(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
+def _used(model: LoadedModel, inputs: Tensor) -> set[int]:
+    """The ids of the parameters on which the scores depend; of all where no gradient tells."""
+    clone = copy.deepcopy(model.module)
+    copies = list(clone.parameters())
+    for parameter in copies:
+        parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
+
+    def scores() -> Tensor:
+        with graphs(), torch.enable_grad():
+            return logits(clone(inputs))
+
+    gradients = gradients_of(undisturbed(named_modules(clone), scores), copies)
+    every = [id(parameter) for parameter in model.module.parameters()]
+    used = {one for one, found in zip(every, gradients, strict=True) if found is not None}
+    return used or set(every)
 
 
 def _scores(case: Case, curves: Curves) -> Tensor:
