@@ -561,6 +561,20 @@ def test_an_unfinished_run_says_so(tmp_path):
     assert "Incomplete: 1 of 3 parts are done" in page.text
 
 
+def test_the_page_of_an_evaluation_shows_its_settings(tmp_path):
+    """There is no config file to show, and none to run again."""
+    rows = [row(f"i{n}", m, n / 9) for n in range(9) for m in ("a", "b")]
+    config = {"name": "evaluation", "methods": ["a", "b"], "top": 5, "steps": 8}
+    run = make_run(tmp_path, {("n", "d"): answers(rows)}, config_text="", config=config, shards=2)
+    write_report(run, tmp_path / "r.html")
+    page = Tables((tmp_path / "r.html").read_text())
+    said = {line[0].text: line[1].text for line in page.tables[-1]}
+    assert (said["config.methods"], said["config.top"], said["config.steps"]) == ("a, b", "5", "8")
+    assert "config file" not in page.text
+    assert "repeat the same call of `seewhy evaluate`" in page.text
+    assert "No pictures: `seewhy evaluate` draws none" in page.text
+
+
 def test_one_method_one_image_and_several_cells(tmp_path):
     """Nothing to compare, no interval, and metrics that only one of the cells has."""
     run = make_run(

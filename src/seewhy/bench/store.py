@@ -135,6 +135,18 @@ class Run:
         return said
 
     @property
+    def by_config(self) -> bool:
+        """Whether `seewhy bench` made it from a config file; else `seewhy evaluate` did."""
+        return bool(self.manifest["config_text"])
+
+    @property
+    def continuing(self) -> str:
+        """What to do for the run to go on."""
+        if self.by_config:
+            return "run `seewhy bench` with the same config to continue"
+        return "repeat the same call of `seewhy evaluate` to continue"
+
+    @property
     def complete(self) -> bool:
         """Whether all shards are finished, with or without failures."""
         return len(self.files) == int(self.manifest["shards"])

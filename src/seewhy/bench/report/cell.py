@@ -143,7 +143,7 @@ def cells_of(run: Run) -> list[Cell]:
     found = [Cell(*names, evaluation) for names, evaluation in run.evaluations().items()]
     if not any(len(cell.evaluation.values) for cell in found):
         raise ValueError(
-            f"{run.folder}: holds no values yet; `seewhy bench` with its config goes on with it"
+            f"{run.folder}: holds no values yet; {run.continuing}"
             if not run.complete
             else f"{run.folder}: holds no values: nothing could be explained and graded"
         )

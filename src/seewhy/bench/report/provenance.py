@@ -11,7 +11,7 @@ FACTS = (
 )  # fmt: skip
 
 
-def facts(run: Run, names: Iterable[str] = FACTS) -> dict[str, str]:
+def facts(run: Run, names: Iterable[str]) -> dict[str, str]:
     """Parts of the manifest as texts, each under a name such as "config.networks.0.model"."""
     return dict(_flattened({name: run.manifest.get(name) for name in names}, ""))
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from seewhy.bench.report import words
 from seewhy.bench.report.cell import Cell, cells_of, check_metrics
 from seewhy.bench.report.pictures import PICTURES, SIDE, Kept, choose, fitting, judge, kept
-from seewhy.bench.report.provenance import facts
+from seewhy.bench.report.provenance import FACTS, facts
 from seewhy.bench.store import Run
 from seewhy.draw.charts import Curve, Point, curves, pareto_front, scatter
 from seewhy.draw.legend import keys
@@ -72,7 +72,7 @@ def write_report(
         cells=cells,
         panels=panels,
         findings=words.findings(graded),
-        facts=facts(run).items(),
+        facts=facts(run, FACTS if run.by_config else ("config", *FACTS)).items(),
         failures=[(cell, one) for cell in cells for one in cell.evaluation.failures],
         alpha=ALPHA,
         most_failures=FAILURES,
@@ -169,12 +169,11 @@ def gallery(
     """
     own = pictures.get((cell.network, cell.dataset))
     if own is None:
-        return {
-            "notes": [
-                "No pictures: a run draws them when all of it is done, unless its config says "
-                "pictures: 0. `seewhy bench` with the same config goes on with it."
-            ]
-        }
+        why = "`seewhy evaluate` draws none, and `seewhy bench` does"
+        if run.by_config:
+            why = "a run draws them when all of it is done, unless its config says pictures: 0"
+            why = f"{why}; {run.continuing}"
+        return {"notes": [f"No pictures: {why}."]}
     if own.weights != run.manifest["weights"].get(cell.network, ""):
         gone = f"No pictures: {cell.network} has other weights now than when it was graded"
         return {"notes": [gone]}
