@@ -197,6 +197,22 @@ def test_the_estimate_is_a_sum_over_cells(tmp_path):
     assert estimate(plan, {}, 2) is None
 
 
+def test_a_network_is_timed_on_a_dataset_that_has_classes_of_it(tmp_path):
+    """Of the first one it knows no class, so nothing can be asked there."""
+    from seewhy.bench.calibrate import calibrate
+    from seewhy.bench.config import read_config
+    from seewhy.bench.engines import InProcess
+    from seewhy.bench.plan import make_plan
+
+    asked = [{"dataset": "folder:photos", "name": "others"}, {"dataset": "folder:photos"}]
+    asked[0]["class_map"] = "none.json"
+    (tmp_path / "none.json").write_text('{"dog": [0]}')
+    plan = make_plan(read_config(write_bench(tmp_path, datasets=asked, methods=["random"])))
+    found = calibrate(plan, InProcess(plan))["bench_nets:small"]
+    assert found["forward"] > 0
+    assert found["methods"]["random"] > 0
+
+
 def test_methods_of_many_passes_are_not_run_to_their_end(tmp_path, monkeypatch):
     """Stopped after a few, and counted as if all were done."""
     from seewhy.bench import calibrate

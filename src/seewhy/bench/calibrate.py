@@ -36,15 +36,19 @@ def calibrate(plan: Plan, engine: Engine) -> Calibration:
     `{network: {"forward": …, "methods": {method: …}, "image": …}}`. A method's seconds count its
     forward pass, for one target. "image" is an image's share of all that the plan asks: reading,
     all methods for all its targets, and all metrics, which are measured with the cheapest method.
-    A network that can be asked about none of the first images has no seconds: None.
+    A network that can be asked about none of a dataset's first images is tried on the next dataset;
+    where that is so of all of them, it has no seconds: None.
     """
     unknown = {"forward": None, "methods": dict.fromkeys(plan.config.methods), "image": None}
-    found: Calibration = {}
+    first: dict[tuple[str, str], Sequence[str]] = {}
     for shard in plan.shards:
-        if shard.network not in found:
-            timed = partial(_calibrated, keys=shard.keys)
-            asked = engine.call(timed, shard.network, shard.dataset, 10 * IMAGES)
-            found[shard.network] = {**unknown, **(asked or {})}
+        first.setdefault((shard.network, shard.dataset), shard.keys)
+    found: Calibration = {}
+    for (network, dataset), keys in first.items():
+        if found.get(network, unknown)["forward"] is None:
+            timed = partial(_calibrated, keys=keys)
+            asked = engine.call(timed, network, dataset, 10 * IMAGES)
+            found[network] = {**unknown, **(asked or {})}
     return found
 
 
