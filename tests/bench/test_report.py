@@ -200,7 +200,7 @@ def test_what_failed_what_was_left_out_and_what_is_gone(made):
     assert [[c.text for c in cells] for cells in page.headed("where")[0]] == [
         ["net on voc:gone", "the network has no class for this category", "1"]
     ]
-    assert "3 methods, measured by 2 metrics on 41 images of voc:gone, with net." in page.text
+    assert "3 methods, measured by 2 metrics on 40 of 41 images of voc:gone, with net." in page.text
     assert "No pictures: model 'net'" in page.text  # there is no such network, nor such data
     assert "0123456789abcdef" in page.text
 
@@ -247,7 +247,15 @@ def test_too_few_images_to_tell_anything_is_said(tmp_path):
     rows = [row(f"i{n}", m, n + s) for n in range(4) for m, s in SHIFTS.items()]
     assert cell_of(rows).attainable("gini") == pytest.approx(3 * 2 / 2**4)
     write_report(make_run(tmp_path, {("n", "d"): answers(rows)}), tmp_path / "r.html", images=0)
-    assert "no p could be below 0.375" in (tmp_path / "r.html").read_text()
+    said = "On so few images no difference can be significant: p is 0.375 or more."
+    assert (tmp_path / "r.html").read_text().count(said) == 2  # in words, and by the comparisons
+
+
+def test_too_many_methods_to_tell_anything_are_said_to_be_too_many():
+    """However many images there are: a p of random flips is a share of 10,000 of them."""
+    rows = [row(f"i{n}", f"m{m}", n + m) for n in range(15) for m in range(33)]
+    said = findings([cell_of(rows)])["gini"]
+    assert "Among so many methods no difference can be significant: p is 0.053 or more." in said
 
 
 def test_the_best_mean_may_be_significantly_worse_over_images(tmp_path):
@@ -503,7 +511,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(made, tmp_path):
     cases = {
         (tmp_path / "nowhere",): "nowhere: holds no run",
         (tmp_path / "bare",): "bare: holds no run",
-        (empty.folder,): "empty: holds no values",
+        (empty.folder,): "empty: holds no values: nothing could be explained and graded (broken)",
         (run.folder, tmp_path / "bare"): "bare: holds no run",
         (run.folder, "--metric", "iou"): "no values of 'iou'; it has gini, deletion",
         (run.folder, "--out", tmp_path / "no" / "r.html"): f"there is no folder {tmp_path / 'no'}",

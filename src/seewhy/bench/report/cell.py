@@ -121,10 +121,13 @@ class Cell:
         own = (one.images for key, one in self.comparisons.items() if key[0] == metric)
         return max(own, default=0)
 
-    def attainable(self, metric: str) -> float:
-        """The least p that a comparison by this metric could have, whatever the values."""
+    def attainable(self, metric: str, images: int | None = None) -> float:
+        """The least p that a comparison by this metric could have, whatever the values.
+
+        images: as if so many were compared; None for those that were.
+        """
         own = sum(key[0] == metric for key in self.comparisons) // 2
-        return attainable(self.compared(metric), own) if own else 1.0
+        return attainable(images or self.compared(metric), own) if own else 1.0
 
     def costs(self, calibration: Mapping[str, Any] | None) -> dict[str, float]:
         """What methods cost in forward passes, of those that were measured."""
@@ -142,10 +145,12 @@ def cells_of(run: Run) -> list[Cell]:
     """
     found = [Cell(*names, evaluation) for names, evaluation in run.evaluations().items()]
     if not any(len(cell.evaluation.values) for cell in found):
+        if not run.complete:
+            raise ValueError(f"{run.folder}: holds no values yet; {run.continuing}")
+        why = next((one.reason for cell in found for one in cell.evaluation.omissions), "")
+        why = f" ({why})" if why else ""
         raise ValueError(
-            f"{run.folder}: holds no values yet; {run.continuing}"
-            if not run.complete
-            else f"{run.folder}: holds no values: nothing could be explained and graded"
+            f"{run.folder}: holds no values: nothing could be explained and graded{why}"
         )
     return found
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from seewhy import metrics as m
 from seewhy.bench.progress import count
 from seewhy.bench.report.cell import Cell, graded
-from seewhy.evaluation.statistics import ALPHA
+from seewhy.evaluation.statistics import ALPHA, UNITS
 from seewhy.metrics import metric as metric_of
 from seewhy.metrics.localization import pointing_game_on_photo
 
@@ -99,12 +99,15 @@ def asked(cells: Sequence[Cell]) -> str:
     networks = list(dict.fromkeys(cell.network for cell in cells))
     datasets = list(dict.fromkeys(cell.dataset for cell in cells))
     methods = {method for cell in cells for method in cell.methods}
-    images = sum(
-        max(cell.evaluation.images for cell in cells if cell.dataset == name) for name in datasets
-    )
+    images, without = 0, 0
+    for name in datasets:
+        own = [cell.evaluation for cell in cells if cell.dataset == name]
+        images += (number := max(one.images for one in own))
+        without += number - max(one.values.graded for one in own)
+    some = f"{images - without:,} of " if without else ""
     return (
         f"{count(len(methods), 'method')}, measured by {count(len(graded(cells)), 'metric')} on "
-        f"{count(images, 'image')} of {listed(datasets)}, with {listed(networks)}."
+        f"{some}{count(images, 'image')} of {listed(datasets)}, with {listed(networks)}."
     )
 
 
@@ -132,11 +135,7 @@ def outcome(cell: Cell, metric: str) -> str:
     if not undecided:
         all_others = others[0] if len(others) == 1 else f"each of the {len(others)} other methods"
         return f"{best} is significantly better than {all_others} {on}."
-    few = (
-        f" On so few images no difference can be significant: p is {least:.3f} or more."
-        if (least := cell.attainable(metric)) >= ALPHA
-        else ""
-    )
+    few = f" {why}" if (why := hopeless(cell, metric)) else ""
     if len(others) == 1:
         return f"No significant difference between {best} and {undecided[0]} {on}.{few}"
     if len(undecided) == len(others):
@@ -146,6 +145,15 @@ def outcome(cell: Cell, metric: str) -> str:
         f"{best} has the best mean. No significant difference from {listed(undecided)} {on}; "
         f"significantly better than the other {beaten if beaten > 1 else 'one'}."
     )
+
+
+def hopeless(cell: Cell, metric: str) -> str:
+    """Why no difference by a metric can be significant, whatever the values; "" if one can."""
+    if (least := cell.attainable(metric)) < ALPHA:
+        return ""
+    several = cell.attainable(metric, UNITS) >= ALPHA
+    on = "Among so many methods" if several else "On so few images"
+    return f"{on} no difference can be significant: p is {least:.3f} or more."
 
 
 def _of_many(cells: Sequence[Cell], metric: str) -> str:
