@@ -41,7 +41,7 @@ from seewhy.demo import sample_scenes
 from seewhy.models import DEFAULT_MODEL
 from seewhy.naming import DEFAULT_METHOD
 from seewhy.notes import Note
-from seewhy.trust import CHECKS
+from seewhy.trust import CHECKS, Check
 
 
 @pytest.fixture(scope="module")
@@ -362,6 +362,13 @@ def test_checks_fill_the_panel_one_by_one(viewer, asked):
     for wrong in (None, {"result": "x", "chosen": 0}, {"result": asked[0]["result"], "chosen": 3}):
         with pytest.raises(gr.Error):
             list(viewer.check(wrong))
+
+
+def test_a_check_shows_the_value_that_its_rule_is_about():
+    about = Check("confidence drop", 0.0621, "green", "It stays.", "average drop: green up to 0.10")
+    unknown = replace(about, value=None, light="grey")
+    assert "<small>0.062 = average drop: green" in show.checks([about], 1, "a map", "")
+    assert "<small>average drop: green" in show.checks([unknown], 1, "a map", "")
 
 
 def test_other_networks_have_a_caution_above_the_checks(viewer, asked, scene):

@@ -15,7 +15,12 @@ from seewhy.photos import Answer
 from seewhy.trust import Check, Effect
 from seewhy.trust.checks import BASELINES
 
-LIGHTS = {"green": "trusted", "amber": "doubtful", "red": "not trusted", "grey": "cannot be said"}
+LIGHTS = {
+    "green": "speaks for the map",
+    "amber": "doubtful",
+    "red": "speaks against the map",
+    "grey": "cannot be said",
+}
 WIDTH, HEIGHT = 260, 120  # of a plot
 
 
