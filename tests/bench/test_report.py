@@ -196,6 +196,8 @@ def test_what_failed_what_was_left_out_and_what_is_gone(made):
     assert ["broken.jpg", "all", "broken.jpg: cut short", "net on voc:gone"] in [
         [cell.text for cell in cells] for cells in page.headed("image")[0]
     ]
+    (failed,) = [table for table in page.tables if table[0][0].text == "image"]
+    assert [cell.kind for cell in failed[0]] == [cell.kind for cell in failed[1]]  # one alignment
     assert "1 failure" in page.text
     assert [[c.text for c in cells] for cells in page.headed("where")[0]] == [
         ["net on voc:gone", "the network has no class for this category", "1"]
@@ -490,6 +492,21 @@ def test_what_differs_between_runs(made, tmp_path):
     (settings,) = [t for t in page.tables if [c.text for c in t[0]] == ["", "A", "B"]]
     said = {cells[0].text: [cells[1].text, cells[2].text] for cells in settings[1:]}
     assert said == {"seed": ["0", "7"], "versions.seewhy": ["0.1.0", "0.2.0"]}
+
+
+def test_other_settings_are_named_beside_what_differs(tmp_path):
+    """The same metric in other steps has other values of the same maps."""
+    runs = [
+        make_run(
+            tmp_path / str(steps),
+            {("n", "d"): answers([row(f"i{n}", "a", n / steps, "deletion") for n in range(9)])},
+            config={"name": f"of {steps}", "methods": ["a"], "steps": steps},
+        )
+        for steps in (16, 8)
+    ]
+    write_comparison(*runs, tmp_path / "c.html")
+    page = Tables((tmp_path / "c.html").read_text())
+    assert "different settings, which may be the reason: config.steps." in page.text
 
 
 def test_runs_without_anything_in_common(made, tmp_path):

@@ -13,6 +13,8 @@ from seewhy.bench.store import Run
 from seewhy.draw.page import write_page
 from seewhy.evaluation.statistics import Agreement, agreement
 
+CHOICES = ("name", "methods", "metrics", "pictures")  # of a config, which change no value
+
 
 class Matched(NamedTuple):
     """A network on a dataset that both runs have, and how far they agree on it."""
@@ -51,22 +53,23 @@ def write_comparison(
             f"{first.folder} and {second.folder} have no values of the same network, dataset, "
             "image, method and metric: there is nothing to compare"
         )
+    settings = differing(first, second)
     write_page(
         path,
         "comparison.html",
         first=first,
         second=second,
-        verdicts=verdicts(matched),
+        verdicts=verdicts(matched, settings),
         unfinished=[(name, run) for name, run in (("A", first), ("B", second)) if not run.complete],
         panels=[one for one in matched if one.found.values],
         lone=only(cells, matched),
-        settings=differing(first, second),
+        settings=settings,
         words=words,
     )
 
 
-def verdicts(matched: Sequence[Matched]) -> list[str]:
-    """Whether the runs agree, and where they differ by more than chance."""
+def verdicts(matched: Sequence[Matched], settings: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Whether the runs agree, and where they differ by more than chance, or by their settings."""
     total = sum(one.found.values for one in matched)
     differing = sum(one.found.differing for one in matched)
     if not differing:
@@ -91,6 +94,9 @@ def verdicts(matched: Sequence[Matched]) -> list[str]:
             said.append(f"B is significantly {word} than A: {listed(names)}.")
     if not found:
         said.append("No significant difference of any method on any metric.")
+    asked = [name for name, *_ in settings if name.startswith("config.")]
+    if others := [name for name in asked if name.split(".")[1] not in CHOICES]:
+        said.append(f"The runs had different settings, which may be the reason: {listed(others)}.")
     return said
 
 
