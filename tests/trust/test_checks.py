@@ -402,3 +402,5 @@ def test_the_last_layers():
     assert last(cnn, images) == "head"
     assert last(load_model("scenes:vgg").module, images) == "classifier"
     assert last(nn.Linear(2, 2), torch.rand(1, 2)) == ""
+    with torch.inference_mode():
+        assert last(cnn, images.clone()) == "head"

@@ -367,16 +367,13 @@ def last_layers(model: LoadedModel, inputs: Tensor) -> str:
 
 def _used(model: LoadedModel, inputs: Tensor) -> set[int]:
     """The ids of the parameters on which the scores depend; of all where no gradient tells."""
-    clone = copy.deepcopy(model.module)
-    copies = list(clone.parameters())
-    for parameter in copies:
-        parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
-
-    def scores() -> Tensor:
-        with graphs(), torch.enable_grad():
-            return logits(clone(inputs))
-
-    gradients = gradients_of(undisturbed(named_modules(clone), scores), copies)
+    with graphs(), torch.enable_grad():
+        clone, images = copy.deepcopy(model.module), inputs.clone()  # none of inference mode
+        copies = list(clone.parameters())
+        for parameter in copies:
+            parameter.requires_grad_(parameter.is_floating_point() or parameter.is_complex())
+        scores = undisturbed(named_modules(clone), lambda: logits(clone(images)))
+        gradients = gradients_of(scores, copies)
     every = [id(parameter) for parameter in model.module.parameters()]
     used = {one for one, found in zip(every, gradients, strict=True) if found is not None}
     return used or set(every)
