@@ -390,6 +390,15 @@ def test_the_layer_may_be_named_or_handed_over():
     assert [one.value for one in named] != [one.value for one in chosen]
 
 
+def test_checks_are_the_same_under_inference_mode():
+    model = patches()
+    expected = [one.value for one in examine(model, photo(), "input_x_gradient", steps=4)]
+    with torch.inference_mode():
+        found = [one.value for one in examine(model, photo(), "input_x_gradient", steps=4)]
+    assert None not in expected
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
 def test_the_last_layers():
     def last(module: nn.Module, inputs: torch.Tensor) -> str:
         return last_layers(LoadedModel(module.eval(), SQUARE, name="net"), inputs)

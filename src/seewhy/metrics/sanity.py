@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from seewhy.core.observing import graphs
 from seewhy.metrics._maps import check_maps
 from seewhy.metrics.faithfulness import Score, scores_of
 from seewhy.metrics.quality import pearson, spearman
@@ -157,7 +158,8 @@ def randomization_cascade(
     Raises ValueError for a name that the model does not have. Source: Adebayo et al. 2018, "Sanity
     checks for saliency maps", with Spearman's rank correlation.
     """
-    clone = copy.deepcopy(model)
+    with graphs():  # a copy that can be explained, also under the caller's inference mode
+        clone = copy.deepcopy(model)
     modules = dict(clone.named_modules())
     if layers is None:
         owners = [
