@@ -69,7 +69,7 @@ def test_a_flipped_bit_is_noticed_and_its_shard_made_again(victim, place):
     said = said_by(victim)
     assert "damaged " in said
     assert "00001.parquet: broken (it is not what was written there); made again" in said
-    assert "2 of 3 shards are there" in said
+    assert "2 of 3 shards done already" in said
     assert Run.open(victim.with_name("run")).table().equals(whole)
     assert shard_of(victim, 1).with_name("00001.parquet.damaged").exists()
 
@@ -156,7 +156,7 @@ def test_one_process_at_a_time(victim):
         assert other.stdout.readline() == "held\n"
         assert "another process is at work there" in said_by(victim, code=2)
         other.send_signal(signal.SIGKILL)
-    assert "3 of 3 shards are there" in said_by(victim)
+    assert "3 of 3 shards done already" in said_by(victim)
     with locked(folder):  # and as soon as it has ended
         pass
 
@@ -255,7 +255,7 @@ def test_a_class_map_that_has_changed(tmp_path):
     )
     bench(config)
     classes.write_text('{"bee": [1],\n "ant": [0]}')  # the same map
-    assert "3 of 3 shards are there" in said_by(config)
+    assert "3 of 3 shards done already" in said_by(config)
     classes.write_text('{"ant": [0], "bee": [2]}')
     assert "other settings (class_maps.it)" in said_by(config, code=2)
 
@@ -270,7 +270,7 @@ def test_a_network_that_has_changed(tmp_path):
     names.write_text("bee\nant\ncat\n")
     assert "other settings (networks.it)" in said_by(config, code=2)
     names.write_text("ant\nbee\ncat\n")
-    assert "3 of 3 shards are there" in said_by(config)
+    assert "3 of 3 shards done already" in said_by(config)
     source = tmp_path / "bench_nets.py"
     source.write_text(source.read_text().replace("mean((2, 3))", "amax((2, 3))"))
     sys.modules.pop("bench_nets")

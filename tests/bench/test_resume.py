@@ -86,7 +86,7 @@ def test_kill_9_around_a_write(config, whole, moment, count, shards):
         assert not cut.complete
         assert cut.table().equals(whole[: shards * 2 * 3 * 4])
     said = bench(config, "--out", str(folder))
-    assert (f"{shards} of 3 shards are there" in said) == bool(shards)
+    assert (f"{shards} of 3 shards done already" in said) == bool(shards)
     run = Run.open(folder)
     assert run.table().equals(whole)
     assert run.complete
@@ -193,5 +193,5 @@ def test_a_write_that_fails_leaves_the_old_file(config, monkeypatch):
 def test_a_finished_run_is_not_done_again(config, whole):
     folder = config.with_name("whole")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
-    assert "3 of 3 shards are there" in bench(config, "--out", str(folder))
+    assert "3 of 3 shards done already" in bench(config, "--out", str(folder))
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")} == before

@@ -166,7 +166,7 @@ def test_a_poisoned_image_fails_alone_and_is_tried_again(tmp_path):
 
     broken.write_bytes(photo)
     said = " ".join(bench(config, code=1).split())
-    assert "3 of 3 shards are there" in said
+    assert "3 of 3 shards done already" in said
     assert "2 shards with failures: tried again" in said
     assert {one["image"] for one in Run.open(tmp_path / "run").failures()} == {"bee/1.png"}
     bench(config, "--out", str(tmp_path / "whole"), code=1)

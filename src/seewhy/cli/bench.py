@@ -137,7 +137,7 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
         loggers = [stack.enter_context(logging(name, folder, config)) for name in logs]
         if run.files:
             there = f"{len(run.files)} of {count(len(plan.shards), 'shard')}"
-            err.print(f"{escape(str(folder))}: {there} are there")
+            err.print(f"{escape(str(folder))}: {there} done already")
         if failed := run.failed():
             err.print(f"{count(len(failed), 'shard')} with failures: tried again")
         total = sum(len(shard.keys) for shard in plan.shards)
