@@ -96,11 +96,12 @@ def test_numbers_of_other_libraries_are_numbers():
 
 
 def test_an_array_is_a_tensor_where_one_is_wanted():
-    given = np.arange(4.0).reshape(2, 2)[::-1]
-    found = settled("a method", example, {"image": given})["image"]
-    assert found.tolist() == given.tolist()
-    given[:] = 0
-    assert found.any()
+    for kind in ("<f4", ">f4", ">i2"):
+        given = np.arange(4).reshape(2, 2)[::-1].astype(kind)
+        found = settled("a method", example, {"image": given})["image"]
+        assert found.tolist() == given.tolist()
+        given[:] = 0
+        assert found.any()
     with pytest.raises(ValueError, match="a dense tensor of real numbers"):
         settled("a method", example, {"image": np.array(["a"])})
 

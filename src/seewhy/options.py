@@ -142,7 +142,8 @@ def _suited(value: Any, annotation: Any) -> Any:
     if (array or _fits(value, Tensor)) and value.ndim:
         suited.append(as_number(tuple(value)))
     if array and value.dtype.kind in "biuf":
-        suited.append(torch.from_numpy(value.copy()))
+        # In the byte order of this machine: files have others.
+        suited.append(torch.from_numpy(value.astype(value.dtype.newbyteorder("="))))
     if type(value) is float and value.is_integer():
         suited.append(int(value))
     return next((one for one in suited if _fits(one, annotation)), value)
