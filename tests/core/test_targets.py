@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from seewhy import Probe
 from seewhy.core.targets import (
     AnyOf,
     Class,
+    ClassTarget,
     Contrast,
     Of,
     Predicted,
@@ -89,6 +91,29 @@ def test_a_loss_beside_the_scores_is_not_taken_for_them():
     for outputs in ((loss, SCORES), {"loss": loss, "scores": SCORES}):
         assert torch.equal(Class(1)(outputs), SCORES[:, 1])
     assert Class(0)(loss).tolist() == loss[None].tolist()  # of one image: its score, squeezed
+
+
+class Beside(nn.Module):
+    """Scores where the built-in targets do not look, behind rows that are no images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = seeded(Cnn)
+
+    def forward(self, x):
+        return {"boxes": torch.zeros(7, 4), "found": SimpleNamespace(scores=self.net(x))}
+
+
+class Own(ClassTarget):
+    """A class score of such a network."""
+
+    def __call__(self, outputs):
+        return outputs["found"].scores[:, 1]
+
+
+def test_a_class_target_of_ones_own_may_read_anything():
+    expected = seewhy.explain(seeded(Cnn), images(2), "gradient", 1)
+    assert torch.equal(seewhy.explain(Beside().eval(), images(2), "gradient", Own()), expected)
 
 
 def test_detections_of_one_image_and_of_repeated_ones():

@@ -69,7 +69,7 @@ def check_rows(outputs: Any, images: int) -> None:
             f"the model returned scores of shape {tuple(_first(outputs, ('logits', 'out')).shape)} "
             f"for {images} images; it should be (B, C). A squeeze() in the model takes the first "
             "axis from a single image; squeeze(-1) keeps it"
-        )
+        ) from None
 
 
 def check_softmax(scores: Tensor) -> None:

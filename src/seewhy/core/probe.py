@@ -701,11 +701,14 @@ class Probe:
 
     def _score_by(self, target: Target, outputs: Any) -> Tensor:
         with graphs():
-            if target.of_classes:
-                check_rows(target.read(outputs), len(self.inputs))
-            with casting(self._given.casts):
-                found = target(outputs)
-            return checked_scores(found, len(self.inputs))
+            try:
+                with casting(self._given.casts):
+                    found = target(outputs)
+                return checked_scores(found, len(self.inputs))
+            except ValueError:
+                if target.of_classes:
+                    check_rows(target.read(outputs), len(self.inputs))
+                raise
 
     def _asked(self, target: TargetLike) -> Target:
         """A target of these images."""
