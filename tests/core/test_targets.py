@@ -90,7 +90,15 @@ def test_a_loss_beside_the_scores_is_not_taken_for_them():
     loss = torch.tensor(0.7)
     for outputs in ((loss, SCORES), {"loss": loss, "scores": SCORES}):
         assert torch.equal(Class(1)(outputs), SCORES[:, 1])
-    assert Class(0)(loss).tolist() == loss[None].tolist()  # of one image: its score, squeezed
+    for alone in (loss, (loss,)):  # of one image: its score, squeezed
+        assert Class(0)(alone).tolist() == loss[None].tolist()
+
+
+def test_a_number_before_one_row_may_be_either():
+    for outputs in ((torch.tensor(0.7), SCORES[:1]), {"a": torch.tensor(0.7), "b": SCORES[:1]}):
+        with pytest.raises(TypeError, match="a loss or the squeezed score of one image; pass"):
+            Class(1)(outputs)
+    assert Of(0, 0)((torch.tensor(2.0), SCORES[:1])).tolist() == [2.0]
 
 
 class Beside(nn.Module):

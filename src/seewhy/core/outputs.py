@@ -38,13 +38,17 @@ def _first(outputs: Any, keys: Sequence[str]) -> Tensor:
         if isinstance(value, Tensor):
             return value
     values = outputs.values() if isinstance(outputs, Mapping) else outputs
-    for value in values if isinstance(values, Sequence) or isinstance(outputs, Mapping) else ():
-        if isinstance(value, Tensor) and value.ndim:
-            return value
+    several = isinstance(values, Sequence) or isinstance(outputs, Mapping)
+    found = [value for value in values if isinstance(value, Tensor)] if several else []
+    arrays = [value for value in found if value.ndim]
+    lacking = "without a tensor of scores"
+    if arrays and not found[0].ndim and len(arrays[0]) == 1:
+        lacking = "with a single number first, a loss or the squeezed score of one image"
+    elif found:
+        return (arrays or found)[0]
     raise TypeError(
-        f"the model returned a {type(outputs).__name__} without a tensor of scores; pass "
-        "targets.Of(key, target) for one of several heads, or a function of the outputs that "
-        "returns one score per image"
+        f"the model returned a {type(outputs).__name__} {lacking}; pass targets.Of(key, target) "
+        "for one of several heads, or a function of the outputs that returns one score per image"
     )
 
 
