@@ -201,13 +201,29 @@ class Detections(nn.Module):
         return [{"scores": one.mean(0).flatten()[:3]} for one in x]
 
 
+class Mask(nn.Conv2d):
+    """One score per pixel, whose softmax over the classes is always 1."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1, 1)
+
+
+SHARES = ", for a segmentation network scores.log_softmax"
+
+
 @pytest.mark.parametrize(
-    ("network", "returned"), [(Segmenter, r"\(1, 4, 32, 32\)"), (Detections, "a list")]
+    ("network", "returned", "such"),
+    [
+        (Segmenter, r"\(1, 4, 32, 32\)", SHARES),
+        (Mask, r"\(1, 1, 32, 32\)", "; see"),
+        (Detections, "a list", "; see"),
+    ],
 )
-def test_a_network_without_a_score_per_class_is_refused_at_once(network, returned):
+def test_a_network_without_a_score_per_class_is_refused_at_once(network, returned, such):
     """Once, and not for each image; advice about targets would be none here."""
     loaded = LoadedModel(seeded(network), Preprocess(resize=40, crop=32), name="dense")
-    with pytest.raises(ValueError, match=f"dense returns {returned}, .*one score per class"):
+    words = f"dense returns {returned}, .*one score per class, .* whose forward returns that{such}"
+    with pytest.raises(ValueError, match=words):
         seewhy.evaluate(loaded, "scenes:2")
 
 

@@ -196,7 +196,7 @@ class Viewer:
 
 
 def has_left() -> bool:
-    """Whether the page that asked for the job of now is gone, while others may wait for its end."""
+    """Whether the page that asked for the running job was closed or loaded again."""
     blocks, job = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     event = None if blocks is None else blocks._queue.event_ids_to_events.get(str(job))
     return event is not None and not event.alive

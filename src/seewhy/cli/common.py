@@ -70,7 +70,7 @@ def usage_errors(run: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """A run that is kept in a folder: where Ctrl-C or the disk ends it, how to go on is said."""
+    """Inside, a run is kept in a folder: if Ctrl-C or the disk ends it, say how to go on."""
     try:
         yield
     except KeyboardInterrupt:

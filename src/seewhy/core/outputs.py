@@ -18,6 +18,8 @@ def logits(outputs: Any) -> Tensor:
     tensor that is not a single number, such as a loss. Outputs of shape (B,) count as one class, a
     number as that of one image, and (B, C, 1, 1), which a convolution behind the pool makes, as
     (B, C).
+
+    Raises TypeError where there is no tensor, or a number that may be a loss or one image's score.
     """
     found = _first(outputs, ("logits", "out"))
     if found.ndim > 2 and found.shape[2:].numel() == 1:
@@ -38,8 +40,8 @@ def _first(outputs: Any, keys: Sequence[str]) -> Tensor:
         if isinstance(value, Tensor):
             return value
     values = outputs.values() if isinstance(outputs, Mapping) else outputs
-    several = isinstance(values, Sequence) or isinstance(outputs, Mapping)
-    found = [value for value in values if isinstance(value, Tensor)] if several else []
+    listed = isinstance(outputs, Mapping | Sequence)
+    found = [value for value in values if isinstance(value, Tensor)] if listed else []
     arrays = [value for value in found if value.ndim]
     lacking = "without a tensor of scores"
     if arrays and not found[0].ndim and len(arrays[0]) == 1:

@@ -706,7 +706,7 @@ class Probe:
                     found = target(outputs)
                 return checked_scores(found, len(self.inputs))
             except ValueError:
-                if target.of_classes:
+                if target.of_classes:  # which may have failed for this reason
                     check_rows(target.read(outputs), len(self.inputs))
                 raise
 

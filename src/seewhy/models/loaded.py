@@ -249,10 +249,11 @@ def check_score_per_class(model: LoadedModel, outputs: Any) -> None:
         scores = logits(outputs)
         sides, returned = scores.ndim, str(tuple(scores.shape))
     if sides != 2:
-        pixels = ", for a segmentation scores.log_softmax(1).logsumexp((2, 3))" * (sides == 4)
+        pixels = sides == 4 and scores.shape[1] > 1
+        such = ", for a segmentation network scores.log_softmax(1).logsumexp((2, 3))" * pixels
         raise ModelError(
             f"{model.called} returns {returned}, and this needs one score per class, (B, C); wrap "
-            f"it in a module whose forward returns that{pixels}; see docs/models.md"
+            f"it in a module whose forward returns that{such}; see docs/models.md"
         )
 
 
@@ -285,7 +286,7 @@ def number_of_outputs(model: LoadedModel) -> int | None:
     """
     try:
         return logits(outputs_of_photo(model)).shape[1]
-    except (TypeError, IndexError):  # it returns no scores, or could not be run
+    except TypeError:  # it returns no scores, or could not be run
         return None
 
 
