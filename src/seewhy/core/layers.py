@@ -312,15 +312,22 @@ class Layer:
     def projects(self) -> bool:
         """Whether it is a linear map of each token by itself, as inside of attention.
 
-        A block ends with one, too, where the module that projects adds up by itself (VideoMAE).
+        All of the outermost module counts: a block may end with a module that projects and adds, as
+        VideoMAE's do.
         """
         if self.layout.kind == "channels_first":
             return False
-        parts = [*(self.outer or self.module).modules()]
-        learned = {type(part) for part in parts if part._parameters}
-        bare = {type(part) for part in parts if only_rearranges(part)}
-        linear = learned <= {nn.Linear, nn.BatchNorm1d} and bare <= _LINEAR
-        return nn.Linear in learned and linear
+        whole = self.outer or self.module
+        # Nearly all end at one of their first parts.
+        linear = all(map(_is_linear, whole.modules()))
+        return linear and any(type(part) is nn.Linear for part in whole.modules())
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Whether what a module does, but for its children, is linear for each token by itself."""
+    if module._parameters:
+        return type(module) in (nn.Linear, nn.BatchNorm1d)
+    return bool(module._modules) or type(module) in _LINEAR
 
 
 def only_rearranges(module: nn.Module) -> bool:
