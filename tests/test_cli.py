@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from networks import Cnn, seeded
 from seewhy.cli import app, common
+from seewhy.cli.explain import save_marked
 from seewhy.cli.options import parse_size
 from seewhy.cli.output import unused
 from seewhy.models.weights import SUFFIXES
@@ -376,6 +377,25 @@ def test_a_full_disk_leaves_no_half_of_a_scene(run, monkeypatch):
     monkeypatch.setattr(Image.Image, "save", half)
     assert "No space left on device" in run("explain", "--out", "out", code=2).output
     assert [path for path in Path("out").rglob("*") if path.is_file()] == []
+
+
+def test_what_ctrl_c_cut_off_is_completed_by_the_same_command(run, monkeypatch):
+    asked = ("explain", "one.png", *NET, "--method", "grad_cam", "--target", "ant",
+             "--target", "bee", "--out", "out")  # fmt: skip
+    calls = iter((save_marked, None))
+
+    def cut_off(picture, path):
+        if (save := next(calls)) is None:
+            raise KeyboardInterrupt
+        save(picture, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("seewhy.cli.explain.save_marked", cut_off)
+        run(*asked, code=130)
+    result = run(*asked, code=1)
+    assert "one.ant.grad_cam.png is there already" in " ".join(result.output.split())
+    names = ["one.ant.grad_cam.png", "one.bee.grad_cam.png", "one.gallery.png"]
+    assert sorted(path.name for path in Path("out").iterdir()) == names
 
 
 def test_overwrite_replaces_results_but_no_photo(run):

@@ -18,6 +18,7 @@ from seewhy.explanation import Explanation, gallery_of, legend_of
 from seewhy.metrics.localization import energy_pointing_game
 from seewhy.models import DEFAULT_MODEL, LoadedModel, load_model
 from seewhy.photos import explain_photos
+from seewhy.writing import write_whole
 
 GRID = ("chelsea", "coffee", "camera", "rocket")
 OPENING = "auto(effort='quick')"  # the method of the grid
@@ -55,7 +56,7 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> E
     )
     grades = graded(network, advance)
     picture = gallery_of(opening, columns=5)
-    (folder / "gallery.jpg").write_bytes(encoded(picture, "JPEG", quality=88))
+    write_whole(folder / "gallery.jpg", encoded(picture, "JPEG", quality=88))
     write_page(
         folder / "index.html",
         "demo.html",

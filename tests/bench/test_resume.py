@@ -175,7 +175,7 @@ def test_a_folder_that_is_renamed_meanwhile_ends_the_run(tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_old_file(config, monkeypatch):
-    from seewhy.bench.store import write_whole
+    from seewhy.writing import write_whole
 
     path = config.with_name("kept.txt")
     write_whole(path, b"old")

@@ -9,25 +9,45 @@ import sys
 from hashlib import sha256
 from io import BytesIO
 
+import pytest
 from markupsafe import Markup
 from PIL import Image
 
 import seewhy
-from seewhy.draw.page import breakable, embedded, render
+from seewhy.draw.page import breakable, embedded, render, write_page
 
 EVIL = '<img src=x onerror="alert(1)">&_+'
 
 
 def comparison(**values: object) -> Markup:
     """A page of a template with given texts and nothing else on it."""
+    return render("comparison.html", **given(**values))
+
+
+def given(**values: object) -> dict[str, object]:
+    """What that template takes."""
     nothing = {"verdicts": [], "unfinished": [], "panels": [], "lone": [], "settings": []}
 
     class Empty:
         folder = "run"
 
-    return render(
-        "comparison.html", words=None, **{"first": Empty, "second": Empty, **nothing, **values}
-    )
+    return {"words": None, "first": Empty, "second": Empty, **nothing, **values}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size")
+def test_a_full_disk_leaves_the_page_that_was_there(tmp_path):
+    import resource
+
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"page\.html: cannot be written \(File too large\)"):
+            write_page(path, "comparison.html", **given())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("page.html", "old")]
 
 
 def test_every_text_is_escaped():

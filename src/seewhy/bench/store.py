@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from hashlib import sha256
@@ -29,6 +29,7 @@ from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.evaluation.values import Growing
 from seewhy.reading import parsed, text_of
+from seewhy.writing import write_whole
 
 MANIFEST = "manifest.json"
 CHECKSUMS = "checksums.txt"  # as `sha256sum` writes and checks them; of a file the last one counts
@@ -342,31 +343,6 @@ def append_line(path: Path, line: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Put a file into its place whole or not at all, its folder included.
-
-    Raises OSError that names the file.
-    """
-    beside = path.with_name(f"{path.name}.tmp")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        if os.name == "posix":  # the new name is on the disk once its folder is
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
         raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 

@@ -246,9 +246,10 @@ def save(
     maps: MapFormat | None,
     reasons: list[str],
 ) -> list[Path]:
-    """Write the pictures of one photo; the gallery of them all comes first.
+    """Write the pictures of one photo, last the gallery of them all; its path comes first.
 
-    What cannot be written is added to the reasons, and the rest is written all the same.
+    So where a gallery is there, nothing was cut off. What cannot be written is added to the
+    reasons, and the rest is written all the same.
     """
     files: list[Path] = []
 
@@ -259,8 +260,6 @@ def save(
         except Exception as error:  # a full disk, or a map that cannot be drawn
             reasons.append(str(error))
 
-    if answer.explanations:
-        write(gallery, lambda path: save_marked(gallery_of(answer.explanations), path))
     for one in answer.explanations:
         draw = one.contour if style == "contour" else one.overlay
         # Photos that were compressed with loss would be many times as large as PNGs.
@@ -271,7 +270,9 @@ def save(
             # A 16-bit map is a .png too, beside the picture.
             suffix = "map.png" if maps == "png" else maps
             write(output.path(name, one.target, one.method, suffix=suffix), one.save_saliency)
-    return files
+    if answer.explanations:
+        write(gallery, lambda path: save_marked(gallery_of(answer.explanations), path))
+    return sorted(files, key=lambda file: file != gallery)
 
 
 def save_marked(picture: Image.Image, path: Path) -> None:

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from seewhy.data.images import encoded
+from seewhy.writing import write_whole
 
 _MARK = b'<meta name="generator" content="Seewhy">'  # near the beginning of every page
 WIDTH = 256  # pixels of a picture, at most
@@ -32,8 +33,8 @@ def part(template: str, name: str, *values: Any, **functions: Any) -> str:
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Write the page of a template as one file."""
-    path.write_text(render(template, **values), encoding="utf-8")
+    """Write the page of a template as one file. Raises OSError that names it."""
+    write_whole(path, render(template, **values).encode())
 
 
 def check_page(path: Path) -> None:
