@@ -267,6 +267,8 @@ def test_classes_are_found_by_what_is_nearest(visit, photo_file):
     field.fill("77")
     options.get_by_text("thing number 77", exact=True).wait_for()
     assert options.all_text_contents()[0] == "thing number 77"
+    read = field.evaluate("field => field.ariaActiveDescendantElement.innerText.split('\\n')[0]")
+    assert read == "thing number 77", "by a screen reader"
     visit.page.keyboard.press("Enter")
     assert field.input_value() == "thing number 77"
     visit.give(photo_file)
@@ -309,7 +311,9 @@ def test_on_a_phone_the_page_goes_to_the_answer(visit, photo_file):
     visit.page.wait_for_function(
         "() => document.querySelector('.seewhy-maps').getBoundingClientRect().top < 200"
     )
-    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+    for width in (390, 320):
+        visit.page.set_viewport_size({"width": width, "height": 844})
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_can_i_trust_it(visit, photo_file):

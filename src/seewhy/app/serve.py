@@ -29,6 +29,10 @@ from seewhy.draw.overlays import ALPHA
 
 SPARE = 100_000  # bytes that a request may have beside a photo
 CONNECTIONS = 500  # at a time; each visitor's page has a few
+NARROW = (  # outside of the page's parts, where Gradio lets no rule of `css` reach
+    "<style>@media (max-width: 520px) {"
+    " .gradio-container > .main { padding-inline: .8rem !important; } }</style>"
+)
 MAKING = Lock()  # of the samples, which a page asks for all at once
 
 
@@ -73,6 +77,7 @@ def application(
         path="/",
         theme=THEME,
         css=own_file("viewer.css"),
+        head=NARROW,
         footer_links=[],
         run_history=False,
         ssr_mode=False,

@@ -270,7 +270,8 @@ window.seewhy ??= (() => {
     function mark(place) {
       const options = list.querySelectorAll("[role=option]");
       at = Math.max(0, Math.min(place, options.length - 1));
-      options.forEach((one, index) => one.classList.toggle("at", index === at));
+      options.forEach((one, index) => one.setAttribute("aria-selected", index === at));
+      input.ariaActiveDescendantElement = options[at] ?? null; // what a screen reader reads
       options[at]?.scrollIntoView({ block: "nearest" });
     }
 
