@@ -106,8 +106,13 @@ def test_maps_of_narrow_types_are_graded_as_in_double_precision(kind) -> None:
     )
 
 
+def test_maps_of_numpy_are_taken() -> None:
+    maps = torch.rand(2, 4, 4)
+    assert torch.equal(quality.gini(maps.numpy()), quality.gini(maps))
+
+
 def test_maps_that_are_no_tensors_are_named() -> None:
-    with pytest.raises(ValueError, match=r"saliency=array.*; it should be a dense tensor.*gini"):
-        quality.gini(torch.rand(1, 4, 4).numpy())
+    with pytest.raises(ValueError, match=r"saliency=\[\[.*; it should be a dense tensor.*gini"):
+        quality.gini(torch.rand(1, 4, 4).tolist())
     with pytest.raises(ValueError, match=r"masks=\[\]; it should be a dense tensor"):
         localization.iou(torch.rand(1, 4, 4), [])

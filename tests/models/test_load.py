@@ -85,7 +85,9 @@ def test_random_weights_of_a_bundled_network_are_random_throughout() -> None:
 
 
 def test_own_factory(nets: str) -> None:
-    with pytest.warns(Note, match=rf"{nets}:tiny does not say .* shorter side to 256, centre 224"):
+    with pytest.warns(
+        Note, match=rf"{nets}:tiny does not define .* shorter side to 256, centre 224"
+    ):
         model = load_model(f"{nets}:tiny")
     assert isinstance(model.module, Tiny)
     assert not model.module.training
