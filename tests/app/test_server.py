@@ -26,12 +26,13 @@ import uvicorn
 from fastapi.testclient import TestClient
 from gradio.context import LocalContext
 from PIL import Image
+from starlette.datastructures import Headers
 from typer.testing import CliRunner
 from viewers import LIMITS, opened, png
 
 import seewhy
 from seewhy.app import jobs, page, serve, show
-from seewhy.app.guard import Guard
+from seewhy.app.guard import Guard, Refused
 from seewhy.app.page import Viewer
 from seewhy.app.query import NOTHING, PREDICTED, Photo, measured
 from seewhy.app.serve import application, listen
@@ -121,6 +122,32 @@ def test_a_request_that_is_cut_off_at_the_end_is_no_traceback(caplog):
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
     asyncio.run(Guard(cut_off, 1)({**scope, "query_string": b""}, None, None))
     assert caplog.messages == ["a request was cut off, as the viewer ends"]
+
+
+@pytest.mark.parametrize(
+    ("pauses", "announced", "comes"),
+    [
+        ([0.05] * 8, 50_000, True),  # a slow connection, which takes longer than the patience
+        ([0.1] * 9, 50_000, False),  # longer than 1 Mbit/s would
+        ([0.05] * 8, 0, False),  # of unknown size
+        ([0, 0.4], 50_000, False),  # nothing comes for longer than the patience
+    ],
+)
+def test_a_photo_has_the_time_that_a_slow_connection_needs(pauses, announced, comes):
+    left = [*pauses]
+
+    async def receive():
+        await asyncio.sleep(left.pop(0))
+        return {"type": "http.request", "body": b"x", "more_body": bool(left)}
+
+    guard = Guard(None, bytes=50_000, patience=0.3)
+    headers = Headers({"content-length": str(announced)} if announced else {})
+    read = guard.read(receive, headers, guard.bytes, lambda count: None)
+    if comes:
+        assert asyncio.run(read) == b"x" * len(pauses)
+    else:
+        with pytest.raises(Refused, match="too long to come"):
+            asyncio.run(read)
 
 
 def test_what_was_chosen_comes_back_as_far_as_it_is_there(viewer):

@@ -42,6 +42,7 @@ LONGEST = 255  # bytes of a path; a file system raises an error for a longer nam
 AT_ONCE = 120_000_000  # bytes of all requests and answers together that are under way
 LARGE = 1_000_000  # bytes after which memory is given back
 PIECE = 262_144  # bytes of an answer that are sent at a time
+RATE = 125_000  # bytes a second that a slow connection carries, 1 Mbit/s
 FOREIGN = (
     "this viewer serves its own page alone; a proxy in front of it has to pass on the Host header "
     "that the browser sends"
@@ -66,7 +67,8 @@ class Guard:
     joins: how many values each of the page's jobs takes, by its number.
     sessions: those that have asked for a job; Gradio breaks off the answers of any other.
     hold: called with the values of a job before it starts to wait.
-    patience: seconds within which a request must arrive, and an answer must be taken.
+    patience: seconds within which a request must arrive, and an answer must be taken; and, where
+        these are large, what they take at 1 Mbit/s. No part of a request may take longer.
     """
 
     def __init__(
@@ -211,14 +213,17 @@ class Guard:
         """The body of a request; raises Refused as soon as it proves too large or too slow."""
         too_large = Refused(413, f"at most {limit / 1e6:g} MB are taken")
         announced = headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced[:20]) > limit:
+        expected = int(announced[:20]) if announced.isdecimal() else 0
+        if expected > limit:
             raise too_large
+        patience = self.patience + expected / RATE
         parts: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(patience):
                 while True:
-                    message = await receive()
+                    async with asyncio.timeout(self.patience):
+                        message = await receive()
                     part = message.get("body", b"")
                     count(len(part))
                     parts.append(part)
@@ -229,7 +234,7 @@ class Guard:
                     if message["type"] == "http.disconnect" or not message.get("more_body"):
                         return b"".join(parts)
         except TimeoutError:
-            raise Refused(408, f"this took more than {self.patience:g} seconds to come") from None
+            raise Refused(408, "this took too long to come") from None
 
     async def send(self, message: Message, send: Send) -> None:
         """Send a part of an answer; raises TimeoutError where a large one is not taken in time."""
@@ -248,7 +253,7 @@ class Guard:
             return
         with self.counted() as count:
             count(len(body))
-            async with asyncio.timeout(self.patience + len(body) / 500_000):
+            async with asyncio.timeout(self.patience + len(body) / RATE):
                 for start in range(0, len(body), PIECE):
                     piece = body[start : start + PIECE]
                     more = start + PIECE < len(body) or message.get("more_body", False)
