@@ -20,6 +20,7 @@ from seewhy.core.targets import (
     Class,
     ClassTarget,
     Contrast,
+    Not,
     Of,
     Predicted,
     Probability,
@@ -150,6 +151,16 @@ def test_settled_targets_stay_with_their_classes():
         picked = torch.tensor([flipped[0, 1], flipped[1, 2]])
         expected = picked.sigmoid() if isinstance(target, Probability) else picked
         assert torch.allclose(settled(flipped), expected)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Class(None), lambda: Not(None), lambda: Contrast(None, 1), lambda: Contrast(0, None)],
+)
+def test_only_a_probability_may_name_no_class(make):
+    with pytest.raises(TypeError, match="is None; it should be a class index"):
+        make()
+    assert Probability().named == Probability(None).named == ()
 
 
 @pytest.mark.parametrize("classes", [None, 0])

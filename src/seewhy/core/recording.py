@@ -53,7 +53,7 @@ from seewhy.progress import report
 # that the network has, where the layer nearly always is), or nowhere.
 Begin = Literal["input", "late", "nowhere"]
 # What says of what size, type or kind something is, but holds no image.
-_PLAIN = (int, float, str, torch.Size, torch.dtype, torch.device, type(None))
+_SIZES = (int, float, str, torch.Size, torch.dtype, torch.device, type(None))
 # What a network raises where it does not allow what is tried, after which something else is. What
 # ends a run from outside, such as a timeout, is none of these.
 REFUSALS = (
@@ -474,7 +474,7 @@ class _Recorder:
         """Whether a module was given nothing but the network's own numbers, or sizes."""
         if first is None:
             values = tree_leaves((args, kwargs))
-            constant = bool(values) and all(isinstance(one, _PLAIN) for one in values)
+            constant = bool(values) and all(isinstance(one, _SIZES) for one in values)
         else:  # which nearly always answers it
             constant = self._known(first) and all(map(self._known, tensors((args, kwargs))))
         if constant:

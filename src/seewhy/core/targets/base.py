@@ -85,7 +85,8 @@ class Settled(Target):
         """Settle what is meant."""
         values = vars(self)
         for name in self.fields_of_classes:
-            if values[name] is not None:
+            left_out = values[name] is None and hasattr(type(self), name)  # where that is a default
+            if not left_out:
                 values[name] = classes_of(values[name], name)
         others = {key: value for key, value in values.items() if key not in self.fields_of_classes}
         values.update(settled(type(self).__name__, type(self), others))
