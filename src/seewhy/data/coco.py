@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.data.dataset import (
-    Annotation,
     Dataset,
     DatasetError,
     Sample,
+    annotations_of,
     boxes_of,
     check_size,
     folder_of,
@@ -62,30 +62,26 @@ def read_coco(root: str | Path, split: str = "val2017") -> Dataset:
         about = coco.imgs[by_key[key]]
         image = load_image(*files(key))
         check_size(table, (about.get("width"), about.get("height")), image)
-        instances: dict[str, list[tuple[list[float], Tensor | None]]] = {}
+        labels: list[str] = []
+        boxes: list[list[float]] = []
+        masks: list[Tensor | None] = []
         for instance in coco.imgToAnns[by_key[key]]:
             try:
-                name = coco.cats[instance["category_id"]]["name"]
+                labels.append(coco.cats[instance["category_id"]]["name"])
                 x, y, width, height = map(float, instance["bbox"])
                 if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) < 0:
                     raise ValueError(f"its bbox is {instance['bbox']}")
                 box = [x, y, x + width, y + height]
                 if lies_outside(box, image):
                     raise ValueError(f"its bbox lies outside of the photo: {instance['bbox']}")
-                mask = _outlined(coco, instance, image)
+                boxes.append(box)
+                masks.append(_outlined(coco, instance, image))
             except Exception as error:  # pycocotools has no checks, and so all kinds of them
                 raise DatasetError(
                     f"{table}: the annotation with the id {instance.get('id')}, of {key}, is not "
                     f"as COCO writes them ({error!r})"
                 ) from error
-            instances.setdefault(name, []).append((box, mask))
-        annotations = []
-        for label, own in instances.items():
-            boxes = boxes_of([box for box, _ in own])
-            masks = [mask for _, mask in own if mask is not None]
-            whole = torch.stack(masks).any(0) if len(masks) == len(own) else None
-            annotations.append(Annotation(label, boxes, whole))
-        return Sample(key, image, tuple(annotations))
+        return Sample(key, image, annotations_of(labels, boxes_of(boxes), masks))
 
     keys = tuple(sorted(by_key))
     return Dataset(f"coco:{root}", keys, read, region="masks", files=files, tables=(table,))

@@ -47,6 +47,22 @@ class Annotation:
     mask: Tensor | None = None
 
 
+def annotations_of(
+    labels: Sequence[str], boxes: Tensor, masks: Sequence[Tensor | None]
+) -> tuple[Annotation, ...]:
+    """One annotation for each label of some objects, without a mask where one of them has none.
+
+    labels, boxes, masks: of each object: its category, (n, 4) float64, and (H, W) bool or None.
+    """
+    annotations = []
+    for label in dict.fromkeys(labels):
+        own = [place for place, name in enumerate(labels) if name == label]
+        drawn = [mask for place in own if (mask := masks[place]) is not None]
+        whole = torch.stack(drawn).any(0) if len(drawn) == len(own) else None
+        annotations.append(Annotation(label, boxes[own], whole))
+    return tuple(annotations)
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """A photo with its annotations, one for each category in it.

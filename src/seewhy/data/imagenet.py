@@ -6,10 +6,18 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample, folder_of, listed_in
+from seewhy.data.dataset import (
+    Annotation,
+    Dataset,
+    DatasetError,
+    Sample,
+    boxes_of,
+    folder_of,
+    listed_in,
+)
 from seewhy.data.finding import find_images
 from seewhy.data.images import load_image
-from seewhy.data.pascal import NOTHING, read_objects
+from seewhy.data.pascal import read_objects
 from seewhy.printable import on_one_line
 
 _WNID = re.compile(r"n\d{8}")
@@ -64,14 +72,15 @@ def read_imagenet(root: str | Path, split: str = "val") -> Dataset:
     def read(key: str) -> Sample:
         image, label = load_image(paths[key]), label_of(key)
         note = next((path for path in notes_of(key) if path.exists()), None)
-        objects = read_objects(note, image) if note else NOTHING
-        label = label or next(iter(objects.labels), None)
+        names, boxes = read_objects(note, image) if note else ([], boxes_of([]))
+        label = label or next(iter(names), None)
         if label is None:
             raise DatasetError(
                 f"{paths[key]}: neither its folder, an annotation in {notes}, nor {_KIT} says its "
                 "class"
             )
-        return Sample(key, image, (Annotation(label, objects.boxes[objects.named(label)]),))
+        own = [place for place, name in enumerate(names) if name == label]
+        return Sample(key, image, (Annotation(label, boxes[own]),))
 
     return Dataset(
         f"imagenet:{root}",

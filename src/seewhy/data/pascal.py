@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree as xml
 
 from PIL import Image
@@ -11,22 +10,8 @@ from torch import Tensor
 from seewhy.data.dataset import DatasetError, boxes_of, check_size, lies_outside
 
 
-class Objects(NamedTuple):
-    """The name of each object in a photo, and its box, (n, 4) float64 `x0, y0, x1, y1`."""
-
-    labels: tuple[str, ...]
-    boxes: Tensor
-
-    def named(self, label: str | None) -> list[int]:
-        """Which of them have the name."""
-        return [place for place, name in enumerate(self.labels) if name == label]
-
-
-NOTHING = Objects((), boxes_of([]))
-
-
-def read_objects(path: Path, image: Image.Image) -> Objects:
-    """The objects of the annotation file of a photo.
+def read_objects(path: Path, image: Image.Image) -> tuple[list[str], Tensor]:
+    """The objects of a photo's annotation file: names, and boxes (n, 4) float64 `x0, y0, x1, y1`.
 
     VOC counts pixels from 1 and includes the last, so a box begins at `xmin - 1`.
 
@@ -45,7 +30,7 @@ def read_objects(path: Path, image: Image.Image) -> Objects:
         for x0, y0, x1, y1 in boxes:
             if x1 < x0 or y1 < y0:
                 raise ValueError(f"a bndbox ends before it begins: {x0:g}, {y0:g}, {x1:g}, {y1:g}")
-        labels = tuple(item.findtext("name", "").strip() for item in objects)
+        labels = [item.findtext("name", "").strip() for item in objects]
         if not all(labels):
             raise ValueError("<object> has no name")
     except (xml.ParseError, ValueError, LookupError) as error:  # the last of an unknown encoding
@@ -56,7 +41,7 @@ def read_objects(path: Path, image: Image.Image) -> Objects:
     for written, box in zip(boxes, corners.tolist(), strict=True):
         if lies_outside(box, image):
             raise DatasetError(f"{path}: the bndbox {written} lies outside of the photo")
-    return Objects(labels, corners)
+    return labels, corners
 
 
 def _number(element: xml.Element, path: str) -> float:

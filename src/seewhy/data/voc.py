@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from seewhy.data.dataset import (
-    Annotation,
     Dataset,
     DatasetError,
     Sample,
+    annotations_of,
     folder_of,
     listed_in,
     pixels_of,
@@ -60,7 +60,7 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
     def read(key: str) -> Sample:
         photo, path, outlines = files(key)
         image = load_image(photo)
-        objects = read_objects(path, image)
+        labels, boxes = read_objects(path, image)
         # Which object each pixel belongs to, counted from 1.
         numbered = pixels_of(outlines, image) if outlines.is_file() else None
         if numbered is not None and (numbered.ndim, numbered.dtype) != (2, torch.uint8):
@@ -68,13 +68,11 @@ def read_voc(root: str | Path, split: str = "val") -> Dataset:
                 f"{outlines}: has no number of an object at each pixel; give a PNG of 8 bits, with "
                 "a palette or grey"
             )
-        annotations = []
-        for label in dict.fromkeys(objects.labels):
-            own, mask = objects.named(label), None
-            if numbered is not None and own[-1] + 1 < _BAND:
-                mask = torch.isin(numbered, numbered.new_tensor([i + 1 for i in own]))
-            annotations.append(Annotation(label, objects.boxes[own], mask))
-        return Sample(key, image, tuple(annotations))
+        masks = [
+            numbered == number if numbered is not None and number < _BAND else None
+            for number in range(1, len(labels) + 1)
+        ]
+        return Sample(key, image, annotations_of(labels, boxes, masks))
 
     return Dataset(f"voc:{root}", keys, read, files=files)
 

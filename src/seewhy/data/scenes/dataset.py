@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from seewhy.data.dataset import Annotation, Dataset, DatasetError, Sample
+from seewhy.data.dataset import Dataset, DatasetError, Sample, annotations_of
 from seewhy.data.scenes import render
 from seewhy.data.scenes.objects import CATEGORIES, number_of
 from seewhy.options import Count, Seed
@@ -173,13 +173,10 @@ def read_scenes(count: int | str = 100, *, seed: Seed = 0, size: Count = 128) ->
 
     def read(key: str) -> Sample:
         scene = scenes[index[key]]
-        labels, boxes = np.array(scene.labels), torch.from_numpy(scene.boxes).double()
-        masks = torch.from_numpy(scene.masks)
-        annotations = []
-        for label in dict.fromkeys(scene.labels):
-            own = torch.from_numpy(labels == label) & masks.flatten(1).any(1)
-            if own.any():
-                annotations.append(Annotation(label, boxes[own], masks[own].any(0)))
-        return Sample(key, scene.image, tuple(annotations), scene)
+        seen = np.flatnonzero(scene.masks.any((1, 2)))
+        labels = [scene.labels[i] for i in seen]
+        boxes = torch.from_numpy(scene.boxes[seen]).double()
+        masks = [*torch.from_numpy(scene.masks[seen])]
+        return Sample(key, scene.image, annotations_of(labels, boxes, masks), scene)
 
     return Dataset(f"scenes:{count}", tuple(index), read, region="masks")
