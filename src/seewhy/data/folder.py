@@ -1,7 +1,7 @@
 """Any folder of photos, with labels and masks as far as there are any."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from os.path import isfile  # which takes a name that is too long for one that is not there
 from pathlib import Path
@@ -46,6 +46,7 @@ def read_folder(root: str | Path) -> Dataset:
     found = [path.relative_to(photos) for path in find_images(photos) if masks not in path.parents]
     paths = {on_one_line(path.as_posix()): path for path in found}
     table = base / "labels.csv"
+    labels: Mapping[str, Sequence[str | None]]
     if table.is_file():
         labels = _labels(table)
         if missing := sorted(paths.keys() - labels.keys()):
@@ -53,18 +54,16 @@ def read_folder(root: str | Path) -> Dataset:
                                "all")  # fmt: skip
         paths = {key: paths.get(key, Path(key)) for key in labels}
     else:
-        labels = {key: [on_one_line(path.parent.name)] for key, path in paths.items() if "/" in key}
-
-    def labels_of(key: str) -> Sequence[str | None]:
-        return labels.get(key, [None])
+        labels = {key: [on_one_line(path.parent.name) or None] for key, path in paths.items()}
 
     def masks_of(key: str, label: str | None) -> list[Path]:
         """Where the mask of a label may be; the first that is there counts."""
         name = paths[key].with_suffix(".png")
+        found = []
         # A label is any text: "../images" is no folder of masks.
-        inside = label is not None and ".." not in Path(label).parts and label[:1] != "/"
-        found = [masks / label / name.name] if label is not None and inside else []
-        if len(labels_of(key)) == 1:
+        if label is not None and ".." not in Path(label).parts and label[:1] != "/":
+            found.append(masks / label / name.name)
+        if len(labels[key]) == 1:
             found += [masks / name, masks / name.name]
         return found
 
@@ -79,20 +78,20 @@ def read_folder(root: str | Path) -> Dataset:
         """Raise DatasetError where a photo in another folder would have the same mask."""
         for other in alike[paths[key].stem]:
             beside = paths[other].parent == paths[key].parent  # one photo, in another format
-            if not beside and mask in (mask_of(other, label) for label in labels_of(other)):
+            if not beside and mask in (mask_of(other, label) for label in labels[other]):
                 raise DatasetError(
                     f"{mask}: may be of {key} or of {other}; give photos with masks names of "
                     "their own"
                 )
 
     def files(key: str) -> list[Path]:
-        found = [path for label in labels_of(key) for path in masks_of(key, label)]
+        found = [path for label in labels[key] for path in masks_of(key, label)]
         return [photos / paths[key], *found]
 
     def read(key: str) -> Sample:
         image = load_image(photos / paths[key])
         annotations = []
-        for label in labels_of(key):
+        for label in labels[key]:
             path = mask_of(key, label)
             if path is None:
                 annotations.append(Annotation(label))
