@@ -64,10 +64,5 @@ def _matches(pattern: Sequence[str]) -> Iterator[str]:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    below = map(Path, _matches([glob.escape(str(folder)), "**", "*"]))
+    return [path for path in below if path.suffix.lower() in SUFFIXES and path.is_file()]
