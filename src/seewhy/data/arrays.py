@@ -70,12 +70,9 @@ def _read(path: Path, channels: int) -> npt.NDArray[Any]:
         ) from error
     try:
         with tifffile.TiffFile(path) as file:
-            shape = file.series[0].shape
-            if math.prod(shape) > 3 * MAX_PIXELS:
-                raise ImageError(f"{path}: shape {shape}; make it smaller first")
-            array: npt.NDArray[Any] = file.series[0].asarray()
-    except ImageError:
-        raise
+            series = file.series[0]
+            if math.prod(series.shape) <= 3 * MAX_PIXELS:
+                return np.asarray(series.asarray())
     except Exception as error:  # a decoder fed with broken bytes may raise anything
         raise ImageError(f"{path}: cannot be decoded ({error}); give a complete TIFF") from error
-    return array
+    raise ImageError(f"{path}: shape {series.shape}; make it smaller first")
