@@ -115,7 +115,7 @@ class Scene:
 
     def _changed(self, change: str, **parts: object) -> Scene:
         composition = replace(self.composition, **parts)  # type: ignore[arg-type]
-        return Scene(self.seed, self.index, self.size, composition, self.change + change)
+        return replace(self, composition=composition, change=self.change + change)
 
 
 def key_of(seed: int, index: int, size: int) -> str:
@@ -148,7 +148,7 @@ class Scenes(Sequence[Scene]):
     def __getitem__(self, index: int | slice) -> Scene | list[Scene]:
         """Scene `index`, counted from the end where negative, or a list of them for a slice."""
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._length))]
+            return [self[i] for i in range(self._length)[index]]
         i = index + self._length if index < 0 else index
         if not 0 <= i < self._length:
             raise IndexError(f"scene {index}: there are {self._length} scenes")

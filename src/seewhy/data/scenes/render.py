@@ -187,13 +187,13 @@ def composition(seed: int, index: int) -> Composition:
             x, y = own.uniform(inset, 1 - inset, 2)
             candidate = replace(made, x=float(x), y=float(y), radius=r)
             outline = _silhouette(candidate)
-            visible = outline & frame
-            left = [np.count_nonzero(v & ~outline) / whole for v, whole in seen]
-            if min(left, default=1.0) >= min(enough, 1.0):
-                seen = [(v & ~outline, whole) for v, whole in seen]
+            left = [(visible & ~outline, whole) for visible, whole in seen]
+            shares = [np.count_nonzero(visible) / whole for visible, whole in left]
+            if min(shares, default=1.0) >= min(enough, 1.0):
                 elements.append(candidate)
+                seen = left
                 if made.labelled:
-                    seen.append((visible, float(np.count_nonzero(outline))))
+                    seen.append((outline & frame, float(np.count_nonzero(outline))))
                 break
     toward = np.deg2rad(rng.uniform(-150, -30))
     return Composition(
@@ -295,15 +295,12 @@ def _stamp(element: Element, size: int, light: tuple[float, float]) -> _Stamp:
     gloss = np.clip(facing - 0.12, 0, 1) * rng.uniform(0.0, 1.2)
     colour = np.clip(colour * shade[..., None] + (gloss * alpha)[..., None], 0, alpha[..., None])
 
-    wide = np.zeros((core + 2 * pad, core + 2 * pad), np.float32)
-    wide[pad:-pad, pad:-pad] = alpha
     dx, dy = round(-light[0] * offset), round(-light[1] * offset)
-    fallen = Image.new("L", wide.shape)
+    fallen = Image.new("L", (core + 2 * pad, core + 2 * pad))
     fallen.paste(cover, (pad + dx, pad + dy))
     shadow = np.asarray(fallen.filter(ImageFilter.GaussianBlur(blur)), dtype=np.float32) / 255
-    framed = np.zeros((*wide.shape, 3), np.float32)
-    framed[pad:-pad, pad:-pad] = colour
-    return _Stamp(left - pad, top - pad, framed, wide, shadow)
+    framed = np.pad(colour, ((pad, pad), (pad, pad), (0, 0)))
+    return _Stamp(left - pad, top - pad, framed, np.pad(alpha, pad), shadow)
 
 
 def draw(layout: Composition, size: int) -> Drawing:
