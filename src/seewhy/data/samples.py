@@ -3,13 +3,13 @@
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from seewhy.data.images import load_image
 
-FOLDER = files("seewhy.data").joinpath("photos")
+FOLDER = Path(__file__).parent / "photos"
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,20 @@ class SamplePhoto:
     @property
     def image(self) -> Image.Image:
         """The photo, RGB, of 480 pixels at most; each time decoded anew."""
-        return load_image(FOLDER.joinpath(f"{self.name}.jpg").read_bytes())
+        return load_image(FOLDER / f"{self.name}.jpg")
 
 
 @cache
 def sample_photos() -> dict[str, SamplePhoto]:
     """All sample photos by name."""
-    table = tomllib.loads(FOLDER.joinpath("sources.toml").read_text("utf-8"))
+    table = tomllib.loads((FOLDER / "sources.toml").read_text("utf-8"))
     return {
         name: SamplePhoto(name, **{**about, "classes": tuple(about["classes"])})
         for name, about in table.items()
     }
 
 
-def grid_of(photos: list[Image.Image], side: int = 300) -> Image.Image:
+def grid_of(photos: list[Image.Image], side: int) -> Image.Image:
     """Four photos in a square of two by two, each cut to a square of `side` pixels."""
     grid = Image.new("RGB", (2 * side, 2 * side))
     for place, photo in enumerate(photos):
