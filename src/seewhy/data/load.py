@@ -1,5 +1,6 @@
 """Datasets by name."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 from seewhy.data.coco import read_coco
 from seewhy.data.dataset import Dataset, DatasetError
 from seewhy.data.folder import read_folder
-from seewhy.data.grids import parts, read_grids
+from seewhy.data.grids import as_grids
 from seewhy.data.imagenet import read_imagenet
 from seewhy.data.scenes.dataset import read_scenes
 from seewhy.data.voc import read_voc
@@ -16,6 +17,9 @@ from seewhy.naming import add, checked, suggestion
 from seewhy.options import checking
 
 Function = TypeVar("Function", bound=Callable[..., Dataset])
+
+_SIDES = re.compile(r"(\d+)x(\d+):(.+)", re.DOTALL)
+_MOST = 8  # photos along a side of a grid
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def reader_of(spec: str) -> Reader:
             f"dataset {spec!r} names no folder; write it as KIND:FOLDER with one of "
             f"{', '.join(folders)}, or scenes:COUNT"
         )
-    return reader_of(_specified(parts(where)[1])) if kind == "grids" else READERS[kind]
+    return reader_of(_photos_of_grids(where)[1]) if kind == "grids" else READERS[kind]
 
 
 @checking
@@ -86,7 +90,8 @@ def load_dataset(spec: str, **options: Any) -> Dataset:
     reader = reader_of(spec)
     kind, _, where = spec.partition(":")
     if kind == "grids":
-        return read_grids(where, lambda photos: load_dataset(_specified(photos), **options))
+        side, photos = _photos_of_grids(where)
+        return as_grids(spec, load_dataset(photos, **options), side)
     try:
         given = checked(f"the dataset {spec!r}", [reader.function], options)
     except ValueError as error:
@@ -101,13 +106,25 @@ def below(root: Path, spec: str) -> str:
     """The specification with a folder that is relative to `root`."""
     kind, _, where = spec.partition(":")
     if kind == "grids" and where:
-        side, photos = parts(where)
-        return f"grids:{side}x{side}:{below(root, _specified(photos))}"
+        side, photos = _photos_of_grids(where)
+        return f"grids:{side}x{side}:{below(root, photos)}"
     if not where or not READERS[kind].folder:
         return spec
     return f"{kind}:{root / Path(where).expanduser()}"
 
 
-def _specified(photos: str) -> str:
-    """The specification of photos that may be given as a folder alone."""
-    return photos if photos.partition(":")[0] in (*READERS, "grids") else f"folder:{photos}"
+def _photos_of_grids(where: str) -> tuple[int, str]:
+    """How many photos a side has in `grids:[SIDExSIDE:]PHOTOS`, and the photos' specification.
+
+    Grids are 2x2 where nothing is said. The photos may be given as a folder alone.
+
+    Raises DatasetError for sides that are not equal or out of range.
+    """
+    sides = _SIDES.fullmatch(where)
+    across, down, photos = sides.groups() if sides else ("2", "2", where)
+    if across != down:
+        raise DatasetError(f"grids:{where}: a grid has as many rows as columns; write 2x2 or 3x3")
+    if not 2 <= int(across) <= _MOST:
+        raise DatasetError(f"grids:{where}: grids are from 2x2 to {_MOST}x{_MOST}")
+    known = photos.partition(":")[0] in (*READERS, "grids")
+    return int(across), photos if known else f"folder:{photos}"
