@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -286,18 +287,11 @@ def _batches(photos: Iterable[_Photo | Answer], size: int) -> Iterator[list[_Pho
 
 def _explained(asked: Question, group: list[_Photo]) -> Iterator[Answer]:
     """The answers for photos of one input size, in one pass; where that fails, one by one."""
-    together: Iterator[Answer] | None = None
     if len(group) > 1:
-        try:
-            together = _asked(asked, group, careful=False)
-        except Exception:
-            pass
-    # Outside of the handler, where the error no longer holds the batch in memory.
-    if together is not None:
-        yield from together
-    else:
-        for one in group:
-            yield from _asked(asked, [one], careful=True)
+        with suppress(Exception):
+            return _asked(asked, group, careful=False)
+    # Outside of the block, where the error no longer holds the batch in memory.
+    return chain.from_iterable(_asked(asked, [one], careful=True) for one in group)
 
 
 def _asked(asked: Question, group: list[_Photo], careful: bool) -> Iterator[Answer]:
