@@ -60,12 +60,10 @@ def read_dicom(content: bytes, how: Reading) -> Image.Image:
 
 def _own_window(data: Any) -> Window | None:
     """The first window of the file, as the standard (PS3.3 C.11.2.1.2) computes it."""
-    from pydicom.multival import MultiValue
-
     found = [data.get(key) for key in ("WindowCenter", "WindowWidth")]
     if None in found:
         return None
-    centre, width = (float(one[0] if isinstance(one, MultiValue) else one) for one in found)
+    centre, width = (float(np.ravel(one)[0]) for one in found)  # one number, or several
     low = centre - width / 2
     if data.get("VOILUTFunction", "LINEAR") == "LINEAR":
         return low, low + max(width - 1, 1e-3)  # a width of 1 is a threshold
