@@ -3,7 +3,6 @@
 They take (B, 3, H, W) in about -1 to 1 and give one logit per category, (B, 18).
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -42,7 +41,7 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Residual network: a stem, four stages, global average pooling, one Linear. Stride 16."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 24, 3, 2, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(24)
@@ -53,10 +52,10 @@ class ResNet(nn.Module):
         self.layer3 = nn.Sequential(Block(64, 128, 2), Block(128, 128))
         self.layer4 = nn.Sequential(Block(128, 192))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(192, classes)
+        self.fc = nn.Linear(192, len(CATEGORIES))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to logits (B, classes)."""
+        """Images (B, 3, H, W) to logits (B, 18)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
@@ -69,7 +68,7 @@ class VGG(nn.Module):
     The last convolution has stride 16.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
@@ -89,7 +88,7 @@ class VGG(nn.Module):
             nn.Linear(384, 256),
             nn.ReLU(inplace=True),
             nn.Dropout(0.2),
-            nn.Linear(256, classes),
+            nn.Linear(256, len(CATEGORIES)),
         )
         # Without batch norm, a deep stack learns only where each layer keeps its input's variance.
         for module in self.modules():
@@ -98,7 +97,7 @@ class VGG(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to logits (B, classes)."""
+        """Images (B, 3, H, W) to logits (B, 18)."""
         logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
         return logits
 
@@ -148,9 +147,9 @@ class ViT(nn.Module):
     position embeddings.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        width, stages = 128, ResNet(classes)
+        width, stages = 128, ResNet()
         self.patch_embed = nn.Sequential(
             stages.conv1, stages.bn1, stages.relu, stages.maxpool, stages.layer1, stages.layer2,
             nn.Conv2d(64, width, 2, 2),
@@ -159,7 +158,7 @@ class ViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.randn(1, 1 + 8 * 8, width) * 0.02)
         self.blocks = nn.Sequential(*(Encoder(width, heads=4) for _ in range(6)))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(width, len(CATEGORIES))
 
     def tokens(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the class token and one for each patch, (B, 1 + N, width)."""
@@ -175,7 +174,7 @@ class ViT(nn.Module):
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to logits (B, classes)."""
+        """Images (B, 3, H, W) to logits (B, 18)."""
         logits: Tensor = self.head(self.tokens(x)[:, 0])
         return logits
 
@@ -183,7 +182,7 @@ class ViT(nn.Module):
 PREPROCESS = Preprocess(resize=(128, 128), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 """How the bundled networks take pictures."""
 
-ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {"resnet": ResNet, "vgg": VGG, "vit": ViT}
+ARCHITECTURES: dict[str, type[nn.Module]] = {"resnet": ResNet, "vgg": VGG, "vit": ViT}
 
 
 def build(name: str) -> nn.Module:
@@ -191,7 +190,7 @@ def build(name: str) -> nn.Module:
     if name not in ARCHITECTURES:
         known = ", ".join(f"scenes:{known}" for known in ARCHITECTURES)
         raise ValueError(f"no bundled network is called {name!r}; there are {known}")
-    return ARCHITECTURES[name](len(CATEGORIES))
+    return ARCHITECTURES[name]()
 
 
 def weights(name: str) -> Path:
