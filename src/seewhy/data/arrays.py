@@ -47,10 +47,10 @@ def shown(array: npt.NDArray[np.float32]) -> Image.Image:
     """An RGB image of an array (H, W, C): its first three channels, from the least value to the
     most; of fewer than three the first, in grey.
     """
-    visible = array[..., :3] if array.shape[2] >= 3 else array[..., :1]
+    visible = array[..., [0, 1, 2] if array.shape[2] >= 3 else [0, 0, 0]]
     low, high = visible.min(), visible.max()
     pixels = np.rint((visible - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
-    return Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).convert("RGB")
+    return Image.fromarray(pixels)
 
 
 def _read(path: Path, channels: int) -> npt.NDArray[Any]:

@@ -88,10 +88,10 @@ def _voc(root: Path, scenes: Scenes) -> None:
         "SegmentationClass", "SegmentationObject",
     )  # fmt: skip
     palette = _voc_palette()
-    present: list[tuple[str, set[str]]] = []
+    present: dict[str, tuple[str, ...]] = {}
     for scene in scenes:
         name = scene.key
-        present.append((name, set(scene.labels)))
+        present[name] = scene.labels
         _picture(scene.image, images / f"{name}.jpg", quality=95)
         for folder, values in (
             (classes, [CATEGORIES.index(label) + 1 for label in scene.labels]),
@@ -108,11 +108,11 @@ def _voc(root: Path, scenes: Scenes) -> None:
             picture.putpalette(palette)
             _picture(picture, folder / f"{name}.png")
         _write(notes / f"{name}.xml", xml.tostring(_voc_annotation(scene)))
-    names = "".join(f"{name}\n" for name, _ in present)
+    names = "".join(f"{name}\n" for name in present)
     for folder in (main, segmentation):
         _write(folder / "val.txt", names.encode())
     for category in CATEGORIES:
-        lines = (f"{name} {1 if category in found else -1:2d}\n" for name, found in present)
+        lines = (f"{name} {1 if category in found else -1:2d}\n" for name, found in present.items())
         _write(main / f"{category}_val.txt", "".join(lines).encode())
 
 
