@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from seewhy.data.images import MAX_PIXELS, ImageError, Reading, check_file, read_npy
+from seewhy.data.images import MAX_PIXELS, ImageError, Reading, check_file, optional, read_npy
 
 
 def load_array(source: str | Path | npt.NDArray[Any], channels: int) -> npt.NDArray[np.float32]:
@@ -62,12 +62,9 @@ def _read(path: Path, channels: int) -> npt.NDArray[Any]:
             f"{path}: a photo has no {channels} channels, which the network takes; give a .npy "
             "file or a TIFF"
         )
-    try:
-        import tifffile
-    except ModuleNotFoundError as error:
-        raise ImageError(
-            f'{path}: to read the channels of a TIFF, pip install "seewhy[tiff]"'
-        ) from error
+    tifffile = optional(
+        "tifffile", f'{path}: to read the channels of a TIFF, pip install "seewhy[tiff]"'
+    )
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]

@@ -1,6 +1,5 @@
 """DICOM files: X-rays and the like, with their own window. Needs the extra `seewhy[dicom]`."""
 
-from importlib import import_module
 from io import BytesIO
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from seewhy.data.grey import Window, eight_bits, real_range
-from seewhy.data.images import ImageError, Reading
+from seewhy.data.images import ImageError, Reading, optional
 
 # Of files that are compressed as a whole, and may grow to any size when they are read.
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -24,16 +23,11 @@ def read_dicom(content: bytes, how: Reading) -> Image.Image:
     Raises ImageError if pydicom is not installed, or the file holds no picture, or is deflated.
     """
     name, window = how.name, how.window
-    try:
-        import pydicom
-    except ModuleNotFoundError as error:
-        raise ImageError(
-            f'{name}: a DICOM file; to read it, pip install "seewhy[dicom]"'
-        ) from error
-    pixels: Any = import_module("pydicom.pixels")  # its types hide what it offers
+    missing = f'{name}: a DICOM file; to read it, pip install "seewhy[dicom]"'
+    pydicom, pixels = optional("pydicom", missing), optional("pydicom.pixels", missing)
     if _DEFLATED in content:
         raise ImageError(f"{name}: a deflated DICOM file; inflate it first")
-    data: Any = pydicom.dcmread(BytesIO(content))
+    data = pydicom.dcmread(BytesIO(content))
     if "PixelData" not in data:
         raise ImageError(f"{name}: a DICOM file without a picture in it")
     how.check((int(data.Columns), int(data.Rows)))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -191,7 +192,8 @@ def _of_image(source: Path | bytes | BinaryIO | Image.Image, how: Reading) -> Im
 
             return read_dicom(source.read(), how)
         if beginning[4:].startswith(HEIF) and b"avif" not in beginning and "HEIF" not in readable:
-            _register_heif(how.name)
+            missing = f"{how.name}: a HEIF photo; to read it, pip install pillow-heif"
+            optional("pillow_heif", missing).register_heif_opener()
             readable.append("HEIF")
         with Image.open(source, formats=readable) as image:
             how.check(image.size)
@@ -219,13 +221,12 @@ def _of_image(source: Path | bytes | BinaryIO | Image.Image, how: Reading) -> Im
         ) from error
 
 
-def _register_heif(name: str) -> None:
-    """Let Pillow read HEIF. Raises ImageError where the package that does is missing."""
+def optional(module: str, missing: str) -> Any:
+    """A module of an optional package. Raises ImageError with that text where it is missing."""
     try:
-        from pillow_heif import register_heif_opener
+        return import_module(module)
     except ModuleNotFoundError as error:
-        raise ImageError(f"{name}: a HEIF photo; to read it, pip install pillow-heif") from error
-    register_heif_opener()
+        raise ImageError(missing) from error
 
 
 def _decoded(image: Image.Image, how: Reading) -> Image.Image:
