@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from viewers import LIMITS, png
 
 from seewhy import explain_photos
+from seewhy.app import jobs
 from seewhy.app.code import as_command, as_python, spelled
 from seewhy.app.limits import Limits
 from seewhy.app.query import (
@@ -24,7 +25,6 @@ from seewhy.app.query import (
     Photo,
     Query,
     Result,
-    answer_of,
     file_name,
     measured,
     query_of,
@@ -37,9 +37,15 @@ from seewhy.data.scenes import CATEGORIES
 from seewhy.models import LoadedModel
 
 
+class Here(jobs.Jobs):
+    """Jobs in this very process."""
+
+    def run(self, work, network, seconds, texts):
+        return work(network.model)
+
+
 def explain(query: Query) -> Result:
-    asked = query.network.model, query.photo, query.methods, query.targets
-    return Result(query, answer_of(*asked, lambda what, done, total: None))
+    return jobs.explain(Here({}), query, LIMITS.seconds, lambda what, done, total: None)
 
 
 @pytest.fixture
@@ -248,8 +254,7 @@ def test_a_method_that_fails_costs_no_other(networks, scene):
         assert [found.asked(index) for index in range(4)] == wanted
         assert [one.method for one in found.answer.explanations] == [name for name, _ in wanted]
         assert [one.method for one in found.answer.failures] == ["always_fails"] * 2
-        facts = tuple(about(one) for one in found.answer.explanations)
-        view = view_of(Result(query, found.answer, facts), "token", "photo")
+        view = view_of(found, "token", "photo")
         assert [one["row"] for one in view["maps"]] == [0, 0, 1, 1]
         assert all("out of luck" in text for text in view["failures"])
         alone = query_of(networks["scenes:resnet"], scene, ["always_fails"], [], (-1,), LIMITS)

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 from PIL import Image
 
-from seewhy.app.query import Network, Photo, Query, Result, answer_of, fields_of, region_of
+from seewhy.app.query import Network, Photo, Query, Result, fields_of, region_of
 from seewhy.app.view import about
 from seewhy.aside import Aside, Gone, Late, tell
 from seewhy.explanation import Explanation
@@ -25,7 +25,8 @@ from seewhy.models import LoadedModel
 from seewhy.models.packages import with_torchvision
 from seewhy.models.texts import looking_for
 from seewhy.notes import telling
-from seewhy.progress import Report
+from seewhy.photos import answers, question
+from seewhy.progress import Report, watching
 from seewhy.trust import Check, Effect, effects, examine, hide
 from seewhy.trust.hiding import Fill
 
@@ -72,7 +73,12 @@ class Jobs:
 
 
 def explain(jobs: Jobs, query: Query, seconds: float, report: Report) -> Result:
-    """Answer a query, see `seewhy.app.query.answer_of`."""
+    """Answer a query; `report(what, done, total)` hears of its steps.
+
+    A method that fails is among the answer's failures, and costs no other its map.
+
+    Raises ValueError where no method applies, and as `Jobs.run` does.
+    """
     work = partial(_explained, query.photo, query.methods, query.targets)
     found: list[Any] = []
     running = jobs.run(work, query.network, seconds, query.texts)
@@ -215,8 +221,10 @@ def _explained(
             tell(("step", (what, done, total)))
 
     notes: list[str] = []
-    with telling(notes.append):
-        answer = answer_of(model, photo, methods, targets, report)
+    with telling(notes.append), watching(report):
+        (answer,) = answers(question(model, methods, targets), [(photo.name, photo.image)])
+    if not answer.explanations:
+        raise ValueError(str(answer.failures[0]))
     yield "found", (replace(answer, explanations=[]), answer.explanations[0].image, notes)
     for one in answer.explanations:  # one by one, as each may be large
         yield "found", (fields_of(one), about(one))

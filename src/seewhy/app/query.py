@@ -21,9 +21,8 @@ from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.models.texts import named, texts_of
 from seewhy.naming import Method, Refinement, parse
-from seewhy.photos import Answer, answers, question
+from seewhy.photos import Answer
 from seewhy.printable import on_one_line
-from seewhy.progress import Report, watching
 
 Item = TypeVar("Item")
 
@@ -119,8 +118,8 @@ class Result:
 
     query: Query
     answer: Answer
-    facts: tuple[dict[str, Any], ...] = ()
-    notes: tuple[str, ...] = ()
+    facts: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
 
     @property
     def bytes(self) -> int:
@@ -242,26 +241,6 @@ def query_of(
             "smaller"
         )
     return replace(asked, targets=classes)
-
-
-def answer_of(
-    model: LoadedModel,
-    photo: Photo,
-    methods: Sequence[str],
-    targets: Sequence[int | None],
-    report: Report,
-) -> Answer:
-    """A network's answer; `report(what, done, total)` hears of its steps.
-
-    A method that fails is among the answer's failures, and costs no other its map.
-
-    Raises ValueError where no method applies.
-    """
-    with watching(report):
-        (answer,) = answers(question(model, methods, targets), [(photo.name, photo.image)])
-    if not answer.explanations:
-        raise ValueError(str(answer.failures[0]))
-    return answer
 
 
 def method_list(methods: object, refinements: object) -> list[Method]:
