@@ -40,12 +40,12 @@ from seewhy.models import LoadedModel
 class Here(jobs.Jobs):
     """Jobs in this very process."""
 
-    def run(self, work, network, seconds, texts):
+    def run(self, work, network, texts):
         return work(network.model)
 
 
 def explain(query: Query) -> Result:
-    return jobs.explain(Here({}), query, LIMITS.seconds, lambda what, done, total: None)
+    return jobs.explain(Here({}, LIMITS.seconds), query, lambda what, done, total: None)
 
 
 @pytest.fixture

@@ -414,7 +414,7 @@ def test_jobs_stop_in_time_and_the_next_one_goes_on(viewer, asked, monkeypatch):
         (1.0, lambda: viewer.explain(*long, lambda share, desc: steps.append(share))),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(viewer, "limits", replace(LIMITS, seconds=seconds))
+            patch.setattr(viewer.jobs, "_seconds", seconds)
             with pytest.raises(gr.Error, match="time limit"):
                 job()
     assert 1 not in steps
@@ -427,7 +427,7 @@ def test_a_job_ends_when_its_page_is_closed(viewer, asked, monkeypatch):
     queue = SimpleNamespace(event_ids_to_events={"1": event})
     shares = []
 
-    def stepping(jobs, query, seconds, report):
+    def stepping(jobs, query, report):
         report("rise", 1, 4)
         event.alive = False
         report("rise", 2, 4)

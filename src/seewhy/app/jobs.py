@@ -41,30 +41,31 @@ Work = Callable[[LoadedModel], Iterator[Any]]
 
 
 class Jobs:
-    """What asks networks: one process that has them all, for one job at a time."""
+    """What asks networks: one process that has them all, for one job at a time.
 
-    def __init__(self, networks: Mapping[str, Network]) -> None:
-        self._networks = networks
+    seconds: how long each may take.
+    """
+
+    def __init__(self, networks: Mapping[str, Network], seconds: float) -> None:
+        self._networks, self._seconds = networks, seconds
         self._aside: Aside[Models] = Aside(partial(_opened, Travelling(networks)))
         # The first visitor need not wait for the process to begin.
         self.start, self.close = self._aside.start, self._aside.close
 
-    def run(
-        self, work: Work, network: Network, seconds: float, texts: Sequence[str] = ()
-    ) -> Iterator[Any]:
-        """What a work yields of a network, in so many seconds, which begin with it.
+    def run(self, work: Work, network: Network, texts: Sequence[str]) -> Iterator[Any]:
+        """What a work yields of a network, in the time of a job, which begins with it.
 
-        texts: what a text-image network looks for in this work alone.
+        texts: what a text-image network looks for in this work alone; none for any other.
 
         Raises what the work raises, and ValueError where its time is over, or its process is dead.
         """
         label = next(label for label, one in self._networks.items() if one is network)
         try:
-            yield from _within(seconds, self._aside, partial(_worked, work, label, texts))
+            yield from _within(self._seconds, self._aside, partial(_worked, work, label, texts))
         except Late:
             raise ValueError(
-                f"stopped after {seconds:g} seconds, the time limit of a job; ask for fewer or "
-                "quicker methods"
+                f"stopped after {self._seconds:g} seconds, the time limit of a job; ask for fewer "
+                "or quicker methods"
             ) from None
         except Gone as error:
             raise ValueError(
@@ -72,7 +73,7 @@ class Jobs:
             ) from None
 
 
-def explain(jobs: Jobs, query: Query, seconds: float, report: Report) -> Result:
+def explain(jobs: Jobs, query: Query, report: Report) -> Result:
     """Answer a query; `report(what, done, total)` hears of its steps.
 
     A method that fails is among the answer's failures, and costs no other its map.
@@ -81,8 +82,7 @@ def explain(jobs: Jobs, query: Query, seconds: float, report: Report) -> Result:
     """
     work = partial(_explained, query.photo, query.methods, query.targets)
     found: list[Any] = []
-    running = jobs.run(work, query.network, seconds, query.texts)
-    for kind, item in running:  # to its end, or it is ended
+    for kind, item in jobs.run(work, query.network, query.texts):  # to its end, or it is ended
         if kind == "step":
             report(*item)
         else:

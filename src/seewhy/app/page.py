@@ -67,7 +67,7 @@ class Viewer:
         self.networks, self.limits = dict(networks), limits
         self.photos: Store[Photo] = Store("photo", limits.photos, limits.memory * 1e6)
         self.results: Store[Result] = Store("result", limits.results, limits.memory * 1e6)
-        self.jobs, self.pictures = Jobs(self.networks), Pictures()
+        self.jobs, self.pictures = Jobs(self.networks, limits.seconds), Pictures()
 
     def start(self) -> None:
         """Begin the processes of jobs and pictures, which else the first visitor waits for."""
@@ -148,7 +148,7 @@ class Viewer:
                 self.limits,
                 texts,
             )
-            result = explain(self.jobs, query, self.limits.seconds, report)
+            result = explain(self.jobs, query, report)
             assert isinstance(photo, str)
             token = self.results.add(result, visitor, result.bytes)
             return view_of(result, token, photo), *beside(result)
@@ -174,7 +174,7 @@ class Viewer:
             about = f"{chosen.method} for {chosen.target} in {query.photo.name}, {chosen.model}"
             done: list[Check] = []
             yield show.checks(done, len(CHECKS), about, caution(chosen.model))
-            for found in self.jobs.run(work, query.network, self.limits.seconds, query.texts):
+            for found in self.jobs.run(work, query.network, query.texts):
                 done.append(found)
                 yield show.checks(done, len(CHECKS), about, caution(chosen.model))
 
@@ -191,7 +191,7 @@ class Viewer:
                 raise ValueError("nothing is brushed yet; brush over what should be hidden")
             kind = cast(Fill, fill)  # which is looked at where it is used
             work = partial(hidden, photo, b64decode(drawn[1]), kind)
-            (found,) = self.jobs.run(work, asked, self.limits.seconds, wanted)
+            (found,) = self.jobs.run(work, asked, wanted)
             return show.changes(*found, values=asked.named(wanted).activation == "none")
 
 
