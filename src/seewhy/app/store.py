@@ -45,21 +45,18 @@ class Store(Generic[Item]):
         """
         token = secrets.token_urlsafe(16)
         with self._lock:
-            while len(own := self._loose(owner)) and self._count(owner) >= self._capacity:
-                del self._items[own[0]]
-            if self._count(owner) >= self._capacity:
-                raise ValueError(
+            while sum(kept.owner == owner for kept in self._items.values()) >= self._capacity:
+                self._remove_first(
+                    self._loose(owner),
                     f"jobs of yours wait for all {self._capacity} {self._what}s that you may have "
-                    "here; try again when they are done"
+                    "here; try again when they are done",
                 )
             while sum(kept.size for kept in self._items.values()) + size > self._most:
-                left = [*self._loose(None, IDLE), *self._loose(owner)]
-                if not left:
-                    raise ValueError(
-                        f"there is no room for another {self._what}, as others are at work; try "
-                        "again in some minutes, or with a smaller photo"
-                    )
-                del self._items[left[0]]
+                self._remove_first(
+                    [*self._loose(None, IDLE), *self._loose(owner)],
+                    f"there is no room for another {self._what}, as others are at work; try again "
+                    "in some minutes, or with a smaller photo",
+                )
             self._items[token] = _Kept(item, owner, size, monotonic())
         return token
 
@@ -73,10 +70,10 @@ class Store(Generic[Item]):
         with self._lock:
             return self._used(token).owner
 
-    def hold(self, token: object, seconds: float) -> None:
+    def hold(self, token: str, seconds: float) -> None:
         """Keep an item until `begin`, or so long, as a job waits for it; nothing without one."""
         with self._lock:
-            if isinstance(token, str) and token in self._items:
+            if token in self._items:
                 self._used(token).held.append(monotonic() + seconds)
 
     def begin(self, token: str) -> None:
@@ -103,5 +100,8 @@ class Store(Generic[Item]):
             and now - kept.used >= idle
         ]
 
-    def _count(self, owner: str) -> int:
-        return sum(kept.owner == owner for kept in self._items.values())
+    def _remove_first(self, tokens: list[str], why_not: str) -> None:
+        """Remove the item of the first token. Raises ValueError where there is none."""
+        if not tokens:
+            raise ValueError(why_not)
+        del self._items[tokens[0]]
