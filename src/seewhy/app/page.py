@@ -93,9 +93,9 @@ class Viewer:
             self.photos.hold(token, seconds)
             self.results.hold(token, seconds)
 
-    def begin(self, *values: object) -> None:
-        """What a job that now begins is about, by the tokens in its values, may go after it."""
-        for token in tokens(list(values)):
+    def begin(self, value: object) -> None:
+        """What a job that now begins is about, by the tokens in its value, may go after it."""
+        for token in tokens(value):
             self.photos.begin(token)
             self.results.begin(token)
 
@@ -169,9 +169,10 @@ class Viewer:
                 raise ValueError("there is no map yet; explain a photo first")
             result, index = self.results[view.get("result")], view.get("chosen")
             chosen = result.chosen(index)
-            query, work = result.query, partial(checks, result.query.photo, *result.asked(index))
+            (method, target), query = result.pairs[index], result.query
+            work = partial(checks, query.photo, method, target)
             # The checks stay on the page beneath the maps of the next photo.
-            about = f"{chosen.method} for {chosen.target} in {query.photo.name}, {chosen.model}"
+            about = f"{method} for {chosen.target} in {query.photo.name}, {chosen.model}"
             done: list[Check] = []
             yield show.checks(done, len(CHECKS), about, caution(chosen.model))
             for found in self.jobs.run(work, query.network, query.texts):

@@ -131,10 +131,6 @@ class Result:
         """One explanation. Raises ValueError where there is none of that index."""
         return numbered("map", self.answer.explanations, index)
 
-    def asked(self, index: object) -> tuple[str, int | None]:
-        """The method and target of one explanation."""
-        return numbered("map", self.pairs, index)
-
     @property
     def pairs(self) -> list[tuple[str, int | None]]:
         """The method and the target of each explanation; those that failed have none."""
