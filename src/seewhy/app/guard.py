@@ -122,11 +122,7 @@ class Guard:
         path, headers = scope["path"], Headers(scope=scope)
         if (path not in PAGES and not path.startswith(FOLDERS)) or len(path.encode()) > LONGEST:
             raise Refused(404, "there is nothing here")
-        if why := self.stranger(headers):
-            if why == FOREIGN and not self.told:  # behind such a proxy the page stays empty
-                log.warning("a request was refused: %s", why)
-                self.told = True
-            raise Refused(403, why)
+        self.check_sender(headers)
         asks = QueryParams(scope["query_string"]).get("session_hash")
         if path == ANSWERS and asks not in self.sessions:
             raise Refused(404, "this session has asked nothing")
@@ -146,20 +142,25 @@ class Guard:
         if self.under_way > AT_ONCE:
             raise Refused(503, "too much at once; try again in a minute")
 
-    def stranger(self, headers: Headers) -> str:
-        """Why a request is not served: it goes to another's name, or comes from another's page."""
+    def check_sender(self, headers: Headers) -> None:
+        """Raise Refused for a request to another's name, or from another's page."""
         host, origin = headers.get("host", ""), headers.get("origin")
         try:
             name = urlsplit(f"//{host}").hostname or ""
             from_here = origin is None or urlsplit(origin).netloc.lower() == host.lower()
         except ValueError:
-            return "this is no address"
+            raise Refused(403, "this is no address") from None
         if not self.knows(name):
-            return (
+            raise Refused(
+                403,
                 "this viewer is not served under this host name; whoever started it can allow it "
-                "with --allow-host"
+                "with --allow-host",
             )
-        return "" if from_here else FOREIGN
+        if not from_here:
+            if not self.told:  # behind such a proxy the page stays empty
+                log.warning("a request was refused: %s", FOREIGN)
+                self.told = True
+            raise Refused(403, FOREIGN)
 
     def knows(self, name: str) -> bool:
         """Whether the page may be called by a name: numeric addresses always."""
@@ -217,8 +218,7 @@ class Guard:
         if expected > limit:
             raise too_large
         patience = self.patience + expected / RATE
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         try:
             async with asyncio.timeout(patience):
                 while True:
@@ -226,13 +226,12 @@ class Guard:
                         message = await receive()
                     part = message.get("body", b"")
                     count(len(part))
-                    parts.append(part)
-                    size += len(part)
-                    if size > limit:
+                    body += part
+                    if len(body) > limit:
                         raise too_large
                     self.check_room()
-                    if message["type"] == "http.disconnect" or not message.get("more_body"):
-                        return b"".join(parts)
+                    if not message.get("more_body"):  # the last part, or the end of the connection
+                        return bytes(body)
         except TimeoutError:
             raise Refused(408, "this took too long to come") from None
 
