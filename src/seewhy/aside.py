@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -198,26 +199,26 @@ def _serve(
     # Ctrl-C reaches every process; the one that started this one decides. See `_ctrl_c_blocked`.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    states: list[Any] = []  # the one, once it is made
+
+    @cache  # for all works, once it could be made
+    def state() -> Any:
+        with warnings.catch_warnings(category=Note, action="ignore"):
+            load(plugins)  # what there is to say of them was said where they were named
+        return pickle.loads(make)()
+
     try:
         while True:
-            pipe.send_bytes(pickle.dumps(_work(make, states, pipe, plugins)))
+            pipe.send_bytes(pickle.dumps(_work(state, pipe)))
             give_back()
     except (EOFError, ConnectionError):
         return
 
 
-def _work(
-    make: bytes, states: list[Any], pipe: Connection, plugins: list[Plugin]
-) -> tuple[str, Any]:
+def _work(state: Callable[[], Any], pipe: Connection) -> tuple[str, Any]:
     """Do one work; the message that ends it."""
     work = pickle.loads(pipe.recv_bytes())
     try:
-        if not states:
-            with warnings.catch_warnings(category=Note, action="ignore"):
-                load(plugins)  # what there is to say of them was said where they were named
-            states.append(pickle.loads(make)())
-        for item in work(states[0]):
+        for item in work(state()):
             tell(item)
             del item  # it may be large, and the next one as well
     except BrokenPipeError:
