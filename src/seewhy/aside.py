@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -19,7 +18,7 @@ from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from seewhy.interrupting import AS_COMMAND
-from seewhy.notes import Note
+from seewhy.notes import unheard
 from seewhy.plugins import NAMED, Plugin, load
 
 if TYPE_CHECKING:  # Windows has no fork
@@ -202,7 +201,7 @@ def _serve(
 
     @cache  # for all works, once it could be made
     def state() -> Any:
-        with warnings.catch_warnings(category=Note, action="ignore"):
+        with unheard():
             load(plugins)  # what there is to say of them was said where they were named
         return pickle.loads(make)()
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 
@@ -13,6 +13,11 @@ class Note(UserWarning):
 def note(text: str) -> None:
     """Tell the user, as a warning of the category `Note`."""
     warnings.warn(text, Note, stacklevel=3)
+
+
+def unheard() -> AbstractContextManager[None]:
+    """Inside, notes are dropped."""
+    return warnings.catch_warnings(category=Note, action="ignore")
 
 
 @contextmanager

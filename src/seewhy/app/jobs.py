@@ -24,7 +24,7 @@ from seewhy.explanation import Explanation
 from seewhy.models import LoadedModel
 from seewhy.models.packages import with_torchvision
 from seewhy.models.texts import looking_for
-from seewhy.notes import telling
+from seewhy.notes import telling, unheard
 from seewhy.photos import answers, question
 from seewhy.progress import Report, watching
 from seewhy.trust import Check, Effect, effects, examine, hide
@@ -176,6 +176,8 @@ def _pickled(network: Network) -> bytes:
 
 
 # What happens in the other processes -----------------------------------------------------------
+#
+# Notes about a visitor's photo are not for the terminal; `_explained` collects them for the page.
 
 
 def _opened(networks: Any) -> Models:
@@ -194,7 +196,7 @@ def _opened(networks: Any) -> Models:
 
 def _once(make: Callable[..., Any], given: tuple[Any, ...], state: object) -> Iterator[Any]:
     yield None
-    with telling(unheard):
+    with unheard():
         yield make(*given)
 
 
@@ -202,15 +204,8 @@ def _worked(work: Work, label: str, texts: Sequence[str], models: Models) -> Ite
     """A work, whose time begins when all networks are there."""
     yield None
     model = models[label]
-    with telling(unheard):
+    with unheard():
         yield from work(looking_for(model, texts) if texts else model)
-
-
-def unheard(note: str) -> None:
-    """Drop a note about a visitor's photo: the terminal is not the visitor's.
-
-    The page shows the notes of `_explained`, which collects them itself.
-    """
 
 
 def _explained(
