@@ -74,7 +74,7 @@ def test_the_page_and_its_parts(client):
 
 
 def test_samples_and_classes_of_each_network(client, networks):
-    kinds = page.kinds()
+    kinds = [kind for kind, _ in page.offered()]
     assert set(kinds) == {"scenes", "photos"}
     for number, kind in enumerate(kinds):
         given = client.post(f"/samples/{number}").json()

@@ -240,15 +240,10 @@ def kind(network: Network) -> str:
     return "scenes" if network.model.name.startswith("scenes:") else "photos"
 
 
-def kinds() -> list[str]:
-    """The kind of each sample, in the order of `serve.samples`."""
-    return ["scenes"] * len(SAMPLES) + ["photos"] * len(sample_photos())
-
-
-def titles() -> list[str]:
-    """What each sample shows, in words, in the order of `serve.samples`."""
-    scenes = [f"Sample scene {number}" for number in range(1, len(SAMPLES) + 1)]
-    return scenes + [f"Sample photo: {name}" for name in sample_photos()]
+def offered() -> list[tuple[str, str]]:
+    """The kind of each sample, and what it shows, in the order of `serve.samples`."""
+    scenes = [("scenes", f"Sample scene {number}") for number in range(1, len(SAMPLES) + 1)]
+    return scenes + [("photos", f"Sample photo: {name}") for name in sample_photos()]
 
 
 def own(script: str, name: str = "", **props: Any) -> gr.HTML:
@@ -282,8 +277,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
             with gr.Column(scale=1, min_width=320, elem_id="question"):
                 photo = own(
                     "photo",
-                    samples=kinds(),
-                    titles=titles(),
+                    samples=offered(),
                     fits=fits,
                     megabytes=limits.megabytes,
                     suffixes=",".join(sorted({*SUFFIXES, ".npy"})),

@@ -174,7 +174,7 @@ def picture(data: bytes) -> Response:
 
 
 def samples() -> list[Photo]:
-    """The sample scenes and then the photos, each made once; see `page.kinds`."""
+    """The sample scenes and then the photos, each made once; see `page.offered`."""
     with MAKING:
         return made_samples()
 

@@ -96,8 +96,7 @@ window.seewhy ??= (() => {
     const error = make("p", { class: "error", role: "alert" });
     const about = make("p", { class: "about" });
     const samples = make("div", { class: "samples", role: "group", "aria-label": "Samples" });
-    props.samples.forEach((kind, number) => {
-      const title = props.titles[number];
+    props.samples.forEach(([kind, title], number) => {
       const image = make("img", { src: `samples/${number}.png`, alt: title });
       const take = () => given(fetch(`samples/${number}`, { method: "POST", headers: visitor }));
       samples.append(make("button", { type: "button", title, onclick: take, "data-kind": kind }, image));
