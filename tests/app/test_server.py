@@ -394,8 +394,8 @@ def test_checks_fill_the_panel_one_by_one(viewer, asked):
 def test_a_check_shows_the_value_that_its_rule_is_about():
     about = Check("confidence drop", 0.0621, "green", "It stays.", "average drop: green up to 0.10")
     unknown = replace(about, value=None, light="grey")
-    assert "<small>0.062 = average drop: green" in show.checks([about], 1, "a map", "")
-    assert "<small>average drop: green" in show.checks([unknown], 1, "a map", "")
+    assert "<small>0.062 = average drop: green" in show.checks([about], "a map", "")
+    assert "<small>average drop: green" in show.checks([unknown], "a map", "")
 
 
 def test_other_networks_have_a_caution_above_the_checks(viewer, asked, scene):

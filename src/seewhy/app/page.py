@@ -35,7 +35,7 @@ from seewhy.data.images import SUFFIXES
 from seewhy.data.samples import sample_photos
 from seewhy.data.scenes import SAMPLES
 from seewhy.naming import DEFAULT_METHOD, list_refinements
-from seewhy.trust import CHECKS, Check
+from seewhy.trust import Check
 from seewhy.trust.hiding import Fill
 from seewhy.trust.lights import caution
 
@@ -174,10 +174,10 @@ class Viewer:
             # The checks stay on the page beneath the maps of the next photo.
             about = f"{method} for {chosen.target} in {query.photo.name}, {chosen.model}"
             done: list[Check] = []
-            yield show.checks(done, len(CHECKS), about, caution(chosen.model))
+            yield show.checks(done, about, caution(chosen.model))
             for found in self.jobs.run(work, query.network, query.texts):
                 done.append(found)
-                yield show.checks(done, len(CHECKS), about, caution(chosen.model))
+                yield show.checks(done, about, caution(chosen.model))
 
     def ask(self, brushed: object, network: object, texts: object, fill: object) -> str:
         """How the probabilities move with the brushed region hidden, and what was looked at."""

@@ -38,7 +38,7 @@ MAKING = Lock()  # of the samples, which a page asks for all at once
 
 def application(
     networks: Mapping[str, Network],
-    limits: Limits | None = None,
+    limits: Limits = Limits(),
     *,
     hosts: Collection[str] = (),
     frames: Sequence[str] = (),
@@ -49,7 +49,6 @@ def application(
         all that end so.
     frames: addresses of sites that may show it in a frame.
     """
-    limits = limits or Limits()
     viewer = Viewer(networks, limits)
     page = page_of(viewer)
 

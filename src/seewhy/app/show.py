@@ -12,7 +12,7 @@ from seewhy.draw.page import part
 from seewhy.explanation import percent
 from seewhy.naming import DEFAULT_METHOD, METHODS, list_methods
 from seewhy.photos import Answer
-from seewhy.trust import Check, Effect
+from seewhy.trust import CHECKS, Check, Effect
 from seewhy.trust.checks import BASELINES
 
 LIGHTS = {
@@ -54,9 +54,7 @@ def methods() -> str:
     return _viewers("methods", named)
 
 
-def changes(
-    effects: Sequence[Effect], hidden: Image.Image, share: float, *, values: bool = False
-) -> str:
+def changes(effects: Sequence[Effect], hidden: Image.Image, share: float, values: bool) -> str:
     """Probabilities before and after, the photo with its part hidden, and how large that is.
 
     values: the numbers are no probabilities.
@@ -64,13 +62,13 @@ def changes(
     return _viewers("changes", effects, hidden, share, plain if values else percent)
 
 
-def checks(done: Sequence[Check], of: int, about: str, caution: str) -> str:
-    """The checks so far as cards, out of so many, of the map that `about` names.
+def checks(done: Sequence[Check], about: str, caution: str) -> str:
+    """The checks so far as cards, and those to come, of the map that `about` names.
 
     caution: a sentence above them; "" for none.
     """
     cards = [(one, plot(one.curves)) for one in done]
-    return _viewers("checks", cards, of - len(done), about, caution, LIGHTS)
+    return _viewers("checks", cards, len(CHECKS) - len(done), about, caution, LIGHTS)
 
 
 def plot(curves: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
