@@ -65,18 +65,6 @@ window.seewhy ??= (() => {
     found ? use(found) : requestAnimationFrame(() => whenThere(selector, use));
   }
 
-  const soon = (draw) => {
-    let asked = false;
-    return () => {
-      if (asked) return;
-      asked = true;
-      requestAnimationFrame(() => {
-        asked = false;
-        draw();
-      });
-    };
-  };
-
   const fileName = (...parts) =>
     parts.map((part) => part.replace(/[^\w.+-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60)).join(".");
 
@@ -484,6 +472,7 @@ window.seewhy ??= (() => {
     root.replaceChildren(waits, tools, failed, notes, stage, legend, reading);
     stage.append(welcome);
     let view = null; // what is shown: the server's view, with photo, pixels and levels
+    let nextFrame = 0;
 
     async function load(next) {
       const image = await picture(`photos/${next.photo}.png`);
@@ -532,7 +521,13 @@ window.seewhy ??= (() => {
       return out;
     }
 
-    const draw = soon(() => {
+    // At the next frame, once for all that changes until then.
+    function draw() {
+      cancelAnimationFrame(nextFrame);
+      nextFrame = requestAnimationFrame(drawNow);
+    }
+
+    function drawNow() {
       if (!view) return;
       const looks = [alpha.value, threshold.value, palette.value].join();
       const swiping = mode.value === "swipe";
@@ -552,7 +547,7 @@ window.seewhy ??= (() => {
       } else {
         for (const map of needed) map.canvas.getContext("2d").putImageData(map.drawn, 0, 0);
       }
-    });
+    }
 
     function caption(map) {
       const address = `results/${view.result}/${map.index}`;
