@@ -65,6 +65,15 @@ window.seewhy ??= (() => {
     found ? use(found) : requestAnimationFrame(() => whenThere(selector, use));
   }
 
+  // Where the pointer is on a canvas, in the canvas's own pixels.
+  function pointed(event, canvas) {
+    const box = canvas.getBoundingClientRect();
+    return [
+      ((event.clientX - box.left) / box.width) * canvas.width,
+      ((event.clientY - box.top) / box.height) * canvas.height,
+    ];
+  }
+
   const fileName = (...parts) =>
     parts.map((part) => part.replace(/[^\w.+-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60)).join(".");
 
@@ -439,6 +448,9 @@ window.seewhy ??= (() => {
     return Math.min(1, Math.max(map.signed ? -1 : 0, (value - map.zero) / map.full));
   }
 
+  // Whether the network saw the middle of a pixel; `box` is left, top, right, bottom.
+  const isSeen = (box, x, y) => x + 0.5 > box[0] && x + 0.5 < box[2] && y + 0.5 > box[1] && y + 0.5 < box[3];
+
   const valueOf = (map, index) => map.low + ((map.high - map.low) * map.levels[index]) / LEVELS;
 
   function maps(element, props, watch) {
@@ -503,11 +515,10 @@ window.seewhy ??= (() => {
       const out = new ImageData(width, height);
       const name = palette.value || (map.signed ? "coolwarm" : "inferno");
       const table = paint(map, palettes[name], alpha.value / 100, threshold.value / 100);
-      const [x0, y0, x1, y1] = map.seen;
       for (let y = 0, k = 0; y < height; y++) {
         for (let x = 0; x < width; x++, k++) {
           const i = 4 * k;
-          const seen = x + 0.5 > x0 && x + 0.5 < x1 && y + 0.5 > y0 && y + 0.5 < y1;
+          const seen = isSeen(map.seen, x, y);
           const t = 4 * map.levels[k];
           const opaque = seen ? table[t + 3] : 0;
           const base = seen ? view.darker : view.hatched;
@@ -588,13 +599,10 @@ window.seewhy ??= (() => {
     const newCanvas = () => make("canvas", { width: view.width, height: view.height });
 
     function read(event, map) {
-      const box = event.target.getBoundingClientRect();
-      const x = Math.floor(((event.clientX - box.left) / box.width) * view.width);
-      const y = Math.floor(((event.clientY - box.top) / box.height) * view.height);
+      const [x, y] = pointed(event, event.target).map(Math.floor);
       if (x < 0 || y < 0 || x >= view.width || y >= view.height) return;
       const all = mode.value === "swipe" ? [map(x)] : view.maps;
-      const [x0, y0, x1, y1] = view.maps[0].seen;
-      const seen = x + 0.5 > x0 && x + 0.5 < x1 && y + 0.5 > y0 && y + 0.5 < y1;
+      const seen = isSeen(view.maps[0].seen, x, y);
       const here = (one) => valueOf(one, y * view.width + x);
       const share = (one) => `${Math.round(100 * shareOf(one, here(one)))} %`;
       const said = all.map((one) => `${one.method} for ${one.target}: ${here(one).toPrecision(3)} (${share(one)})`);
@@ -650,8 +658,7 @@ window.seewhy ??= (() => {
       const canvas = newCanvas();
       const split = make("input", { type: "range", class: "split", min: 0, max: 100, step: 0.1, value: 50, "aria-label": "Swipe", oninput: draw });
       const at = (event) => {
-        const box = canvas.getBoundingClientRect();
-        split.value = (100 * (event.clientX - box.left)) / box.width;
+        split.value = (100 * pointed(event, canvas)[0]) / canvas.width;
         draw();
       };
       canvas.addEventListener("pointerdown", (event) => {
@@ -729,8 +736,8 @@ window.seewhy ??= (() => {
       const words = [];
       if (view.maps.some((map) => !map.signed && !map.nothing)) words.push("Bright: evidence for the class; the brighter, the more.");
       if (view.maps.some((map) => map.signed)) words.push("Red: evidence for the class; blue: against it.");
-      const [x0, y0, x1, y1] = view.maps[0].seen;
-      if (x0 > 0.5 || y0 > 0.5 || x1 < view.width - 0.5 || y1 < view.height - 0.5) words.push("Hatched: not seen by the network.");
+      const box = view.maps[0].seen; // if a pixel is not seen, one in a corner
+      if (!isSeen(box, 0, 0) || !isSeen(box, view.width - 1, view.height - 1)) words.push("Hatched: not seen by the network.");
       legend.textContent = words.join("  ");
       legend.hidden = false;
     }
@@ -789,23 +796,16 @@ window.seewhy ??= (() => {
       props.value = { photo: current.photo, mask: strokes.length ? mask.toDataURL("image/png") : null };
     }
 
-    const place = (event) => {
-      const box = canvas.getBoundingClientRect();
-      return [
-        ((event.clientX - box.left) / box.width) * canvas.width,
-        ((event.clientY - box.top) / box.height) * canvas.height,
-      ];
-    };
     canvas.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       canvas.setPointerCapture(event.pointerId);
       const size = (width.value / 100) * Math.max(canvas.width, canvas.height);
-      strokes.push({ size, points: [place(event)] });
+      strokes.push({ size, points: [pointed(event, canvas)] });
       redraw(false);
     });
     canvas.addEventListener("pointermove", (event) => {
       if (!event.buttons || !strokes.length) return;
-      strokes.at(-1).points.push(place(event));
+      strokes.at(-1).points.push(pointed(event, canvas));
       redraw(false);
     });
     canvas.addEventListener("pointerup", () => redraw(true));
