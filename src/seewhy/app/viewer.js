@@ -279,7 +279,7 @@ window.seewhy ??= (() => {
     input.addEventListener("input", () => open(input.value));
     input.addEventListener("blur", () => {
       close();
-      input.value = nameOf(props.value ?? nothing) ?? none;
+      input.value = nameOf(props.value);
     });
     input.addEventListener("keydown", (event) => {
       const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -289,7 +289,7 @@ window.seewhy ??= (() => {
       } else if (event.key === "Enter" && !list.hidden) {
         event.preventDefault();
         const one = list.querySelectorAll("[role=option]")[at];
-        if (one) choose(one.value < 0 ? nothing : one.value);
+        if (one) choose(one.value);
       } else if (event.key === "Escape") close();
     });
     function begin() {
@@ -345,8 +345,8 @@ window.seewhy ??= (() => {
     // What is typed becomes one of the texts.
     function take() {
       const text = input.value.trim().replace(/\s+/g, " ");
-      const mine = looking[network] ?? [];
-      if (!text || !looking[network]) return;
+      const mine = looking[network];
+      if (!text || !mine) return;
       if (text.length > props.longest) error.textContent = `This text has ${text.length} characters; the limit is ${props.longest}.`;
       else if (mine.includes(text)) error.textContent = "This text is there already.";
       else if (mine.length >= props.most) error.textContent = `${props.most} texts are the limit; remove one first.`;
@@ -375,11 +375,7 @@ window.seewhy ??= (() => {
   const WEAKEST = 0.3;
   const BRIGHTNESS = 0.95;
   const RELIEF = 32;
-  function darker(pixels) {
-    const out = new Uint8ClampedArray(pixels.length);
-    for (let i = 0; i < pixels.length; i++) out[i] = i % 4 == 3 ? 255 : Math.trunc(pixels[i] * BRIGHTNESS);
-    return out;
-  }
+  const darker = (pixels) => pixels.map((value) => Math.trunc(value * BRIGHTNESS)); // its opacity is not read
 
   const greyOf = (pixels, i) => (pixels[i] * 19595 + pixels[i + 1] * 38470 + pixels[i + 2] * 7471 + 32768) >> 16;
 
@@ -421,7 +417,6 @@ window.seewhy ??= (() => {
         const grey = greyOf(pixels, i);
         const pale = grey + 0.7 * (255 - grey);
         out.fill(pale + line * (92 - pale), i, i + 3);
-        out[i + 3] = 255;
       }
     }
     return out;
@@ -480,7 +475,7 @@ window.seewhy ??= (() => {
     const failed = make("p", { class: "failed", role: "alert" });
     const notes = make("p", { class: "notes" });
     const waits = make("p", { class: "waits", role: "status" });
-    const legend = make("p", { class: "legend", hidden: true });
+    const legend = make("p", { class: "legend" });
     root.replaceChildren(waits, tools, failed, notes, stage, legend, reading);
     stage.append(welcome);
     let view = null; // what is shown: the server's view, with photo, pixels and levels
@@ -563,10 +558,9 @@ window.seewhy ??= (() => {
     function caption(map) {
       const address = `results/${view.result}/${map.index}`;
       const name = fileName(stem(view.name), map.target, map.method);
-      const picked = make("a", { href: "#", download: `${name}.png` }, "picture");
-      picked.addEventListener("click", () => {
-        picked.href = `${address}.png?alpha=${alpha.value / 100}&cmap=${palette.value}`;
-      });
+      const look = (event) => {
+        event.target.href = `${address}.png?alpha=${alpha.value / 100}&cmap=${palette.value}`;
+      };
       const choice = make("input", {
         type: "radio",
         name: "chosen",
@@ -581,7 +575,7 @@ window.seewhy ??= (() => {
         make(
           "span",
           { class: "save" },
-          picked,
+          make("a", { href: "#", download: `${name}.png`, onclick: look }, "picture"),
           make("a", { href: `${address}.npz`, download: `${name}.npz` }, "map"),
           make("a", { href: `${address}.json`, download: `${name}.json` }, "record"),
         ),
@@ -739,7 +733,6 @@ window.seewhy ??= (() => {
       const box = view.maps[0].seen; // if a pixel is not seen, one in a corner
       if (!isSeen(box, 0, 0) || !isSeen(box, view.width - 1, view.height - 1)) words.push("Hatched: not seen by the network.");
       legend.textContent = words.join("  ");
-      legend.hidden = false;
     }
 
     for (const control of [alpha, threshold]) control.addEventListener("input", draw);
