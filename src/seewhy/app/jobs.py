@@ -48,7 +48,8 @@ class Jobs:
 
     def __init__(self, networks: Mapping[str, Network], seconds: float) -> None:
         self._networks, self._seconds = networks, seconds
-        self._aside: Aside[Models] = Aside(partial(_opened, Travelling(networks)))
+        there: dict[str, Any] = {label: Travelling(one) for label, one in networks.items()}
+        self._aside: Aside[Models] = Aside(partial(dict, there))
         # The first visitor need not wait for the process to begin.
         self.start, self.close = self._aside.start, self._aside.close
 
@@ -154,25 +155,23 @@ def _within(
 
 
 class Travelling:
-    """Networks on their way to another process: pickled, or to be loaded there as they were here.
+    """A network on its way to another process, where it is what it was loaded as.
 
-    The second is for those whose classes cannot be pickled, or not be found over there.
+    It is pickled or, if its classes cannot be pickled, or not be found over there, loaded again.
     """
 
-    def __init__(self, networks: Mapping[str, Network]) -> None:
-        self.networks = networks
+    def __init__(self, network: Network) -> None:
+        self.network = network
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dict, ({label: (_pickled(one), one.again) for label, one in self.networks.items()},)
-
-
-def _pickled(network: Network) -> bytes:
-    try:
-        return pickle.dumps(network.model)
-    except Exception:  # its classes are anyone's, and so are the errors
-        if network.again is None:
-            raise
-        return b""
+        again = self.network.again
+        try:
+            pickled = pickle.dumps(self.network.model)
+        except Exception:  # its classes are anyone's, and so are the errors
+            if again is None:
+                raise
+            pickled = b""
+        return _arrived, (pickled, again)
 
 
 # What happens in the other processes -----------------------------------------------------------
@@ -180,18 +179,15 @@ def _pickled(network: Network) -> bytes:
 # Notes about a visitor's photo are not for the terminal; `_explained` collects them for the page.
 
 
-def _opened(networks: Any) -> Models:
-    """The networks, which were `Travelling`, at their journey's end."""
-    models = {}
-    for label, (pickled, again) in networks.items():
-        try:
-            # Networks of transformers need torchvision, which may need help.
-            models[label] = with_torchvision(partial(pickle.loads, pickled))
-        except Exception:
-            if again is None:
-                raise
-            models[label] = again()
-    return models
+def _arrived(pickled: bytes, again: Callable[[], LoadedModel] | None) -> LoadedModel:
+    """The network that was `Travelling`, at its journey's end."""
+    try:
+        # Networks of transformers need torchvision, which may need help.
+        return with_torchvision(partial(pickle.loads, pickled))
+    except Exception:
+        if again is None:
+            raise
+        return again()
 
 
 def _once(make: Callable[..., Any], given: tuple[Any, ...], state: object) -> Iterator[Any]:
