@@ -6,7 +6,7 @@ one at a time.
 """
 
 import pickle
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 import anyio
 import anyio.to_thread
 from PIL import Image
+from starlette.requests import Request
 
 from seewhy.app.query import Network, Photo, Query, Result, fields_of, region_of
 from seewhy.app.view import about
@@ -105,12 +106,8 @@ class Pictures:
         self._turns = anyio.CapacityLimiter(1)
         self.start, self.close = self._aside.start, self._aside.close
 
-    async def made(
-        self, make: Callable[..., Item], *given: Any, left: Callable[[], Awaitable[bool]]
-    ) -> Item:
-        """What a function of a module makes of what it is given.
-
-        left: whether who asked has left by now; asked when it is their turn.
+    async def made(self, request: Request, make: Callable[..., Item], *given: Any) -> Item:
+        """What a function of a module makes of what it is given, in answer to a request.
 
         Raises what the function raises, and ValueError where it takes too long, its process dies,
         too many wait, or whoever asked has left.
@@ -118,7 +115,7 @@ class Pictures:
         if self._turns.statistics().tasks_waiting >= WAITING:
             raise ValueError("too many pictures are asked for at once; try again in a minute")
         async with self._turns:
-            if await left():
+            if await request.is_disconnected():
                 raise ValueError("who asked for this picture has left")
             return await anyio.to_thread.run_sync(self._made, make, given)
 

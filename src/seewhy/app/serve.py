@@ -103,7 +103,7 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
     @app.post("/photos")
     async def give_photo(request: Request, name: str = "") -> JSONResponse:
         data = await request.body()
-        size = await made(measured, data, viewer.limits, left=request.is_disconnected)
+        size = await made(request, measured, data, viewer.limits)
         return accepted(viewer, Photo(data, file_name(name), size), request)
 
     @app.post("/samples/{number}")
@@ -121,16 +121,17 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
         return JSONResponse(view.class_names(network))
 
     @app.get("/photos/{token}.png")
-    @app.get("/photos/{token}/full.png")
     async def photo(request: Request, token: str) -> Response:
-        make = view.photo_whole if request.url.path.endswith("/full.png") else view.photo_shown
-        asked = viewer.photos[token]
-        return picture(await made(make, asked, left=request.is_disconnected))
+        return picture(await made(request, view.photo_shown, viewer.photos[token]))
+
+    @app.get("/photos/{token}/full.png")
+    async def whole_photo(request: Request, token: str) -> Response:
+        return picture(await made(request, view.photo_whole, viewer.photos[token]))
 
     @app.get("/results/{token}/{index}.map")
     async def values(request: Request, token: str, index: int) -> Response:
         chosen = viewer.results[token].chosen(index)
-        data = await made(view.levels_of, chosen.saliency, left=request.is_disconnected)
+        data = await made(request, view.levels_of, chosen.saliency)
         packed = {"content-encoding": "gzip"}
         return Response(data, media_type="application/octet-stream", headers=packed)
 
@@ -139,13 +140,13 @@ def add_routes(app: FastAPI, viewer: Viewer) -> None:
         request: Request, token: str, index: int, alpha: float = ALPHA, cmap: str = ""
     ) -> Response:
         result = viewer.results[token]
-        asked = result.query.photo, fields_of(result.chosen(index)), alpha, cmap
-        return picture(await made(view.map_drawn, *asked, left=request.is_disconnected))
+        fields = fields_of(result.chosen(index))
+        return picture(await made(request, view.map_drawn, result.query.photo, fields, alpha, cmap))
 
     @app.get("/results/{token}/{index}.npz")
     async def saliency(request: Request, token: str, index: int) -> Response:
         chosen = viewer.results[token].chosen(index)
-        data = await made(view.map_saved, chosen.saliency, left=request.is_disconnected)
+        data = await made(request, view.map_saved, chosen.saliency)
         return Response(data, media_type="application/octet-stream")
 
     @app.get("/results/{token}/{index}.json")
