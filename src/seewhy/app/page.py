@@ -42,11 +42,10 @@ from seewhy.trust.lights import caution
 log = logging.getLogger("seewhy.app")
 
 FILLS = get_args(Fill)
-FONTS = ["system-ui", "sans-serif"]  # the system's own: nothing is fetched
 THEME = gr.themes.Default(
     primary_hue="blue",
     neutral_hue="slate",
-    font=FONTS,
+    font=["system-ui", "sans-serif"],  # the system's own: nothing is fetched
     font_mono=["ui-monospace", "monospace"],
 ).set(  # darker than Gradio's own on white, lighter on black, to be legible: a contrast of 4.5
     body_text_color_subdued="*neutral_500",
@@ -283,12 +282,7 @@ def page_of(viewer: Viewer) -> gr.Blocks:
                     suffixes=",".join(sorted({*SUFFIXES, ".npy"})),
                 )
                 network = gr.Dropdown(labels, value=labels[0], label="Network", elem_id="network")
-                texts = own(
-                    "texts",
-                    first=looking,
-                    most=MOST_TEXTS,
-                    longest=LONGEST_TEXT,
-                )
+                texts = own("texts", first=looking, most=MOST_TEXTS, longest=LONGEST_TEXT)
                 chosen = gr.Dropdown(
                     [name for names in show.groups().values() for name in names],
                     value=[DEFAULT_METHOD, "le_grad" if labels[0] in looking else "tsgb"],

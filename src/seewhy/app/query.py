@@ -223,18 +223,17 @@ def query_of(
     classes = tuple(dict.fromkeys(wanted))
     if not classes:
         raise ValueError("no class is asked for; choose one, or the predicted class")
-    if len(names) * len(classes) > limits.maps:
+    maps = len(names) * len(classes)
+    if maps > limits.maps:
         raise ValueError(
-            f"{len(names)} methods for {len(classes)} classes are {len(names) * len(classes)} "
-            f"maps; at most {limits.maps} are made at once"
+            f"{len(names)} methods for {len(classes)} classes are {maps} maps; at most "
+            f"{limits.maps} are made at once"
         )
     width, height = photo.size
-    pixels = width * height * len(names) * len(classes)
-    if pixels > MAP_PIXELS:
+    if maps * width * height > MAP_PIXELS:
         raise ValueError(
-            f"{len(names) * len(classes)} maps of a photo of {width} x {height} pixels are too "
-            f"many to keep; ask for {max(1, MAP_PIXELS // (width * height))}, or make the photo "
-            "smaller"
+            f"{maps} maps of a photo of {width} x {height} pixels are too many to keep; ask for "
+            f"{max(1, MAP_PIXELS // (width * height))}, or make the photo smaller"
         )
     return replace(asked, targets=classes)
 

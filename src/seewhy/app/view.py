@@ -64,9 +64,9 @@ def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
     """A result for the page, ready for JSON: all but the maps' values. Tokens name it."""
     query, texts = result.query, result.query.texts
     width, height = shrunk(query.photo.size)
-    top = [(index, name) for index, name, _ in result.answer.top]
+    top = [index for index, _, _ in result.answer.top]
     if texts:  # beside a single one there may be a class "not …", which the page does not list
-        top = [(texts.index(name), name) for _, name in top if name in texts]
+        top = [texts.index(name) for _, name, _ in result.answer.top if name in texts]
     return {
         "result": token,
         "photo": photo,
@@ -79,7 +79,7 @@ def view_of(result: Result, token: str, photo: str) -> dict[str, Any]:
         ],
         "failures": [str(failure) for failure in result.answer.failures],
         "notes": [note.replace("bytes:", f"{query.photo.name}:", 1) for note in result.notes],
-        "top": [index for index, _ in top],
+        "top": top,
     }
 
 

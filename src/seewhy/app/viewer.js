@@ -623,7 +623,6 @@ window.seewhy ??= (() => {
         const figures = make("div", { class: "figures" }, original(), ...asked.map(figureOf));
         rows.push(make("section", {}, make("h3", {}, `Why ${asked[0].target}? `, make("small", {}, asked[0].likely)), figures));
       }
-      stage.className = `stage ${mode.value}`;
       stage.replaceChildren(...rows);
     }
 
@@ -664,13 +663,13 @@ window.seewhy ??= (() => {
         read(event, (x) => view.maps[x < (split.value / 100) * view.width ? left.value : right.value]);
       });
       canvas.addEventListener("pointerleave", unread);
-      stage.className = "stage swipe";
       stage.replaceChildren(make("figure", {}, make("div", { class: "frame" }, canvas), split));
     }
 
     function arrange() {
       swipes.hidden = mode.value !== "swipe";
       reading.textContent = "";
+      stage.className = `stage ${mode.value}`;
       mode.value === "swipe" ? swipe() : side();
       draw();
     }
