@@ -83,8 +83,9 @@ def with_weights(build: Callable[..., LoadedModel], path: Path, spec: str) -> Lo
     if outputs is not None:
         model = replace(build(pretrained=False, num_classes=outputs), classes=())
         own = model.module.state_dict()
+    shared = [key for key in own if key in state]
     # A tensor that the network has under several names may be in the file under one of them.
-    given = {_place(own[key]) for key in own if key in state}
+    given = {_place(own[key]) for key in shared}
     missing = [
         key
         for key in own
@@ -94,13 +95,13 @@ def with_weights(build: Callable[..., LoadedModel], path: Path, spec: str) -> Lo
     ]
     shapes = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
+        for key in shared
+        if state[key].shape != own[key].shape
     ]
     kinds = [
         f"{key} {str(state[key].dtype).removeprefix('torch.')}"
-        for key in own
-        if key in state and not _holds_values(state[key], own[key])
+        for key in shared
+        if not _holds_values(state[key], own[key])
     ]
     if missing or shapes or kinds:
         faults = {
@@ -115,7 +116,7 @@ def with_weights(build: Callable[..., LoadedModel], path: Path, spec: str) -> Lo
             f"{len(state) + len(foreign)} tensors, {'; '.join(counts)}"
         )
     # In the network's own state dict, which says of which version its names are: MNASNet asks.
-    own.update((key, state[key]) for key in [*own] if key in state)
+    own.update((key, state[key]) for key in shared)
     model.module.load_state_dict(own)
     if foreign:
         note(
@@ -198,9 +199,8 @@ def _best(
 
 
 def _fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[int, int]:
-    """How much of the network a state dict has: by name and shape, and by name alone."""
-    shared = [key for key in own if key in state]
-    return sum(state[key].shape == own[key].shape for key in shared), len(shared)
+    """How much of the network a renamed state dict has: by name and shape, and by name alone."""
+    return sum(value.shape == own[key].shape for key, value in state.items()), len(state)
 
 
 def _states(content: object) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -264,7 +264,7 @@ def _wrappers(keys: Collection[str], own: Mapping[str, Tensor], inner: str) -> d
 
 def _file_outputs(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int | None:
     """The file's number of classes, if that alone makes it differ in shape from the network."""
-    pairs = [(value.shape, state[key].shape) for key, value in own.items() if key in state]
+    pairs = [(own[key].shape, value.shape) for key, value in state.items()]
     changes = {
         (ours[0], theirs[0]) if ours and theirs and ours[1:] == theirs[1:] else None
         for ours, theirs in pairs
