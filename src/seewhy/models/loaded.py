@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from seewhy.core.inputs import InputsLike
@@ -17,7 +16,7 @@ from seewhy.core.outputs import logits
 from seewhy.core.probe import Probe
 from seewhy.core.requests import LayerLike
 from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target
-from seewhy.data.preprocess import Picture, Preprocess
+from seewhy.data.preprocess import Preprocess
 from seewhy.models.answers import Activation, Asked, own_activation, probabilities, regions
 from seewhy.notes import note
 from seewhy.options import check, listed, near, shown
@@ -269,10 +268,7 @@ def check_classifier(model: LoadedModel) -> None:
 
 def outputs_of_photo(model: LoadedModel) -> Any:
     """What the network returns for a black photo; None where it cannot be run on one."""
-    channels = model.preprocess.channels
-    photo: Picture = Image.new("RGB", (64, 64))
-    if channels not in (1, 3):
-        photo = np.zeros((64, 64, channels), dtype=np.float32)
+    photo = np.zeros((64, 64, model.preprocess.channels), dtype=np.float32)
     try:
         return outputs_of(model.module, model.preprocess(photo)[None].to(model.device))
     except Exception:  # it takes something else than a photo
