@@ -76,6 +76,16 @@ def regions(scores: Tensor, activation: Activation | None) -> Tensor:
     return scores.argmax(1, keepdim=True) == classes[:, None, None]
 
 
+def extents(scores: Tensor, activation: Activation | None) -> Tensor:
+    """How much of the picture a segmentation network gives each class, (B, C), of its own logits.
+
+    That is the share that its region has; of plain numbers their mean.
+    """
+    if activation == "none":
+        return scores.mean((2, 3))
+    return regions(scores, activation).float().mean((2, 3))
+
+
 @dataclass(frozen=True)
 class Asked(ClassTarget):
     """A class of a network, or the one at a rank, whatever the shape of the outputs.
@@ -119,17 +129,16 @@ class Asked(ClassTarget):
             if self.index is None:
                 return Predicted(self.rank).resolve(outputs)
             return Class(self.index)
-        inside = regions(own, self.activation) if own.ndim == 4 else None
         if self.index is None:
-            ranked = scores if inside is None else inside.sum((2, 3))
-            if inside is not None and self.activation == "none":  # every region is the picture
-                ranked = scores.mean((2, 3))
-            classes = ranked.sort(dim=1, descending=True, stable=True).indices[:, self.rank - 1]
+            ranked = scores if own.ndim == 2 else extents(own, self.activation)
+            found = ranked.sort(dim=1, descending=True, stable=True).indices[:, self.rank - 1]
         else:
-            classes = torch.tensor(self.index, device=scores.device).expand(len(scores))
-        places = torch.arange(len(scores), device=scores.device)
-        region = None if inside is None else inside[places, classes]
-        return Resolved(tuple(classes.tolist()), region, self.activation)
+            found = torch.tensor(self.index, device=scores.device).expand(len(scores))
+        classes = tuple(found.tolist())
+        region = None
+        if own.ndim == 4:
+            region = regions(own, self.activation)[range(len(own)), classes]
+        return Resolved(classes, region, self.activation)
 
 
 @dataclass(frozen=True, eq=False)

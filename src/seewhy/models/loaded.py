@@ -17,7 +17,7 @@ from seewhy.core.probe import Probe
 from seewhy.core.requests import LayerLike
 from seewhy.core.targets import Class, Predicted, Target, TargetLike, as_target
 from seewhy.data.preprocess import Preprocess
-from seewhy.models.answers import Activation, Asked, own_activation, probabilities, regions
+from seewhy.models.answers import Activation, Asked, extents, own_activation, probabilities
 from seewhy.notes import note
 from seewhy.options import check, listed, near, shown
 
@@ -203,10 +203,8 @@ class LoadedModel:
         numbers = logits.detach().float()
         if logits.ndim == 1:
             numbers = self.probabilities(numbers)
-        elif self.activation != "none":
-            numbers = regions(numbers[None], self.activation)[0].float()
-        if numbers.ndim == 3:
-            numbers = numbers.mean((1, 2))
+        else:
+            numbers = extents(numbers[None], self.activation)[0]
         values, indices = numbers.sort(descending=True, stable=True)
         return [
             (index, self.class_name(index), value)
