@@ -108,6 +108,21 @@ def test_hf_folder(hf_folder: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(dict(other.module.state_dict()), state)
 
 
+def test_hf_weights_are_read_as_they_are_whatever_the_config_says(
+    hf_folder: Path, tmp_path: Path
+) -> None:
+    """Those of a file were rounded to the half precision that the network was saved in."""
+    import transformers
+
+    own = transformers.ViTForImageClassification.from_pretrained(hf_folder)
+    save_file(own.state_dict(), tmp_path / "w.safetensors")
+    own.half().save_pretrained(tmp_path)
+    transformers.AutoImageProcessor.from_pretrained(hf_folder).save_pretrained(tmp_path)
+    state = transformers.ViTForImageClassification.from_pretrained(hf_folder).state_dict()
+    model = load_model(f"hf:{tmp_path}", weights=tmp_path / "w.safetensors")
+    torch.testing.assert_close(dict(model.module.state_dict()), dict(state), rtol=0, atol=0)
+
+
 def test_hf_without_a_classifier_is_no_classifier(hf_folder: Path, tmp_path: Path) -> None:
     import transformers
 

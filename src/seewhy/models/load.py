@@ -2,9 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +92,16 @@ def load_model(
         )
     if texts is not None and zoo != "hf":
         raise ModelError(f"texts= (--text) is for text-image networks of hf:, which {spec} is not")
-    make: Build = partial(zoos.own_network, zoo)
-    if zoo in ZOOS:
-        make = ZOOS[zoo].function if texts is None else zoos.hf_text_image
-
-    # A zoo's network is made where its weights are read, whatever torch's default device is.
-    on_cpu = torch.device("cpu") if zoo in ZOOS else nullcontext()
 
     def build(**about: Any) -> LoadedModel:
-        with on_cpu:
-            return zoos.as_loaded(make(name, **about), spec)
+        if zoo not in ZOOS:
+            return zoos.as_loaded(zoos.own_network(zoo, name), spec)
+        make = ZOOS[zoo].function if texts is None else zoos.hf_text_image
+        # Where files are read, and as photos come, whatever torch's defaults and the zoo's are.
+        with torch.device("cpu"):
+            made = zoos.as_loaded(make(name, **about), spec)
+        made.module.float()
+        return made
 
     if weights is None or weights == "random":
         model = build(pretrained=weights is None, num_classes=None)
@@ -114,10 +112,8 @@ def load_model(
             )
     else:
         model = with_weights(build, Path(weights), spec)
-    # The zoos build in torch's default dtype, whatever that is; photos come as float32.
-    module = model.module.float() if zoo in ZOOS else model.module
     try:
-        module = module.to(device)
+        module = model.module.to(device)
     except NotImplementedError:  # torch's, for what has no values
         raise ModelError(
             f"model {spec!r}: weights are on the device 'meta', where they hold no values; load "
@@ -133,7 +129,7 @@ def load_model(
     if texts is not None:
         if classes is not None:
             raise ModelError("give texts= or classes=: of a text-image network texts are classes")
-        with on_cpu:
+        with torch.device("cpu"):
             (tokenizer,) = zoos.from_hub(name, "Tokenizer")
             return with_texts(model, tokenizer, texts)
     if classes is not None:

@@ -146,7 +146,7 @@ def hf_text_image(name: str, *, pretrained: bool, num_classes: int | None) -> Lo
         (module,) = from_hub(name, "Model")
     else:
         module = import_zoo("transformers", "hf").AutoModel.from_config(config)
-    return LoadedModel(module.float(), _hf_preprocess(name, processor, 3))
+    return LoadedModel(module, _hf_preprocess(name, processor, 3))
 
 
 def reads_texts(spec: str) -> bool:
@@ -255,8 +255,8 @@ ZOOS: dict[str, Zoo] = {
 }
 
 
-def own_network(module: str, name: str, *, pretrained: bool, num_classes: int | None) -> Any:
-    """What stands behind the user's `module:name`, which knows no pretrained and no other size.
+def own_network(module: str, name: str) -> Any:
+    """What stands behind the user's `module:name`.
 
     `name` is a network or a function or class that makes one. A network is copied, so that theirs
     stays as it is.
