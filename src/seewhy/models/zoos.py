@@ -31,7 +31,8 @@ from seewhy.options import near
 
 Build = Callable[..., LoadedModel | nn.Module]
 """`(name, *, pretrained, num_classes)`: builds a network by its name in the zoo, if asked for with
-another number of classes; with the zoo's preprocessing and class names as far as there are any."""
+another number of classes; with the zoo's preprocessing and class names as far as there are any.
+With another number of classes the names are not used."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +49,25 @@ def _torchvision(name: str, *, pretrained: bool, num_classes: int | None) -> Loa
     if name not in names:
         raise ModelError(f"torchvision has no network {name!r}{near(name, names)}")
     weights = torchvision.models.get_model_weights(name).DEFAULT
-    options: dict[str, Any] = {}
-    if not pretrained:
-        # Second heads serve training alone: files may have them or not.
-        options = {} if num_classes is None else {"num_classes": num_classes}
-        if name in torchvision.models.list_models(module=torchvision.models.segmentation):
-            options |= {"weights_backbone": None}  # which torchvision would download
-        if name in ("googlenet", "inception_v3"):
-            # What torchvision itself sets for their pretrained weights, which want another
-            # normalisation than their transforms give.
-            options |= {"transform_input": True, "init_weights": False, "aux_logits": False}
+    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if name in torchvision.models.list_models(module=torchvision.models.segmentation):
+        options |= {"weights_backbone": None}  # which torchvision would download
+    if not pretrained and name in ("googlenet", "inception_v3"):
+        # What torchvision itself sets for their pretrained weights, which want another
+        # normalisation than their transforms give. Second heads serve training alone: files may
+        # have them or not.
+        options |= {"transform_input": True, "init_weights": False, "aux_logits": False}
     with _fetching(f"torchvision:{name}", pretrained):
         module = torchvision.models.get_model(
             name, weights=weights if pretrained else None, **options
         )
     transforms = weights.transforms()
-    return LoadedModel(
-        module,
-        Preprocess(
-            resize=_side(transforms.resize_size),
-            crop=_side(getattr(transforms, "crop_size", None)),
-            mean=tuple(transforms.mean),
-            std=tuple(transforms.std),
-            interpolation=transforms.interpolation.value,
-        ),
-        tuple(weights.meta["categories"]) if num_classes is None else (),
+    (resize,) = transforms.resize_size
+    (crop,) = getattr(transforms, "crop_size", [None])  # segmentation takes the whole photo
+    preprocess = Preprocess(
+        resize, crop, transforms.mean, transforms.std, transforms.interpolation.value
     )
+    return LoadedModel(module, preprocess, tuple(weights.meta["categories"]))
 
 
 def _torchvision_names() -> list[str]:
@@ -98,9 +92,9 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMode
     subset = timm.data.infer_imagenet_subset(module)
     preprocess = Preprocess(
         resize=(height, width) if squash else height,
-        crop=_side(size),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+        crop=size,
+        mean=config["mean"],
+        std=config["std"],
         interpolation=config["interpolation"],
         channels=channels,
     )
@@ -241,9 +235,8 @@ def _photos(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMo
     if pretrained:
         module.load_state_dict(pretrained_state(name))
     side = VARIANTS[name][-1]
-    preprocess = Preprocess(side + 32, side, (127,) * 3, (128,) * 3, "bicubic")
-    names = tuple(imagenet_classes().values()) if num_classes is None else ()
-    return LoadedModel(module, preprocess, names)
+    preprocess = Preprocess(side + 32, side, 127, 128, "bicubic")
+    return LoadedModel(module, preprocess, tuple(imagenet_classes().values()))
 
 
 ZOOS: dict[str, Zoo] = {
@@ -344,10 +337,3 @@ def _fetching(spec: str, downloads: bool) -> Iterator[None]:
             f"{spec} could not be fetched ({reason}). Where there is no connection, give the "
             f"weights as a file, weights=FILE (--weights FILE){local}"
         ) from error
-
-
-def _side(size: Sequence[int] | None) -> int | tuple[int, int] | None:
-    """A zoo's size, [side] or [height, width], as `Preprocess` writes it."""
-    if size is None:
-        return None
-    return size[0] if len(size) == 1 else (size[0], size[1])
