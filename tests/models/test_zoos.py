@@ -179,13 +179,13 @@ def test_hf_processor_of_patches_is_named(hf_folder: Path, tmp_path: Path, proce
 
 
 @pytest.mark.parametrize("processor", ["LevitImageProcessor", "MobileViTImageProcessor"])
-def test_hf_processor_beyond_preprocess_warns(
+def test_hf_processor_beyond_preprocess_gets_a_note(
     hf_folder: Path, tmp_path: Path, processor: str
 ) -> None:
-    """The second one gives the network blue first."""
+    """The second one gives the network blue first. It was no note but one of Python's warnings."""
     import transformers
 
     transformers.ViTForImageClassification.from_pretrained(hf_folder).save_pretrained(tmp_path)
     getattr(transformers, processor)().save_pretrained(tmp_path)
-    with pytest.warns(UserWarning, match=processor):
+    with pytest.warns(Note, match=processor):
         load_model(f"hf:{tmp_path}")

@@ -7,7 +7,6 @@ when its functions are called.
 import copy
 import importlib
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMode
     # Of other than squares timm keeps the photo's shape, and cuts what both sides leave over.
     if config["crop_mode"] != "squash" and (config["crop_mode"] != "center" or height != width):
         way = f"crop_mode={config['crop_mode']!r} to {size[0]}x{size[1]}"
-        note(_approximated(f"timm:{name}", way, preprocess))
+        _approximated(f"timm:{name}", way, preprocess)
     return LoadedModel(
         module,
         preprocess,
@@ -200,15 +199,13 @@ def _hf_preprocess(name: str, processor: Any, channels: int) -> Preprocess:
         picture = Image.merge(mode, [grey.rotate(angle) for angle in (30, 150, 270)])
     expected, actual = run(picture), preprocess(picture)
     if expected.shape != actual.shape or (expected - actual).abs().mean() * std.mean() > 0.01:
-        warnings.warn(
-            _approximated(f"hf:{name}", type(processor).__name__, preprocess), stacklevel=2
-        )
+        _approximated(f"hf:{name}", type(processor).__name__, preprocess)
     return preprocess
 
 
-def _approximated(spec: str, way: str, preprocess: Preprocess) -> str:
-    """Say that a zoo's own preprocessing is another one."""
-    return (
+def _approximated(spec: str, way: str, preprocess: Preprocess) -> None:
+    """Note that a zoo's own preprocessing is another one."""
+    note(
         f"{spec} prepares images in its own way ({way}), which {preprocess} only approximates; "
         "give preprocess= if you know better"
     )
