@@ -130,8 +130,7 @@ def load_model(
         if classes is not None:
             raise ModelError("give texts= or classes=: of a text-image network texts are classes")
         with torch.device("cpu"):
-            (tokenizer,) = zoos.from_hub(name, "Tokenizer")
-            return with_texts(model, tokenizer, texts)
+            return with_texts(model, zoos.from_hub(name, "Tokenizer"), texts)
     if classes is not None:
         where, names = read_classes(classes)
         model = with_classes(model, names, where)

@@ -109,20 +109,22 @@ def _timm(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedMode
 
 
 def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    config, processor = from_hub(name, "Config", "ImageProcessor")
+    config, processor = from_hub(name, "Config"), from_hub(name, "ImageProcessor")
     if num_classes is not None:
         config.num_labels = num_classes
     factory = import_zoo("transformers", "hf").AutoModelForImageClassification
-    with _fetching(f"hf:{name}", True):
+    missing: list[str] = []
+    with _fetching(f"hf:{name}"):
         if pretrained:
             module, report = factory.from_pretrained(name, config=config, output_loading_info=True)
+            missing = sorted(report["missing_keys"])
         else:
-            module, report = factory.from_config(config), {"missing_keys": ()}
-    if report["missing_keys"]:
+            module = factory.from_config(config)
+    if missing:
         raise ModelError(
-            f"hf:{name} has no weights for {', '.join(sorted(report['missing_keys'])[:3])}; it is "
-            "no finished image classifier, choose one that is; or, of a text-image network such "
-            "as CLIP, say what to look for: texts=['a red car', 'a dog'] (--text)"
+            f"hf:{name} has no weights for {', '.join(missing[:3])}; it is no finished image "
+            "classifier, choose one that is; or, of a text-image network such as CLIP, say what to "
+            "look for: texts=['a red car', 'a dog'] (--text)"
         )
     return LoadedModel(
         module,
@@ -134,9 +136,9 @@ def _hf(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
 
 def hf_text_image(name: str, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
     """A text-image network of transformers, such as CLIP; `with_texts` gives it texts."""
-    config, processor = from_hub(name, "Config", "ImageProcessor")
+    config, processor = from_hub(name, "Config"), from_hub(name, "ImageProcessor")
     if pretrained:
-        (module,) = from_hub(name, "Model")
+        module = from_hub(name, "Model")
     else:
         module = import_zoo("transformers", "hf").AutoModel.from_config(config)
     return LoadedModel(module, _hf_preprocess(name, processor, 3))
@@ -147,16 +149,16 @@ def reads_texts(spec: str) -> bool:
     zoo, _, name = spec.partition(":")
     if zoo != "hf" or not name:
         return False
-    (config,) = from_hub(name, "Config")
+    config = from_hub(name, "Config")
     made_for = " ".join(config.architectures or ())
     return hasattr(config, "text_config") and "ForImageClassification" not in made_for
 
 
-def from_hub(name: str, *kinds: str) -> list[Any]:
-    """What the Auto classes of transformers load of a network: its "Config", "Tokenizer", …"""
+def from_hub(name: str, kind: str) -> Any:
+    """What an Auto class of transformers loads of a network: its "Config", "Tokenizer", …"""
     transformers = import_zoo("transformers", "hf")
-    with _fetching(f"hf:{name}", True):
-        return [getattr(transformers, f"Auto{kind}").from_pretrained(name) for kind in kinds]
+    with _fetching(f"hf:{name}"):
+        return getattr(transformers, f"Auto{kind}").from_pretrained(name)
 
 
 def _hf_preprocess(name: str, processor: Any, channels: int) -> Preprocess:
@@ -322,7 +324,7 @@ def channels_of(module: nn.Module) -> int:
 
 
 @contextmanager
-def _fetching(spec: str, downloads: bool) -> Iterator[None]:
+def _fetching(spec: str, downloads: bool = True) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each zoo has its own errors for a missing network
