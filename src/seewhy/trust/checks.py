@@ -162,12 +162,11 @@ def case_of(
     inputs = model.preprocess(photo)[None].to(model.device)
     check_score_per_class(model, outputs_of(model.module, inputs))
     probe = model.probe(inputs, model.target(wanted), layers).expect_for([parsed])
-    logits = probe.logits
+    logits = probe.logits[0]
     saliency = finite(upsample(parsed(probe).float(), probe.size))
     if wanted is None:
-        single = logits.shape[1] == 1
-        wanted = int((model.probabilities(logits[0]) if single else logits[0]).argmax())
-    return Case(model, photo, parsed, layers, steps, inputs, logits[0], wanted, saliency)
+        (wanted,) = probe.target.classes  # type: ignore[attr-defined]  # what was predicted
+    return Case(model, photo, parsed, layers, steps, inputs, logits, wanted, saliency)
 
 
 def check(case: Case, name: str) -> Check:
