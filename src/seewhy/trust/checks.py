@@ -350,14 +350,14 @@ def last_layers(model: LoadedModel, inputs: Tensor) -> str:
     Raises ValueError for a network without parameters.
     """
     used = _used(model, inputs)
+    if not used:
+        raise ValueError("the network has no parameters, so it has learned nothing")
 
     def learned(module: nn.Module) -> bool:
         return any(id(parameter) in used for parameter in module.parameters())
 
     path: list[str] = []
-    parts = [("", model.module)] if used else []
-    if not parts:
-        raise ValueError("the network has no parameters, so it has learned nothing")
+    parts = [("", model.module)]
     while len(parts) == 1:
         parts = [(name, part) for name, part in parts[0][1].named_children() if learned(part)]
         path += [name for name, _ in parts[-1:]]
