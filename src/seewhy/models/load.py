@@ -92,6 +92,8 @@ def load_model(
         )
     if texts is not None and zoo != "hf":
         raise ModelError(f"texts= (--text) is for text-image networks of hf:, which {spec} is not")
+    if texts is not None and classes is not None:
+        raise ModelError("give texts= or classes=: of a text-image network texts are classes")
 
     def build(**about: Any) -> LoadedModel:
         if zoo not in ZOOS:
@@ -127,8 +129,6 @@ def load_model(
         name=spec,
     )
     if texts is not None:
-        if classes is not None:
-            raise ModelError("give texts= or classes=: of a text-image network texts are classes")
         with torch.device("cpu"):
             return with_texts(model, zoos.from_hub(name, "Tokenizer"), texts)
     if classes is not None:
