@@ -12,7 +12,7 @@ from seewhy.options import listed
 from seewhy.printable import abridged
 from seewhy.reading import parsed, text_of
 
-_OF_INPUTS = ("resize", "crop", "mean", "std", "interpolation", "channels")
+_KEYS = ("resize", "crop", "mean", "std", "interpolation", "channels", "activation", "classes")
 _WORDS = (*get_args(Interpolation), *get_args(Activation))
 
 
@@ -25,7 +25,7 @@ def with_metadata(model: LoadedModel, facts: Mapping[str, str], path: Path) -> L
     Raises ModelError for a value that cannot be used, and names its key.
     """
     said: dict[str, Any] = {}
-    for key in (*_OF_INPUTS, "activation", "classes"):
+    for key in _KEYS:
         if key in facts:
             text = facts[key]
             try:
@@ -33,13 +33,12 @@ def with_metadata(model: LoadedModel, facts: Mapping[str, str], path: Path) -> L
             except ValueError as error:
                 short = text if len(text) <= 40 else f"{text[:40]}..."
                 raise ModelError(f"{path}: its metadata {key}={short}: {error}") from error
-    inputs = {key: said[key] for key in _OF_INPUTS if key in said}
+    activation, classes = said.pop("activation", model.activation), said.pop("classes", None)
     try:
-        preprocess = replace(model.preprocess, **inputs) if inputs else model.preprocess
-        activation = said.get("activation", model.activation)
+        preprocess = replace(model.preprocess, **said) if said else model.preprocess
         model = replace(model, preprocess=preprocess, activation=activation)
-        if "classes" in said:
-            return with_classes(model, names_in(said["classes"]), "its metadata")
+        if "classes" in facts:
+            return with_classes(model, names_in(classes), "its metadata")
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path}: its metadata cannot be used: {error}") from error
     return model
