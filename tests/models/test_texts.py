@@ -152,12 +152,13 @@ def test_on_the_command_line(folder: Path, photo: Path, tmp_path: Path):
     ("texts", "message"),
     [
         ([], "one or more"),
+        (3, "texts=3; give one or more"),
         (["a dog", " "], "none of them empty"),
         (["a dog", "a dog"], "only once"),
         (["a " * 30], "32 tokens long.*reads 12"),
     ],
 )
-def test_texts_that_are_none(folder: Path, texts: list[str], message: str):
+def test_texts_that_are_none(folder: Path, texts: Any, message: str):
     with pytest.raises(ModelError, match=message):
         load_model(f"hf:{folder}", texts=texts)
 

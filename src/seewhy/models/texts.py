@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seewhy.models.answers import Activation
 from seewhy.models.loaded import LoadedModel, ModelError
+from seewhy.options import listed
 
 
 class TextScores(NamedTuple):
@@ -45,7 +46,7 @@ class TextImage(nn.Module):
         Raises ModelError for no texts, equal or empty ones, and texts that are too long.
         """
         super().__init__()
-        given = (texts,) if isinstance(texts, str) else tuple(texts)
+        given = tuple(listed(texts))
         if not given or not all(isinstance(text, str) and text.strip() for text in given):
             raise ModelError(f"texts={texts!r}; give one or more texts, none of them empty")
         if len(set(given)) < len(given):
