@@ -38,12 +38,11 @@ def import_torchvision() -> ModuleType:
                 raise
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]  # what the failed import left behind
-        if _torchvision_schemas is None:
-            _torchvision_schemas = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-            for operator in ("nms", "qnms"):
-                _torchvision_schemas.define(  # type: ignore[no-untyped-call]
-                    f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-                )
+        _torchvision_schemas = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        for operator in ("nms", "qnms"):
+            _torchvision_schemas.define(  # type: ignore[no-untyped-call]
+                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
         return importlib.import_module("torchvision")
 
 
