@@ -171,27 +171,26 @@ def case_of(
 
 def check(case: Case, name: str) -> Check:
     """One of `CHECKS`; its light is grey where it cannot be said."""
+    rule = THRESHOLDS[name]
+
+    def grey(sentence: str) -> Check:
+        return Check(name, None, "grey", sentence, str(rule))
+
     if case.model.activation != "none" and case.probability < UNSEEN:
-        return _grey(
-            name,
+        return grey(
             f"The network does not recognise {case.name} here ({_percent(case.probability)}), so "
-            "its map means little.",
+            "its map means little."
         )
     low, high = case.saliency.aminmax()
     if high - low <= 1e-6 * case.saliency.abs().max():  # but for rounding
-        return _grey(name, "The map is constant: it marks nothing that can be checked.")
+        return grey("The map is constant: it marks nothing that can be checked.")
     try:
         found = _CHECKS[name](case)
     except (ValueError, TypeError, RuntimeError) as error:  # methods and networks are anyone's
-        return _grey(name, f"Not checked: {error}.")
-    light = THRESHOLDS[name].light(found.value)
+        return grey(f"Not checked: {error}.")
+    light = rule.light(found.value)
     sentence = f"{found.sentence} {found.verdicts[('green', 'amber', 'red').index(light)]}"
-    rule = str(THRESHOLDS[name])
-    return Check(name, found.value, light, sentence, rule, found.curves, found.picture)
-
-
-def _grey(name: str, sentence: str) -> Check:
-    return Check(name, None, "grey", sentence, str(THRESHOLDS[name]))
+    return Check(name, found.value, light, sentence, str(rule), found.curves, found.picture)
 
 
 @dataclass(frozen=True, eq=False)
