@@ -190,7 +190,7 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _fits(value: Any, annotation: Any) -> bool:
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if annotation is Any or isinstance(annotation, str):
+    if annotation is Any:
         return True
     if origin is Annotated:
         base, *marks = arguments
@@ -201,20 +201,13 @@ def _fits(value: Any, annotation: Any) -> bool:
         return any(_fits(value, one) for one in arguments)
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in arguments)
-    if origin is tuple and arguments[-1] is not Ellipsis:
-        return (
-            isinstance(value, tuple | list)
-            and len(value) == len(arguments)
-            and all(map(_fits, value, arguments))
-        )
     if origin in (tuple, Sequence):
-        return (
-            isinstance(value, tuple | list)
-            and 1 <= len(value) <= (math.inf if arguments[0] is Tensor else LONGEST)
-            and all(_fits(item, arguments[0]) for item in value)
-        )
-    if origin is Callable:
-        return callable(value)
+        if not isinstance(value, tuple | list):
+            return False
+        if origin is tuple and arguments[-1] is not Ellipsis:
+            return len(value) == len(arguments) and all(map(_fits, value, arguments))
+        most = math.inf if arguments[0] is Tensor else LONGEST
+        return 1 <= len(value) <= most and all(_fits(item, arguments[0]) for item in value)
     if annotation is BinaryIO:
         return hasattr(value, "read")
     if annotation is Tensor and isinstance(value, Tensor):
@@ -241,6 +234,7 @@ _NAMES = {
     str: "a name",
     NoneType: "None",
     Tensor: "a dense tensor of real numbers",
+    Callable: "a function",
 }
 
 
@@ -260,6 +254,4 @@ def _described(annotation: Any) -> str:
     if origin in (tuple, Sequence):
         many = "or more" if arguments[0] is Tensor else f"to {LONGEST}"
         return f"1 {many} values in a tuple, each {_described(arguments[0])}"
-    if origin is Callable:
-        return "a function"
-    return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return _NAMES.get(origin or annotation, getattr(annotation, "__name__", str(annotation)))
