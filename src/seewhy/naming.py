@@ -12,7 +12,7 @@ import ast
 import inspect
 import numbers
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -176,8 +176,21 @@ class Named:
     unknown: ClassVar[str]
 
     def __init__(self, name: str, **options: Any) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a {self.kind} is {shown(name)}; it should be a text")
+        if name not in self.entries:
+            if isinstance(self, Refinement) and name in METHODS:
+                raise ValueError(f"{name!r} is a method: it can only stand first")
+            if isinstance(self, Method) and name in REFINEMENTS:
+                raise ValueError(
+                    f"{name!r} is a refinement: put it behind a method, as in 'grad_cam+…'"
+                )
+            meant = elsewhere(name) if isinstance(self, Method) else ""
+            meant = meant or suggestion(name, sorted(self.entries))
+            raise ValueError(f"{self.unknown} {shown(name)}{meant}")
+        functions = self.entries[name].functions
         self.name: Final = name
-        self.options: Final = self._checked(name, options)
+        self.options: Final = checked(f"{self.kind} {name!r}", functions, options)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -191,23 +204,6 @@ class Named:
     def __str__(self) -> str:
         given = ", ".join(f"{key}={_literal(value)}" for key, value in self.options)
         return f"{self.name}({given})" if given else self.name
-
-    @classmethod
-    def _checked(cls, name: str, options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-        """The options in the order in which the function declares them, lists as tuples."""
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a {cls.kind} is {shown(name)}; it should be a text")
-        if name not in cls.entries:
-            if cls is Refinement and name in METHODS:
-                raise ValueError(f"{name!r} is a method: it can only stand first")
-            if cls is Method and name in REFINEMENTS:
-                raise ValueError(
-                    f"{name!r} is a refinement: put it behind a method, as in 'grad_cam+…'"
-                )
-            meant = elsewhere(name) if cls is Method else ""
-            meant = meant or suggestion(name, sorted(cls.entries))
-            raise ValueError(f"{cls.unknown} {shown(name)}{meant}")
-        return checked(f"{cls.kind} {name!r}", cls.entries[name].functions, options)
 
 
 class Refinement(Named):
@@ -388,14 +384,13 @@ def _call(text: str, term: ast.expr) -> tuple[str, dict[str, Any]]:
 
 
 def checked(
-    owner: str, functions: Iterable[Callable[..., Any]], options: Mapping[str, Any]
+    owner: str, functions: Sequence[Callable[..., Any]], options: Mapping[str, Any]
 ) -> tuple[tuple[str, Any], ...]:
     """The options in the order in which the functions declare them, lists as tuples.
 
     Raises ValueError for one that none of them has, or a value that it does not allow.
     """
-    each = [(option, function) for function in functions for option in options_of(function)]
-    known = dict.fromkeys(option for option, _ in each)
+    known = dict.fromkeys(option for function in functions for option in options_of(function))
     for option in options:
         if option not in known:
             raise ValueError(
@@ -403,9 +398,9 @@ def checked(
                 f"{suggestion(option, sorted(known)) if known else '; it takes none'}"
             )
     given = {option: frozen(options[option]) for option in known if option in options}
-    for option, function in each:
-        if option in given:
-            given |= settled(owner, function, {option: given[option]})
+    for function in functions:
+        own = {option: given[option] for option in options_of(function) if option in given}
+        given |= settled(owner, function, own)
     return tuple(given.items())
 
 
