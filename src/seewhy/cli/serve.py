@@ -126,19 +126,16 @@ def allowed(
     looking = {spec: texts or list(TEXTS) for spec in models if reads_texts(spec)}
     if texts and not looking:
         raise ValueError("--text needs a text-image network: --model hf:… of CLIP or SigLIP")
-    loading = [
-        *(
-            partial(options.load, spec, file, device=device, texts=looking.get(spec), **own)
-            for spec, file in zip(models, files, strict=True)
-        ),
-        *(partial(options.load, spec, None, device=device) for spec in (DEFAULT_MODEL, *SCENES)),
-    ]
+    asked = {
+        (spec, file): partial(
+            options.load, spec, file, device=device, texts=looking.get(spec), **own
+        )
+        for spec, file in zip(models, files, strict=True)
+    }
+    for spec in (DEFAULT_MODEL, *SCENES):
+        asked.setdefault((spec, None), partial(options.load, spec, None, device=device))
     networks: dict[str, Network] = {}
-    known: set[tuple[str, str | None]] = set()
-    for again in loading:
-        spec, file = again.args[:2]
-        if (spec, file) not in known:
-            known.add((spec, file))
-            label = spec if spec not in networks else f"{spec} ({file or 'pretrained'})"
-            networks[label] = Network(again(), file, again)
+    for (spec, file), again in asked.items():
+        label = spec if spec not in networks else f"{spec} ({file or 'pretrained'})"
+        networks[label] = Network(again(), file, again)
     return networks
