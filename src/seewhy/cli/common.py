@@ -154,7 +154,7 @@ def tell_all_failed(failures: Iterable[tuple[str, str]]) -> None:
 
 
 @contextmanager
-def progress(title: str, total: int, quiet: bool) -> Iterator[Any]:
+def progress(title: str, total: int, quiet: bool = False) -> Iterator[Any]:
     """A progress bar on the terminal for more than one item; calls of `advance(n)` move it."""
     shown = total > 1 and not quiet and err.is_terminal
     with Progress(console=err, transient=True, disable=not shown) as bar:

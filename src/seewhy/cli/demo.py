@@ -22,7 +22,7 @@ def demo(
         output = Output(folder, [], overwrite)
         for name in ("index.html", "gallery.jpg"):
             output.check(folder / name)
-    with progress("Explaining", demonstration.steps(), quiet=False) as advance:
+    with progress("Explaining", demonstration.steps()) as advance:
         grades = demonstration.demo(folder, advance)
     pointing, energy = (
         {one.method: one for one in grades.summary() if one.metric == metric}

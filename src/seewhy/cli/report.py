@@ -53,18 +53,16 @@ def report(
         from seewhy.draw.page import check_page
 
         first = Run.open(run)
-        parts = len(first.manifest["cells"])
         path = path or (run / "report.html" if other is None else other / "comparison.html")
         check_page(path)
-        if other is None:
-            with progress("Reporting", parts, quiet=False) as advance:
+        second = None if other is None else Run.open(other)
+        title = "Reporting" if second is None else "Comparing"
+        with progress(title, len(first.manifest["cells"])) as advance:
+            if second is None:
                 write_report(first, path, metric=metric, images=images, advance=advance)
-        else:
-            second = Run.open(other)
-            with progress("Comparing", parts, quiet=False) as advance:
+            else:
                 write_comparison(first, second, path, advance=advance)
-            if not second.complete:
-                err.print(f"{escape(str(other))} is incomplete: the page says how far it is")
-        if not first.complete:
-            err.print(f"{escape(str(run))} is incomplete: the page says how far it is")
+        for folder, one in ((other, second), (run, first)):
+            if one is not None and not one.complete:
+                err.print(f"{escape(str(folder))} is incomplete: the page says how far it is")
     out.print(f"Open [b]{escape(str(path.resolve()))}[/b]", soft_wrap=True)
