@@ -69,11 +69,10 @@ ActivationName = Annotated[
 ]
 
 
-def load_named(plugins: list[str] | None) -> list[str]:
+def load_named(plugins: list[str] | None) -> None:
     """Load the plugins that are named, before anything else is looked at."""
     with usage_errors():
         load_plugins(plugins or [])
-    return plugins or []
 
 
 Plugins = Annotated[
