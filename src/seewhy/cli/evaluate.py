@@ -19,6 +19,7 @@ from seewhy.evaluation import protocols
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.metrics import metric
 from seewhy.models import DEFAULT_MODEL
+from seewhy.naming import parse
 
 NARROWEST = 80  # columns, for a table of results
 
@@ -109,11 +110,8 @@ def evaluate(
     """
     with usage_errors(folder):
         papers = None if protocol is None else protocols.protocol(protocol)
-        asked = [*(papers.metrics if papers else ()), *options.parted(metric or [])]
-        asked = asked or list(evaluating.DEFAULT_METRICS)
-        methods = options.parse_methods(method or []) or list(
-            papers.methods if papers else evaluating.EVALUATED
-        )
+        metrics = [*(papers.metrics if papers else ()), *options.parted(metric)]
+        methods = list(map(parse, options.parted(method)))
         data = load_dataset(dataset, **({} if split is None else {"split": split}))[:limit]
         bundled = "scenes:resnet" if dataset.startswith("scenes") else DEFAULT_MODEL
         if model is None:
@@ -133,8 +131,8 @@ def evaluate(
             found = evaluating.evaluate(
                 loaded,
                 data,
-                methods,
-                asked,
+                methods or (papers.methods if papers else evaluating.EVALUATED),
+                metrics or evaluating.DEFAULT_METRICS,
                 class_map=class_map,
                 top=top,
                 layer=layer or None,

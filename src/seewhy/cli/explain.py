@@ -25,6 +25,7 @@ from seewhy.data.images import ImageError, encoded
 from seewhy.explanation import gallery_of
 from seewhy.models import DEFAULT_MODEL, LoadedModel, ModelError
 from seewhy.models.loaded import number_of_classes
+from seewhy.naming import parse
 from seewhy.photos import Answer, PhotoTarget, answers, question
 from seewhy.printable import abridged
 
@@ -105,7 +106,7 @@ def explain(
             raise ValueError("name at least one photo, folder or glob")
         if window is not None:
             checked(window)
-        methods = options.parse_methods(method) if method else None
+        methods = list(map(parse, options.parted(method))) or None
         paths = found_photos(photos or [], folder, failures)
         loaded = options.load(model, weights, classes, size, mean, std, device, activation, text)
         targets = parse_targets(target or [], loaded) if target or not text else list(text)

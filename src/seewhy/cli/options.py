@@ -1,4 +1,4 @@
-"""Options that commands share, and what they ask for: plugins, a network, methods."""
+"""Options that commands share, and what they ask for: plugins, a network, names."""
 
 import re
 from contextlib import nullcontext
@@ -12,7 +12,6 @@ from seewhy.models import LoadedModel, ModelError, load_model
 from seewhy.models.answers import Activation
 from seewhy.models.weights import SUFFIXES
 from seewhy.models.zoos import ZOOS
-from seewhy.naming import parse
 from seewhy.plugins import load_plugins, on_path
 
 ModelName = Annotated[
@@ -149,14 +148,9 @@ def parse_channels(name: str, text: str) -> float | tuple[float, ...]:
     return values[0] if len(values) == 1 else values
 
 
-def parse_methods(texts: list[str]) -> list[str]:
-    """Names of methods, each as it is spelled in full; commas between them part them, too."""
-    return [str(parse(part)) for part in parted(texts)]
-
-
-def parted(texts: list[str]) -> list[str]:
-    """Names that were given one by one, or with commas between them."""
-    return [part for text in texts for part in _COMMA.split(text)]
+def parted(texts: list[str] | None) -> list[str]:
+    """Names that were given one by one, or with commas between them; none for None."""
+    return [part for text in texts or () for part in _COMMA.split(text)]
 
 
 # Not those between the options of a method.
