@@ -6,7 +6,6 @@ dark; pointing at a series or its name makes the others recede.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from math import log10
 
 from markupsafe import Markup
@@ -39,13 +38,9 @@ class Axis:
         from matplotlib.ticker import LogLocator, MaxNLocator
 
         locator = LogLocator(subs=(1, 2, 5)) if self.log else MaxNLocator(5)
-        low, high = sorted((self.low, self.high))
-        slack = 1e-9 * (high - low)
-        return [
-            float(tick)
-            for tick in locator.tick_values(low, high)
-            if low - slack <= tick <= high + slack
-        ]
+        slack = 1e-9 * (self.high - self.low)
+        ticks = map(float, locator.tick_values(self.low, self.high))
+        return [tick for tick in ticks if self.low - slack <= tick <= self.high + slack]
 
 
 @dataclass(frozen=True)
@@ -139,10 +134,12 @@ def scatter(
     front = pareto_front(shown, higher_is_better=higher_is_better)
     ends = [*(one.cost for one in front[1:]), x.high]
     steps = [
-        ((one.cost, one.quality), (end, one.quality)) for one, end in zip(front, ends, strict=True)
+        (cost, one.quality)
+        for one, end in zip(front, ends, strict=True)
+        for cost in (one.cost, end)
     ]
     ranked = sorted(shown, key=lambda one: one.quality, reverse=higher_is_better)
-    line = points(x, y, chain(*steps))
+    line = points(x, y, steps)
     words = {"title": title, "x_title": x_title, "y_title": y_title, "front": line}
     return render("chart.html", **words, x=x, y=y, box=BOX, kind="dots", shown=ranked, at=points)
 
