@@ -88,9 +88,9 @@ def layers(
         role = roles.get(name, "")
         if role or (all_layers and not layer.pooled):
             shape = [layer.layout.channels, *layer.grid]
-            row = {"layer": name, "kind": layer.kind, "shape": shape, "role": role}
             read = layer.layout.kind + (" (guessed)" if layer.layout.guessed else "")
-            rows.append({**row, "read": read})
+            row = {"layer": name, "kind": layer.kind, "shape": shape, "role": role, "read": read}
+            rows.append(row)
     if as_json:
         print(json.dumps(rows))
         return

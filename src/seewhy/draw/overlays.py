@@ -141,8 +141,9 @@ def contour(
     image = load_image(image)
     saliency = one_map(saliency, (image.height, image.width))
     if seen is not None:
-        image = _hatch_unseen(image, image, check_mask("seen", seen, image))
-        saliency = saliency.where(seen.cpu(), saliency.min())
+        seen = check_mask("seen", seen, image)
+        image = _hatch_unseen(image, image, seen)
+        saliency = saliency.where(seen, saliency.min())
     grid = normalize(_smoothed(saliency)).numpy()
     contours = contourpy.contour_generator(z=grid, line_type=contourpy.LineType.Separate)
     # A large picture needs no antialiasing.
