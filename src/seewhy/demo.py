@@ -55,7 +55,7 @@ def demo(folder: Path, advance: Callable[[int], None] = lambda steps: None) -> E
         network, scene.image, list(METHODS), scene.labels[0], sources=[scene.key]
     )
     grades = graded(network, advance)
-    picture = gallery_of(opening, columns=5)
+    picture = gallery_of(opening)
     write_whole(folder / "gallery.jpg", encoded(picture, "JPEG", quality=88))
     write_page(
         folder / "index.html",

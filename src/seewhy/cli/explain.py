@@ -132,15 +132,15 @@ def explain(
             if reasons:
                 failures[path] = reasons
             done += bool(files)
-            if answer.explanations and not as_json:
-                report(path, answer, files)
-            elif as_json:
+            if as_json:
                 print_record(path, answer, files, reasons)
+            elif answer.explanations:
+                report(path, answer, files)
             advance(1)
-    for path in failures:
-        if as_json and path not in wanted:
+    if as_json:
+        for path in [one for one in failures if one not in wanted]:
             print_record(path, Answer([], []), [], failures[path])
-    if not as_json:
+    else:
         where = f"; the pictures are in {escape(str(folder))}" if done else ""
         asked_for = len({*paths, *failures})  # also what is not there
         out.print(f"\n{done} of {asked_for} photo{'s' * (asked_for > 1)} explained{where}")
@@ -211,7 +211,7 @@ def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[s
         try:
             hits = find_images(argument)
             if hits != [Path(argument).expanduser()]:
-                within = results in (base := searched(argument), *base.parents)
+                within = searched(argument).is_relative_to(results)
                 hits = [
                     hit
                     for hit in hits

@@ -142,7 +142,7 @@ def tell(kind: type[Named], names: list[str] | None, as_json: bool) -> None:
         print(json.dumps(rows))
         return
     out.print("\n[dim]F: forward pass, B: backward pass, h: backward to the layer only[/dim]")
-    if any(isinstance(entry, Measure) for entry in entries.values()):
+    if kind is Metric:
         out.print("[dim]E: explanation, S: steps, shares, samples, sides or layers[/dim]")
     else:
         out.print("[dim]rule pass: backward pass by the method's own rules[/dim]")

@@ -71,6 +71,5 @@ def overlay_volume(
 def _photo(slices: Tensor, zoom: int) -> Image.Image:
     """Slices (C, n, H, W) in [0, 1] beside each other."""
     pixels = (slices.movedim(1, 2).flatten(2) * 255).round().byte()  # (C, H, n·W)
-    bands = [Image.fromarray(band.numpy()) for band in pixels]
-    photo = Image.merge("RGB", bands if len(bands) == 3 else bands * 3)
+    photo = Image.fromarray(pixels.expand(3, -1, -1).movedim(0, 2).numpy())
     return photo.resize((photo.width * zoom, photo.height * zoom), Image.Resampling.BICUBIC)
