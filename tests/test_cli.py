@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 from networks import Cnn, seeded
 from seewhy.cli import app, common
 from seewhy.cli.explain import save_marked
-from seewhy.cli.options import parse_size
+from seewhy.cli.options import parse_size, parted
 from seewhy.cli.output import unused
 from seewhy.models.weights import SUFFIXES
-from seewhy.naming import METHODS
+from seewhy.naming import METHODS, parse
 
 FACTORY = """
 from networks import Cnn, seeded
@@ -494,6 +494,21 @@ def test_names_of_pictures_do_not_collide():
 def test_sizes():
     assert parse_size("256") == {"resize": 256, "crop": 256}
     assert parse_size("256x320") == {"resize": (256, 320), "crop": None}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rise(masks=8, seed=1)",
+        "grad_cam+multiscale(scales=[1, 2], combine='ratio')",
+        "gig_cam(steps=20)+sharpen(thresholds=(0.1, 0.2), price=0.2)+smooth(samples=3)",
+        "integrated_gradients(steps=8, baseline=(0.1, 0.2, 0.3))",  # values behind another option
+        "integrated_gradients(steps=8, baseline=(0.1, 0.2, 0.3), seed=1)+smooth",
+    ],
+)
+def test_commas_part_methods_but_not_their_options(name):
+    assert parted([f"{name},tsgb,{name}", name]) == [name, "tsgb", name, name]
+    assert parted([str(parse(name))]) == [str(parse(name))]
 
 
 @pytest.mark.parametrize(

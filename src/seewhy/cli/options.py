@@ -153,5 +153,5 @@ def parted(texts: list[str] | None) -> list[str]:
     return [part for text in texts or () for part in _COMMA.split(text)]
 
 
-# Not those between the options of a method.
-_COMMA = re.compile(r",(?![^(]*\))")
+# Not those between options or values: behind these a bracket closes that was opened before them.
+_COMMA = re.compile(r",(?!(?:[^()]|\([^()]*\))*\))")
