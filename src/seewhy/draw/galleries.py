@@ -66,10 +66,9 @@ def gallery(
     longest = max(max(tile.image.size) for tile in tiles)
     side = min(max(LEAST, longest), PICTURE)
     strips = [[cell and _fitted(cell, side) for cell in line] for line in lines]
-    images = [[cell.image for cell in strip if cell] for strip in strips]
     # Very slim pictures still leave room for their captions.
-    width = max(LEAST - GAP, *(image.width for strip in images for image in strip))
-    heights = [CAPTION + max(image.height for image in strip) for strip in images]
+    width = max(LEAST - GAP, *(cell.image.width for strip in strips for cell in strip if cell))
+    heights = [CAPTION + max(cell.image.height for cell in strip if cell) for strip in strips]
     title = _title(rows, width)
     places = max(map(len, strips))
     page_width = 2 * MARGIN + places * width + (places - 1) * GAP
