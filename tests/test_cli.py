@@ -432,6 +432,14 @@ def test_results_within_the_photos_folder_are_not_read_back(run):
     assert "1 of 1" in named.output
 
 
+def test_a_folder_that_is_called_like_a_glob_is_a_folder(run):
+    Path("photos [2024]").mkdir()
+    Path("one.png").rename("photos [2024]/one.png")
+    asked = ("explain", "photos [2024]", *NET, "--method", "grad_cam", "--overwrite")
+    for _ in range(2):
+        assert "1 of 1 photo explained" in run(*asked, "--out", "photos [2024]").output
+
+
 def test_a_photo_named_in_several_ways_is_explained_once(run):
     os.symlink("one.png", "again.png")
     here = str(Path().absolute())

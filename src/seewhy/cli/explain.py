@@ -233,7 +233,7 @@ def found_photos(arguments: list[str], folder: Path, failures: dict[Path, list[s
 def searched(argument: str) -> Path:
     """The folder in which a folder or a glob looks for photos."""
     path = Path(argument).expanduser()
-    while glob.has_magic(str(path)):
+    while glob.has_magic(str(path)) and not path.exists():  # a folder may be called "photos [2]"
         path = path.parent
     return Path(os.path.realpath(path))
 
