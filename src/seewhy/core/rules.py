@@ -18,7 +18,7 @@ whether it was in place: `nn.ReLU(inplace=True)`, `F.relu`, `torch.relu_` and `x
 import inspect
 import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -239,7 +239,7 @@ def tapped(value: Tensor, show: Callable[[Tensor], None]) -> Tensor:
     return _passing(value, (value.detach(),), back)
 
 
-def edges(node: Any) -> Sequence[tuple[Any, int]]:
+def edges(node: Any) -> Sequence[Edge]:
     """Where a node passes something back to: what a rule put there as `seewhy_edges` comes first.
 
     The name is ours: the nodes of a network's own functions hold whatever it likes. As torch does,
@@ -264,13 +264,16 @@ def kind_of(node: Any) -> str:
     return name.rpartition("Backward")[0] or name
 
 
-def nodes(output: Tensor) -> Iterator[Any]:
-    """The nodes of a tensor's autograd graph, nearest first."""
+def nodes(output: Tensor, ends: Container[Any] = ()) -> Iterator[Any]:
+    """The nodes of a tensor's autograd graph, nearest first.
+
+    ends: nodes behind which it does not go on; the latest one may be among them.
+    """
     found = [output.grad_fn] if output.grad_fn else []
     known = {*found}
     for node in found:
         yield node
-        for following, _ in edges(node):
+        for following, _ in edges(node) if node not in ends else ():
             if following is not None and following not in known:
                 known.add(following)
                 found.append(following)
@@ -278,17 +281,11 @@ def nodes(output: Tensor) -> Iterator[Any]:
 
 def nearest(output: Tensor, wanted: Callable[[Any], bool]) -> Iterator[Any]:
     """The first nodes of a kind on each path from a tensor back through its autograd graph."""
-    left = [output.grad_fn] if output.grad_fn else []
-    known = {*left}
-    while left:
-        node = left.pop()
+    met: set[Any] = set()
+    for node in nodes(output, met):
         if wanted(node):
+            met.add(node)
             yield node
-            continue
-        for following, _ in edges(node):
-            if following is not None and following not in known:
-                known.add(following)
-                left.append(following)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
