@@ -469,6 +469,20 @@ def test_classifiers_of_tokens_before_images_are_refused(method) -> None:
         explain(TokensFirst(), torch.rand(3, 3, 16, 16), method, 1)
 
 
+@pytest.mark.parametrize("layer", [F.linear, F.conv1d])
+def test_a_layer_with_computed_weights_has_its_ordinary_gradient(
+    layer: Callable[..., Tensor],
+) -> None:
+    x = torch.rand(3, 4, requires_grad=True)
+    arguments = (torch.rand(2, 4), x, x[:, 0])
+    if layer is F.conv1d:
+        arguments = (arguments[0][..., None], x[..., None], x[:, 0])
+    with applying(rules()):
+        (found,) = gradients(layer(*arguments), [x])
+    (expected,) = torch.autograd.grad(layer(*arguments).sum(), x)
+    assert torch.equal(found, expected)
+
+
 def test_layer_norm_lets_relevance_through() -> None:
     """Of which its ordinary gradient, being orthogonal to the input, lets through none."""
     norm = nn.LayerNorm(5, elementwise_affine=False, eps=1e-12).double()

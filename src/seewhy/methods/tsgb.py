@@ -142,7 +142,8 @@ def _balanced(ruled: Probe, balance: float) -> Probe:
 
 def _classifier(node: Any) -> _Weighted | None:
     """The layer whose output a node of the graph is, or whose output went into its activation."""
-    weighted: Callable[[], _Weighted | None] = getattr(node, "seewhy_weighted", lambda: None)
+    noted: dict[str, Any] = getattr(node, "metadata", {})  # which the walk's own nodes have not
+    weighted: Callable[[], _Weighted | None] = noted.get("seewhy_weighted", lambda: None)
     return weighted()
 
 
@@ -275,19 +276,11 @@ class _Pass:
             return function(x, w, b, stride, padding, dilation, groups)
 
         x, known = input.detach(), _known(input)
-        value = layer(x, weight, bias)
+        value = layer(input, weight, bias)
         weighted = _Weighted(layer, input, weight)
         strides, paddings, dilations = (_each(how, kernel) for how in (stride, padding, dilation))
         if math.prod(value.shape[2:]) == 1:
-            how = (None, strides, paddings, dilations, False, [0] * len(kernel), groups)
-
-            def back(gradient: Tensor) -> Tensor:
-                passed: Tensor = torch.ops.aten.convolution_backward.default(
-                    gradient, x.to(weight.dtype), weight, *how, (True, False, False)
-                )[0]
-                return passed
-
-            return _ordinary(input, (value,), weighted, back)
+            return _ordinary(value, weighted)
         parts = groups if self.separate else 1
         window = _Window(
             kernel, strides, paddings, dilations, parts, _zeros_around(input), self.strides
@@ -312,9 +305,9 @@ class _Pass:
 
         shares = _Shares(window, magnitude, to, onward)
         if groups == 1 and max(kernel) == 1:
-            return _with(_Known(shares, False, False, lambda: weighted), lambda: value)
+            return _with(_Known(shares, False, False, lambda: weighted), value.detach)
         self.last.append(weighted)
-        return _with(_Known(shares, groups > 1, False, weakref.ref(weighted)), lambda: value)
+        return _with(_Known(shares, groups > 1, False, weakref.ref(weighted)), value.detach)
 
     def activation(self, function: Function, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Relevance is left as it is: gradient ⊙ output / input.
@@ -334,7 +327,7 @@ class _Pass:
             x = input.detach()
             value = function(x, *args, **kwargs)
             return _scaled(value, input * torch.where(x == 0, 0, value / x))
-        known = _Known(known.shares, True, name in ("relu", "relu6"), known.weighted)
+        known = known._replace(sparse=True, rectified=name in ("relu", "relu6"))
         return _with(known, lambda: function(input, *args, **kwargs))
 
     def product(self, mul: Function, input: Any, other: Any, **kwargs: Any) -> Tensor:
@@ -352,14 +345,13 @@ class _Pass:
         if known is None:
             return mul(signal, factor, **kwargs)
         # A constant of another sign or size may follow: no longer a ReLU's.
-        known = _Known(known.shares, True, False, known.weighted)
+        known = known._replace(sparse=True, rectified=False)
         return _with(known, lambda: mul(signal, factor, **kwargs))
 
 
 def _linear(linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The ordinary gradient, unless it is the classifier."""
-    value = linear(input.detach(), weight, bias)
-    return _ordinary(input, (value,), _Weighted(linear, input, weight), lambda g: g @ weight)
+    return _ordinary(linear(input, weight, bias), _Weighted(linear, input, weight))
 
 
 def _zeros_around(input: Tensor) -> tuple[int, ...]:
@@ -469,26 +461,7 @@ def _no_attention(function: Function, *args: Any, **kwargs: Any) -> Any:
 
 # --------------------------------------------------------------------------- relevance
 #
-# A node computes its value itself or gets it in a tuple, since torch copies inputs that it returns.
-
-
-class _Ordinary(torch.autograd.Function):
-    """A fully-connected layer's value with its ordinary gradient, as `back` passes it."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        input: Tensor,
-        value: tuple[Tensor],
-        weighted: _Weighted,
-        back: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        ctx.dtype, ctx.back, ctx.seewhy_weighted = weighted.weight.dtype, back, lambda: weighted
-        return value[0]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return ctx.back(gradient.to(ctx.dtype)), None, None, None  # autocast may differ
+# A node computes its value itself, since torch copies inputs that it returns.
 
 
 class _WithRelevance(torch.autograd.Function):
@@ -503,7 +476,8 @@ class _WithRelevance(torch.autograd.Function):
         value = compute()
         ctx.save_for_backward(value)
         ctx.seewhy_known, ctx.version = known, value._version
-        ctx.seewhy_weighted, ctx.seewhy_edges = known.weighted, ((known.shares, 0),)
+        ctx.metadata["seewhy_weighted"] = known.weighted
+        ctx.seewhy_edges = ((known.shares, 0),)
         return value
 
     @staticmethod
@@ -512,7 +486,14 @@ class _WithRelevance(torch.autograd.Function):
         return _sums(gradient * value, ctx.seewhy_known.shares.window.parts), None, None
 
 
-_ordinary, _with_relevance = apply_of(_Ordinary), apply_of(_WithRelevance)
+_with_relevance = apply_of(_WithRelevance)
+
+
+def _ordinary(value: Tensor, weighted: _Weighted) -> Tensor:
+    """The value of a fully-connected layer, with its ordinary gradient."""
+    node: Any = value.grad_fn
+    node.metadata["seewhy_weighted"] = lambda: weighted
+    return value
 
 
 def _with(known: _Known, compute: Callable[[], Tensor]) -> Tensor:
