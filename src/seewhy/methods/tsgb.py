@@ -393,16 +393,13 @@ def _shift(function: Function, input: Any, other: Any, **kwargs: Any) -> Tensor:
 
 
 def _shifts(constant: Any, signal: Any) -> bool:
-    """Whether a constant is the same number at several places of a signal."""
+    """Whether a constant is the same number at several places of an image."""
     if not isinstance(signal, Tensor) or not signal.requires_grad or signal.ndim <= 2:
         return False
     if not isinstance(constant, Tensor):
         return True
-    return not constant.requires_grad and _repeats(constant, signal)
-
-
-def _repeats(constant: Tensor, signal: Tensor) -> bool:
-    """Whether a constant is the same at several places of an image."""
+    if constant.requires_grad:
+        return False
     sides = zip(reversed(constant.shape), reversed(signal.shape[1:]), strict=False)
     fewer = constant.ndim < signal.ndim - 1 or any(a < b for a, b in sides)
     return fewer and broadcasts(constant, signal)
@@ -528,13 +525,13 @@ class _Window(NamedTuple):
         strided = max(self.stride) > 1
         if not strided and max(self.kernel) == 1 and not any(self.padding):
             return relevance / (magnitude + EPS)
-        sums, spread = self._sums(magnitude)
+        sums, spread = self._summed(magnitude)
         if not (strided and self.strides.even):
             return spread(relevance / (sums(magnitude) + EPS))
         once, inside = self._evenness(magnitude[:1, :1], relevance.shape[2:])
         return spread(relevance * inside / (sums(magnitude * once) + EPS)) * once
 
-    def _sums(self, maps: Tensor) -> tuple[Function, Function]:
+    def _summed(self, maps: Tensor) -> tuple[Function, Function]:
         """The sum over each window, (B, parts, h, w) -> (B, parts, h', w'), and its transpose.
 
         That gives each window's value to all of its cells, added up. maps: as large as these.
@@ -572,7 +569,7 @@ class _Window(NamedTuple):
         The first is 1 / (number of its windows), (1, 1, h, w), the second (1, 1, h', w'). What
         falls on the padding is lost.
         """
-        sums, spread = self._replace(parts=1)._sums(cells)
+        sums, spread = self._replace(parts=1)._summed(cells)
         once = 1 / spread(cells.new_ones(1, 1, *size)).clamp(min=1)
         image = F.pad(F.pad(torch.ones_like(cells), [-p for p in self.pads]), self.pads)
         # In a window away from the border the cells count as much as there are cells for each.
@@ -616,7 +613,7 @@ def _sums(maps: Tensor, groups: int) -> Tensor:
     b, channels, *size = maps.shape
     precise = _precise(maps.dtype)
     if channels == groups:
-        return maps if maps.dtype == precise else maps.to(precise)
+        return maps.to(precise)
     if groups == 1:
         return maps.sum(1, keepdim=True, dtype=precise)
     return maps.reshape(b, groups, channels // groups, *size).sum(2, dtype=precise)
