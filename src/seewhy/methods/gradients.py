@@ -1,6 +1,7 @@
 """Gradients at the input, ordinary and with other rules for the ReLU."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from torch import Tensor
 
@@ -55,14 +56,10 @@ def _rectifying(hook: Callable[[Gradients, Gradients], Gradients]) -> Backward:
 
     def gradients(score: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
         found = [node for node in nodes(score) if kind_of(node) in RECTIFIERS]
-        handles = []
-        try:
+        with ExitStack() as hooks:
             for node in found:
-                handles.append(node.register_hook(hook))
+                hooks.enter_context(node.register_hook(hook))
             passed = gradients_of(score, tensors)
-        finally:
-            for handle in handles:
-                handle.remove()
         if not found and any(gradient is not None for gradient in passed):
             raise NoRuleError(RECTIFIERS.values())
         return passed
