@@ -89,7 +89,6 @@ class Probe:
         *,
         explained: int | str | None = None,
         black: Sequence[float] | None = None,
-        around: Callable[[], AbstractContextManager[Any]] | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             hint = ", such as seewhy.load_model(name)" * isinstance(model, str)
@@ -113,7 +112,7 @@ class Probe:
         check_initialised(self._names)
         self._requests = asked_layers(self.model, layer)
         self._origin: Probe | None = None
-        self._around = around
+        self._around: Callable[[], AbstractContextManager[Any]] | None = None
         self._differentiate: Backward = gradients_of
         self._clear()
 
