@@ -528,35 +528,23 @@ class Probe:
 
         inputs: (B, C, H, W), or several copies of the batch in sequence, (k · B, C, H, W).
         """
-        other = self._derived()
-        given = self._parted(len(inputs))
-        other._given, other._target = given.with_tensor(inputs.detach()), self.target
-        other._settled = True
+        given, target = self._parted(len(inputs)), self.target
         times, rest = divmod(len(inputs), len(self.inputs))
         if times > 1 and not rest:
-            other._target = self.target.repeated(times, len(self.inputs))
-        if self._requests is None:
-            other._origin = self
-        return other
+            target = target.repeated(times, len(self.inputs))
+        return self._about(given.with_tensor(inputs.detach()), target)
 
     def mirrored(self) -> Probe:
         """A probe of the mirror images, left and right swapped.
 
         A region of the target is mirrored, too, and so are other inputs of the images' sides.
         """
-        other = self.with_inputs(self.inputs)
-        other._given, other._target = other._given.mirrored(), other._target.mirrored()
-        return other
+        return self._about(self._given.mirrored(), self.target.mirrored())
 
     def image(self, index: int) -> Probe:
         """A probe of one image of the batch, with the same target and layers."""
-        other = self._derived()
-        other._given = self._parted(1).image(index)
-        other._target = self.target.of_image(index, len(self.inputs))
-        other._settled = True
-        if self._requests is None:
-            other._origin = self
-        return other
+        given = self._parted(1).image(index)
+        return self._about(given, self.target.of_image(index, len(self.inputs)))
 
     @checking
     def at_scale(self, scale: Positive) -> Probe:
@@ -629,6 +617,14 @@ class Probe:
         other._requests, other._origin = layer_requests(self.model, layer), None
         other._around, other._differentiate = lambda: applying(rules), backward
         return other if other._requests else other.expect("input")
+
+    def _about(self, given: Inputs, target: Target) -> Probe:
+        """A probe of other inputs at the same layers, also where this probe chooses them."""
+        other = self._derived()
+        other._given, other._target, other._settled = given, target, True
+        if self._requests is None:
+            other._origin = self
+        return other
 
     def _parted(self, images: int) -> Inputs:
         """The arguments, as they can be cut or repeated for so many images.
