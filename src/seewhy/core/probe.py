@@ -210,7 +210,7 @@ class Probe:
             return self._origin.layers
         calls, counts = self.layer_calls, self._record().counts
         if self._vague:
-            looked = self.shared("stages", self._look)
+            looked = self._look()
             (call,) = calls
             found = (looked.public(layer) for layer in looked.seen if call in layer.calls)
             calls, counts = (next(found, call),), looked.counts
@@ -237,7 +237,7 @@ class Probe:
         """How often a pass calls each module, by name; it may take another pass."""
         looked = self._record()
         counted = looked.whole and looked.counts
-        return (looked if counted else self.shared("stages", self._look)).counts
+        return (looked if counted else self._look()).counts
 
     def activations(self, layer: str | Call | None = None) -> Tensor:
         """A, the maps at a layer, (B, K, h, w); token grids and NHWC outputs are converted."""
@@ -285,9 +285,9 @@ class Probe:
         # The blocks' outputs are kept for those who want to replay what follows.
         return record(
             self.model,
+            self._names,
             self._given,
             None if tail else (),
-            names=self._names,
             begin="input",
             glimpse=True,
             trace=tail,
@@ -448,13 +448,14 @@ class Probe:
     def outputs_of(self, inputs: Tensor) -> Any:
         """The model's outputs for other images, (N, C, H, W), by a plain forward pass."""
         given = self._parted(len(inputs)).with_tensor(inputs)
-        return record(self.model, given, (), names=self._names, around=self._around).outputs
+        return record(self.model, self._names, given, (), around=self._around).outputs
 
-    def shared(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def shared(self, key: Hashable, make: Callable[[], Result]) -> Result:
         """The result of `make`, computed once for all probes of these inputs and any target."""
         if key not in self._shared:
             self._shared[key] = make()
-        return self._shared[key]
+        found: Result = self._shared[key]
+        return found
 
     @property
     def stages(self) -> dict[str, Tensor]:
@@ -465,8 +466,7 @@ class Probe:
         """
         looked = self._record()
         if not looked.glimpses:
-            # It was not expected: by a pass of its own.
-            looked = self.shared("stages", self._look)
+            looked = self._look()
         coarsest = max(math.prod(self.activations(layer).shape[2:]) for layer in self.layers)
         stages = looked.stages_down_to(self.layer_calls)
         found = [stage for stage in stages if math.prod(stage.grid) > coarsest]
@@ -475,7 +475,7 @@ class Probe:
         if lost:
             # Later outputs took their place, or they were written into.
             calls = [stage.calls[0] for stage in lost]
-            again = record(self.model, self._given, calls, names=self._names)
+            again = record(self.model, self._names, self._given, calls)
             looked.glimpses |= {stage: again.calls[stage.calls[0]] for stage in lost}
         return {
             looked.public(stage).shown(looked.counts): stage.layout.to_maps(
@@ -492,18 +492,21 @@ class Probe:
         without a graph. Empty if the network has no such modules.
         """
         found = self._record().excitations
-        if found is None:
-            # It was not expected: by a pass of its own.
+        if found is None:  # it was not expected
             found = self.shared("excitations", self._excited)
         return found
 
     def _excited(self) -> list[Tensor]:
-        return record(self.model, self._given, (), names=self._names, excite=True).excitations or []
+        return record(self.model, self._names, self._given, (), excite=True).excitations or []
 
     def _look(self) -> Recording:
-        return record(
-            self.model, self._given, None, names=self._names, begin="nowhere", glimpse=True
-        )
+        """A pass of its own that sees all outputs, where that was not expected."""
+
+        def look() -> Recording:
+            given = self._given
+            return record(self.model, self._names, given, None, begin="nowhere", glimpse=True)
+
+        return self.shared("stages", look)
 
     def expect(self, *reads: Read) -> Probe:
         """Announce what will be needed, so that the pass records it and no other pass is run."""
@@ -641,7 +644,7 @@ class Probe:
         def change(paired: bool) -> float:
             given = replace(self._given, paired=paired).image(last)
             try:
-                found = record(self.model, given, (), names=self._names, around=self._around)
+                found = record(self.model, self._names, given, (), around=self._around)
                 with casting(self._given.casts):
                     score = target(found.outputs)
                 change = float((score - self.score[last:]).abs())
@@ -680,9 +683,9 @@ class Probe:
         with _naming_checkpoints():
             self._recording = record(
                 self.model,
+                self._names,
                 self._given,
                 requests,
-                names=self._names,
                 begin=begin,
                 glimpse="stages" in self._expected,
                 excite="excitations" in self._expected,

@@ -38,7 +38,6 @@ from seewhy.core.observing import (
     Observer,
     graphs,
     is_scripted,
-    named_modules,
     running,
     undisturbed,
     watch_all,
@@ -138,10 +137,10 @@ class Recording:
 
 def record(
     model: nn.Module,
+    names: dict[nn.Module, str],
     inputs: Inputs,
     layers: Sequence[Request] | None,
     *,
-    names: dict[nn.Module, str] | None = None,
     begin: Begin = "late",
     glimpse: bool = False,
     excite: bool = False,
@@ -151,10 +150,10 @@ def record(
 ) -> Recording:
     """Run the model once, in eval mode, and record the outputs of `layers`.
 
+    names: the model's modules with their names.
     inputs: left as they are.
     layers: the calls to record; None records all outputs that the layer may be chosen from
         afterwards.
-    names: the model's modules with their names, if they are known.
     begin: where the graph begins. Of layers that are named it is the first of these, or the input.
     glimpse: keep the stages' tensors, where the layer is to be chosen.
     excite: keep what max pools and strided convolutions return.
@@ -172,7 +171,6 @@ def record(
     foreign = inputs.ambiguous and (glimpse or excite or not named_calls)
     if foreign:
         begin = "input"
-    names = names or named_modules(model)
     everywhere = layers is None and begin != "late"
     # Where nothing is to be recorded, nobody needs to watch.
     watches = layers is None or layers or glimpse or excite
@@ -232,9 +230,7 @@ def record(
             return recording
         begin, whole = "input" if late else begin, True
     reads = {"glimpse": glimpse, "excite": excite, "trace": trace}
-    return record(
-        model, inputs, layers, names=names, begin=begin, around=around, whole=whole, **reads
-    )
+    return record(model, names, inputs, layers, begin=begin, around=around, whole=whole, **reads)
 
 
 def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
