@@ -3,10 +3,9 @@
 import difflib
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
-from seewhy.core.observing import named_modules
+from seewhy.core.observing import is_scripted, named_modules
 from seewhy.options import shown
 
 LayerLike = str | nn.Module | Sequence[str | nn.Module] | None
@@ -49,24 +48,27 @@ def layer_requests(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | 
                 )
             requests.append((by_module[item], None))
             continue
-        name, mark, number = str(item).removeprefix("_orig_mod.").partition("#")
-        name = name.replace("_orig_mod.", "")
-        counted = number.isdecimal() and int(number) > 0
-        if by_name.get(name) in by_module and mark and not counted:
+        name, mark, number = item.replace("_orig_mod.", "").partition("#")
+        module = by_name.get(name)
+        if module is None or module not in by_module:
+            hint = _hint(model, name, list(by_module.values()))
+            raise ValueError(f"the model has no layer {shown(item)}; {hint}")
+        if mark and not (number.isdecimal() and int(number) > 0):
             raise ValueError(
                 f"layer {shown(item)}: behind '#' it should have the number of the call, from 1"
             )
-        if by_name.get(name) not in by_module:
-            close = difflib.get_close_matches(name, list(by_module.values()), n=3)
-            parts = [part for part, _ in model.named_children()]
-            hint = f"; its parts are {', '.join(parts[:12])}{' …' * (len(parts) > 12)}"
-            if close:
-                hint = f"; did you mean {', '.join(close)}?"
-            if isinstance(model, torch.jit.ScriptModule):
-                hint = "; it is scripted, which may hide its layers: explain the original module"
-            raise ValueError(f"the model has no layer {shown(item)}{hint}")
-        requests.append((by_module[by_name[name]], int(number) if number else None))
+        requests.append((by_module[module], int(number) if number else None))
     return tuple(requests)
+
+
+def _hint(model: nn.Module, name: str, names: list[str]) -> str:
+    """What could have been asked for in place of a name that no layer has."""
+    if is_scripted(model):
+        return "it is scripted, which may hide its layers: explain the original module"
+    if close := difflib.get_close_matches(name, names, n=3):
+        return f"did you mean {', '.join(close)}?"
+    parts = [part for part, _ in model.named_children()]
+    return f"its parts are {', '.join(parts[:12])}{' …' * (len(parts) > 12)}"
 
 
 def asked_layers(model: nn.Module, layer: LayerLike) -> tuple[Request, ...] | None:
