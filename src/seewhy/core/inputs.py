@@ -54,9 +54,12 @@ class Inputs:
     @property
     def doubtful(self) -> bool:
         """Whether it is not known, and matters, if others have one entry per image."""
-        images, others = len(self.tensor), tree_leaves(self.others)
-        alike = (isinstance(o, Tensor) and o.ndim > 0 and len(o) == images for o in others)
-        return self.paired is None and images > 1 and any(alike)
+        unknown = self.paired is None and len(self.tensor) > 1
+        return unknown and any(map(self._has_one_each, tree_leaves(self.others)))
+
+    def _has_one_each(self, value: Any) -> bool:
+        """Whether a value has as many entries as there are images."""
+        return isinstance(value, Tensor) and value.ndim > 0 and len(value) == len(self.tensor)
 
     @property
     def aligned(self) -> bool:
@@ -81,11 +84,10 @@ class Inputs:
 
         What else has one entry per image, as far as is known, is repeated k times.
         """
-        images = len(self.tensor)
-        times = len(tensor) // images
+        times = len(tensor) // len(self.tensor)
 
         def repeated(value: Tensor) -> Tensor:
-            own = value.ndim and len(value) == images
+            own = self._has_one_each(value)
             return value.repeat(times, *[1] * (value.ndim - 1)) if own else value
 
         given = self.given
@@ -105,17 +107,13 @@ class Inputs:
 
     def with_keywords(self, **keywords: Any) -> Inputs:
         """The same arguments and these, unless the caller gave them."""
-        given = {**self.given}
-        for key, value in keywords.items():
-            given.setdefault(key, value)
-        return replace(self, given=given)
+        return replace(self, given={**keywords, **self.given})
 
     def image(self, index: int) -> Inputs:
         """The arguments about one image of the batch."""
-        images = len(self.tensor)
 
         def own(value: Tensor) -> Tensor:
-            return value[index : index + 1] if value.ndim and len(value) == images else value
+            return value[index : index + 1] if self._has_one_each(value) else value
 
         given = {**self.given, self.key: own(self.tensor)}
         if self.paired is not False:
