@@ -181,7 +181,7 @@ class Reader:
         _, tokens, features = shape
         for grid, channels in (*reversed(self._rows.values()), (self.image, self._channels)):
             times = round((features / channels) ** (1 / len(grid))) if channels else 0
-            cut = tuple(-(-side // times) for side in grid) if times > 1 else ()
+            cut = _merged(grid, times) if times > 1 else ()
             alike = features == channels * times ** len(grid) and tokens == math.prod(cut) > 1
             if alike and (times == 2 or grid == self.image):
                 return cut
@@ -225,9 +225,10 @@ class Reader:
 
         Those of a video often in each frame alone.
         """
-        halves = {tuple(-(-side // 2) for side in grid) for grid in self._grids}
-        frames = {(grid[0], *(-(-side // 2) for side in grid[1:])) for grid in self._grids}
-        return {*self._grids, *halves, *(frames if len(self.image) == 3 else ())}
+        known = {*self._grids, *map(_merged, self._grids)}
+        if len(self.image) == 3:
+            known |= {(grid[0], *_merged(grid[1:])) for grid in self._grids}
+        return known
 
     def _tokens(self, module: nn.Module, shape: Sequence[int]) -> Layout | None:
         """A row of tokens whose number is that of a grid seen, behind up to 16 more tokens."""
@@ -245,13 +246,18 @@ class Reader:
         # A quarter of the rows: every second one each way was taken, or four became one. Whether
         # these were neighbours nobody can tell: Hiera has an order of its own until its last stage.
         for grid, features in reversed(self._rows.values()):
-            half = tuple(-(-side // 2) for side in grid)
+            half = _merged(grid)
             taken = only_rearranges(module)
             if tokens == math.prod(half) > 1 and (taken or channels == 2 * features):
                 self._grids[half] = guessed = not taken or self._grids.get(grid, False)
                 self._latest = None
                 return Layout("tokens", half, channels, guessed=guessed)
         return None
+
+
+def _merged(grid: Grid, times: int = 2) -> Grid:
+    """The grid of patches that so many cells of this one make each way."""
+    return tuple(-(-side // times) for side in grid)
 
 
 def _unfolded(module: nn.Unfold, sides: Sequence[int]) -> Grid:
