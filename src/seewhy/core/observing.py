@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.modules.module as torch_module
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.overrides import _get_current_function_mode_stack
@@ -30,7 +31,14 @@ _KEY = -1
 
 _CALL = nn.Module._call_impl.__code__  # by which a module's call is known among the frames
 
-_local = threading.local()
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        # The runs that this thread watches; the innermost comes last.
+        self.visits: list[_Visit] = []
+
+
+_local = _Local()
 _lock = threading.RLock()
 
 
@@ -224,7 +232,7 @@ def watch_all() -> None:
 
 def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> Any:
     """The process-wide hook."""
-    visits: list[Any] | None = getattr(_local, "visits", None)
+    visits: list[Any] = _local.visits
     if visits and visits[-1].watched is None:
         return visits[-1].observer(module, args, kwargs, output)
     return None
@@ -232,7 +240,7 @@ def _dispatch(module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> 
 
 def _dispatch_one(module: nn.Module, args: Any, kwargs: Any, output: Any = None) -> Any:
     """A module's own hook."""
-    visits: list[Any] | None = getattr(_local, "visits", None)
+    visits: list[Any] = _local.visits
     if module not in _watched:  # it was copied with a module that somebody watched
         _unhook(module)
     elif visits and (watched := visits[-1].watched) is not None and module in watched:
@@ -249,7 +257,7 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 visit.training.append(module)
                 _evaluated.setdefault(module, set()).add(visit)
                 module.training = False
-            if _scripts(type(module)):  # type: ignore[arg-type]
+            if isinstance(module, ScriptModule):
                 continue
             if module._buffers and not isinstance(module, _NormBase):  # these only write to train
                 visit.buffers.extend(_copied(module))
@@ -272,17 +280,12 @@ def _enter(modules: Iterable[nn.Module], visit: _Visit) -> None:
                 module._forward_hooks[_KEY] = _dispatch_one
                 # First, as process-wide ones are.
                 module._forward_hooks.move_to_end(_KEY, last=False)  # type: ignore[attr-defined]
-            _local.__dict__.setdefault("visits", []).append(visit)
+            _local.visits.append(visit)
 
 
 def is_scripted(module: nn.Module) -> bool:
     """Whether a module is scripted or traced, which hides what it does."""
-    return _scripts(type(module))  # type: ignore[arg-type]
-
-
-@lru_cache(maxsize=1024)
-def _scripts(kind: Any) -> bool:
-    return issubclass(kind, torch.jit.ScriptModule)
+    return isinstance(module, ScriptModule)
 
 
 # An attribute of the functions that `torch.compile` makes.
@@ -298,9 +301,8 @@ def _compiles(kind: Any) -> bool:
 def _leave(visit: _Visit) -> None:
     """Put back what was changed; called again after an interrupt, it goes on where it was."""
     with _lock:
-        visits: list[_Visit] = _local.__dict__.setdefault("visits", [])
-        if visit in visits:
-            visits.remove(visit)
+        if visit in _local.visits:
+            _local.visits.remove(visit)
         _watching.discard(visit)
         _hook()
         while visit.hooked:
