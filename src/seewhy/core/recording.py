@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -191,7 +191,7 @@ def record(
                 recording.input = image.requires_grad_()
                 torch.set_grad_enabled(True)
                 image = image.clone()
-            if any(map(_may_fuse, {*map(type, names)})):
+            if any(issubclass(kind, _FUSING) for kind in {*map(type, names)}):
                 stack.enter_context(Mode())
             if around is not None:
                 stack.enter_context(around())
@@ -301,9 +301,7 @@ def _laid_out(gradient: Tensor | None) -> Tensor | None:
 
 # Outside of training these take a shortcut through one fused function, whose parts nobody sees,
 # unless a mode watches.
-@lru_cache(maxsize=1024)
-def _may_fuse(kind: Any) -> bool:
-    return issubclass(kind, nn.TransformerEncoderLayer | nn.MultiheadAttention)
+_FUSING = (nn.TransformerEncoderLayer, nn.MultiheadAttention)
 
 
 class _Recorder:
@@ -320,13 +318,13 @@ class _Recorder:
     ) -> None:
         self.names = names
         self.layers = None if layers is None else frozenset(layers)
-        self.asked = frozenset(name for name, _ in layers or ())
         self.looks = layers is None or glimpse
         # Where the layers are named, nothing is recorded but these.
         self.begun = begin == "input" and layers is None
         self.late = _last(names) if begin == "late" and layers is None else set()
         # Before the first call of one of these nothing is looked at.
-        self.ahead = set() if whole else self.late or _leading(names, self.asked)
+        asked = {name for name, _ in layers or ()}
+        self.ahead = set() if whole else self.late or _leading(names, asked)
         self.watched = set() if whole else _around(names, self.ahead)
         counted = {names[module] for module in self.watched}
         self.recording = Recording(names, whole=whole, counted=counted)
@@ -337,8 +335,8 @@ class _Recorder:
         self.lowest = math.inf
         # Of the network's own numbers alone; kept, so that their ids stay theirs.
         self.computed: list[Tensor] = []
-        # What was handed on last: the tensor, its version then, and where its numbers are.
-        self.last: tuple[Tensor | None, int, int] = (None, 0, 0)
+        # What was handed on last: the tensor, where its numbers are, and its version then.
+        self.last = (torch.empty(0), 0, 0)
         self.handed_through = False
         # Whether an output was met that those before it may have told how to read.
         self.doubtful = False
@@ -414,17 +412,14 @@ class _Recorder:
         if looks and not self.crossing and layout is not None and layout.kind == "tokens":
             rows = {id(one) for one in (*args, *kwargs.values()) if self._is_rows(one)}
             self.crossing = len(rows) > 1
-        handed = None
+        handed = tensor
         if wanted:
             kept, handed = self._keep(module, tensor, given)
             usual = layout or usual_layout(tensor, len(self.reader.image))
             self.recording.calls[call] = Recorded(kept, usual, kept._version)
         if looks and layout is not None and cells(layout.grid) > 1:
-            considered = self._consider(
-                call, module, tensor if handed is None else handed, given, layout
-            )
-            handed = handed if considered is None else considered
-        return None if handed is None else with_first_tensor(output, handed)
+            handed = self._consider(call, module, handed, given, layout)
+        return None if handed is tensor else with_first_tensor(output, handed)
 
     def _is_part(self, tensor: Tensor, args: Any, kwargs: Any) -> bool:
         """Whether these are maps of some of the images, and not of the network's own numbers."""
@@ -515,28 +510,25 @@ class _Recorder:
 
     def _consider(
         self, call: Call, module: nn.Module, tensor: Tensor, given: bool, layout: Layout
-    ) -> Tensor | None:
+    ) -> Tensor:
         """See an output with maps; once the graph has begun, record it as a candidate.
 
-        Returns what is to be handed on in its place, or None. It may be no layer of its own: what
-        the module before handed on under another shape or name, or what the module was given.
+        Returns what is to be handed on. It may be no layer of its own: what the module before
+        handed on under another shape or name, or what the module was given.
         """
-        last, version, where = self.last
+        last, where, version = self.last
         # The same numbers, or a view of them: dropout in eval mode, a permutation.
-        same = (
-            last is not None
-            and (tensor.data_ptr(), tensor._version) == (where, version)
-            and tensor.numel() == last.numel()
-        )
-        if same and last is not None and tensor.shape == last.shape:
+        same = where == tensor.data_ptr() and version == tensor._version
+        same = same and last.numel() == tensor.numel()
+        if same and tensor.shape == last.shape:
             # A module around the last one: one layer, two names.
             layer = self.recording.seen[-1]
             layer.calls.append(call)
             if layer.calls[0].name.startswith(f"{call.name}."):
                 layer.outer = module
-            return None
+            return tensor
         if (same and only_rearranges(module)) or (given and not _writes(module)):
-            return None  # an earlier output, or none of a module
+            return tensor  # an earlier output, or none of a module
         lower = cells(layout.grid) < self.lowest
         pooled = lower and only_rearranges(module)
         made = torch._C._autograd._get_sequence_nr()
@@ -547,10 +539,10 @@ class _Recorder:
             self.makers[layer] = tensor.grad_fn
         self._hand_on(tensor)
         if pooled:
-            return None
+            return tensor
         if lower:
             self.lowest = cells(layout.grid)
-        kept, handed = tensor, None
+        kept = handed = tensor
         if self.begun:
             # A view may be written through, and what has no graph begins one here.
             if tensor._is_view() or not tensor.requires_grad:
@@ -562,7 +554,7 @@ class _Recorder:
         return handed
 
     def _hand_on(self, tensor: Tensor) -> None:
-        self.last = (tensor, tensor._version, tensor.data_ptr())
+        self.last = (tensor, tensor.data_ptr(), tensor._version)
 
     def _glimpse(self, layer: Layer, recorded: Recorded) -> None:
         """Keep a tensor until a later one of its block, or of one around it, has its resolution."""
