@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, count
 from typing import Any
 
 import torch
@@ -74,7 +73,7 @@ def choose(
         depends = maps.flatten(1).any(1)
         if trusting:
             return replace(this, certain=depends.all())
-        alive = undecided.intersection(compress(count(), depends.tolist()))
+        alive = undecided & {index for index, reads in enumerate(depends.tolist()) if reads}
         if not alive:
             continue
         if chosen is not None:
