@@ -146,13 +146,9 @@ class Reader:
         layout = self._certain.get((type(module), shape))
         if layout is not None and layout.grid == self._latest:
             return layout
-        if len(shape) == self._dims:
-            layout = self._maps(module, shape)
-            # Of signals, rows of tokens have as many dimensions as maps.
-            if layout is None and len(self.image) == 1:
-                layout = self._tokens(module, shape)
-        else:
-            layout = self._tokens(module, shape) if len(shape) == 3 else None
+        layout = self._maps(module, shape) if len(shape) == self._dims else None
+        if layout is None and len(shape) == 3:  # as maps of signals have, too
+            layout = self._tokens(module, shape)
         if layout is not None and (layout.kind == "tokens" or not layout.guessed):
             if layout.kind == "channels_first":
                 self._certain[type(module), shape] = layout
