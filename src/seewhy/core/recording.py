@@ -495,18 +495,16 @@ class _Recorder:
                 "be differentiated from there on; let the network's forward use torch.no_grad() "
                 "instead, or neither"
             )
-        if given and _writes(module) and not tensor._is_view():
-            # Whoever reads this tensor from now on reads what the module wrote into it.
-            kept = tensor.detach().clone().requires_grad_()
-            self.again += [kept] * again
-            with torch._C._EnableTorchFunction():
-                return kept, tensor.copy_(kept)
-        # Others may have read it before: the graph would begin too late for them.
-        self.handed_through |= given
-        kept = tensor.detach().requires_grad_()
-        self.again += [kept] * again
+        written = given and _writes(module) and not tensor._is_view()
+        # Others may have read it before: the graph would begin too late for them. But who reads it
+        # from now on reads what the module wrote into it.
+        self.handed_through |= given and not written
+        kept = tensor.detach()
+        kept = (kept.clone() if written else kept).requires_grad_()
+        if again:
+            self.again.append(kept)
         with torch._C._EnableTorchFunction():
-            return kept, kept.clone()
+            return kept, tensor.copy_(kept) if written else kept.clone()
 
     def _consider(
         self, call: Call, module: nn.Module, tensor: Tensor, given: bool, layout: Layout
@@ -611,10 +609,9 @@ def _around(names: Mapping[nn.Module, str], inner: Collection[nn.Module]) -> set
             left += parents.get(module, [])
     left = [*around]
     while left:
-        children = left.pop()._modules.values()
-        held = [one for one in children if one is not None and one in names]
-        bare = [one for one in held if one not in learned and one not in around]
-        around.update(bare)
+        bare = {one for one in left.pop()._modules.values() if one is not None}
+        bare = bare - learned - around
+        around |= bare
         left += bare
     first = next((index for index, module in enumerate(weights) if module in inner), 0)
     strided = (module for module in names if module.__dict__.get("stride", 1) not in _ONES)
