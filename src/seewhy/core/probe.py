@@ -235,9 +235,10 @@ class Probe:
     @property
     def calls(self) -> Mapping[str, int]:
         """How often a pass calls each module, by name; it may take another pass."""
-        looked = self._record()
-        counted = looked.whole and looked.counts
-        return (looked if counted else self._look()).counts
+        recording = self._record()
+        if not (recording.whole and recording.counts):
+            recording = self._look()
+        return recording.counts
 
     def activations(self, layer: str | Call | None = None) -> Tensor:
         """A, the maps at a layer, (B, K, h, w); token grids and NHWC outputs are converted."""
@@ -372,14 +373,11 @@ class Probe:
             plain._requests, plain._around = (call,), lambda: applying(PLAIN_ATTENTION)
             return plain.hessian_product()
         layout = probe._layout(call)
-        product = None
         with graphs():
             (gradient,) = gradients_of(score, [tensor], differentiable=True)
             if gradient is None:
-                probe._gradient(call)  # raises
-            elif gradient.requires_grad:
-                along = (gradient * tensor.detach()).sum((*range(1, gradient.ndim),))
-                (product,) = gradients_of(along, [tensor])
+                gradient = probe._gradient(call)  # raises
+            (product,) = gradients_of(gradient * tensor.detach(), [tensor])
         return layout.to_maps(torch.zeros_like(tensor) if product is None else product).detach()
 
     def affine(self, layer: str | Call | None = None) -> bool:
