@@ -105,10 +105,6 @@ class Inputs:
             },
         )
 
-    def with_keywords(self, **keywords: Any) -> Inputs:
-        """The same arguments and these, unless the caller gave them."""
-        return replace(self, given={**keywords, **self.given})
-
     def image(self, index: int) -> Inputs:
         """The arguments about one image of the batch."""
 

@@ -553,8 +553,10 @@ class Probe:
         size = [max(1, round(side * scale)) for side in self.size]
         resized = F.interpolate(self.inputs, size=size, mode=mode, align_corners=False)
         other = self.with_inputs(resized)
-        if resized.shape != self.inputs.shape and _interpolates(self.model):
-            other._given = other._given.with_keywords(interpolate_pos_encoding=True)
+        switch = "interpolate_pos_encoding"
+        resizes = resized.shape != self.inputs.shape
+        if resizes and switch in inspect.signature(self.model.forward).parameters:
+            other._given = replace(other._given, given={switch: True, **other._given.given})
         return other
 
     def with_target(self, target: TargetLike) -> Probe:
@@ -924,11 +926,6 @@ def layers_of(model: nn.Module, inputs: InputsLike) -> tuple[Probe, Recording, l
     probe = Probe(model, inputs).expect("stages")
     names = [*probe.stages, *probe.layers]
     return probe, probe._record(), names
-
-
-def _interpolates(model: nn.Module) -> bool:
-    """Whether the network has a switch to interpolate its position embeddings."""
-    return "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
 
 
 def _alike(found: Tensor, expected: Tensor) -> bool:
