@@ -12,7 +12,7 @@ import seewhy
 from every import EVERY, OF_ATTENTION, SHORT, short
 from networks import Attending, Cnn, Failing, Wrapped, images, seeded
 from seewhy import Method, Probe, metrics
-from seewhy.core.probe import Read
+from seewhy.core.recording import Read
 from seewhy.naming import METHODS, REFINEMENTS, parse
 from untouched import Calls, assert_same, state
 

@@ -30,7 +30,8 @@ from seewhy.notes import note
 from seewhy.options import near, options_of, settled, shown
 
 if TYPE_CHECKING:
-    from seewhy.core.probe import Probe, Read
+    from seewhy.core.probe import Probe
+    from seewhy.core.recording import Read
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Made = TypeVar("Made")

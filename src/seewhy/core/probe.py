@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ from seewhy.core.inputs import Inputs, InputsLike, as_inputs
 from seewhy.core.layers import Call, Layout
 from seewhy.core.observing import check_initialised, graphs, in_training, named_modules, undisturbed
 from seewhy.core.outputs import check_rows, logits
-from seewhy.core.recording import REFUSALS, Begin, Recorded, Recording, record
+from seewhy.core.recording import REFUSALS, Begin, Read, Recorded, Recording, record
 from seewhy.core.replay import Trace, is_affine
 from seewhy.core.requests import LayerLike, Request, asked_layers, layer_requests, spelled
 from seewhy.core.rules import (
@@ -54,10 +54,6 @@ if TYPE_CHECKING:
     from seewhy.naming import Method
 
 Result = TypeVar("Result")
-# What may be read of a pass beside the layers' maps: the input's gradient, the stages' maps, what
-# max pools and strided convolutions return, the calls behind the layer, the layer's name, and the
-# graph of the outputs' ending.
-Read = Literal["input", "stages", "excitations", "tail", "name", "ending"]
 # Of the scores of a batch, (B,), and some tensors of its graph, the gradients of these, or None.
 Backward = Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor | None]]
 
@@ -289,9 +285,8 @@ class Probe:
             self._names,
             self._given,
             None if tail else (),
+            reads={"stages", "tail"} if tail else {"stages"},
             begin="input",
-            glimpse=True,
-            trace=tail,
             around=self._unfused,
         )
 
@@ -491,14 +486,15 @@ class Probe:
         return found
 
     def _excited(self) -> list[Tensor]:
-        return record(self.model, self._names, self._given, (), excite=True).excitations or []
+        looked = record(self.model, self._names, self._given, (), reads={"excitations"})
+        return looked.excitations or []
 
     def _look(self) -> Recording:
         """A pass of its own that sees all outputs, where that was not expected."""
 
         def look() -> Recording:
             given = self._given
-            return record(self.model, self._names, given, None, begin="nowhere", glimpse=True)
+            return record(self.model, self._names, given, None, reads={"stages"}, begin="nowhere")
 
         return self.shared("stages", look)
 
@@ -682,12 +678,9 @@ class Probe:
                 self._names,
                 self._given,
                 requests,
+                reads=self._expected,
                 begin=begin,
-                glimpse="stages" in self._expected,
-                excite="excitations" in self._expected,
-                trace="tail" in self._expected,
                 around=self._around,
-                whole="name" in self._expected,
             )
         if not self._settled:
             self._target = self._target.resolve(self._recording.outputs)

@@ -51,6 +51,10 @@ from seewhy.progress import report
 # Where the graph begins while the layer is looked for: at the input, "late" (among the last modules
 # that the network has, where the layer nearly always is), or nowhere.
 Begin = Literal["input", "late", "nowhere"]
+# What may be read of a pass beside the layers' maps: the input's gradient, the stages' maps, what
+# max pools and strided convolutions return, the calls behind the layer, the layer's name, and the
+# graph of the outputs' ending.
+Read = Literal["input", "stages", "excitations", "tail", "name", "ending"]
 # What says of what size, type or kind something is, but holds no image.
 _SIZES = (int, float, str, torch.Size, torch.dtype, torch.device, type(None))
 # What a network raises where it does not allow what is tried, after which something else is. What
@@ -141,12 +145,9 @@ def record(
     inputs: Inputs,
     layers: Sequence[Request] | None,
     *,
+    reads: Collection[Read] = (),
     begin: Begin = "late",
-    glimpse: bool = False,
-    excite: bool = False,
-    trace: bool = False,
     around: Callable[[], AbstractContextManager[Any]] | None = None,
-    whole: bool = False,
 ) -> Recording:
     """Run the model once, in eval mode, and record the outputs of `layers`.
 
@@ -154,28 +155,28 @@ def record(
     inputs: left as they are.
     layers: the calls to record; None records all outputs that the layer may be chosen from
         afterwards.
+    reads: what to keep beside them: the "stages", where the layer is to be chosen, "excitations",
+        and the "tail", from the first recorded output on. For the "name" of a layer all outputs are
+        looked at. Otherwise, of a network whose outputs need no others to be read, the last ones
+        suffice, from which the layer is chosen; and where they do not, the network is run once
+        more.
     begin: where the graph begins. Of layers that are named it is the first of these, or the input.
-    glimpse: keep the stages' tensors, where the layer is to be chosen.
-    excite: keep what max pools and strided convolutions return.
-    trace: write down the calls behind the first recorded output.
     around: a context manager in which to run the pass, such as a table of rules.
-    whole: look at all outputs. Otherwise, of a network whose outputs need no others to be read,
-        the last ones suffice, from which the layer is chosen; and where they do not, the network
-        is run once more.
     """
     report()  # so that whatever runs the network often can be ended
     # Which of several inputs a call depends on is told by the graph that begins at the explained
     # one, if nothing else is part of it. Nobody needs to know where the calls are named, and that
     # is all.
     named_calls = layers is not None and all(number for _, number in layers)
+    glimpse, excite = "stages" in reads, "excitations" in reads
     foreign = inputs.ambiguous and (glimpse or excite or not named_calls)
     if foreign:
         begin = "input"
     everywhere = layers is None and begin != "late"
     # Where nothing is to be recorded, nobody needs to watch.
     watches = layers is None or layers or glimpse or excite
-    whole = whole or glimpse or excite or everywhere or inputs.tensor.ndim == 3 or not watches
-    whole = whole or not _convolutional(names)
+    whole = "name" in reads or glimpse or excite or everywhere or not watches
+    whole = whole or inputs.tensor.ndim == 3 or not _convolutional(names)
     recorder = _Recorder(
         names, inputs, layers, begin, glimpse=glimpse, foreign=foreign, whole=whole
     )
@@ -197,7 +198,7 @@ def record(
                 stack.enter_context(around())
             elif foreign:
                 stack.enter_context(WithoutParameters())
-            if trace:
+            if "tail" in reads:
                 recording.trace = stack.enter_context(Trace())
             try:
                 recording.outputs = inputs.run(model, image)
@@ -228,9 +229,9 @@ def record(
         late = (recorder.handed_through or recorder.crossing) and begin != "input"
         if not (late or recorder.doubtful):
             return recording
-        begin, whole = "input" if late else begin, True
-    reads = {"glimpse": glimpse, "excite": excite, "trace": trace}
-    return record(model, names, inputs, layers, begin=begin, around=around, whole=whole, **reads)
+        begin = "input" if late else begin
+        reads = {*reads, "name"}
+    return record(model, names, inputs, layers, reads=reads, begin=begin, around=around)
 
 
 def _reason(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
