@@ -3,6 +3,10 @@
 Before that layer nothing keeps a graph; after it, gradients are taken only with respect to the
 recorded outputs, so that parameters never receive any. Each recorded output is handed on as a
 copy: what follows in place (a ReLU, a `+=`) changes the copy, not the record.
+
+Where no layer is named, each output with maps becomes a `Layer`, and a candidate once the graph has
+begun; `choose` takes one of these. Of a network of convolutions only the last modules are watched.
+If that shows to have been too few, or the graph to have begun too late, the network is run again.
 """
 
 import math
