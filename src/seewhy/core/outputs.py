@@ -126,8 +126,8 @@ def changed(outputs: Any, images: int, change: Callable[[Any], Any]) -> Any:
     def part(value: Any) -> Any:
         if of_images(value):
             return change(value)
-        found: Any = None if isinstance(value, Tensor) else copy(value)
-        if found is None or found is value:
+        found = value if isinstance(value, Tensor) else copy(value)
+        if found is value:
             return value
         if isinstance(found, MutableMapping):
             found.update({key: inside(one) for key, one in value.items()})
