@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seewhy.maps import of_images
+from seewhy.noise import uniform
 
 Kind = Literal["black", "darkest", "blurred", "blur", "random"]
 Fill = Kind | float | tuple[float, ...] | Tensor
@@ -49,9 +50,7 @@ def filled(
         low, high = of_images(flat.amin(2), inputs), of_images(flat.amax(2), inputs)
         if kind == "darkest":
             return low.expand_as(inputs)
-        # Drawn on the CPU, where a seed means the same on every machine.
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.rand(inputs.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
+        noise = uniform(inputs.shape[1:], torch.Generator().manual_seed(seed))
         return low + (high - low) * noise.to(inputs)
     if isinstance(kind, str):
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Noisy copies of images, as smoothing methods need them."""
+"""Noise, drawn on the CPU in float32, where a seed means the same on every machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,9 +17,14 @@ def noisy_copies(images: Tensor, samples: int, noise: float, seed: int) -> Itera
     spread = noise * of_images(values.amax(1) - values.amin(1), images)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):
-        yield images + spread * drawn(images.shape[1:], generator, images)
+        yield images + spread * normal(images.shape[1:], generator).to(images)
 
 
-def drawn(shape: torch.Size | tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    """Normal noise, drawn on the CPU in float32, where a seed means the same on every machine."""
-    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(like)
+def normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Normal noise of deviation 1."""
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Noise in [0, 1), all numbers equally likely."""
+    return torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")

@@ -6,15 +6,14 @@ from torch import Tensor
 from seewhy.core.probe import Probe
 from seewhy.fills import filtered
 from seewhy.naming import method
+from seewhy.noise import uniform
 from seewhy.options import Positive, Seed
 
 
 @method("baseline: chance", "0", layers="none")
 def random(probe: Probe, *, seed: Seed = 0) -> Tensor:
     """Uniform noise in [0, 1), the same for all images."""
-    # Drawn on the CPU, where a seed means the same on every machine.
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(probe.size, generator=generator, dtype=torch.float32, device="cpu")
+    noise = uniform(probe.size, torch.Generator().manual_seed(seed))
     return noise.to(probe.inputs).repeat(len(probe.inputs), *[1] * len(probe.size))
 
 

@@ -15,6 +15,7 @@ from seewhy.core.probe import Probe
 from seewhy.fills import Fill, filled
 from seewhy.maps import upsample, wide
 from seewhy.naming import method
+from seewhy.noise import uniform
 from seewhy.options import Count, Range, Seed
 from seewhy.progress import BatchSize, in_chunks
 
@@ -69,10 +70,8 @@ def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int
     """RISE's masks: (n, 1, 1, H, W) in [0, 1] for a slice; cells x cells is for two sides."""
     size = inputs.shape[2:]
     cell = [-(-side // cells) for side in size]
-    # Drawn on the CPU, where a seed means the same on every machine.
     generator = torch.Generator().manual_seed(seed)
-    shape = (count, *[cells] * len(size))
-    shown = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") < keep
+    shown = uniform((count, *[cells] * len(size)), generator) < keep
     shown = shown.to(inputs.device)
     shifts = [torch.randint(side, (count,), generator=generator, device="cpu") for side in cell]
     large = tuple((cells + 1) * side for side in cell)

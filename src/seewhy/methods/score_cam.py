@@ -15,6 +15,7 @@ from seewhy.maps import averaged, normalize, of_images, upsample
 from seewhy.methods.cam import weighted
 from seewhy.methods.perturbation import responses
 from seewhy.naming import method
+from seewhy.noise import normal
 from seewhy.options import Count, NotNegative, Seed
 from seewhy.progress import BatchSize
 
@@ -64,11 +65,9 @@ def ss_cam(
 
 
 def _noise(size: torch.Size, seed: int, sample: int, channel: int) -> Tensor:
-    # A seed for each mask: its noise does not depend on which masks share a pass. Drawn on the
-    # CPU, where a seed means the same on every machine.
+    # A seed for each mask: its noise does not depend on which masks share a pass.
     own = (0x9E3779B1 * seed + (sample << 20) + channel) % 2**32  # a generator reads no more bits
-    generator = torch.Generator().manual_seed(own)
-    return torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
+    return normal(size, torch.Generator().manual_seed(own))
 
 
 @method("Naidu et al. 2020, IS-CAM", "F + N K F for all targets together")

@@ -21,7 +21,7 @@ from seewhy.metrics._maps import check_flat, check_maps, ranks
 from seewhy.metrics.imputation import linear_imputation
 from seewhy.metrics.quality import POPPI, spearman
 from seewhy.metrics.registry import Curve, register_metric, shared
-from seewhy.noise import drawn
+from seewhy.noise import normal
 from seewhy.options import Count, NotNegative, Range, Seed, checking
 from seewhy.progress import BatchSize, in_chunks
 
@@ -322,7 +322,7 @@ def road_curves(
     spans = [(0, n) for n in counts] + [(pixels - n, pixels) for n in counts]
     start, stop = torch.tensor(spans, device=inputs.device)[:, :, None, None].unbind(1)
     order = ranks(saliency).to(inputs.device)
-    speckle = noise * drawn(inputs.shape[1:], torch.Generator().manual_seed(seed), inputs)
+    speckle = noise * normal(inputs.shape[1:], torch.Generator().manual_seed(seed)).to(inputs)
 
     def imputed(index: Tensor, step: Tensor) -> Tensor:
         missing = (order[index] >= start[step]) & (order[index] < stop[step])

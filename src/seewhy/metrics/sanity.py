@@ -18,7 +18,7 @@ from seewhy.metrics._maps import check_maps
 from seewhy.metrics.faithfulness import Score, scores_of
 from seewhy.metrics.quality import pearson, spearman
 from seewhy.metrics.registry import register_metric, shared
-from seewhy.noise import drawn
+from seewhy.noise import normal, uniform
 from seewhy.options import Count, Positive, Seed, Share, checking
 
 Explain = Callable[[Tensor, Tensor], Tensor]
@@ -36,8 +36,7 @@ def uniform_noise(
     """
     draw = torch.Generator().manual_seed(seed)
     for _ in range(samples):
-        noise = torch.rand(inputs.shape[1:], generator=draw, dtype=torch.float32, device="cpu")
-        yield (radius * (2 * noise - 1)).to(inputs)
+        yield (radius * (2 * uniform(inputs.shape[1:], draw) - 1)).to(inputs)
 
 
 @checking
@@ -178,7 +177,7 @@ def randomization_cascade(
         with torch.no_grad():
             for parameter in modules[name].parameters():
                 mean, deviation = parameter.mean(), parameter.std(unbiased=False)
-                parameter.copy_(mean + deviation * drawn(parameter.shape, draw, parameter))
+                parameter.copy_(mean + deviation * normal(parameter.shape, draw).to(parameter))
         steps.append(spearman(before, explain_network(clone)))
     return Cascade(list(layers), torch.stack(steps))
 
