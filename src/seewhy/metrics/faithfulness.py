@@ -95,8 +95,13 @@ def class_probability(
     return score
 
 
-def scores_of(score: Score, images: Tensor, index: Tensor) -> Tensor:
-    """The scores of images, (N,); a ValueError says where a function gives anything else."""
+def scores_of(score: Score, images: Tensor, index: Tensor | None = None) -> Tensor:
+    """The scores of images, (N,); a ValueError says where a function gives anything else.
+
+    index: from which of the explained images each is made; None is each from its own.
+    """
+    if index is None:
+        index = torch.arange(len(images), device=images.device)
     found = score(images, index)
     if not isinstance(found, Tensor) or found.shape != (len(images),):
         said = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -117,9 +122,8 @@ def confidences(score: Score, inputs: Tensor, saliency: Tensor) -> Confidences:
 
     See `explanation_maps` for what is shown.
     """
-    index = torch.arange(len(inputs), device=inputs.device)
     masked = explanation_maps(inputs, saliency)
-    return Confidences(scores_of(score, inputs, index), scores_of(score, masked, index))
+    return Confidences(scores_of(score, inputs), scores_of(score, masked))
 
 
 @checking
@@ -141,8 +145,7 @@ def half_confidences(score: Score, inputs: Tensor, saliency: Tensor, fill: Fill 
     """
     saliency = check_maps(saliency, inputs=inputs)
     shown = (2 * ranks(saliency) < saliency[0].numel())[:, None].to(inputs.device)
-    index = torch.arange(len(inputs), device=inputs.device)
-    return scores_of(score, torch.where(shown, inputs, filled(inputs, fill)), index)
+    return scores_of(score, torch.where(shown, inputs, filled(inputs, fill)))
 
 
 @register_metric(_CHATTOPADHYAY, "1F", higher_is_better=False, caution=_VEIL)
@@ -399,11 +402,11 @@ def single_deletion(
         hidden = (patch == step[:, None, None])[:, None]
         return torch.where(hidden, hiding[index], inputs[index])
 
-    whole = scores_of(score, inputs, torch.arange(len(inputs), device=inputs.device))
-    fallen = whole[:, None] - _scores("single deletion", score, inputs, number, without)
+    whole = scores_of(score, inputs)[:, None]
+    fallen = whole - _scores("single deletion", score, inputs, number, without)
     flat = saliency.flatten(1).to(inputs.device)
     masses = flat.new_zeros(len(flat), number).index_add_(1, patch.flatten(), flat)
-    return spearman(masses[:, None], fallen.to(masses)[:, None])
+    return spearman(masses, fallen.to(masses))
 
 
 @register_metric("rendered scenes", higher_is_better=True, range=(-1.0, 1.0))

@@ -117,12 +117,11 @@ def infidelity(
     saliency = check_maps(saliency, inputs=inputs)
     if perturbations is None:
         perturbations = square_removals(inputs, fraction, samples, seed)
-    index = torch.arange(len(inputs), device=inputs.device)
-    original = scores_of(score, inputs, index)
+    original = scores_of(score, inputs)
     predicted, actual = [], []
     for change in perturbations:
         predicted.append((change.sum(-saliency.ndim) * saliency).flatten(1).sum(1))
-        actual.append(original - scores_of(score, inputs - change, index))
+        actual.append(original - scores_of(score, inputs - change))
     if not predicted:
         raise ValueError("perturbations is empty; give one at least")
     # Squares of small or large saliency would be lost in single precision.
