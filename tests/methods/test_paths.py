@@ -26,6 +26,18 @@ def question(oracles, case_id, dtype=torch.float64):
     return Probe(oracles.model(case, dtype), image, case["targets"]), oracles.tensors(case), case
 
 
+def traced(evidence, probe, start, steps, *options):
+    """The probes at the points of a guided path, and the steps from them."""
+    points = []
+
+    def noting(at):
+        points.append(at)
+        return evidence(at)
+
+    path = paths.guided_path(probe, start, steps, noting, *options)
+    return points, [step for _, step, _ in path]
+
+
 # ---------------------------------------------------------------------- reference numbers
 
 
@@ -83,13 +95,12 @@ def test_guided_integrated_gradients_with_traces(oracles, case_id):
         found = paths.integrate_guided(probe, start, steps, fraction, distance)
         assert relative_error(found[0], expected[f"{name}.f64"]) <= 1e-9, name
 
-        def steepness(at):
-            return at.expect("input").input_gradient.abs()
+        def slope(at):
+            return at.expect("input").input_gradient
 
-        path = paths.guided_path(probe, start, steps, steepness, fraction, distance)
-        points = [(at.inputs, at.score) for at, _, _ in path]
-        l1 = torch.stack([(probe.inputs - x).abs().sum() for x, _ in points])
-        logits = torch.cat([score for _, score in points])
+        points, _ = traced(slope, probe, start, steps, fraction, distance)
+        l1 = torch.stack([(probe.inputs - at.inputs).abs().sum() for at in points])
+        logits = torch.cat([at.score for at in points])
         assert relative_error(l1, expected[f"{name}.trace.l1"]) <= 1e-9, name
         assert relative_error(logits, expected[f"{name}.trace.logit"]) <= 1e-9, name
 
@@ -136,14 +147,14 @@ def test_the_path_of_gig_cam(oracles, case_id):
     probe = probe.with_layer(params["layer"])
     start = torch.zeros_like(probe.inputs)
 
-    def magnitude(at):
+    def signed_cam(at):
         cam = (at.activations() * at.gradients().mean((2, 3), keepdim=True)).sum(1)
-        return upsample(cam, probe.size)[:, None].abs()
+        return upsample(cam, probe.size)[:, None]
 
-    path = paths.guided_path(
-        probe, start, params["steps"], magnitude, params["fraction"], params["max_dist"]
+    points, _ = traced(
+        signed_cam, probe, start, params["steps"], params["fraction"], params["max_dist"]
     )
-    points = [at.inputs for at, _, _ in path]
+    points = [at.inputs for at in points]
     left = torch.stack([(probe.inputs - x).abs().sum() for x in points])
     assert relative_error(left, expected["l1_left.f64"]) <= 1e-9
     for x, key in ((points[1], "x_step1.f64"), (points[-1], "x_last.f64")):
@@ -212,14 +223,8 @@ def test_guided_path_arrives_and_falls_linearly(steps, fraction):
     probe = Probe(CURVED, photos, 1)
     start = torch.zeros_like(photos)
     noise = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)).round(decimals=1)
-    points, steps_taken = zip(
-        *[
-            (at.inputs, step)
-            for at, step, _ in paths.guided_path(probe, start, steps, lambda at: noise, fraction)
-        ],
-        strict=True,
-    )
-    ends = torch.stack([*points, points[-1] + steps_taken[-1]])
+    points, steps_taken = traced(lambda at: noise, probe, start, steps, fraction)
+    ends = torch.stack([*[at.inputs for at in points], points[-1].inputs + steps_taken[-1]])
     distance = (photos - ends).abs().sum((2, 3, 4))
     expected = distance[0] * (1 - torch.arange(steps + 1)[:, None] / steps)
     assert torch.allclose(distance, expected, atol=1e-6 * float(distance[0].max()))
@@ -237,8 +242,8 @@ def test_guided_path_ends_in_the_image_of_any_type():
     photos = images(2).float() * 7
     probe = Probe(seeded(Cnn), photos, 0)
     start = filled(photos, "random")
-    at, step, _ = list(paths.guided_path(probe, start, 9, lambda at: photos.abs()))[-1]
-    assert torch.allclose(at.inputs + step, photos)
+    points, steps_taken = traced(lambda at: photos, probe, start, 9)
+    assert torch.allclose(points[-1].inputs + steps_taken[-1], photos)
 
 
 @pytest.mark.parametrize("difference", [False, True])

@@ -26,7 +26,6 @@ from seewhy.progress import BatchSize, in_chunks, report, tracked
 Quadrature = Literal["middle", "left", "right", "trapezoid", "gauss_legendre"]
 # Below it, one step would take ever so many rounds.
 Fraction = Annotated[float, Range(least=0.01, most=1)]
-Step = tuple[Probe, Tensor, Tensor]
 
 # Finding N points takes a matrix of N x N and time that grows with N³: these take half a minute.
 _MOST_OF_GAUSS = 5000
@@ -152,13 +151,13 @@ def integrate_guided(
 ) -> Tensor:
     """The gradient at the start of each step ⊙ the step, summed: (B, C, H, W), signed."""
 
-    def steepness(at: Probe) -> Tensor:
-        return at.expect("input").input_gradient.abs()
+    def slope(at: Probe) -> Tensor:
+        return at.expect("input").input_gradient
 
     total = torch.zeros_like(start)
-    path = guided_path(probe, start, steps, steepness, fraction, max_distance)
-    for at, step, _ in tracked("guided integrated gradients", path, steps):
-        total += at.input_gradient * step
+    path = guided_path(probe, start, steps, slope, fraction, max_distance)
+    for gradient, step, _ in tracked("guided integrated gradients", path, steps):
+        total += gradient * step
     return total
 
 
@@ -246,16 +245,14 @@ def gig_cam(
     starts = _start(probe, baseline, seed)
 
     def alone(probe: Probe, start: Tensor) -> Tensor:
-        def magnitude(at: Probe) -> Tensor:
+        def signed_cam(at: Probe) -> Tensor:
             maps = [_weighted(at, layer, at.activations(layer)) for layer in at.layer_calls]
-            found.append(upsample(averaged(maps, probe.size), probe.size))
-            return found[-1].abs()[:, None]
+            return upsample(averaged(maps, probe.size), probe.size)[:, None]
 
-        found: list[Tensor] = []
         total = torch.zeros_like(start[:, 0])
-        path = guided_path(probe, start, steps, magnitude, fraction, max_distance)
-        for _, _, rounds in tracked("GIG-CAM", path, steps):
-            cam = found.pop().relu()
+        path = guided_path(probe, start, steps, signed_cam, fraction, max_distance)
+        for signed, _, rounds in tracked("GIG-CAM", path, steps):
+            cam = signed[:, 0].relu()
             total += of_images(rounds.to(cam), cam) * cam
         return total
 
@@ -287,27 +284,26 @@ def guided_path(
     probe: Probe,
     start: Tensor,
     steps: int,
-    salience: Callable[[Probe], Tensor],
+    evidence: Callable[[Probe], Tensor],
     fraction: float = 0.25,
     max_distance: float = 1.0,
-) -> Iterator[Step]:
-    """Probes at x_0 … x_{T-1}, each with the step (B, C, H, W) to the next point; x_T is the image.
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The evidence at x_0 … x_{T-1}, each with the step (B, C, H, W) to the next; x_T is the image.
 
     The third of each is how often features were chosen to move on, (B,).
 
     start: x_0, (B, C, H, W).
-    salience: what a probe says of each feature, (B, C, H, W), or of each pixel, whose channels move
-        together, (B, 1, H, W); not negative. At each step the least salient `fraction` of features
-        moves first, among those that have not arrived; the L1 distance to the image falls by an
-        equal part with each step.
+    evidence: what a probe says of each feature, (B, C, H, W), or of each pixel, whose channels move
+        together, (B, 1, H, W); signed. At each step the `fraction` of features with the smallest
+        magnitude moves first, among those that have not arrived; the L1 distance to the image falls
+        by an equal part with each step.
     max_distance: how far ahead of or behind the straight line a feature may be, in [0, 1].
 
-    Raises ValueError where the salience is not finite.
+    Raises ValueError where the evidence is not finite.
     """
     image, here = probe.inputs, start
     for step in range(steps):
-        at = probe.with_inputs(here)
-        said = salience(at)
+        said = evidence(probe.with_inputs(here))
         finite = said.isfinite().all()
         if step == 0:
             together = said.shape[1] == 1
@@ -315,7 +311,7 @@ def guided_path(
             x, total = way.start, way.left(way.start)
         done = (step + 1) / steps
         bounds = (max(done - max_distance, 0.0), min(done + max_distance, 1.0))
-        ranks = _features(said.nan_to_num(), together)[..., 0]
+        ranks = _features(said.abs().nan_to_num(), together)[..., 0]
         x, rounds = advanced(way, x, ranks, total * (1 - done), bounds, fraction)
         if not finite:  # asked only now, when an accelerator has the answer
             raise ValueError(
@@ -323,7 +319,7 @@ def guided_path(
                 "inputs or the baseline may hold values that are too large, or NaN"
             )
         there = image if step == steps - 1 else _inputs(x, image)
-        yield at, there - here, rounds
+        yield said, there - here, rounds
         here = there
 
 
