@@ -5,8 +5,8 @@ from torch import Tensor
 
 from seewhy.core.layers import Call
 from seewhy.core.probe import Probe
-from seewhy.maps import averaged, sums
-from seewhy.methods.cam import weighted
+from seewhy.maps import sums
+from seewhy.methods.cam import weighted_layers
 from seewhy.naming import method
 from seewhy.progress import BatchSize, in_chunks
 
@@ -29,11 +29,7 @@ def ablation_cam(probe: Probe, *, batch_size: BatchSize = "auto") -> Tensor:
     """
     scale = probe.score.abs()
     scale = torch.where(scale > 0, scale, 1)[:, None]
-    maps = [
-        weighted(falls(probe, layer, batch_size) / scale, probe.activations(layer))
-        for layer in probe.layer_calls
-    ]
-    return averaged(maps, probe.size)
+    return weighted_layers(probe, lambda layer: falls(probe, layer, batch_size) / scale)
 
 
 def falls(probe: Probe, layer: Call, batch_size: BatchSize = "auto") -> Tensor:

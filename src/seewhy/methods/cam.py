@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seewhy.core.layers import Call
 from seewhy.core.probe import Probe
 from seewhy.maps import averaged, means, of_images, sums, wide
 from seewhy.naming import method
@@ -46,6 +47,12 @@ def weighted(weights: Tensor, activations: Tensor) -> Tensor:
     """relu(Σ_k w_k A_k): weights (B, K), activations (B, K, h, w) -> (B, h, w)."""
     # Where autocast is the network's own, scores may be wider than maps.
     return torch.einsum("bk,bk...->b...", weights.to(activations), activations).relu()
+
+
+def weighted_layers(probe: Probe, weights_of: Callable[[Call], Tensor]) -> Tensor:
+    """relu(Σ_k w_k A_k) of each layer's weights (B, K), several layers averaged."""
+    maps = [weighted(weights_of(layer), probe.activations(layer)) for layer in probe.layer_calls]
+    return averaged(maps, probe.size)
 
 
 @cam_method("Selvaraju et al. 2017, Grad-CAM, eq. 1-2")

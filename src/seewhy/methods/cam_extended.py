@@ -2,17 +2,18 @@
 second derivatives.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
+from seewhy.core.layers import Call
 from seewhy.core.outputs import logits
 from seewhy.core.probe import Probe
-from seewhy.core.targets import Class, Score, Target
+from seewhy.core.targets import Class, Score
+from seewhy.core.targets.classes import pick
 from seewhy.maps import averaged, means, of_images, sums, wide
-from seewhy.methods.cam import weighted, weights_of_derivatives
+from seewhy.methods.cam import weighted_layers, weights_of_derivatives
 from seewhy.naming import method, parse
 from seewhy.noise import noisy_copies
 from seewhy.options import Count, NotNegative, Range, Seed
@@ -65,7 +66,7 @@ def finer_cam(
 
     Raises ValueError for targets other than a class, and for options out of range.
     """
-    classes = explained_classes(probe, "finer_cam")
+    classes = tuple(explained_classes(probe, "finer_cam"))
     scores = probe.logits
     others = scores.shape[1] - 1
     if not others:
@@ -78,25 +79,15 @@ def finer_cam(
         raise ValueError(
             f"references={references}; of {others + 1} classes it should be from 1 to {others}"
         )
-    own = _column(classes, scores)
+    own = torch.tensor(classes, device=scores.device)[:, None]
     distances = (scores - scores.gather(1, own)).abs().scatter(1, own, torch.inf)
-    nearest = distances.topk(references, dim=1, largest=False).indices.tolist()
-    finer = _Finer(classes, nearest, strength)
-    return parse(base)(probe.with_target(probe.target.asking(finer)))
+    nearest = distances.topk(references, dim=1, largest=False).indices
 
-
-@dataclass(frozen=True, eq=False)
-class _Finer(Target):
-    """y_c - strength · the mean of other logits, which each image has its own of."""
-
-    classes: list[int]
-    references: list[list[int]]
-    strength: float
-
-    def __call__(self, outputs: Any) -> Tensor:
+    def finer(outputs: Any) -> Tensor:
         scores = logits(outputs)
-        others = scores.gather(1, torch.tensor(self.references, device=scores.device)).mean(1)
-        return scores.gather(1, _column(self.classes, scores))[:, 0] - self.strength * others
+        return pick(scores, classes) - strength * scores.gather(1, nearest).mean(1)
+
+    return parse(base)(probe.with_target(probe.target.asking(Score(finer))))
 
 
 @method("Cai 2025, CAMs as Shapley value-based explainers (ShapleyCAM)", "F + 2h")
@@ -110,22 +101,16 @@ def shapley_cam(probe: Probe, *, utility: Literal["rest", "score"] = "rest") -> 
     Raises ValueError for "rest" with targets other than a class.
     """
     if utility == "rest":
-        classes = explained_classes(probe, "shapley_cam(utility='rest')")
-        rest = Score(lambda outputs: _residual_softmax(logits(outputs), classes))
-        probe = probe.with_target(probe.target.asking(rest))
-    maps = []
-    for layer in probe.layer_calls:
-        weights = probe.gradients(layer) - probe.hessian_product(layer) / 2
-        maps.append(weighted(means(weights), probe.activations(layer)))
-    return averaged(maps, probe.size)
+        classes = tuple(explained_classes(probe, "shapley_cam(utility='rest')"))
 
+        def rest(outputs: Any) -> Tensor:
+            scores = logits(outputs)
+            return pick(scores + scores.log_softmax(1), classes)
 
-def _residual_softmax(scores: Tensor, classes: list[int]) -> Tensor:
-    return (scores + scores.log_softmax(1)).gather(1, _column(classes, scores))[:, 0]
-
-
-def _column(classes: list[int], scores: Tensor) -> Tensor:
-    return torch.tensor(classes, device=scores.device)[:, None]
+        probe = probe.with_target(probe.target.asking(Score(rest)))
+    return weighted_layers(
+        probe, lambda layer: means(probe.gradients(layer) - probe.hessian_product(layer) / 2)
+    )
 
 
 @method("Omeiza et al. 2019, Smooth Grad-CAM++", "F + N (F + h)")
@@ -148,23 +133,23 @@ def smooth_grad_cam_plus_plus(
     seed: of the noise, which is the same for all images.
     eps: as in `grad_cam_plus_plus`.
     """
-    means = {
-        layer: [torch.zeros_like(wide(probe.activations(layer)))] * 3 for layer in probe.layer_calls
+    derivatives = {
+        layer: [torch.zeros_like(wide(probe.activations(layer))) for _ in range(3)]
+        for layer in probe.layer_calls
     }
     copies = noisy_copies(probe.inputs, samples, noise, seed)
     for copy in tracked("Smooth Grad-CAM++", copies, samples):
         at = probe.with_inputs(copy)
-        for layer, mean in means.items():
+        for layer, means_of_powers in derivatives.items():
             gradients = wide(at.gradients(layer))
-            means[layer] = [
-                m + gradients**p / samples for m, p in zip(mean, (1, 2, 3), strict=True)
-            ]
-    maps = []
-    for layer, (first, second, third) in means.items():
-        activations = probe.activations(layer)
-        weights = weights_of_derivatives(activations, first, second, third, eps)
-        maps.append(weighted(weights, activations))
-    return averaged(maps, probe.size)
+            for power, mean in enumerate(means_of_powers, 1):
+                mean += gradients**power / samples
+
+    def weights_of(layer: Call) -> Tensor:
+        first, second, third = derivatives[layer]
+        return weights_of_derivatives(probe.activations(layer), first, second, third, eps)
+
+    return weighted_layers(probe, weights_of)
 
 
 def explained_classes(probe: Probe, what: str) -> list[int]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from seewhy.core.layers import Call
 from seewhy.core.probe import Probe
-from seewhy.maps import averaged, normalize, of_images, upsample
-from seewhy.methods.cam import weighted
+from seewhy.maps import normalize, of_images, upsample
+from seewhy.methods.cam import weighted_layers
 from seewhy.methods.perturbation import responses
 from seewhy.naming import method
 from seewhy.noise import normal
@@ -122,11 +122,6 @@ def score_weights(
 def _cam(
     probe: Probe, what: str, key: Hashable, samples: int, change: Change, batch_size: BatchSize
 ) -> Tensor:
-    maps = [
-        weighted(
-            score_weights(probe, layer, what, key, samples, change, batch_size),
-            probe.activations(layer),
-        )
-        for layer in probe.layer_calls
-    ]
-    return averaged(maps, probe.size)
+    return weighted_layers(
+        probe, lambda layer: score_weights(probe, layer, what, key, samples, change, batch_size)
+    )
