@@ -1,6 +1,5 @@
 """The method for users who do not want to choose: the best composition for its cost."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -36,20 +35,20 @@ def auto(probe: Probe, *, effort: Literal["full", "quick"] = "full") -> Tensor:
 
     Raises what `grad_cam` raises.
     """
-    maps = _parts(probe, ["+multiscale(tiles=False)", ""] if effort == "full" else [""])
+    maps = _parts(probe, scaled=effort == "full")
     joined = torch.stack([unit(upsample(one, probe.size)) for one in maps]).sum(0)
     thresholds = THRESHOLDS if effort == "full" else QUICK
     return sharpen(probe, lambda _: joined, thresholds=thresholds, plateau=PLATEAU)
 
 
-def _parts(probe: Probe, scales: Sequence[str]) -> list[Tensor]:
+def _parts(probe: Probe, scaled: bool) -> list[Tensor]:
     """The maps that are joined: the first list of which the network allows all."""
 
     def with_tsgb() -> list[Tensor]:
         # TSGB first: with attention it is refused at once, before anything else has cost a pass.
-        fine = upsample(_first(probe, "tsgb(strides='even')", scales), probe.size)
+        fine = upsample(_map(probe, "tsgb(strides='even')", scaled), probe.size)
         smooth = blurred(fine[:, None], BLUR * min(probe.size))[:, 0]
-        return [smooth, _first(probe, "grad_cam", scales)]
+        return [smooth, _map(probe, "grad_cam", scaled)]
 
     def attention() -> list[Tensor]:
         return [parse("attention_gradient")(probe)]
@@ -63,17 +62,16 @@ def _parts(probe: Probe, scales: Sequence[str]) -> list[Tensor]:
             continue
         except RuntimeError as error:
             note(f"auto goes without {name}, which failed: {error}")
-    return [_first(probe, "grad_cam", scales)]
+    return [_map(probe, "grad_cam", scaled)]
 
 
-def _first(probe: Probe, name: str, refinements: Sequence[str]) -> Tensor:
-    """The method's map with the first refinement that the network allows; the last one's error."""
-    *better, last = refinements
-    for refinement in better:
+def _map(probe: Probe, name: str, scaled: bool) -> Tensor:
+    """The method's map, at three scales where that is asked for and the network allows it."""
+    if scaled:
         try:
-            return parse(name + refinement)(probe)
+            return parse(f"{name}+multiscale(tiles=False)")(probe)
         except OneByOneError:
             raise
-        except ValueError:
-            continue
-    return parse(name + last)(probe)
+        except ValueError:  # it takes images of one size only, or the method fails anyway
+            pass
+    return parse(name)(probe)
