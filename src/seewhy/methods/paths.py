@@ -6,8 +6,7 @@ image come first. On a guided path each image goes its own way.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from typing import Annotated, Literal
 
 import numpy as np
@@ -307,12 +306,12 @@ def guided_path(
         finite = said.isfinite().all()
         if step == 0:
             together = said.shape[1] == 1
-            way = Way(_features(start, together), _features(image, together))
-            x, total = way.start, way.left(way.start)
+            begin, end = _features(start, together), _features(image, together)
+            x, total = begin, _distance(begin, end)
         done = (step + 1) / steps
         bounds = (max(done - max_distance, 0.0), min(done + max_distance, 1.0))
         ranks = _features(said.abs().nan_to_num(), together)[..., 0]
-        x, rounds = advanced(way, x, ranks, total * (1 - done), bounds, fraction)
+        x, rounds = advanced(begin, end, x, ranks, total * (1 - done), bounds, fraction)
         if not finite:  # asked only now, when an accelerator has the answer
             raise ValueError(
                 f"what the network says at step {step} of the path is not finite: its weights, the "
@@ -323,33 +322,9 @@ def guided_path(
         here = there
 
 
-@dataclass(frozen=True)
-class Way:
-    """Where features begin and where they go, (B, features, channels) each."""
-
-    start: Tensor
-    end: Tensor
-
-    @cached_property
-    def length(self) -> Tensor:
-        """From start to end, signed."""
-        return self.end - self.start
-
-    def at(self, share: float) -> Tensor:
-        """The points that have gone a share of their way."""
-        return (self.length * share).add_(self.start)
-
-    def gone(self, x: Tensor) -> Tensor:
-        """The share of its way that each number has gone; NaN where it has none."""
-        return (x - self.start).div_(self.length)
-
-    def left(self, x: Tensor) -> Tensor:
-        """The L1 distance to the end, (B,)."""
-        return _total((x - self.end).abs_())
-
-
 def advanced(
-    way: Way,
+    begin: Tensor,
+    end: Tensor,
     x: Tensor,
     salience: Tensor,
     left: Tensor,
@@ -358,14 +333,17 @@ def advanced(
 ) -> tuple[Tensor, Tensor]:
     """Let each image's least salient features move on until their L1 distance has fallen enough.
 
-    x: where they are, (B, N, C); salience: finite, (B, N).
+    begin, end, x: where they begin, where they go and where they are, (B, N, C) each.
+    salience: finite, (B, N).
     left: the distance that is to be left, (B,).
     bounds: the lowest and the highest share of its way that a feature may have gone.
 
     Returns where they are then, and how often features were chosen, (B,), once at least.
     """
-    behind, ahead = way.at(bounds[0]), way.at(bounds[1])
-    x = torch.where(way.gone(x) < bounds[0], behind, x)
+    way = end - begin
+    behind, ahead = ((way * share).add_(begin) for share in bounds)
+    gone = (x - begin).div_(way)  # NaN where there is no way to go
+    x = torch.where(gone < bounds[0], behind, x)
     kth = 1 + int(fraction * (salience.shape[1] - 1))
     rounds = torch.zeros(len(x), dtype=torch.long, device=x.device)
     unfinished = torch.ones_like(rounds, dtype=torch.bool)
@@ -373,7 +351,7 @@ def advanced(
     arrived = reduce(torch.logical_and, (x == ahead).unbind(2))
     while True:
         rounds += unfinished
-        distance = way.left(x)
+        distance = _distance(x, end)
         moving = unfinished & _beyond(distance, left) & ~arrived.all(1)
         # The least salient of those that have not arrived; so each round moves one at least.
         order = salience.masked_fill(arrived, torch.inf)
@@ -404,6 +382,11 @@ def _smallest(values: Tensor, k: int) -> Tensor:
         return values.kthvalue(k, dim=1, keepdim=True).values
     # As PyTorch's, in a third of the time.
     return torch.from_numpy(np.partition(values.numpy(), k - 1, axis=1)[:, k - 1 : k])
+
+
+def _distance(x: Tensor, end: Tensor) -> Tensor:
+    """The L1 distance to the end, (B,)."""
+    return _total((x - end).abs_())
 
 
 def _total(values: Tensor) -> Tensor:
