@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.core.recording import REFUSALS
-from seewhy.maps import normalize, of_images, unit, upsample, wide
+from seewhy.maps import of_images, unit, upsample, wide
 from seewhy.naming import Method, refinement
 from seewhy.options import Range
 from seewhy.progress import tracked
@@ -83,7 +83,7 @@ def recursive_fusion(maps: Sequence[Tensor]) -> Tensor:
         ratio = torch.where(around == 0, 0, each / around)
         fused = upsample(fused, size) * ratio
         total = upsample(total, size) + fused
-    return normalize(total, total.ndim - 1)
+    return unit(total)
 
 
 def tiled(probe: Probe, method: Method, images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seewhy.core.probe import Probe
-from seewhy.maps import normalize, unit, upsample
+from seewhy.maps import unit, upsample
 from seewhy.naming import Method, refinement
 
 Mix = Literal["product", "geometric", "log_exp", "exp_mean"]
@@ -51,5 +51,5 @@ def refine_cam(probe: Probe, method: Method, *, mix: Mix = "product") -> Tensor:
                 f"'refine_cam' cannot refine {str(method)!r}: its maps are not those of a layer; "
                 "use it with a method that reads one layer's maps, such as 'layer_cam'"
             )
-        maps.append(normalize(upsample(unit(found), probe.size), len(probe.size)))
-    return normalize(MIXERS[mix](torch.stack(maps)), len(probe.size))
+        maps.append(unit(upsample(unit(found), probe.size)))
+    return unit(MIXERS[mix](torch.stack(maps)))
