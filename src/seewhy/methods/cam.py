@@ -7,6 +7,7 @@ volumes (B, K, d, h, w) they are the same formulas.
 
 from collections.abc import Callable
 from functools import wraps
+from math import nan
 from typing import Any
 
 import torch
@@ -159,13 +160,12 @@ def leading(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """
     if matrices.device.type != "cpu":
         return leading_by_squaring(matrices)  # there eigenvectors are found matrix by matrix
-    known = matrices.isfinite().all((1, 2))[:, None]
+    known = matrices.isfinite().all((1, 2))
     try:
-        values, vectors = torch.linalg.eigh(torch.where(known[..., None], matrices, 0))
+        values, vectors = torch.linalg.eigh(matrices.where(known[:, None, None], 0))
     except RuntimeError:  # it does not converge, as where many eigenvalues are near 0
         return leading_by_squaring(matrices)
-    values, vectors = (torch.where(known, of, torch.nan) for of in (values, vectors[..., -1]))
-    return values[:, -1], vectors
+    return values[:, -1].where(known, nan), vectors[..., -1].where(known[:, None], nan)
 
 
 def leading_by_squaring(matrices: Tensor) -> tuple[Tensor, Tensor]:

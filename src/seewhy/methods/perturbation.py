@@ -85,9 +85,7 @@ def _random_masks(inputs: Tensor, count: int, cells: int, keep: float, seed: int
         found = upsample(shown[part].to(inputs.dtype), large)
         for axis, places in enumerate((one[part] for one in windows), 1):
             sides = [-1 if side == axis else 1 for side in range(1, found.ndim)]
-            index = places.view(len(places), *sides)
-            others = [-1 if side == axis else count for side, count in enumerate(found.shape)]
-            found = found.gather(axis, index.expand(others))
+            found = found.take_along_dim(places.view(len(places), *sides), axis)
         return found[:, None, None]
 
     return masks
@@ -130,19 +128,18 @@ def occlusion(
     places = [len(rows) for rows in windows]
     count = math.prod(places)
 
-    def hidden(part: slice) -> Tensor:
-        index = torch.arange(count, device=probe.inputs.device)[part]
-        covered = probe.inputs.new_ones(len(index), *[1] * len(size))
+    def shown(part: slice) -> Tensor:
+        index = torch.arange(part.start, part.stop, device=probe.inputs.device)
+        hidden = probe.inputs.new_ones(len(index))
         for axis, place in enumerate(torch.unravel_index(index, places)):
-            sides = [-1 if side == axis else 1 for side in range(len(size))]
-            covered = covered * windows[axis][place].view(len(index), *sides)
-        return covered[:, None, None]
+            hidden = hidden[..., None] * windows[axis][place].view(len(index), *[1] * axis, -1)
+        return (1 - hidden)[:, None, None]
 
     scores = responses(
         probe,
         "occlusion",
         (patch, stride, baseline, seed),
-        lambda part: 1 - hidden(part),
+        shown,
         count,
         start=filled(probe.inputs, baseline, seed, black=probe.black),
         batch_size=batch_size,
