@@ -180,11 +180,12 @@ def _arrived(pickled: bytes, again: Callable[[], LoadedModel] | None) -> LoadedM
     """The network that was `Travelling`, at its journey's end."""
     try:
         # Networks of transformers need torchvision, which may need help.
-        return with_torchvision(partial(pickle.loads, pickled))
+        model: LoadedModel = with_torchvision(partial(pickle.loads, pickled))
     except Exception:
         if again is None:
             raise
         return again()
+    return model
 
 
 def _once(make: Callable[..., Any], given: tuple[Any, ...], state: object) -> Iterator[Any]:

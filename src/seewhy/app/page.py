@@ -166,7 +166,8 @@ class Viewer:
         with in_words("checking a map"):
             if not isinstance(view, dict):
                 raise ValueError("there is no map yet; explain a photo first")
-            result, index = self.results[view.get("result")], view.get("chosen")
+            result = self.results[view.get("result")]
+            index: Any = view.get("chosen")
             chosen = result.chosen(index)
             (method, target), query = result.pairs[index], result.query
             work = partial(checks, query.photo, method, target)

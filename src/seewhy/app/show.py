@@ -54,7 +54,7 @@ def methods() -> str:
     return _viewers("methods", named)
 
 
-def changes(effects: Sequence[Effect], hidden: Image.Image, share: float, values: bool) -> str:
+def changes(effects: Sequence[Effect], hidden: Image.Image, share: float, *, values: bool) -> str:
     """Probabilities before and after, the photo with its part hidden, and how large that is.
 
     values: the numbers are no probabilities.
