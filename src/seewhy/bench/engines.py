@@ -14,8 +14,9 @@ from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
 from seewhy.aside import Aside, Gone, Late, Patience, for_ever
+from seewhy.bench.config import Config
 from seewhy.bench.plan import Plan, Shard
-from seewhy.bench.work import Found, Worker, said_of, shard_answers
+from seewhy.bench.work import Found, Worker, opening, said_of, shard_answers
 from seewhy.evaluation.rows import Answers
 from seewhy.evaluation.run import in_order
 from seewhy.evaluation.task import Task
@@ -52,8 +53,7 @@ class InProcess:
         """
         worker = Worker(self.plan)
         for shard in shards:
-            found = (one for one in shard_answers(shard, {}, worker) if one is not None)
-            yield shard, in_order(shard.keys, found, advance)
+            yield shard, in_order(shard.keys, shard_answers(shard, {}, worker), advance)
 
     def call(
         self, function: Callable[[Task], Result], network: str, dataset: str, images: int
@@ -64,7 +64,7 @@ class InProcess:
 
         Raises what opening them raises.
         """
-        _, found = said_of(function, network, dataset, Worker(self.plan))
+        (found,) = said_of(function, network, dataset, Worker(self.plan))
         return found
 
     def close(self) -> None:
@@ -114,11 +114,11 @@ class Crew:
     ) -> Result | None:
         """See `InProcess`."""
         (hand,) = self._hired(1)
-        each = self.plan.config.timeout
-        limit = None if each is None else images * each
+        limit = _seconds(self.plan.config, images)
         work = partial(said_of, function, network, dataset)
         try:
-            (found,) = _behind_opening(hand, work, f"{network} on {dataset}", lambda: limit)
+            _open(hand, network, dataset)
+            (found,) = hand.stream(work, lambda: limit)
         except (Gone, Late):
             return None
         result: Result = found
@@ -301,13 +301,14 @@ class _Seat:
 
         def limit() -> float | None:
             batch = under_way(shard.keys, self.images, self._config.batch_size)
-            return self._config.timeout and self._config.timeout * max(1, len(batch))
+            return _seconds(self._config, max(1, len(batch)))
 
         def came(images: int) -> None:
             self.images += images
 
-        work, title = partial(shard_answers, shard, lost), f"{shard.network} on {shard.dataset}"
-        return in_order(shard.keys, _behind_opening(self._hand, work, title, limit), came)
+        _open(self._hand, shard.network, shard.dataset)
+        answers = self._hand.stream(partial(shard_answers, shard, lost), limit)
+        return in_order(shard.keys, answers, came)
 
 
 def under_way(keys: Sequence[str], done: int, size: int) -> Sequence[str]:
@@ -316,28 +317,21 @@ def under_way(keys: Sequence[str], done: int, size: int) -> Sequence[str]:
     return keys[start : start + size]
 
 
-def _behind_opening(
-    hand: Hand, work: Callable[[Worker], Iterator[Any]], title: str, limit: Patience
-) -> Iterator[Any]:
-    """The items of a work behind its first, None, which says that network and dataset are open.
+def _seconds(config: Config, images: int) -> float | None:
+    """What so many images may take together; None where there is no limit."""
+    limit = images * (config.timeout or 0)
+    return limit if 0 < limit <= LONGEST else None
 
-    Raises ValueError that names them where opening takes longer than `OPENING`.
+
+def _open(hand: Hand, network: str, dataset: str) -> None:
+    """Have a worker open both, which takes other times than its work.
+
+    Raises ValueError that names them where it takes longer than `OPENING`.
     """
-    opened = False
-
-    def patience() -> float | None:
-        asked = limit() if opened else OPENING
-        return None if asked is None or asked > LONGEST else asked
-
     try:
-        for item in hand.stream(work, patience):
-            if opened:
-                yield item
-            opened = True
+        list(hand.stream(partial(opening, network, dataset), lambda: OPENING))
     except Late:
-        if opened:
-            raise
         raise ValueError(
-            f"{title}: a worker had not opened them after {OPENING:g} s. Does importing or loading "
-            "one of them hang? Or is there no room on the cluster?"
+            f"{network} on {dataset}: a worker had not opened them after {OPENING:g} s. Does "
+            "importing or loading one of them hang? Or is there no room on the cluster?"
         ) from None

@@ -17,6 +17,7 @@ from seewhy.evaluation.grids import gridded
 from seewhy.evaluation.rows import Answers
 from seewhy.evaluation.run import answers
 from seewhy.evaluation.task import Task
+from seewhy.models import LoadedModel
 from seewhy.plugins import Plugin, load
 
 Result = TypeVar("Result")
@@ -36,12 +37,16 @@ class Worker:
         self._data = cache(plan.data)
         self._model = lru_cache(maxsize=1)(plan.model)
 
+    def open(self, network: str, dataset: str) -> tuple[LoadedModel, Dataset]:
+        """A network and a dataset, by name. Raises ValueError where one cannot be opened."""
+        return self._model(network), self._data(dataset)
+
     def task(self, network: str, dataset: str) -> Task:
         """What is asked of a network on a dataset, both by name.
 
         Of a dataset of grids it knows no keys: the shards do, which the network has chosen.
         """
-        model, data = self._model(network), self._data(dataset)
+        model, data = self.open(network, dataset)
         return gridded(self.plan.task(model, network, dataset, data))
 
     def stream(self, work: Callable[[Worker], Iterator[Any]]) -> Iterator[Any]:
@@ -50,10 +55,14 @@ class Worker:
             yield item
 
 
-def shard_answers(
-    shard: Shard, lost: Mapping[str, str], worker: Worker
-) -> Iterator[Answers | None]:
-    """None when network and dataset are open, then the answers of the shard's images as they come.
+def opening(network: str, dataset: str, worker: Worker) -> Iterator[None]:
+    """Opens both, so that later work finds them open, and yields nothing."""
+    worker.open(network, dataset)
+    return iter(())
+
+
+def shard_answers(shard: Shard, lost: Mapping[str, str], worker: Worker) -> Iterator[Answers]:
+    """The answers of the shard's images as they come.
 
     lost: images that are not to be touched, as workers died on them or took too long, with the
         reason; they are answered by a failure.
@@ -63,17 +72,15 @@ def shard_answers(
     task = worker.task(shard.network, shard.dataset)
     if lost:
         task = replace(task, dataset=_without(task.dataset, lost))
-    yield None
     with repeatable(worker.plan, shard.number):
         yield from answers(task, shard.keys, worker.plan.config.batch_size)
 
 
 def said_of(
     function: Callable[[Task], Result], network: str, dataset: str, worker: Worker
-) -> Iterator[Result | None]:
-    """None when network and dataset are open, then what the function says of them."""
+) -> Iterator[Result]:
+    """What the function says of a network and a dataset, alone."""
     task = worker.task(network, dataset)
-    yield None
     with repeatable(worker.plan, 0):
         yield function(task)
 
