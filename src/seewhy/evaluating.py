@@ -144,13 +144,11 @@ def _kept(task: Task, batch_size: int, folder: Path, advance: Callable[[int], No
         images={dataset: fingerprints.of_dataset(data)},
         class_maps={} if classes is None else {dataset: fingerprints.of_class_map(classes)},
     )
-    cell = {"network": network, "dataset": dataset, "images": len(data), "shards": len(shards)}
-    more = {"cells": [cell], "shards": len(shards)}
 
     def finished(shard: Shard) -> Found:
         return shard, in_order(shard.keys, answers(task, shard.keys, batch_size), advance)
 
-    with continued(folder, about, lambda: more, shards, {dataset: data}) as (run, todo, samples):
+    with continued(folder, about, shards, {dataset: data}) as (run, todo, samples):
         advance(len(data) - sum(len(shard.keys) for shard in todo))
         for _ in written(run, map(finished, todo), {dataset: data}, samples):
             pass

@@ -55,9 +55,9 @@ def calibrate(plan: Plan, engine: Engine) -> Calibration:
 def estimate(plan: Plan, calibration: Calibration, workers: int) -> float | None:
     """Seconds that the whole plan takes on so many workers; None where it is not known."""
     each = {network: found["image"] for network, found in calibration.items()}
-    if any(each.get(cell["network"]) is None for cell in plan.cells):
+    if any(each.get(shard.network) is None for shard in plan.shards):
         return None
-    seconds: float = sum(cell["images"] * each[cell["network"]] for cell in plan.cells)
+    seconds: float = sum(len(shard.keys) * each[shard.network] for shard in plan.shards)
     return seconds / workers
 
 

@@ -4,7 +4,7 @@ Shards, batches and threads depend only on the plan. So the rows are identical t
 engine, any number of workers and any number of interruptions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,19 +61,6 @@ class Plan:
     images: dict[str, str]
     class_maps: dict[str, str]
     shards: tuple[Shard, ...]
-
-    @property
-    def cells(self) -> list[dict[str, Any]]:
-        """Network, dataset, images and shards of each pair of network and dataset."""
-        cells: dict[tuple[str, str], dict[str, Any]] = {}
-        for shard in self.shards:
-            cell = cells.setdefault(
-                (shard.network, shard.dataset),
-                {"network": shard.network, "dataset": shard.dataset, "images": 0, "shards": 0},
-            )
-            cell["images"] += len(shard.keys)
-            cell["shards"] += 1
-        return list(cells.values())
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -204,6 +191,19 @@ def sliced(keys: dict[tuple[str, str], tuple[str, ...]], size: int) -> tuple[Sha
         for start in range(0, len(own), size)
     ]
     return tuple(Shard(number, *slice_) for number, slice_ in enumerate(slices))
+
+def cells_of(shards: Iterable[Shard]) -> list[dict[str, Any]]:
+    """Network, dataset, images and shards of each pair of network and dataset."""
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    for shard in shards:
+        cell = cells.setdefault(
+            (shard.network, shard.dataset),
+            {"network": shard.network, "dataset": shard.dataset, "images": 0, "shards": 0},
+        )
+        cell["images"] += len(shard.keys)
+        cell["shards"] += 1
+    return list(cells.values())
+
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seewhy.bench import fingerprints
-from seewhy.bench.plan import Shard
+from seewhy.bench.plan import Shard, cells_of
 from seewhy.bench.store import ANOTHER, CHECKSUMS, LOCK, MANIFEST, Run, locked
 from seewhy.bench.work import Found
 from seewhy.data.dataset import Dataset
@@ -27,15 +27,16 @@ _FREE = ("timeout", "pictures")  # of the config: another go may have others
 def continued(
     folder: Path,
     about: dict[str, Any],
-    more: Callable[[], dict[str, Any]],
     shards: Sequence[Shard],
     datasets: Mapping[str, Dataset],
+    more: Callable[[], dict[str, Any]] = dict,
 ) -> Iterator[tuple[Run, list[Shard], Samples]]:
     """The run in a folder, new or not, with the shards that are to be done and all samples.
 
     To be done are those that are not there, damaged, which is noted, or hold failures.
 
-    about, more: see `opened`. datasets: by their names in the shards.
+    about: see `seewhy.bench.fingerprints.facts`. datasets: by their names in the shards.
+    more: what else the manifest of a new run says.
 
     Raises ValueError where the folder holds something else, or a run of something else, or another
     process is at work there.
@@ -49,7 +50,7 @@ def continued(
     if not new and not (folder / MANIFEST).exists():
         raise ValueError(f"{folder}: is no run and not empty; {ANOTHER}")
     with locked(folder):
-        run = opened(folder, about, more)
+        run = _opened(folder, about, shards, more)
         for damaged in run.set_damaged_aside():
             note(f"damaged {damaged}; made again")
         keys: dict[str, dict[str, None]] = {}
@@ -63,10 +64,13 @@ def continued(
         yield run, [shard for shard in shards if shard.number not in done], samples
 
 
-def opened(folder: Path, about: dict[str, Any], more: Callable[[], dict[str, Any]]) -> Run:
+def _opened(
+    folder: Path,
+    about: dict[str, Any],
+    shards: Sequence[Shard],
+    more: Callable[[], dict[str, Any]],
+) -> Run:
     """The run in a folder: the one that is there, else a new one with its manifest.
-
-    about: see `seewhy.bench.fingerprints.facts`; more: what else a new manifest says.
 
     Raises ValueError where the folder holds a run of something else, saying what differs, or a
     manifest that is damaged, and OSError where it cannot be written.
@@ -91,6 +95,8 @@ def opened(folder: Path, about: dict[str, Any], more: Callable[[], dict[str, Any
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "calibration": None,
         **more(),
+        "cells": cells_of(shards),
+        "shards": len(shards),
     }
     return Run.create(folder, manifest)
 

@@ -125,13 +125,11 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
             "config_text": text,
             "engine": engine.name,
             "workers": engine.workers,
-            "cells": plan.cells,
-            "shards": len(plan.shards),
             "calibration": calibrate(plan, engine),
         }
 
     data = {one.title: plan.data(one.title) for one in plan.config.datasets}
-    going = continued(folder, plan.facts, more, plan.shards, data)
+    going = continued(folder, plan.facts, plan.shards, data, more)
     with going as (run, todo, samples), ExitStack() as stack:
         config = run.manifest["config"]
         loggers = [stack.enter_context(logging(name, folder, config)) for name in logs]
@@ -163,12 +161,13 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
 def tell_plan(plan: Plan, engine: Engine) -> None:
     """Print what a plan computes and what that costs."""
     from seewhy.bench.calibrate import calibrate, estimate
+    from seewhy.bench.plan import cells_of
 
     calibration = calibrate(plan, engine)
     table = table_of("network", "dataset")
     for heading in ("images", "shards"):
         table.add_column(heading, justify="right")
-    for cell in plan.cells:
+    for cell in cells_of(plan.shards):
         names = escape(cell["network"]), escape(cell["dataset"])
         table.add_row(*names, str(cell["images"]), str(cell["shards"]))
     out.print(table)
