@@ -10,7 +10,7 @@ from seewhy.data.dataset import Dataset
 from seewhy.data.load import load_dataset
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.grids import in_grids
-from seewhy.evaluation.run import answers, digest_of, in_order
+from seewhy.evaluation.run import answers, in_order
 from seewhy.evaluation.task import Task, check
 from seewhy.metrics import Metric, metrics_of
 from seewhy.models import LoadedModel, load_model
@@ -139,7 +139,7 @@ def _kept(task: Task, batch_size: int, folder: Path, advance: Callable[[int], No
         config,
         0,
         str(model.device),
-        weights={network: digest_of(model.module)},
+        weights={network: fingerprints.of_weights(model.module)},
         networks={network: fingerprints.of_network(model, model.name)},
         images={dataset: fingerprints.of_dataset(data)},
         class_maps={} if classes is None else {dataset: fingerprints.of_class_map(classes)},

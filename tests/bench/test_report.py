@@ -23,6 +23,7 @@ from report_setup import Tables, answers, draw, make_run, row
 
 import seewhy
 from registries import forgotten
+from seewhy.bench.fingerprints import of_weights
 from seewhy.bench.report import write_comparison, write_report
 from seewhy.bench.report.cell import Cell
 from seewhy.bench.report.pictures import choose
@@ -32,7 +33,6 @@ from seewhy.cli import app
 from seewhy.draw.charts import HEIGHT, LEFT, PLOT, TOP
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.rows import Omission, Row
-from seewhy.evaluation.run import digest_of
 from seewhy.evaluation.statistics import mean_curves
 from seewhy.evaluation.values import Values
 from seewhy.metrics import list_metrics, register_metric
@@ -305,7 +305,7 @@ def graded(tmp_path_factory):
     run = make_run(
         folder,
         {("scenes:resnet", "scenes:6"): answers(found.rows)},
-        weights={"scenes:resnet": digest_of(model.module)},
+        weights={"scenes:resnet": of_weights(model.module)},
     )
     draw(run, 2)
     write_report(run, folder / "report.html", images=2)
@@ -379,7 +379,7 @@ def test_nothing_that_a_folder_names_is_opened_or_run(graded, tmp_path, monkeypa
 
 def test_pictures_are_drawn_once_and_again_for_other_rows(tmp_path):
     found = seewhy.evaluate("scenes:resnet", "scenes:3", ["grad_cam"], ["gini", "entropy"])
-    digest = digest_of(seewhy.load_model("scenes:resnet").module)
+    digest = of_weights(seewhy.load_model("scenes:resnet").module)
     cell = {("scenes:resnet", "scenes:3"): answers(found.rows)}
     run = draw(make_run(tmp_path, cell, weights={"scenes:resnet": digest}))
     before = (tmp_path / "pictures.parquet").stat().st_mtime_ns

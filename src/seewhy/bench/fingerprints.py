@@ -10,6 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from seewhy.data.class_map import ClassMap
 from seewhy.data.dataset import Dataset
 from seewhy.models import LoadedModel
@@ -17,6 +20,15 @@ from seewhy.plugins import INSTALLED, NAMED
 
 PACKAGES = ("seewhy", "torch", "numpy", "pillow")
 READERS = 8  # files at a time: a disk, and more so a network, is slow to answer
+
+
+def of_weights(module: nn.Module) -> str:
+    """Of all weights and buffers, the same on every device."""
+    digest = sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def of_network(model: LoadedModel, spec: str) -> str:

@@ -19,7 +19,6 @@ from seewhy.data.class_map import ClassMap, read_class_map
 from seewhy.data.dataset import Dataset
 from seewhy.data.load import below, load_dataset
 from seewhy.evaluation.grids import grids_of
-from seewhy.evaluation.run import digest_of
 from seewhy.evaluation.task import Task, check
 from seewhy.metrics import metrics_of
 from seewhy.models import LoadedModel, load_model
@@ -88,7 +87,7 @@ class Plan:
         Raises ValueError where it has others here than where the plan was made.
         """
         model = self.opened(network, self.device)
-        if digest_of(model.module) != self.weights[network]:
+        if fingerprints.of_weights(model.module) != self.weights[network]:
             raise ValueError(
                 f"{network} has other weights on this worker than where the run was started; "
                 "every worker needs the same files"
@@ -178,7 +177,7 @@ def make_plan(file: ConfigFile, device: str = "cpu") -> Plan:
                 check(asked)
             with file.about("datasets", at, "dataset"):
                 keys[network.title, title] = grids_of(asked) if data.grid else data.keys
-        plan.weights[network.title] = digest_of(model.module)
+        plan.weights[network.title] = fingerprints.of_weights(model.module)
         plan.networks[network.title] = fingerprints.of_network(model, network.model)
     return replace(plan, shards=sliced(keys, config.shard))
 
@@ -192,6 +191,7 @@ def sliced(keys: dict[tuple[str, str], tuple[str, ...]], size: int) -> tuple[Sha
     ]
     return tuple(Shard(number, *slice_) for number, slice_ in enumerate(slices))
 
+
 def cells_of(shards: Iterable[Shard]) -> list[dict[str, Any]]:
     """Network, dataset, images and shards of each pair of network and dataset."""
     cells: dict[tuple[str, str], dict[str, Any]] = {}
@@ -203,7 +203,6 @@ def cells_of(shards: Iterable[Shard]) -> list[dict[str, Any]]:
         cell["images"] += len(shard.keys)
         cell["shards"] += 1
     return list(cells.values())
-
 
 
 @contextmanager

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from itertools import groupby, pairwise, zip_longest
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.data.dataset import Annotation, Sample, checked
@@ -338,12 +337,3 @@ def _label(annotation: Annotation) -> str:
 
 def _reason(error: Exception) -> str:
     return printable(str(error)) or type(error).__name__
-
-
-def digest_of(module: nn.Module) -> str:
-    """A fingerprint of all weights and buffers, the same wherever they are."""
-    digest = sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
