@@ -131,12 +131,12 @@ class Pairs:
             return boxes[:0], pair.annotation.mask
         return boxes[:0] if kind == "cells" and not self.task.dataset.grid else boxes, None
 
-    def on_photo(self, pair: Pair, kind: str) -> Tensor | None:
-        """A pair's region on the photo at its own size, (H, W) bool; None where there is none."""
+    def on_photo(self, pair: Pair, kind: str) -> Tensor:
+        """A pair's region on the photo, (H, W) bool; without a pixel where there is none."""
         boxes, region = self._marked(pair, kind)
         if region is None:
             (region,) = box_masks([boxes], pair.sample.image.size[::-1])
-        return region if region.any() else None
+        return region
 
     def masks(self, kind: str) -> Tensor:
         """The regions on the input, (P, h, w) bool; without a pixel where there is none."""
@@ -155,9 +155,7 @@ class Pairs:
     def boxes(self) -> list[Tensor]:
         """The boxes of each pair on the input that the network sees any of, (n, 4)."""
         found = [pair.geometry.boxes_to_input(pair.annotation.boxes) for pair in self.pairs]
-        seen = [((box[:, 2:] - box[:, :2]) > 0).all(1) for box in found]
-        device = self.inputs.device
-        return [box[own].to(device) for box, own in zip(found, seen, strict=True)]
+        return [boxes[seen(boxes)].to(self.inputs.device) for boxes in found]
 
     @property
     def regions(self) -> list[Tensor]:
@@ -196,7 +194,7 @@ class Pairs:
         reasons = []
         for place, pair in enumerate(self.pairs):
             if metric.size == "photo":
-                there = self.on_photo(pair, kind) is not None
+                there = bool(self.on_photo(pair, kind).any())
             elif need == "boxes":
                 there = len(self.boxes[place]) > 0
             else:
@@ -342,8 +340,7 @@ class Needs:
         if need == "boxes":
             return [pair.annotation.boxes]
         if need == "masks":
-            region = self.pairs.on_photo(pair, metric.region)
-            return None if region is None else region[None]
+            return self.pairs.on_photo(pair, metric.region)[None]
         laid, seen = pair.geometry.input_to_original(self.saliency[place].cpu())
         return laid.where(seen, laid[seen].min())[None]
 
@@ -417,6 +414,11 @@ class Needs:
     def masked_saliency(self) -> Tensor:
         """The method's maps of the masked photos, (P, h, w)."""
         return self._masked[1]
+
+
+def seen(boxes: Tensor) -> Tensor:
+    """Which boxes (n, 4) on the input have an area there, (n,) bool."""
+    return (boxes[:, 2:] > boxes[:, :2]).all(1)
 
 
 def _checked(values: Any, count: int) -> Tensor:

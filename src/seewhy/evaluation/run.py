@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seewhy.core.probe import Probe
 from seewhy.data.dataset import Annotation, Sample, checked
-from seewhy.evaluation.needs import Needs, Pair, Pairs
+from seewhy.evaluation.needs import Needs, Pair, Pairs, seen
 from seewhy.evaluation.rows import Answers, Omission, Row
 from seewhy.evaluation.task import Task
 from seewhy.maps import upsample
@@ -310,18 +310,14 @@ def _pairs(
         if task.top is not None and int((logits > logits[index]).sum()) >= task.top:
             leave_out(annotation, f"not among the network's {task.top} likeliest classes")
             continue
-        if localized and not _seen(geometry.boxes_to_input(annotation.boxes)):
+        boxes = geometry.boxes_to_input(annotation.boxes)
+        if localized and len(boxes) and not seen(boxes).any():
             leave_out(annotation, "it lies outside of the network's input")
             continue
         hard = _difficult(sample, annotation)
         probability = float(probabilities[index])
         pairs.append(Pair(place, sample, annotation, index, probability, hard, geometry))
     return pairs, left_out
-
-
-def _seen(boxes: Tensor) -> bool:
-    """Whether any of the boxes on the input has an area; True where there are no boxes."""
-    return not len(boxes) or bool((boxes[:, 2:] > boxes[:, :2]).all(1).any())
 
 
 def _difficult(sample: Sample, annotation: Annotation) -> bool:
