@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -27,7 +28,7 @@ from pyarrow import parquet
 from seewhy.bench.manifest import check_manifest
 from seewhy.evaluation.evaluation import Evaluation
 from seewhy.evaluation.rows import Answers, Omission, Row
-from seewhy.evaluation.values import Growing
+from seewhy.evaluation.values import FIELDS, Growing
 from seewhy.reading import parsed, text_of
 from seewhy.writing import write_whole
 
@@ -187,26 +188,26 @@ class Run:
 
     def evaluations(self) -> dict[tuple[str, str], Evaluation]:
         """The evaluation of each network and dataset, by their names, from the finished shards."""
-        images: dict[tuple[str, str], int] = {}
-        values: dict[tuple[str, str], Growing] = {}
-        omissions: dict[tuple[str, str], list[Omission]] = {}
+        images: Counter[tuple[str, str]] = Counter()
+        values: dict[tuple[str, str], Growing] = defaultdict(Growing)
+        omissions: dict[tuple[str, str], list[Omission]] = defaultdict(list)
         for file in self.files.values():
             with self._opening(file, _OF_ROWS, _TEXTS) as opened:
                 about = _described(opened)
                 cell = str(about["network"]), str(about["dataset"])
-                images[cell] = images.get(cell, 0) + int(about["images"])
-                table = opened.read([*Row.__dataclass_fields__, "reason", "failed"])
+                images[cell] += int(about["images"])
+                table = opened.read([*FIELDS, "reason", "failed"])
                 graded = table.filter(table["reason"].is_null())
-                if any(graded[name].null_count for name in Row.__dataclass_fields__):
+                if any(graded[name].null_count for name in FIELDS):
                     raise ValueError("a value lacks its image, method or metric")
-                values.setdefault(cell, Growing()).add_arrow(graded)
+                values[cell].add_arrow(graded)
                 for record in table.filter(table["reason"].is_valid()).to_pylist():
                     known = {name: record[name] for name in Omission.__dataclass_fields__}
-                    omission = Omission(**{**known, "method": record["method"] or ""})
-                    omissions.setdefault(cell, []).append(omission)
+                    known["method"] = known["method"] or ""
+                    omissions[cell].append(Omission(**known))
         methods = tuple(self.manifest["config"].get("methods", ()))
         return {
-            cell: Evaluation(count, values[cell].values, tuple(omissions.get(cell, ())), methods)
+            cell: Evaluation(count, values[cell].values, tuple(omissions[cell]), methods)
             for cell, count in images.items()
         }
 

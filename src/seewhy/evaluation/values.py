@@ -14,6 +14,9 @@ from seewhy.evaluation.rows import Row
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+FIELDS = tuple(field.name for field in fields(Row))
+"""Of a row; the curve is the last one."""
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -74,7 +77,7 @@ class Values:
         if isinstance(rows, Values):
             return rows
         own = list(rows)
-        columns = {field.name: [getattr(row, field.name) for row in own] for field in fields(Row)}
+        columns = {name: [getattr(row, name) for row in own] for name in FIELDS}
         curves = columns.pop("curve")
         columns["points"] = list(map(len, curves))
         columns["curve"] = [point for curve in curves for point in curve]
@@ -115,7 +118,7 @@ class Values:
         for begin in range(0, len(self), _AT_ONCE):
             some = slice(begin, begin + _AT_ONCE)
             columns: list[Iterable[Any]] = []
-            for name in (field.name for field in fields(Row) if field.name != "curve"):
+            for name in FIELDS[:-1]:
                 own = self.column(name, some).tolist()
                 named = name in _NAMES
                 columns.append(map(getattr(self, _NAMES[name]).__getitem__, own) if named else own)
@@ -128,7 +131,7 @@ class Values:
         import pyarrow
 
         columns: dict[str, Any] = {}
-        for name in (field.name for field in fields(Row)):
+        for name in FIELDS:
             own = pyarrow.array(self.column(name))
             if name == "curve":
                 ends = np.concatenate([[0], np.cumsum(self.points)]).astype(np.int32)
@@ -222,7 +225,7 @@ class Growing:
         """
         columns: dict[str, Any] = {}
         names: dict[str, list[str]] = {}
-        for name in (field.name for field in fields(Row)):
+        for name in FIELDS:
             own = table[name]
             if name in _NAMES:
                 own = own.unify_dictionaries().combine_chunks()
