@@ -169,6 +169,6 @@ def check_metrics(run: Run, metrics: Iterable[str]) -> None:
             ) from None
 
 
-def graded(cells: Sequence[Cell]) -> list[str]:
+def metrics_of(cells: Sequence[Cell]) -> list[str]:
     """The metrics of all cells."""
     return list(dict.fromkeys(metric for cell in cells for metric in cell.metrics))

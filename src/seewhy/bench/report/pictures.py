@@ -191,13 +191,13 @@ def kept(run: Run) -> dict[Names, Kept]:
     for one in records:
         own = pictures.setdefault((one["network"], one["dataset"]), {})
         own[(one["image"], one["target"]), one["method"]] = one["picture"]
-    return {
-        names: Kept(
+    by_cell: dict[Names, Kept] = {}
+    for cell in about["cells"]:
+        names = cell["network"], cell["dataset"]
+        by_cell[names] = Kept(
             int(about["number"]),
             str(cell["weights"]),
             tuple(map(str, cell["notes"])),
             pictures.get(names, {}),
         )
-        for cell in about["cells"]
-        if (names := (cell["network"], cell["dataset"]))
-    }
+    return by_cell

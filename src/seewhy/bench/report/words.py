@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from seewhy import metrics as m
 from seewhy.bench.progress import count
-from seewhy.bench.report.cell import Cell, graded
+from seewhy.bench.report.cell import Cell, metrics_of
 from seewhy.evaluation.statistics import ALPHA, UNITS
 from seewhy.metrics import metric as metric_of
 from seewhy.metrics.localization import pointing_game_on_photo
@@ -99,14 +99,15 @@ def asked(cells: Sequence[Cell]) -> str:
     networks = list(dict.fromkeys(cell.network for cell in cells))
     datasets = list(dict.fromkeys(cell.dataset for cell in cells))
     methods = {method for cell in cells for method in cell.methods}
-    images, without = 0, 0
+    images = graded = 0
     for name in datasets:
         own = [cell.evaluation for cell in cells if cell.dataset == name]
-        images += (number := max(one.images for one in own))
-        without += number - max(one.values.graded for one in own)
-    some = f"{images - without:,} of " if without else ""
+        images += max(one.images for one in own)
+        graded += max(one.values.graded for one in own)
+    metrics = count(len(metrics_of(cells)), "metric")
+    some = f"{graded:,} of " if graded < images else ""
     return (
-        f"{count(len(methods), 'method')}, measured by {count(len(graded(cells)), 'metric')} on "
+        f"{count(len(methods), 'method')}, measured by {metrics} on "
         f"{some}{count(images, 'image')} of {listed(datasets)}, with {listed(networks)}."
     )
 
@@ -115,7 +116,7 @@ def findings(cells: Sequence[Cell]) -> dict[str, str]:
     """What came out by each metric."""
     return {
         name: outcome(cells[0], name) if len(cells) == 1 else _of_many(cells, name)
-        for name in graded(cells)
+        for name in metrics_of(cells)
     }
 
 
