@@ -82,7 +82,8 @@ def evaluate(
     """
     given = {"top": top, "batch_size": batch_size, "tolerance": tolerance, "steps": steps}
     checked = settled("an evaluation", evaluate, {**given, "folder": folder, "advance": advance})
-    top, batch_size, tolerance, steps = (checked[name] for name in given)
+    top, batch_size = checked["top"], checked["batch_size"]
+    settings = {name: checked[name] for name in ("tolerance", "steps") if checked[name] is not None}
     loaded = load_model(model) if isinstance(model, str) else model
     data = load_dataset(dataset) if isinstance(dataset, str) else dataset
     if not isinstance(loaded, LoadedModel):
@@ -92,8 +93,6 @@ def evaluate(
         )
     if not isinstance(data, Dataset):
         raise TypeError(f"dataset is a {type(data).__name__}; see seewhy.load_dataset")
-    settings = {"tolerance": tolerance, "steps": steps}
-    settings = {name: value for name, value in settings.items() if value is not None}
     task = Task(
         loaded,
         data,

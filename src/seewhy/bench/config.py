@@ -180,7 +180,7 @@ def read_config(path: str | Path) -> ConfigFile:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     try:
         tree = yaml.compose(text, yaml.SafeLoader)
-        found = list(islice(_lines(tree, ()), PARTS + 1)) if tree else []
+        found = list(islice(_lines(tree, ()), PARTS + 1))
         if len(found) > PARTS:
             raise ConfigError(f"{path}: has more than {PARTS:,} parts, aliases written out")
         content = yaml.safe_load(text)
@@ -309,8 +309,8 @@ def _together(errors: list[ConfigError]) -> ConfigError:
     return ConfigError("\n".join(dict.fromkeys(map(str, errors))))
 
 
-def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
-    """Each part's place and line; a key that is written twice comes twice."""
+def _lines(node: yaml.Node | None, place: Place) -> Iterator[tuple[Place, int]]:
+    """Each part's place and line; a key that is written twice comes twice. None: an empty file."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             below = (*place, str(key.value))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import torch
@@ -180,10 +180,11 @@ def compare(rows: Values | Iterable[Row], reference: str | None = None) -> list[
         raise ValueError(f"reference {reference!r} has no values; {named}")
     found: list[Comparison] = []
     for table in map(values.table, values.metrics):
-        couples = list(combinations(range(len(table.methods)), 2))
+        columns = range(len(table.methods))
+        couples = list(combinations(columns, 2))
         if reference is not None:
-            own = [place for place, name in enumerate(table.methods) if name == reference]
-            couples = [(one, own[0]) for one in range(len(table.methods)) if [one] != own != []]
+            each_way = permutations(columns, 2)
+            couples = [couple for couple in each_way if table.methods[couple[1]] == reference]
         found += _compared(table, couples).values()
     return found
 
