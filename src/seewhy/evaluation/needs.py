@@ -268,9 +268,10 @@ class Needs:
             return torch.full((len(known),), torch.nan, device="cpu")
         if metric.size == "photo":
             values = [torch.nan] * len(known)
-            for place in (place for place, there in enumerate(known) if there):
-                given = [self._on_photo(need, place, metric) for need in metric.needs]
-                values[place] = float(_checked(metric.function(*given, **options), 1))
+            for place, there in enumerate(known):
+                if there:
+                    given = [self._on_photo(need, place, metric) for need in metric.needs]
+                    values[place] = float(_checked(metric.function(*given, **options), 1))
             return torch.tensor(values, dtype=torch.float64, device="cpu")
         found = _checked(self._called(metric.function, metric, options), len(known))
         return found.where(torch.tensor(known, device=found.device), torch.nan)

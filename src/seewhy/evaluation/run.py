@@ -13,7 +13,7 @@ from seewhy.core.probe import Probe
 from seewhy.data.dataset import Annotation, Sample, checked
 from seewhy.evaluation.needs import Needs, Pair, Pairs, seen
 from seewhy.evaluation.rows import Answers, Omission, Row
-from seewhy.evaluation.task import Task
+from seewhy.evaluation.task import Task, compares
 from seewhy.maps import upsample
 from seewhy.metrics import Metric, box_masks, difficult
 from seewhy.models.loaded import check_outputs
@@ -228,8 +228,7 @@ def _graded(metric: Metric, needs: Needs) -> list[Row | Omission]:
     unless it compares these: its error leaves out no more than its own value there. One that
     compares methods is asked of pairs together that the same methods have answered.
     """
-    compares = any(need.startswith("other_method_") for need in metric.all_needs)
-    if compares and (answered := needs.answered):
+    if compares(metric, "method") and (answered := needs.answered):
         return [one for places in answered for one in _graded(metric, needs.only(places))]
     try:
         with exits_as_errors("it"):
@@ -240,7 +239,7 @@ def _graded(metric: Metric, needs: Needs) -> list[Row | Omission]:
     parts: dict[int, list[int]] = {}
     for at, pair in enumerate(pairs):
         parts.setdefault(pair.place, []).append(at)
-    if len(parts) == 1 and not any(need.startswith("other_target_") for need in metric.all_needs):
+    if len(parts) == 1 and not compares(metric, "target"):
         parts = {at: [at] for at in range(len(pairs))}
     if len(parts) == 1:
         target = _label(pairs[0].annotation) if len(pairs) == 1 else ""

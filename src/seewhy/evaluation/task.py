@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from seewhy.core.requests import asked_layers
 from seewhy.data.class_map import ClassMap, classes_by_name, plain
@@ -39,6 +39,11 @@ class Task:
         return classes_by_name(self.model.names)
 
 
+def compares(metric: Metric, what: Literal["method", "target"]) -> bool:
+    """Whether a metric asks for something of another method, or of another target."""
+    return any(need.startswith(f"other_{what}_") for need in metric.all_needs)
+
+
 def check(task: Task) -> None:
     """Raise ValueError for empty lists, a metric without a second method and an unknown layer."""
     for name, given in (
@@ -49,7 +54,6 @@ def check(task: Task) -> None:
         if not given:
             raise ValueError(f"{name} is empty; at least one is needed")
     for metric in task.metrics:
-        compares = any(need.startswith("other_method_") for need in metric.all_needs)
-        if compares and len(task.methods) < 2:
+        if compares(metric, "method") and len(task.methods) < 2:
             raise ValueError(f"the metric {str(metric)!r} compares methods; name two at least")
     asked_layers(task.model.module, task.layer)
