@@ -20,7 +20,7 @@ from seewhy.notes import note
 
 Samples = dict[str, dict[str, str]]  # fingerprints by dataset and key
 
-_FREE = ("timeout", "pictures")  # of the config: another go may have others
+_FREE = ("config.timeout", "config.pictures")  # another go may have others
 
 
 @contextmanager
@@ -38,8 +38,8 @@ def continued(
     about: see `seewhy.bench.fingerprints.facts`. datasets: by their names in the shards.
     more: what else the manifest of a new run says.
 
-    Raises ValueError where the folder holds something else, or a run of something else, or another
-    process is at work there.
+    Raises ValueError where the folder holds something else, or a run of something else, saying what
+    differs, or another process is at work there; OSError where nothing can be written.
     """
     # What a go leaves that was cut off at its first file.
     leftovers = {LOCK, CHECKSUMS, f"{MANIFEST}.tmp"}
@@ -50,7 +50,23 @@ def continued(
     if not new and not (folder / MANIFEST).exists():
         raise ValueError(f"{folder}: is no run and not empty; {ANOTHER}")
     with locked(folder):
-        run = _opened(folder, about, shards, more)
+        if (folder / MANIFEST).exists():
+            run = Run.at(folder)
+            _check_settings(run, about)
+        else:
+            config = json.dumps(about["config"], sort_keys=True)
+            manifest = {
+                **about,
+                "config_text": "",
+                "config_hash": sha256(config.encode()).hexdigest(),
+                "git": _revision(),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "calibration": None,
+                **more(),
+                "cells": cells_of(shards),
+                "shards": len(shards),
+            }
+            run = Run.create(folder, manifest)
         for damaged in run.set_damaged_aside():
             note(f"damaged {damaged}; made again")
         keys: dict[str, dict[str, None]] = {}
@@ -62,43 +78,6 @@ def continued(
         done = run.files.keys() - run.failed().keys()
         _check_samples(run, [shard for shard in shards if shard.number in done], samples)
         yield run, [shard for shard in shards if shard.number not in done], samples
-
-
-def _opened(
-    folder: Path,
-    about: dict[str, Any],
-    shards: Sequence[Shard],
-    more: Callable[[], dict[str, Any]],
-) -> Run:
-    """The run in a folder: the one that is there, else a new one with its manifest.
-
-    Raises ValueError where the folder holds a run of something else, saying what differs, or a
-    manifest that is damaged, and OSError where it cannot be written.
-    """
-    if (folder / MANIFEST).exists():
-        run = Run.at(folder)
-        other = [
-            line
-            for key, now in about.items()
-            for line in _differing(key, run.manifest.get(key), now)
-        ]
-        if other:
-            raise ValueError(
-                f"{folder}: holds a run with other settings ({', '.join(other)}); {ANOTHER}"
-            )
-        return run
-    manifest = {
-        **about,
-        "config_text": "",
-        "config_hash": sha256(json.dumps(about["config"], sort_keys=True).encode()).hexdigest(),
-        "git": _revision(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "calibration": None,
-        **more(),
-        "cells": cells_of(shards),
-        "shards": len(shards),
-    }
-    return Run.create(folder, manifest)
 
 
 def written(
@@ -125,6 +104,21 @@ def written(
         yield shard, answers
 
 
+def _check_settings(run: Run, about: dict[str, Any]) -> None:
+    """Raise ValueError, naming what differs, such as "config.methods", in a run of other facts."""
+    other = []
+    for key, now in about.items():
+        before = run.manifest.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            parts = [part for part in {**before, **now} if before.get(part) != now.get(part)]
+            other += [f"{key}.{part}" for part in parts]
+        elif before != now:
+            other.append(key)
+    if other := [name for name in other if name not in _FREE]:
+        listed = ", ".join(other)
+        raise ValueError(f"{run.folder}: holds a run with other settings ({listed}); {ANOTHER}")
+
+
 def _check_samples(run: Run, done: Sequence[Shard], samples: Samples) -> None:
     """Raise ValueError, naming them, where samples of finished shards have changed since."""
     changed: dict[str, None] = {}
@@ -140,15 +134,6 @@ def _check_samples(run: Run, done: Sequence[Shard], samples: Samples) -> None:
             f"{run.folder}: holds a run of other photos or annotations ({first}{more}); bring them "
             f"back, or {ANOTHER}"
         )
-
-
-def _differing(key: str, before: Any, now: Any) -> list[str]:
-    """Names of what differs, such as "config.methods"."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return [] if before == now else [key]
-    free = _FREE if key == "config" else ()
-    parts = [part for part in {**before, **now} if part not in free]
-    return [f"{key}.{part}" for part in parts if before.get(part) != now.get(part)]
 
 
 def _revision() -> dict[str, Any] | None:
