@@ -71,28 +71,25 @@ class Cell:
 
     def beaten(self, metric: str) -> list[str]:
         """The methods that are significantly worse than the one with the best mean."""
-        return self._tested(metric, best_is_better=True)
+        return [method for method, worse in self._decided(metric).items() if worse]
 
     def ahead(self, metric: str) -> list[str]:
         """The methods that are significantly better than the one with the best mean.
 
         Means are over pairs, tests over the images that both methods have values of.
         """
-        return self._tested(metric, best_is_better=False)
-
-    def _tested(self, metric: str, best_is_better: bool) -> list[str]:
-        best, *others = self.ranked(metric)
-        tests = {other: self.comparisons.get((metric, best, other)) for other in others}
-        return [
-            other
-            for other, one in tests.items()
-            if one and one.significant and one.better is best_is_better
-        ]
+        return [method for method, worse in self._decided(metric).items() if not worse]
 
     def undecided(self, metric: str) -> list[str]:
         """The methods that do not differ significantly from the best one, or share no image."""
-        decided = [*self.beaten(metric), *self.ahead(metric)]
+        decided = self._decided(metric)
         return [method for method in self.ranked(metric)[1:] if method not in decided]
+
+    def _decided(self, metric: str) -> dict[str, bool]:
+        """Whether each method that differs significantly from the best one is worse."""
+        best, *others = self.ranked(metric)
+        tests = {other: self.comparisons.get((metric, best, other)) for other in others}
+        return {other: bool(one.better) for other, one in tests.items() if one and one.significant}
 
     @cached_property
     def mean_ranks(self) -> dict[str, float]:
