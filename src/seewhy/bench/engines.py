@@ -40,8 +40,8 @@ class InProcess:
     """One worker, in this very process, which nothing can end: it knows no timeout."""
 
     plan: Plan
-    name: str = "local"
-    workers: int = 1
+    name = "local"
+    workers = 1
 
     def finish(self, shards: Sequence[Shard], advance: Advance) -> Iterator[Found]:
         """The shards with their answers, as they come.
