@@ -483,6 +483,31 @@ def test_a_layer_with_computed_weights_has_its_ordinary_gradient(
     assert torch.equal(found, expected)
 
 
+class Heads(nn.Module):
+    """Convolutions beside each other, whose maps are the classes: two for each."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 8, 3, padding=1)
+        self.heads = nn.ModuleList(nn.Conv2d(8, 2, 3, padding=1) for _ in range(heads))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x).relu()
+        return torch.cat([head(x) for head in self.heads], 1).mean((2, 3))
+
+
+def test_each_of_many_heads_is_a_classifier() -> None:
+    """The first heads had no map where four more followed, whose inputs alone were kept."""
+    torch.manual_seed(0)
+    model, x = Heads(6).eval(), torch.rand(2, 3, 32, 32)
+    few = Heads(2).eval()
+    few.load_state_dict({key: model.state_dict()[key] for key in few.state_dict()})
+    for target in range(4):
+        found = explain(model, x, "tsgb", target)
+        assert found.amax() > 0
+        torch.testing.assert_close(found, explain(few, x, "tsgb", target))
+
+
 def test_layer_norm_lets_relevance_through() -> None:
     """Of which its ordinary gradient, being orthogonal to the input, lets through none."""
     norm = nn.LayerNorm(5, elementwise_affine=False, eps=1e-12).double()

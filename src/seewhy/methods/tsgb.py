@@ -45,6 +45,7 @@ Activations = Literal["kept", "gradient"]
 Strides = Literal["even", "uneven"] | None
 
 EPS = 1e-10  # as in the authors' code
+LAST = 4  # convolutions that may be the classifier; of few networks it is an earlier one
 
 
 @method(
@@ -98,18 +99,35 @@ def selective(
 ) -> Probe:
     """The same question under TSGB's backward pass; one forward pass serves all targets."""
 
-    def ruled() -> Probe:
-        return probe.with_rules(rules(groups, activations, strides), probe.named, gradients)
+    def under(last: int | None) -> Probe:
+        def ruled() -> Probe:
+            table = rules(groups, activations, strides, last)
+            return probe.with_rules(table, probe.named, gradients)
 
-    shared: Probe = probe.shared(("tsgb", groups, activations, strides, probe.named), ruled)
-    return _balanced(shared.with_target(probe.asked), balance)
+        key = ("tsgb", groups, activations, strides, last, probe.named)
+        shared: Probe = probe.shared(key, ruled)
+        return shared.with_target(probe.asked)
+
+    ruled = under(LAST)
+    ends = _classifiers(ruled)
+    if not all(ends.values()):  # of a network with many heads: by a pass that remembers all
+        ruled = under(None)
+        ends = _classifiers(ruled)
+    return _balanced(ruled, ends, balance)
 
 
 def rules(
-    groups: Groups = "separate", activations: Activations = "kept", strides: Strides = None
+    groups: Groups = "separate",
+    activations: Activations = "kept",
+    strides: Strides = None,
+    last: int | None = LAST,
 ) -> Rules:
-    """The rules of TSGB for one forward pass; gradients are those of a walk."""
-    return _Pass(groups, activations, strides).table()
+    """The rules of TSGB for one forward pass; gradients are those of a walk.
+
+    last: of how many convolutions wider than 1×1 the inputs are kept, which take memory; None is
+        all of them.
+    """
+    return _Pass(groups, activations, strides, last).table()
 
 
 # ------------------------------------------------------------------------------ the classifier
@@ -124,27 +142,33 @@ class _Weighted:
     weight: Tensor
 
 
-def _balanced(ruled: Probe, balance: float) -> Probe:
+Ends = dict[tuple[Any, int], _Weighted | None]
+
+
+def _classifiers(ruled: Probe) -> Ends:
+    """The layer nearest to the score on each path, by its node; None where it is not remembered."""
+    return {(node, 0): _noted(node)() for node in nearest(ruled.scored(), _noted)}
+
+
+def _balanced(ruled: Probe, ends: Ends, balance: float) -> Probe:
     """The probe of a score whose gradient at the classifier's input is the balanced one."""
-    score = ruled.scored()
-    found = nearest(score, lambda node: _classifier(node) is not None)
-    ends = {(node, 0): _classifier(node) for node in found}
     if not ends:
         return ruled
     starts = [
         (classifier.input, _balance(gradient, classifier, balance))
-        for end, gradient in walk(score, ends, through=False).items()
+        for end, gradient in walk(ruled.scored(), ends, through=False).items()
         if (classifier := ends[end]) is not None
     ]
     images = len(ruled.inputs)
     return ruled.with_target(with_gradients(starts, images)) if starts else ruled
 
 
-def _classifier(node: Any) -> _Weighted | None:
-    """The layer whose output a node of the graph is, or whose output went into its activation."""
-    noted: dict[str, Any] = getattr(node, "metadata", {})  # which the walk's own nodes have not
-    weighted: Callable[[], _Weighted | None] = noted.get("seewhy_weighted", lambda: None)
-    return weighted()
+def _noted(node: Any) -> Any:
+    """What returns the layer whose output a node of the graph is, or went into its activation.
+
+    None for any other node.
+    """
+    return getattr(node, "metadata", {}).get("seewhy_weighted")  # the walk's own nodes have none
 
 
 def _balance(gradient: Tensor, classifier: _Weighted, balance: float) -> Tensor:
@@ -221,12 +245,14 @@ class _Strides:
 class _Pass:
     """The rules of TSGB for one forward pass."""
 
-    def __init__(self, groups: Groups, activations: Activations, strides: Strides) -> None:
+    def __init__(
+        self, groups: Groups, activations: Activations, strides: Strides, last: int | None
+    ) -> None:
         self.separate, self.kept = groups == "separate", activations == "kept"
         self.strides = _Strides(None if strides is None else strides == "even")
-        # The convolutions wider than 1×1 that may be the classifier: only the last may, and the
-        # input of each would take memory.
-        self.last: deque[_Weighted] = deque(maxlen=4)
+        # The convolutions wider than 1×1 that may be the classifier.
+        # The input of each takes memory.
+        self.last: deque[_Weighted] = deque(maxlen=last)
 
     def table(self) -> Rules:
         """The rules: everything else keeps its ordinary gradient."""
