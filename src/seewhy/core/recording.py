@@ -614,7 +614,7 @@ def _around(names: Mapping[nn.Module, str], inner: Collection[nn.Module]) -> set
             left += parents.get(module, [])
     left = [*around]
     while left:
-        bare = {one for one in left.pop()._modules.values() if one is not None}
+        bare = names.keys() & left.pop()._modules.values()
         bare = bare - learned - around
         around |= bare
         left += bare

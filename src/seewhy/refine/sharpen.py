@@ -12,7 +12,7 @@ from seewhy.maps import of_images, unit, upsample
 from seewhy.naming import refinement
 from seewhy.options import NotNegative, Range, Share
 
-THRESHOLDS = (0.1, 0.2, 0.4, 0.65, 1.0)
+THRESHOLDS, PRICE = (0.1, 0.2, 0.4, 0.65, 1.0), 0.1
 
 
 @refinement("Seewhy: sharpened while the network recognises the class", "N F, N thresholds")
@@ -21,7 +21,7 @@ def sharpen(
     method: Callable[[Probe], Tensor],
     *,
     thresholds: Sequence[Annotated[float, Range(above=0, most=1)]] = THRESHOLDS,
-    price: NotNegative = 0.1,
+    price: NotNegative = PRICE,
     plateau: Share = 0.8,
 ) -> Tensor:
     """The part of the map with the most evidence for its size: (B, H, W), in [0, 1].
