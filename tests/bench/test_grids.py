@@ -9,6 +9,7 @@ from bench_setup import bench
 from seewhy.bench.config import read_config
 from seewhy.bench.plan import make_plan
 from seewhy.bench.store import Run
+from seewhy.bench.work import Worker, opening, shard_answers
 from seewhy.data.grids import photos_of
 from seewhy.data.scenes import export
 from seewhy.evaluating import evaluate
@@ -70,3 +71,13 @@ def test_photos_that_changed_are_noticed(config):
     (path,) = config.parent.glob(f"scenes/**/{photo}.jpg")
     path.write_bytes(path.read_bytes() + b" ")
     assert "other photos or annotations" in bench(config, "--out", str(folder), code=2)
+
+
+def test_a_network_is_asked_for_the_size_of_grids_while_it_is_opened(config, monkeypatch):
+    """Not in the images' time, which the config may limit."""
+    plan = make_plan(read_config(config))
+    shard, worker = plan.shards[0], Worker(plan)
+    assert not list(opening(shard.network, shard.dataset, worker))
+    monkeypatch.setattr("seewhy.evaluation.grids.outputs_of", None)  # calling it would fail
+    answers = list(shard_answers(shard, {}, worker))
+    assert [answer.image for answer in answers] == list(shard.keys)

@@ -17,7 +17,6 @@ from seewhy.evaluation.grids import gridded
 from seewhy.evaluation.rows import Answers
 from seewhy.evaluation.run import answers
 from seewhy.evaluation.task import Task
-from seewhy.models import LoadedModel
 from seewhy.plugins import Plugin, load
 
 Result = TypeVar("Result")
@@ -34,20 +33,24 @@ class Worker:
     def __init__(self, plan: Plan, plugins: Sequence[Plugin] = ()) -> None:
         load(plugins)
         self.plan = plan
-        self._data = cache(plan.data)
-        self._model = lru_cache(maxsize=1)(plan.model)
+        open_data = cache(plan.data)
+        open_model = lru_cache(maxsize=1)(plan.model)
 
-    def open(self, network: str, dataset: str) -> tuple[LoadedModel, Dataset]:
-        """A network and a dataset, by name. Raises ValueError where one cannot be opened."""
-        return self._model(network), self._data(dataset)
+        @lru_cache(maxsize=1)
+        def task(network: str, dataset: str) -> Task:
+            model, data = open_model(network), open_data(dataset)
+            return gridded(plan.task(model, network, dataset, data))
+
+        self._task = task
 
     def task(self, network: str, dataset: str) -> Task:
-        """What is asked of a network on a dataset, both by name.
+        """What is asked of a network on a dataset, both by name; the last one is kept.
 
         Of a dataset of grids it knows no keys: the shards do, which the network has chosen.
+
+        Raises ValueError where one of them cannot be opened.
         """
-        model, data = self.open(network, dataset)
-        return gridded(self.plan.task(model, network, dataset, data))
+        return self._task(network, dataset)
 
     def stream(self, work: Callable[[Worker], Iterator[Any]]) -> Iterator[Any]:
         """What a work yields: for engines that call a worker by its methods."""
@@ -56,8 +59,11 @@ class Worker:
 
 
 def opening(network: str, dataset: str, worker: Worker) -> Iterator[None]:
-    """Opens both, so that later work finds them open, and yields nothing."""
-    worker.open(network, dataset)
+    """Opens both, so that later work finds them open, and yields nothing.
+
+    For grids that includes passes of the network, which find out what sizes it takes.
+    """
+    worker.task(network, dataset)
     return iter(())
 
 
