@@ -530,6 +530,33 @@ def test_a_network_changed_after_its_first_explanation():
     assert Probe(model, x).layers == ("conv",)
 
 
+class PoolMadeInForward(nn.Module):
+    """It makes a pool of the maps' size whenever it runs."""
+
+    def __init__(self):
+        super().__init__()
+        parts = [(nn.Conv2d(of, 8, 3, padding=1), nn.ReLU()) for of in (3, 8, 8, 8, 8, 8)]
+        self.body = nn.Sequential(*(part for pair in parts for part in pair))
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.body(x)
+        self.pool = nn.AvgPool2d(tuple(x.shape[2:]))
+        return self.fc(self.pool(x).flatten(1))
+
+
+@pytest.mark.parametrize("layer", [None, "body.8"])
+def test_a_network_that_makes_modules_while_it_runs(layer):
+    """The later passes of a method meet modules that were not there at the first one."""
+    torch.manual_seed(1)
+    model, x = PoolMadeInForward().eval(), torch.randn(2, 3, 32, 32)
+    found = seewhy.explain(model, x, "smooth_grad_cam_plus_plus(samples=2)", 1, layer=layer)
+    model.forward = lambda x: model.fc(model.body(x).mean((2, 3)))
+    del model.pool
+    expected = seewhy.explain(model, x, "smooth_grad_cam_plus_plus(samples=2)", 1, layer=layer)
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-9)
+
+
 def test_a_network_without_maps_says_so():
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
     with pytest.raises(ValueError, match="no layer with maps"):
