@@ -25,6 +25,7 @@ from seewhy import Probe, targets
 from seewhy.core import probe as probing
 from seewhy.core.layers import first_tensor, with_first_tensor
 from seewhy.maps import upsample
+from seewhy.naming import parse
 from strange import (
     CASES,
     Alias,
@@ -533,6 +534,23 @@ def test_an_interrupted_question_is_put_anew():
     with pytest.raises(KeyboardInterrupt):
         probe._trusting(lambda: interrupt(probe))
     assert probe.layers == ("a",)
+
+
+@pytest.mark.usefixtures("answers")
+def test_an_interrupt_leaves_what_was_found_before():
+    model, x = made(Tutorial), drawn(2, 3, 32, 32)
+
+    def interrupted() -> Tensor:
+        raise KeyboardInterrupt
+
+    probe = Probe(model, x, 1)
+    methods = [parse("grad_cam"), parse("rise(masks=4)")]
+    found = probe.maps(methods)
+    with pytest.raises(KeyboardInterrupt):
+        probe._trusting(interrupted)
+    calls = Calls(model)
+    assert all(map(torch.equal, probe.maps(methods), found))
+    assert calls.count == 0
 
 
 @pytest.mark.parametrize("listed", [False, True])

@@ -340,23 +340,27 @@ class Probe:
         So an accelerator need not wait in the middle of it until Python has seen its answer.
         """
         self._trusts = self._resolved is None and _answers_late(self.inputs)
-        rightly = False  # also where it is interrupted
         try:
             result = run()
-            rightly = self._trusted_rightly()
+            if self._trusted_rightly():
+                return result
         except Exception:
-            rightly = self._trusted_rightly()
-            if rightly:
+            if self._trusted_rightly():
                 raise
         finally:
             self._trusts = False
-            if not rightly:
-                self._resolved = self._confirmed = None
-                self._gradients, self._elsewhere, self._shared = {}, {}, {}
-        return result if rightly else run()
+            if self._confirmed is not None:  # it was interrupted
+                self._distrust()
+        self._distrust()
+        return run()
+
+    def _distrust(self) -> None:
+        self._resolved = self._confirmed = None
+        self._gradients, self._elsewhere, self._shared = {}, {}, {}
 
     def _trusted_rightly(self) -> bool:
-        return self._confirmed is None or bool(self._confirmed)
+        confirmed, self._confirmed = self._confirmed, None
+        return confirmed is None or bool(confirmed)
 
     def hessian_product(self, layer: str | Call | None = None) -> Tensor:
         """(∂²score/∂A²) A at a layer, (B, K, h, w); zero where the score is piecewise linear."""
