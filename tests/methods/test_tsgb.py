@@ -946,3 +946,29 @@ def test_a_function_may_be_written_in_several_ways(name: str) -> None:
     expected = explain(Spelled(), x, "tsgb", 1)
     found = explain(Spelled(**SPELLINGS[name]), x, "tsgb", 1)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.max()))
+
+
+class Products(TorchDispatchMode):
+    """Lists the precisions of products of matrices without a bias, as gradients of layers are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__.split(".")[0] == "mm":
+            self.dtypes.append(args[0].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+def test_gradients_of_linear_layers_are_precise_under_autocast() -> None:
+    """In halves they are less exact, and on a CPU they take many times as long."""
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4),
+    ).eval()  # fmt: skip
+    with Products() as products, torch.autocast("cpu", torch.bfloat16):
+        explain(model, torch.rand(2, 3, 32, 32), "tsgb", 1)
+    assert products.dtypes
+    assert {*products.dtypes} == {torch.float32}

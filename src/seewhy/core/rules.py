@@ -221,12 +221,12 @@ def substitute(value: Tensor, surrogate: Tensor) -> Tensor:
             f"value is {tuple(value.shape)} and surrogate {tuple(surrogate.shape)}; "
             "their shapes should be equal"
         )
-    return _passing(surrogate, (value.detach(),), lambda gradient: gradient)
+    return passing(surrogate, (value.detach(),), lambda gradient: gradient)
 
 
 def rectified(value: Tensor) -> Tensor:
     """`value`; only the positive part of its gradient is passed back."""
-    return _passing(value, (value.detach(),), lambda gradient: gradient.clamp(min=0))
+    return passing(value, (value.detach(),), lambda gradient: gradient.clamp(min=0))
 
 
 def tapped(value: Tensor, show: Callable[[Tensor], None]) -> Tensor:
@@ -236,7 +236,7 @@ def tapped(value: Tensor, show: Callable[[Tensor], None]) -> Tensor:
         show(gradient)
         return gradient
 
-    return _passing(value, (value.detach(),), back)
+    return passing(value, (value.detach(),), back)
 
 
 def edges(node: Any) -> Sequence[Edge]:
@@ -319,7 +319,7 @@ class _Passing(torch.autograd.Function):
         return None if gradient is None else ctx.back(gradient), None, None
 
 
-_passing = apply_of(_Passing)
+passing = apply_of(_Passing)
 
 
 def _plain_attention(
