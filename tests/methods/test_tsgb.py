@@ -949,16 +949,29 @@ def test_a_function_may_be_written_in_several_ways(name: str) -> None:
 
 
 class Products(TorchDispatchMode):
-    """Lists the precisions of products of matrices without a bias, as gradients of layers are."""
+    """Lists the precisions of what computes gradients of layers: products without a bias."""
 
     def __init__(self) -> None:
         super().__init__()
         self.dtypes: list[torch.dtype] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.__name__.split(".")[0] == "mm":
+        if func.__name__.split(".")[0] in ("mm", "convolution_backward"):
             self.dtypes.append(args[0].dtype)
         return func(*args, **(kwargs or {}))
+
+
+def test_gradients_of_a_single_window_are_precise_under_autocast() -> None:
+    """As those of linear layers, which such a convolution is."""
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
+        nn.Conv2d(8, 16, 2), nn.ReLU(), nn.Conv2d(16, 4, 1), nn.Flatten(),
+    ).eval()  # fmt: skip
+    with Products() as products, torch.autocast("cpu", torch.bfloat16):
+        explain(model, torch.rand(2, 3, 32, 32), "tsgb", 1)
+    assert products.dtypes
+    assert {*products.dtypes} == {torch.float32}
 
 
 def test_gradients_of_linear_layers_are_precise_under_autocast() -> None:

@@ -109,12 +109,13 @@ def selective(
         shared: Probe = probe.shared(key, ruled)
         return shared.with_target(probe.asked)
 
-    ruled = under(LAST)
-    ends = _classifiers(ruled)
-    if not all(ends.values()):  # of a network with many heads: by a pass that remembers all
-        ruled = under(None)
-        ends = _classifiers(ruled)
-    return _balanced(ruled, ends, balance)
+    for last in (LAST, None):  # of a network with many heads by a pass that remembers all
+        ruled = under(last)
+        score = ruled.scored()
+        ends = {(node, 0): _noted(node)() for node in nearest(score, _noted)}
+        if all(ends.values()):
+            break
+    return _balanced(ruled, score, ends, balance)
 
 
 def rules(
@@ -143,21 +144,18 @@ class _Weighted:
     weight: Tensor
 
 
-Ends = dict[tuple[Any, int], _Weighted | None]
+def _balanced(
+    ruled: Probe, score: Tensor, ends: dict[tuple[Any, int], _Weighted | None], balance: float
+) -> Probe:
+    """The probe of a score whose gradient at the classifier's input is the balanced one.
 
-
-def _classifiers(ruled: Probe) -> Ends:
-    """The layer nearest to the score on each path, by its node; None where it is not remembered."""
-    return {(node, 0): _noted(node)() for node in nearest(ruled.scored(), _noted)}
-
-
-def _balanced(ruled: Probe, ends: Ends, balance: float) -> Probe:
-    """The probe of a score whose gradient at the classifier's input is the balanced one."""
+    ends: the layer nearest to the score on each path, by its node.
+    """
     if not ends:
         return ruled
     starts = [
         (classifier.input, _balance(gradient, classifier, balance))
-        for end, gradient in walk(ruled.scored(), ends, through=False).items()
+        for end, gradient in walk(score, ends, through=False).items()
         if (classifier := ends[end]) is not None
     ]
     images = len(ruled.inputs)
@@ -302,12 +300,12 @@ class _Pass:
         def layer(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
             return function(x, w, b, stride, padding, dilation, groups)
 
-        x, known = input.detach(), _known(input)
         value = layer(input, weight, bias)
+        if math.prod(value.shape[2:]) == 1:
+            return _ordinary(value, layer, input, weight, bias)
+        x, known = input.detach(), _known(input)
         weighted = _Weighted(layer, input, weight)
         strides, paddings, dilations = (_each(how, kernel) for how in (stride, padding, dilation))
-        if math.prod(value.shape[2:]) == 1:
-            return _ordinary(value, weighted)
         parts = groups if self.separate else 1
         window = _Window(
             kernel, strides, paddings, dilations, parts, _zeros_around(input), self.strides
@@ -378,13 +376,7 @@ class _Pass:
 
 def _linear(linear: Function, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The ordinary gradient, unless it is the classifier."""
-    value = linear(input, weight, bias)
-    constant = not any(one is not None and one.requires_grad for one in (weight, bias))
-    if value.dtype != weight.dtype and constant:
-        # Autocast made it a half. Its gradient keeps the weight's precision, which on a CPU is
-        # several times as fast, too.
-        value = passing(input, (value.detach(),), lambda passed: passed.to(weight.dtype) @ weight)
-    return _ordinary(value, _Weighted(linear, input, weight))
+    return _ordinary(linear(input, weight, bias), linear, input, weight, bias)
 
 
 def _zeros_around(input: Tensor) -> tuple[int, ...]:
@@ -519,9 +511,23 @@ class _WithRelevance(torch.autograd.Function):
 _with_relevance = apply_of(_WithRelevance)
 
 
-def _ordinary(value: Tensor, weighted: _Weighted) -> Tensor:
+def _ordinary(
+    value: Tensor, layer: Function, input: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
     """The value of a fully-connected layer, with its ordinary gradient."""
+    constant = not any(one is not None and one.requires_grad for one in (weight, bias))
+    if value.dtype != weight.dtype and constant:
+        # Autocast made it a half. Its gradient keeps the weight's precision, which on a CPU is
+        # several times as fast, too.
+        def back(gradient: Tensor) -> Tensor:
+            with torch.enable_grad():
+                x = torch.zeros_like(input, dtype=weight.dtype).requires_grad_()
+                (passed,) = torch.autograd.grad(layer(x, weight), x, gradient.to(weight.dtype))
+            return passed
+
+        value = passing(input, (value.detach(),), back)
     node: Any = value.grad_fn
+    weighted = _Weighted(layer, input, weight)
     node.metadata["seewhy_weighted"] = lambda: weighted
     return value
 
