@@ -11,7 +11,7 @@ import pytest
 from bench_setup import bench, write_bench
 
 from seewhy.bench.config import ConfigError, read_config
-from seewhy.bench.plan import cells_of, make_plan
+from seewhy.bench.plan import cells_in, make_plan
 from seewhy.data.load import load_dataset
 from seewhy.evaluation.protocols import protocol
 from seewhy.models import load_model
@@ -236,7 +236,7 @@ def test_plain_strings_mean_what_they_say(tmp_path):
         file.config == read(tmp_path, spelled.replace("[scenes:2]", "[{dataset: scenes:2}]")).config
     )
     plan = make_plan(file)
-    assert [(one["network"], one["dataset"]) for one in cells_of(plan.shards)] == [
+    assert [(one["network"], one["dataset"]) for one in cells_in(plan.shards)] == [
         ("scenes:resnet", "scenes:2")
     ]
     with pytest.raises(ConfigError, match=r"line 3: dataset 'scene:2' is of no known kind"):
@@ -300,7 +300,7 @@ def test_the_plan_has_every_image_once_and_names_files_from_the_config(tmp_path,
     cells = [
         (network, data) for network in ("one", "two") for data in ("folder:photos", "scenes:5")
     ]
-    found = cells_of(plan.shards)
+    found = cells_in(plan.shards)
     assert [(cell["network"], cell["dataset"]) for cell in found] == cells
     assert [(cell["images"], cell["shards"]) for cell in found] == [(6, 2), (5, 2)] * 2
     assert [shard.number for shard in plan.shards] == list(range(8))

@@ -192,7 +192,7 @@ def sliced(keys: dict[tuple[str, str], tuple[str, ...]], size: int) -> tuple[Sha
     return tuple(Shard(number, *slice_) for number, slice_ in enumerate(slices))
 
 
-def cells_of(shards: Iterable[Shard]) -> list[dict[str, Any]]:
+def cells_in(shards: Iterable[Shard]) -> list[dict[str, Any]]:
     """Network, dataset, images and shards of each pair of network and dataset."""
     cells: dict[tuple[str, str], dict[str, Any]] = {}
     for shard in shards:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seewhy.bench import fingerprints
-from seewhy.bench.plan import Shard, cells_of
+from seewhy.bench.plan import Shard, cells_in
 from seewhy.bench.store import ANOTHER, CHECKSUMS, LOCK, MANIFEST, Run, locked
 from seewhy.bench.work import Found
 from seewhy.data.dataset import Dataset
@@ -63,7 +63,7 @@ def continued(
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "calibration": None,
                 **more(),
-                "cells": cells_of(shards),
+                "cells": cells_in(shards),
                 "shards": len(shards),
             }
             run = Run.create(folder, manifest)

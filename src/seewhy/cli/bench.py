@@ -161,13 +161,13 @@ def go_on(plan: Plan, text: str, engine: Engine, folder: Path, logs: list[str]) 
 def tell_plan(plan: Plan, engine: Engine) -> None:
     """Print what a plan computes and what that costs."""
     from seewhy.bench.calibrate import calibrate, estimate
-    from seewhy.bench.plan import cells_of
+    from seewhy.bench.plan import cells_in
 
     calibration = calibrate(plan, engine)
     table = table_of("network", "dataset")
     for heading in ("images", "shards"):
         table.add_column(heading, justify="right")
-    for cell in cells_of(plan.shards):
+    for cell in cells_in(plan.shards):
         names = escape(cell["network"]), escape(cell["dataset"])
         table.add_row(*names, str(cell["images"]), str(cell["shards"]))
     out.print(table)

@@ -166,6 +166,6 @@ def check_metrics(run: Run, metrics: Iterable[str]) -> None:
             ) from None
 
 
-def metrics_of(cells: Sequence[Cell]) -> list[str]:
+def metrics_in(cells: Sequence[Cell]) -> list[str]:
     """The metrics of all cells."""
     return list(dict.fromkeys(metric for cell in cells for metric in cell.metrics))

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from seewhy.bench.report import words
-from seewhy.bench.report.cell import Cell, cells_of, check_metrics, metrics_of
+from seewhy.bench.report.cell import Cell, cells_of, check_metrics, metrics_in
 from seewhy.bench.report.pictures import PICTURES, SIDE, Kept, choose, fitting, judge, kept
 from seewhy.bench.report.provenance import FACTS, facts
 from seewhy.bench.store import Run
@@ -45,7 +45,7 @@ def write_report(
     a plugin that is not loaded.
     """
     cells = cells_of(run)
-    known = metrics_of(cells)
+    known = metrics_in(cells)
     if metric is not None and metric not in known:
         raise ValueError(f"the run has no values of {metric!r}; it has {', '.join(known)}")
     check_metrics(run, known)

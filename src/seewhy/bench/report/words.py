@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from seewhy import metrics as m
 from seewhy.bench.progress import count
-from seewhy.bench.report.cell import Cell, metrics_of
+from seewhy.bench.report.cell import Cell, metrics_in
 from seewhy.evaluation.statistics import ALPHA, UNITS
 from seewhy.metrics import metric as metric_of
 from seewhy.metrics.localization import pointing_game_on_photo
@@ -104,7 +104,7 @@ def asked(cells: Sequence[Cell]) -> str:
         own = [cell.evaluation for cell in cells if cell.dataset == name]
         images += max(one.images for one in own)
         graded += max(one.values.graded for one in own)
-    metrics = count(len(metrics_of(cells)), "metric")
+    metrics = count(len(metrics_in(cells)), "metric")
     some = f"{graded:,} of " if graded < images else ""
     return (
         f"{count(len(methods), 'method')}, measured by {metrics} on "
@@ -116,7 +116,7 @@ def findings(cells: Sequence[Cell]) -> dict[str, str]:
     """What came out by each metric."""
     return {
         name: outcome(cells[0], name) if len(cells) == 1 else _of_many(cells, name)
-        for name in metrics_of(cells)
+        for name in metrics_in(cells)
     }
 
 
